@@ -1,0 +1,113 @@
+"""Check arguments against a callable's own signature, so that types are written once: where they are used."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from vae_lightning.errors import ConfigurationError
+
+__all__ = ["build", "check", "choose", "parameters", "require", "unknown_key"]
+
+T = TypeVar("T")
+
+
+def require(condition: bool, key: str, value: object, wanted: str) -> None:
+    """Raise unless `condition`: `latent_dim=0: must be at least 1`."""
+    if not condition:
+        raise ConfigurationError(f"{key}={value}: must be {wanted}")
+
+
+def unknown_key(key: str, known: Iterable[str]) -> ConfigurationError:
+    """The error for a key that does not exist: names the nearest one, or all where none is near.
+
+    >>> str(unknown_key("model.latent_dmi", ["latent_dim", "beta"]))
+    'model.latent_dmi: no such key; did you mean model.latent_dim?'
+    """
+    prefix, _, name = key.rpartition(".")
+    names = sorted(map(str, known))
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if near:
+        return ConfigurationError(f"{key}: no such key; did you mean {f'{prefix}.' if prefix else ''}{near[0]}?")
+    return ConfigurationError(f"{key}: no such key; {prefix or 'the top level'} has: {', '.join(names) or 'none'}")
+
+
+def choose(key: str, name: object, options: Mapping[str, T]) -> T:
+    """`options[name]`, or an error that names the nearest option."""
+    if isinstance(name, str) and name in options:
+        return options[name]
+    near = difflib.get_close_matches(str(name), options, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ConfigurationError(f"{key}={name}: unknown; {hint}choose from: {', '.join(options)}")
+
+
+def check(target: Callable[..., object], arguments: Mapping[str, Any], where: str, *, leading: int = 0) -> None:
+    """Refuse an argument that `target` does not take, one whose type is not the annotated one, and a missing one.
+
+    `where` is the configuration path of `arguments`: `model.net`. The `leading` first parameters are given elsewhere.
+    An unannotated parameter takes anything, and a target with `**kwargs` takes any name.
+    """
+    named, takes_any = parameters(target)
+    known = dict(list(named.items())[leading:])
+    for name, value in arguments.items():
+        if name in known:
+            _check_type(value, known[name].annotation, f"{where}.{name}")
+        elif not takes_any:
+            raise unknown_key(f"{where}.{name}", known)
+    for name, parameter in known.items():
+        if parameter.default is parameter.empty and name not in arguments:
+            raise ConfigurationError(f"{where}.{name}: missing")
+
+
+def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The named parameters of `target` with their annotations resolved, and whether it takes any other name.
+
+    Where a class passes `**kwargs` on to its base, the base's parameters count too.
+    """
+    initialisers = [c.__init__ for c in target.__mro__ if "__init__" in vars(c)] if isinstance(target, type) else [target]
+    named: dict[str, inspect.Parameter] = {}
+    for function in initialisers:
+        if function is object.__init__:
+            return named, False
+        hints = get_type_hints(function)
+        own = list(inspect.signature(function).parameters.values())
+        for p in own[1:] if isinstance(target, type) else own:
+            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+                named.setdefault(p.name, p.replace(annotation=hints.get(p.name, Any)))
+        if not any(p.kind is p.VAR_KEYWORD for p in own):
+            return named, False
+    return named, True
+
+
+def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..., T]], *leading: object) -> T:
+    """Build what `spec` describes, `{"name": <option>, **arguments}`, with `leading` as its first positional arguments."""
+    target = choose(f"{where}.name", spec.get("name"), options)
+    arguments = {key: value for key, value in spec.items() if key != "name"}
+    check(target, arguments, where, leading=len(leading))
+    return target(*leading, **arguments)
+
+
+def _check_type(value: object, hint: Any, key: str) -> None:
+    adapter = _adapter(hint)
+    if adapter is None:
+        return
+    try:
+        adapter.validate_python(value)
+    except ValidationError as error:
+        name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
+        message = error.errors()[0]["msg"]
+        raise ConfigurationError(f"{key}={value!r}: {message[0].lower()}{message[1:]} ({name})") from None
+
+
+@functools.cache
+def _adapter(hint: Any) -> TypeAdapter[Any] | None:
+    """A strict validator of one annotation; None where the annotation, a third party's, is beyond pydantic."""
+    try:
+        return TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
+    except PydanticUserError:
+        # a config is not allowed beside types that carry their own (dataclasses, TypedDicts)
+        return None

@@ -1,0 +1,41 @@
+"""Grey levels to pixels, on whatever device the images are on.
+
+- dynamic: each pixel is drawn Bernoulli(grey level / 255) every time the image is used ("On the quantitative analysis of
+  deep belief networks", Salakhutdinov and Murray, 2008, https://doi.org/10.1145/1390156.1390266).
+- static: drawn once and for all, by Larochelle ("The neural autoregressive distribution estimator", Larochelle and
+  Murray, 2011, http://proceedings.mlr.press/v15/larochelle11a.html); it has files of its own.
+- threshold: 1 where the grey level is above one half.
+- none: grey level / 255, not binary at all.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from vae_lightning.noise import bits15
+
+__all__ = ["BINARIZATIONS", "Binarization", "binarize", "to_unit_interval"]
+
+Binarization = Literal["dynamic", "static", "threshold", "none"]
+BINARIZATIONS: tuple[str, ...] = get_args(Binarization)
+
+
+def binarize(images: Tensor, binarization: str, source: torch.Generator | None = None) -> Tensor:
+    """uint8 grey levels `(*)` to uint8 0 or 255 `(*)` by `binarization`; grey levels as they are for "none" and "static".
+
+    "dynamic" draws from `source`, with probabilities exact to 2^-16 and black and white exact.
+    """
+    if binarization == "dynamic":
+        assert source is not None, "dynamic binarization needs a generator"
+        # of 32,768 equally likely integers, the first round(p * 32768) make the pixel white
+        last_white = (images * (32768 / 255)).round_().sub_(1).to(torch.int16)
+        return (bits15(images.shape, source) <= last_white).to(torch.uint8) * 255
+    if binarization == "threshold":
+        return (images > 127).to(torch.uint8) * 255
+    return images
+
+
+def to_unit_interval(images: Tensor) -> Tensor:
+    """uint8 to float32 in [0, 1]."""
+    return images.to(torch.float32) / 255

@@ -1,0 +1,76 @@
+"""Batches by index selection from tensors in memory: no PIL, no workers, no work per image.
+
+The order of images is a function of (seed, epoch), and batches are dealt to the ranks of a distributed run in turn, so
+that rank r of w gets batches r, r + w, ... A loader can stand in the middle of an epoch and go on there after a restart.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lightning.noise import generator
+from vae_lightning.types import Batch
+
+__all__ = ["TensorLoader"]
+
+
+class TensorLoader:
+    """Iterates over batches of `images` uint8 `(N, 1, 28, 28)` and `labels` int64 `(N,)`.
+
+    Args:
+        seed: shuffle afresh every epoch by it, and give every batch a key for its noise; None: in order, without keys.
+        rank: which of `world_size` processes this is.
+    """
+
+    def __init__(
+        self, images: Tensor, labels: Tensor, batch_size: int, seed: int | None = None, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
+        self.rank, self.world_size = rank, world_size
+        self.epoch = 0
+        self._position = 0
+        self._resume: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        batches = -(-len(self.images) // self.batch_size)
+        if self.seed is None:
+            return len(range(self.rank, batches, self.world_size))
+        # in training the ranks must take the same number of steps
+        return batches // self.world_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        # a generator: the epoch and the place to resume from are looked up when the first batch is wanted, not before
+        first = self._resume[1] if self._resume and self._resume[0] == self.epoch else 0
+        self._resume = None
+        order = None
+        if self.seed is not None:
+            order = torch.randperm(len(self.images), generator=generator(self.seed, "order", self.epoch))
+        for number in range(first, len(self)):
+            self._position = number + 1
+            yield self._batch(number * self.world_size + self.rank, order)
+
+    def _batch(self, number: int, order: Tensor | None) -> Batch:
+        chosen = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        if order is None or self.seed is None:
+            return Batch(self.images[chosen], self.labels[chosen], None)
+        index = order[chosen]
+        return Batch(self.images[index], self.labels[index], (self.seed, self.epoch, number))
+
+    # Lightning tells a loader's sampler the epoch, and keeps a loader's state in checkpoints
+
+    batch_sampler = None
+
+    @property
+    def sampler(self) -> "TensorLoader":
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": self.epoch, "batch": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._resume = (state["epoch"], state["batch"])

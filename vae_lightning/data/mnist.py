@@ -1,0 +1,180 @@
+"""MNIST as a LightningDataModule: uint8 tensors in memory, binarized on the fly and on the device.
+
+Training images are drawn afresh at every use. Validation and test images are drawn once, by a seed of their own, so that
+figures are comparable across epochs, runs and machines; they are the same whatever the batch size and the device.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+
+from vae_lightning.arguments import choose, require
+from vae_lightning.data import sources, static
+from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binarize, to_unit_interval
+from vae_lightning.data.loader import TensorLoader
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.noise import generator
+from vae_lightning.types import Batch
+
+__all__ = ["FashionMNISTDataModule", "KMNISTDataModule", "MNISTDataModule"]
+
+
+class MNISTDataModule(L.LightningDataModule):
+    """Batches `(x, y)`: images float32 `(B, 1, 28, 28)` in [0, 1], labels int64 `(B,)`.
+
+    The official test set is held out; the last `val_size` training images are for validation.
+
+    Args:
+        root: folder of the raw files, in torchvision's layout; fetched to if they are not there.
+        binarization: "dynamic", "static", "threshold" or "none"; see `data.binarization`.
+        batch_size: images a training step and device.
+        eval_batch_size: images a batch in validation and test.
+        val_size: how many training images are for validation; static binarization has its own 10,000.
+        static_root: folder of Larochelle's files; None: `root`/binarized_mnist.
+        permute_pixels: shuffle the pixels of all images alike, for permutation-invariant MNIST; see `unpermute`.
+        seed: fixes the order and the binarization of training images, beside the epoch and the batch.
+        eval_seed: fixes validation and test images, and the permutation.
+    """
+
+    dataset: ClassVar[str] = "mnist"
+
+    def __init__(
+        self,
+        root: str = "data",
+        binarization: Binarization = "dynamic",
+        batch_size: int = 128,
+        eval_batch_size: int = 500,
+        val_size: int = 5000,
+        static_root: str | None = None,
+        permute_pixels: bool = False,
+        seed: int = 0,
+        eval_seed: int = 0,
+    ) -> None:
+        super().__init__()
+        choose("binarization", binarization, dict.fromkeys(BINARIZATIONS))
+        require(1 <= batch_size <= 60_000, "batch_size", batch_size, "from 1 to 60000")
+        require(1 <= eval_batch_size <= 60_000, "eval_batch_size", eval_batch_size, "from 1 to 60000")
+        require(1 <= val_size <= 59_999, "val_size", val_size, "from 1 to 59999")
+        if binarization == "static" and self.dataset != "mnist":
+            raise ConfigurationError(f"binarization=static: exists for MNIST only, not for {self.dataset}; use dynamic or threshold")
+        self.root, self.static_root = root, static_root
+        self.binarization = binarization
+        self.batch_size, self.eval_batch_size, self.val_size = batch_size, eval_batch_size, val_size
+        self.permute_pixels, self.seed, self.eval_seed = permute_pixels, seed, eval_seed
+        self._splits: dict[str, tuple[Tensor, Tensor]] = {}
+
+    # ---- Lightning's hooks
+
+    def prepare_data(self) -> None:
+        """Fetch what is missing, once a machine."""
+        sources.raw_folder(self.dataset, self.root)
+        if self.binarization == "static":
+            static.load(self.root, self.static_root)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Load and split, and fix the binarization of validation and test images."""
+        if self._splits:
+            return
+        splits = self._static_splits() if self.binarization == "static" else self._grey_splits()
+        if self.permute_pixels:
+            splits = {name: (_reordered(x, self._permutation()), y) for name, (x, y) in splits.items()}
+        self._splits = {
+            name: (x if name == "train" else self._fixed(x, name), y) for name, (x, y) in splits.items()
+        }
+
+    def train_dataloader(self) -> TensorLoader:
+        return TensorLoader(*self._split("train"), self.batch_size, self.seed, *self._rank())
+
+    def val_dataloader(self) -> TensorLoader:
+        return TensorLoader(*self._split("val"), self.eval_batch_size, None, *self._rank())
+
+    def test_dataloader(self) -> TensorLoader:
+        return TensorLoader(*self._split("test"), self.eval_batch_size, None, *self._rank())
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Binarize on the device; what a batch's pixels become is a function of its key alone."""
+        images, labels, key = batch
+        if key is not None:
+            source = generator(*key, "binarization", device=images.device)
+            images = binarize(images, self.binarization, source)
+        return to_unit_interval(images), labels
+
+    # ---- for evaluation and drawing
+
+    def evaluation_loader(self, split: str, num_images: int | None = None) -> TensorLoader:
+        """Batches of "train", "val" or "test" in order, binarized once by `eval_seed`; the first `num_images` only."""
+        images, labels = (part[:num_images] for part in self._split(split))
+        if split == "train":
+            images = self._fixed(images, split)
+        return TensorLoader(images, labels, self.eval_batch_size)
+
+    def mean_image(self) -> Tensor:
+        """The mean training image `(1, 28, 28)` in [0, 1]."""
+        images = self._split("train")[0]
+        total = sum(part.sum(0, dtype=torch.int64) for part in images.split(10_000))
+        assert isinstance(total, Tensor)
+        return (total.double() / len(images) / 255).float()
+
+    def unpermute(self, images: Tensor) -> Tensor:
+        """Images `(*, 1, 28, 28)` with their pixels back in place, for drawing; as they are unless `permute_pixels`."""
+        return _reordered(images, self._permutation().argsort()) if self.permute_pixels else images
+
+    def checksums(self) -> dict[str, str]:
+        """MD5 of each raw file in use, by file name."""
+        raw = sources.raw_folder(self.dataset, self.root)
+        return {path.name: sources.file_digest(path) for path in sorted(raw.glob("*-ubyte"))}
+
+    # ---- inside
+
+    def _split(self, name: str) -> tuple[Tensor, Tensor]:
+        if not self._splits:
+            self.prepare_data()
+            self.setup()
+        return self._splits[name]
+
+    def _rank(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+    def _grey_splits(self) -> dict[str, tuple[Tensor, Tensor]]:
+        images, labels = sources.load(self.dataset, self.root, "train")
+        cut = len(images) - self.val_size
+        return {
+            "train": (images[:cut], labels[:cut]),
+            "val": (images[cut:], labels[cut:]),
+            "test": sources.load(self.dataset, self.root, "test"),
+        }
+
+    def _static_splits(self) -> dict[str, tuple[Tensor, Tensor]]:
+        parts = static.load(self.root, self.static_root)
+        return {"train": parts["train"], "val": parts["valid"], "test": parts["test"]}
+
+    def _fixed(self, images: Tensor, split: str) -> Tensor:
+        """Binarized by `eval_seed`, in blocks of a fixed size so that the result depends on nothing else."""
+        return torch.cat([
+            binarize(part, self.binarization, generator(self.eval_seed, split, number))
+            for number, part in enumerate(images.split(1000))
+        ])
+
+    def _permutation(self) -> Tensor:
+        return torch.randperm(784, generator=generator(self.eval_seed, "pixels"))
+
+
+def _reordered(images: Tensor, order: Tensor) -> Tensor:
+    return images.flatten(-3)[..., order.to(images.device)].reshape(images.shape)
+
+
+class FashionMNISTDataModule(MNISTDataModule):
+    """Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017, https://arxiv.org/abs/1708.07747), in the same form."""
+
+    dataset: ClassVar[str] = "fashion_mnist"
+
+
+class KMNISTDataModule(MNISTDataModule):
+    """Kuzushiji-MNIST (Clanuwat et al., 2018, https://arxiv.org/abs/1812.01718), in the same form."""
+
+    dataset: ClassVar[str] = "kmnist"
+
+

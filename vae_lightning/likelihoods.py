@@ -1,0 +1,104 @@
+r"""Likelihoods: decoder output to a torch Distribution over images of shape `(1, 28, 28)`.
+
+Every decoder puts out one unbounded number a pixel, its logit $\ell$; what it means is decided here. `log_prob` sums over
+pixels, so it is in nats per image.
+
+- Bernoulli: $p(x_i = 1) = \sigma(\ell_i)$, for binary images.
+- Gaussian: $x_i \sim N(\sigma(\ell_i), s^2)$, for grey levels; $s$ given, or learned as one number for all pixels.
+- continuous Bernoulli: $p(x_i) = C(\lambda_i)\, \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}$ on [0, 1] with
+  $\lambda = \sigma(\ell)$, for grey levels ("The continuous Bernoulli: fixing a pervasive error in variational
+  autoencoders", Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, Independent, Normal
+from torch.nn import functional as F
+
+from vae_lightning.arguments import require
+from vae_lightning.types import IMAGE_SHAPE
+
+__all__ = [
+    "LIKELIHOODS",
+    "BernoulliLikelihood",
+    "ContinuousBernoulliLikelihood",
+    "GaussianLikelihood",
+    "Likelihood",
+    "StableContinuousBernoulli",
+]
+
+
+class Likelihood(nn.Module):
+    """Decoder output `(*, 1, 28, 28)` to a Distribution of batch shape `(*)` and event shape `(1, 28, 28)`."""
+
+    binary: bool = False
+    """Whether this is a probability of binary images; a density of grey levels otherwise."""
+
+    def forward(self, logits: Tensor) -> Distribution:
+        return Independent(self.pixels(logits), len(IMAGE_SHAPE), validate_args=False)
+
+    def pixels(self, logits: Tensor) -> Distribution:
+        """The distribution of each pixel by itself."""
+        raise NotImplementedError
+
+
+class BernoulliLikelihood(Likelihood):
+    """Binary pixels, from logits: no clamp, so a confident and wrong pixel costs what it costs."""
+
+    binary = True
+
+    def pixels(self, logits: Tensor) -> Distribution:
+        return Bernoulli(logits=logits, validate_args=False)
+
+
+class GaussianLikelihood(Likelihood):
+    """Grey pixels around the decoded level with standard deviation `scale`, learned from there if `learn_scale`."""
+
+    def __init__(self, scale: float = 0.1, learn_scale: bool = True) -> None:
+        super().__init__()
+        require(scale > 0, "likelihood.scale", scale, "positive")
+        log_scale = torch.tensor(math.log(scale))
+        self.log_scale: Tensor
+        if learn_scale:
+            self.log_scale = nn.Parameter(log_scale)
+        else:
+            self.register_buffer("log_scale", log_scale)
+
+    def pixels(self, logits: Tensor) -> Distribution:
+        return Normal(logits.sigmoid(), self.log_scale.exp(), validate_args=False)
+
+
+class StableContinuousBernoulli(ContinuousBernoulli):
+    r"""torch's continuous Bernoulli with its normaliser from logits, $C = \ell / \tanh(\ell / 2)$.
+
+    torch computes C from probabilities clamped near 0 and 1, which is half a nat off a pixel at $|\ell| = 30$; the black
+    background of MNIST pushes logits there.
+    """
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        logits, value = torch.broadcast_tensors(self.logits, value)
+        return self._log_normaliser(logits) - F.binary_cross_entropy_with_logits(logits, value, reduction="none")
+
+    @staticmethod
+    def _log_normaliser(logits: Tensor) -> Tensor:
+        near = logits.abs() < 0.1
+        # where() needs finite gradients on the side not taken, so that side gets a harmless input
+        away = torch.where(near, torch.ones_like(logits), logits)
+        series = math.log(2) + logits.square() / 12 - logits.square().square() * (7 / 1440)
+        return torch.where(near, series, (away / torch.tanh(away / 2)).log())
+
+
+class ContinuousBernoulliLikelihood(Likelihood):
+    """Grey pixels on [0, 1]."""
+
+    def pixels(self, logits: Tensor) -> Distribution:
+        return StableContinuousBernoulli(logits=logits, validate_args=False)
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "bernoulli": BernoulliLikelihood,
+    "gaussian": GaussianLikelihood,
+    "continuous_bernoulli": ContinuousBernoulliLikelihood,
+}

@@ -1,0 +1,203 @@
+"""What every model shares: the steps, their noise, the logging and the optimizer. Models add only their mathematics.
+
+A training step is a pure function of (parameters, batch, noise, step): `Module.terms(self(x, y, noise), x, y, step)`,
+with `noise` drawn beforehand by `draw_noise`. `functional_loss` hands it to `torch.func` and compilers as such.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import pytorch_lightning as L
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.models.metrics import MetricSums
+from vae_lightning.models.optimization import build_optimizer, build_schedule
+from vae_lightning.noise import generator
+from vae_lightning.types import Noise
+
+__all__ = ["EVALUATION_SEED", "Module", "named"]
+
+EVALUATION_SEED = 0
+"""Fixes the noise of validation and test whatever the run's seed, so that figures of different runs are comparable."""
+
+
+def named(spec: str | Mapping[str, Any]) -> dict[str, Any]:
+    """`"mlp"` or `{"name": "mlp", ...}` as a plain dict, so that it survives in a checkpoint."""
+    return {"name": spec} if isinstance(spec, str) else {key: _plain(value) for key, value in spec.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
+
+
+class Module(L.LightningModule):
+    """A LightningModule whose loss is the mean over the batch of the per-image term `loss`.
+
+    Args:
+        optimizer: `{"name": "adam", "lr": 1e-3, ...}`, with any argument of that torch optimizer.
+        lr_schedule: `{"name": "constant"}` or another in `models.optimization.SCHEDULES`.
+        seed: fixes all noise of training, beside epoch, batch and rank.
+    """
+
+    monitor: ClassVar[str] = "val/loss"
+    """The metric that says which checkpoint is best, and what a sweep optimises."""
+    monitor_mode: ClassVar[str] = "min"
+    num_classes: int = 0
+    """How many classes of labels the model uses; 0: it ignores labels."""
+
+    def __init__(
+        self,
+        optimizer: str | Mapping[str, Any] = "adam",
+        lr_schedule: str | Mapping[str, Any] = "constant",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.optimizer, self.lr_schedule, self.seed = named(optimizer), named(lr_schedule), seed
+        self._window, self._epoch, self._evaluation = MetricSums(), MetricSums(), MetricSums()
+        self.epoch_means: dict[str, float] = {}
+        """Means over the whole of the last training epoch, by metric name."""
+
+    def keep_hyperparameters(self, arguments: Mapping[str, Any]) -> None:
+        """Save constructor arguments, `locals()` for all, as plain containers, which a checkpoint can hold safely."""
+        own = {k: _plain(v) for k, v in arguments.items() if k != "self" and not k.startswith("_")}
+        self.save_hyperparameters({**self.hparams, **own})
+
+    # ---- what a model defines
+
+    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+        """Everything random in one step on images `x`, a function of `key` alone; dropout noise only in training."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Any:
+        raise NotImplementedError
+
+    def terms(self, output: Any, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
+        """Per-image figures `(B,)` from forward's output; `loss` among them is what is minimised."""
+        raise NotImplementedError
+
+    # ---- the steps
+
+    def functional_loss(
+        self, parameters: Mapping[str, Tensor], x: Tensor, y: Tensor, noise: Noise, step: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The training loss and its terms as a pure function of all its arguments, for `torch.func` and compilers.
+
+        The mapping holds every parameter (and buffer, if it is to vary) by its name in `state_dict()`.
+        """
+        output = functional_call(self, dict(parameters), (x, y, noise))
+        terms = self.terms(output, x, y, step)
+        return terms["loss"].mean(), terms
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y = self._checked(batch)
+        noise = self.draw_noise(x, self.seed, "train", self.current_epoch, self._batch_of_all_ranks(batch_idx))
+        terms = self.terms(self(x, y, noise), x, y, self._step(x))
+        loss = terms["loss"].mean()
+        self._window.add(terms)
+        return loss
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        every = getattr(self.trainer, "log_every_n_steps", 0)
+        if every and self.trainer.global_step % every == 0 and self._window.count:
+            self._flush_window(log=True)
+
+    def on_train_epoch_start(self) -> None:
+        self._window.reset()
+        self._epoch.reset()
+
+    def on_train_epoch_end(self) -> None:
+        self._flush_window(log=False)
+        self.epoch_means = {f"train/{k}": v for k, v in self._epoch.means(self._sum_over_ranks).items()}
+
+    def _flush_window(self, *, log: bool) -> None:
+        """Log the means since the last time, over every image and not the last batch only."""
+        if log:
+            means = {f"train/{k}": v for k, v in self._window.means(self._sum_over_ranks).items()}
+            shown = self.monitor.replace("val/", "train/")
+            self.log_dict({k: v for k, v in means.items() if k != shown})
+            self.log(shown, means.get(shown, means["train/loss"]), prog_bar=True)
+        self._epoch.merge(self._window)
+        self._window.reset()
+
+    def on_validation_epoch_start(self) -> None:
+        self._evaluation.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluation_step(batch, batch_idx, "val")
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        self._evaluation_step(batch, batch_idx, "test")
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        self._log_evaluation("test")
+
+    def _evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, split: str) -> None:
+        x, y = self._checked(batch)
+        noise = self.draw_noise(x, EVALUATION_SEED, split, self._batch_of_all_ranks(batch_idx), training=False)
+        self._evaluation.add(self.terms(self(x, y, noise), x, y, self._step(x)))
+
+    def _log_evaluation(self, split: str) -> None:
+        for name, value in self._evaluation.means(self._sum_over_ranks).items():
+            key = f"{split}/{name}"
+            self.log(key, value, prog_bar=key == self.monitor, rank_zero_only=False)
+
+    # ---- small things the steps need
+
+    def _checked(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = batch
+        if self.num_classes and y.device.type == "cpu" and not 0 <= int(y.min()) <= int(y.max()) < self.num_classes:
+            raise DataError(f"labels: found {int(y.min())} to {int(y.max())}, but the model knows 0 to {self.num_classes - 1}")
+        return x, y
+
+    def _step(self, x: Tensor) -> Tensor:
+        attached = self._trainer is not None
+        return torch.tensor(float(self.global_step if attached else 0), device=x.device)
+
+    def _batch_of_all_ranks(self, batch_idx: int) -> int:
+        """The batch's number among those of all ranks, as the loader deals them out."""
+        return batch_idx * self.trainer.world_size + self.global_rank
+
+    def _sum_over_ranks(self, value: Tensor) -> Tensor:
+        reduced = self.trainer.strategy.reduce(value, reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def _uniforms(self, x: Tensor, layers: Iterable[tuple[int, tuple[int, ...]]], *key: int | str) -> tuple[Tensor, ...]:
+        """Uniform noise on [0, 1) for dropout layers given as (rows, features)."""
+        source = generator(*key, "dropout", device=x.device)
+        return tuple(torch.rand(rows, *features, generator=source, device=x.device) for rows, features in layers)
+
+    # ---- optimizer
+
+    def configure_optimizers(self) -> Any:
+        optimizer = build_optimizer(self.parameters(), self.optimizer, scaled=self._gradients_are_scaled())
+        schedule = build_schedule(optimizer, self.lr_schedule, self._total_steps, self._steps_per_epoch)
+        if schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+
+    def _gradients_are_scaled(self) -> bool:
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
+
+    def _total_steps(self) -> int:
+        total = self.trainer.estimated_stepping_batches
+        if total in (-1, float("inf")):
+            raise ConfigurationError(f"lr_schedule={self.lr_schedule['name']}: needs trainer.max_epochs or trainer.max_steps")
+        return int(total)
+
+    def _steps_per_epoch(self) -> int:
+        # estimated_stepping_batches sets the loader up, which num_training_batches is then the length of
+        _ = self.trainer.estimated_stepping_batches
+        return max(1, int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)

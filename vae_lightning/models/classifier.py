@@ -1,0 +1,59 @@
+"""The classifier: the project's own judge of samples, and one of the replaced systems' models."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vae_lightning.arguments import build, require
+from vae_lightning.models.base import Module, named
+from vae_lightning.nets import CLASSIFIERS
+from vae_lightning.types import Noise
+
+__all__ = ["Classifier"]
+
+
+class Classifier(Module):
+    """p(y | x) by a network with softmax output.
+
+    Args:
+        net: `{"name": "classifier_cnn", ...}`.
+        num_classes: C.
+    """
+
+    monitor: ClassVar[str] = "val/accuracy"
+    monitor_mode: ClassVar[str] = "max"
+
+    def __init__(
+        self,
+        net: str | Mapping[str, Any] = "classifier_cnn",
+        num_classes: int = 10,
+        optimizer: str | Mapping[str, Any] = "adam",
+        lr_schedule: str | Mapping[str, Any] = "constant",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(optimizer, lr_schedule, seed)
+        self.keep_hyperparameters(locals())
+        require(num_classes >= 2, "num_classes", num_classes, "at least 2")
+        self.num_classes = num_classes
+        self.net = build("net", named(net), CLASSIFIERS, num_classes)
+
+    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+        layers = [(x.shape[0], features) for features in self.net.dropout_features]
+        return Noise(x.new_empty(0), self._uniforms(x, layers, *key) if training and layers else ())
+
+    def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Tensor:
+        """Logits `(B, C)` of images `(B, 1, 28, 28)`; `y` is not looked at."""
+        logits: Tensor = self.net(x, iter(noise.dropout) if noise and noise.dropout else None)
+        return logits
+
+    def terms(self, output: Tensor, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
+        cross_entropy = F.cross_entropy(output, y, reduction="none")
+        return {"loss": cross_entropy, "accuracy": (output.argmax(-1) == y).to(output.dtype)}
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Class probabilities `(B, C)` of images `(B, 1, 28, 28)`."""
+        return self(x).softmax(-1)

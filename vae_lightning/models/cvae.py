@@ -1,0 +1,41 @@
+"""The conditional VAE: labels enter encoder and decoder, and the prior if asked.
+
+"Learning structured output representation using deep conditional generative models", Sohn, Lee and Yan, 2015,
+https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae_lightning.arguments import require
+from vae_lightning.models.vae import VAE, diagonal_gaussian
+
+__all__ = ["CVAE"]
+
+
+class CVAE(VAE):
+    """p(x, z | y): every figure of it is of log p(x | y), which is above log p(x) on average.
+
+    Args beside those of `VAE`:
+        num_classes: how many classes the labels have.
+        conditional_prior: learn p(z | y), a diagonal Gaussian a class, started at the standard normal.
+    """
+
+    def __init__(self, num_classes: int = 10, conditional_prior: bool = False, **vae: Any) -> None:
+        require(num_classes >= 1, "num_classes", num_classes, "at least 1")
+        super().__init__(num_classes=num_classes, **vae)
+        self.keep_hyperparameters({"conditional_prior": conditional_prior})
+        latent_dim = self.latent_dim
+        self.class_prior = nn.Embedding(num_classes, 2 * latent_dim) if conditional_prior else None
+        if self.class_prior is not None:
+            nn.init.zeros_(self.class_prior.weight)
+
+    def prior(self, y: Tensor | None = None) -> Distribution:
+        """p(z | y) of labels `(B,)`, batch shape `(B,)`; the standard normal unless `conditional_prior`."""
+        if self.class_prior is None:
+            return super().prior(y)
+        if y is None:
+            raise ValueError(f"y: the prior is conditional and needs a label from 0 to {self.num_classes - 1} an image")
+        return diagonal_gaussian(*self.class_prior(y).chunk(2, dim=-1))

@@ -1,0 +1,45 @@
+"""Sums of per-image figures kept on the device, so that logging costs nothing until it is asked for a mean."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+__all__ = ["MetricSums"]
+
+
+class MetricSums:
+    """Running sums by name, and the number of images in them.
+
+    >>> sums = MetricSums()
+    >>> sums.add({"kl": torch.tensor([1.0, 3.0])})
+    >>> sums.means()
+    {'kl': 2.0}
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self.count = 0
+
+    def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Add per-image figures, each `(B,)`."""
+        for name, term in terms.items():
+            total = term.detach().sum(dtype=torch.float64 if term.device.type != "mps" else None)
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+        self.count += next(iter(terms.values())).shape[0]
+
+    def merge(self, other: "MetricSums") -> None:
+        for name, total in other._sums.items():
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+        self.count += other.count
+
+    def means(self, reduce: Callable[[Tensor], Tensor] = lambda value: value) -> dict[str, float]:
+        """Means per image; `reduce` sums a tensor over the ranks of a distributed run."""
+        if not self._sums:
+            return {}
+        stacked = torch.stack([*self._sums.values()])
+        totals = reduce(torch.cat([stacked, stacked.new_tensor([self.count])])).tolist()
+        return {name: total / totals[-1] for name, total in zip(self._sums, totals, strict=False)}

@@ -1,0 +1,94 @@
+"""Optimizers and learning-rate schedules by name, from torch."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from vae_lightning.arguments import build, choose, require
+
+__all__ = ["OPTIMIZERS", "SCHEDULES", "build_optimizer", "build_schedule"]
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "adamax": Adamax,
+    "rmsprop": RMSprop,
+    "sgd": SGD,
+}
+_FUSED = {"adam", "adamw", "sgd"}
+
+
+def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any], *, scaled: bool = False) -> Optimizer:
+    """The optimizer `spec` describes; fused where torch can, unless gradients are `scaled` (float16), which may clip them."""
+    choose("optimizer.name", spec.get("name"), OPTIMIZERS)
+    lr = spec.get("lr", 1e-3)
+    if isinstance(lr, float):
+        require(lr > 0, "optimizer.lr", lr, "positive")
+    arguments = {key: tuple(v) if key == "betas" and isinstance(v, list) else v for key, v in spec.items()}
+    if spec["name"] in _FUSED:
+        arguments.setdefault("fused", not scaled)
+    return build("optimizer", arguments, OPTIMIZERS, list(parameters))
+
+
+class ConstantSchedule:
+    """The learning rate stays as it is."""
+
+    def __init__(self, total_steps: int, steps_per_epoch: int) -> None: ...
+
+    def __call__(self, step: int) -> float:
+        return 1.0
+
+
+class CosineSchedule:
+    """Linear warm-up over `warmup` of the steps, then half a cosine down to `final` times the learning rate."""
+
+    def __init__(self, total_steps: int, steps_per_epoch: int, warmup: float = 0.0, final: float = 0.0) -> None:
+        require(0 <= warmup < 1, "lr_schedule.warmup", warmup, "in [0, 1)")
+        require(0 <= final <= 1, "lr_schedule.final", final, "in [0, 1]")
+        self.total, self.warmup, self.final = total_steps, int(warmup * total_steps), final
+
+    def __call__(self, step: int) -> float:
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class BurdaSchedule:
+    r"""$3^i$ epochs at $10^{-i/7}$ times the learning rate, i = 0, 1, ... `stages` - 1: 3,280 epochs for 8 stages.
+
+    Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2016, https://arxiv.org/abs/1509.00519.
+    """
+
+    def __init__(self, total_steps: int, steps_per_epoch: int, stages: int = 8) -> None:
+        require(stages > 0, "lr_schedule.stages", stages, "at least 1")
+        self.steps_per_epoch, self.stages = steps_per_epoch, stages
+
+    def __call__(self, step: int) -> float:
+        epoch, stage = step // self.steps_per_epoch, 0
+        while stage < self.stages - 1 and epoch >= 3**stage:
+            epoch -= 3**stage
+            stage += 1
+        return float(10 ** (-stage / 7))
+
+
+SCHEDULES: dict[str, Callable[..., Callable[[int], float]]] = {
+    "constant": ConstantSchedule,
+    "cosine": CosineSchedule,
+    "burda": BurdaSchedule,
+}
+
+
+def build_schedule(
+    optimizer: Optimizer, spec: Mapping[str, Any], total_steps: Callable[[], int], steps_per_epoch: Callable[[], int]
+) -> LRScheduler | None:
+    """The schedule `spec` describes, stepped once an optimizer step; None where the rate is constant."""
+    if spec.get("name") == "constant":
+        build("lr_schedule", spec, SCHEDULES, 0, 0)
+        return None
+    choose("lr_schedule.name", spec.get("name"), SCHEDULES)
+    return LambdaLR(optimizer, build("lr_schedule", spec, SCHEDULES, total_steps(), steps_per_epoch()))

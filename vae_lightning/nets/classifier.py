@@ -1,0 +1,34 @@
+"""The classifier's network: a small CNN with dropout, 45,826 parameters."""
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from vae_lightning.nets.layers import Dropout, Net, Stack, initialise
+
+__all__ = ["ClassifierCNN"]
+
+
+class ClassifierCNN(Net):
+    """Four times [convolution 4x4 'same', max-pool 2x2 in ceil mode, ReLU, dropout], 28-14-7-4-2, then dense to classes.
+
+    Images `(B, 1, 28, 28)` to logits `(B, C)`.
+    """
+
+    def __init__(self, num_classes: int, dropout: float = 0.2, init: str = "default") -> None:
+        super().__init__()
+        channels, sizes = [1, 8, 16, 32, 64], [14, 7, 4, 2]
+        layers: list[nn.Module] = []
+        for before, after, size in zip(channels, channels[1:], sizes, strict=False):
+            layers += [
+                nn.Conv2d(before, after, 4, padding="same"),
+                nn.MaxPool2d(2, 2, ceil_mode=True),
+                nn.ReLU(),
+            ]
+            if dropout:
+                layers.append(Dropout(dropout, (after, size, size)))
+        self.body = Stack(*layers, nn.Flatten(), nn.Linear(64 * 2 * 2, num_classes))
+        initialise(self, init)
+
+    def forward(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
+        return self.body(x, dropout)

@@ -1,0 +1,69 @@
+"""Dense encoder and decoder: 784-hidden-latent, mirrored."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vae_lightning.arguments import choose, require
+from vae_lightning.nets.layers import ACTIVATIONS, Decoder, Dropout, Encoder, Stack, initialise
+from vae_lightning.types import IMAGE_SHAPE, NUM_PIXELS
+
+__all__ = ["MLPDecoder", "MLPEncoder"]
+
+
+def _hidden_layers(sizes: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
+    require(len(sizes) > 1 and all(size > 0 for size in sizes), "net.hidden", list(sizes[1:]), "one or more sizes above 0")
+    function = choose("net.activation", activation, ACTIVATIONS)
+    layers: list[nn.Module] = []
+    for before, after in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(before, after), function()]
+        if dropout:
+            layers.append(Dropout(dropout, (after,)))
+    return layers
+
+
+class MLPEncoder(Encoder):
+    """Flattened image, and the one-hot label beside it, through dense layers.
+
+    Args:
+        hidden: sizes of the hidden layers, from the image on.
+        activation: a name in `ACTIVATIONS`.
+        dropout: probability after every hidden layer.
+        init: a name in `INITIALISATIONS`.
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        num_classes: int,
+        hidden: Sequence[int] = (500, 500),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        init: str = "xavier",
+    ) -> None:
+        super().__init__()
+        self.body = Stack(*_hidden_layers([NUM_PIXELS + num_classes, *hidden], activation, dropout))
+        self.add_heads(hidden[-1], latent_dim)
+        initialise(self, init)
+
+    def entry(self, x: Tensor, y: Tensor | None) -> Tensor:
+        return x.flatten(1) if y is None else torch.cat([x.flatten(1), y], dim=1)
+
+
+class MLPDecoder(Decoder):
+    """The mirror image: `hidden` is the encoder's, used from its end."""
+
+    def __init__(
+        self,
+        latent_dim: int,
+        num_classes: int,
+        hidden: Sequence[int] = (500, 500),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        init: str = "xavier",
+    ) -> None:
+        super().__init__()
+        layers = _hidden_layers([latent_dim + num_classes, *reversed(hidden)], activation, dropout)
+        self.body = Stack(*layers, nn.Linear(hidden[0], NUM_PIXELS), nn.Unflatten(1, IMAGE_SHAPE))
+        initialise(self, init)

@@ -1,0 +1,124 @@
+r"""Objectives: per-image terms to what is maximised. All in nats per image, higher is better, loss = -mean over the batch.
+
+With $z_k \sim q(z \mid x)$, $k = 1..K$, and $w_k = p(x \mid z_k)\, p(z_k) / q(z_k \mid x)$:
+
+- ELBO: $\frac1K \sum_k \log p(x \mid z_k) - KL(q(z \mid x) \,\|\, p(z))$, the KL in closed form where torch has it
+  ("Auto-encoding variational Bayes", Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114).
+- beta-VAE: the KL times $\beta$ ("beta-VAE: learning basic visual concepts with a constrained variational framework",
+  Higgins et al., 2017, https://openreview.net/forum?id=Sy2fzU9gl).
+- capacity: $-\gamma\, |KL - C|$ in place of $-KL$, C growing from 0 ("Understanding disentangling in beta-VAE",
+  Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
+- importance-weighted bound: $\log \frac1K \sum_k w_k \le \log p(x)$ ("Importance weighted autoencoders",
+  Burda, Grosse and Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519).
+- its doubly reparameterised gradient ("Doubly reparameterized gradient estimators for Monte Carlo objectives",
+  Tucker et al., 2019, https://arxiv.org/abs/1810.04152).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
+
+from vae_lightning.types import Draw
+
+__all__ = [
+    "LinearWarmup",
+    "beta_objective",
+    "capacity_objective",
+    "detached",
+    "doubly_reparameterised",
+    "elbo",
+    "iwae_bound",
+    "kl",
+    "log_weights",
+    "mean_log_likelihood",
+]
+
+
+def kl(draw: Draw) -> Tensor:
+    """KL(q(z|x) || p(z)), `(B,)` nats: closed form where torch has it, else the mean over the samples at hand."""
+    try:
+        return kl_divergence(draw.posterior, draw.prior)
+    except NotImplementedError:
+        return (draw.posterior.log_prob(draw.z) - draw.prior.log_prob(draw.z)).mean(0)
+
+
+def mean_log_likelihood(draw: Draw, x: Tensor) -> Tensor:
+    """The mean of log p(x|z) over the samples, `(B,)` nats."""
+    return draw.likelihood.log_prob(x).mean(0)
+
+
+def elbo(log_likelihood: Tensor, kl: Tensor) -> Tensor:
+    """The evidence lower bound from its two terms, `(B,)` nats."""
+    return log_likelihood - kl
+
+
+def beta_objective(log_likelihood: Tensor, kl: Tensor, beta: float | Tensor) -> Tensor:
+    """ELBO with the KL weighted by `beta`, `(B,)` nats."""
+    return log_likelihood - beta * kl
+
+
+def capacity_objective(log_likelihood: Tensor, kl: Tensor, gamma: float | Tensor, capacity: Tensor) -> Tensor:
+    """Burgess' objective, `(B,)` nats: each image's KL is drawn to `capacity` with force `gamma`.
+
+    The absolute value is taken per image, as the paper writes it, so the meaning does not change with the batch size.
+    """
+    return log_likelihood - gamma * (kl - capacity).abs()
+
+
+def log_weights(draw: Draw, x: Tensor, beta: float | Tensor = 1.0, *, fixed_density: bool = False) -> Tensor:
+    """log w = log p(x|z) + beta (log p(z) - log q(z|x)), `(K, B)` nats.
+
+    `fixed_density`: let gradients reach the posterior through z only, as the doubly reparameterised gradient wants.
+    """
+    posterior = detached(draw.posterior) if fixed_density else draw.posterior
+    log_ratio = draw.prior.log_prob(draw.z) - posterior.log_prob(draw.z)
+    return draw.likelihood.log_prob(x) + beta * log_ratio
+
+
+def iwae_bound(log_weights: Tensor) -> Tensor:
+    """log of the mean weight over the K samples, `(K, B)` to `(B,)` nats."""
+    return log_weights.logsumexp(0) - math.log(log_weights.shape[0])
+
+
+def doubly_reparameterised(log_weights: Tensor, z: Tensor) -> Tensor:
+    """A surrogate `(B,)` whose gradient is the doubly reparameterised one of the bound; its value means nothing.
+
+    `log_weights` `(K, B)` come from `log_weights(..., fixed_density=True)` and `z` `(K, B, D)` is what they were computed
+    from. With normalised weights v, the generative parameters get sum v d(log w), the posterior's sum v^2 d(log w)/dz dz.
+    """
+    weights = log_weights.detach().softmax(0)
+    if z.requires_grad:
+        z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))
+    return (weights * log_weights).sum(0)
+
+
+def detached(distribution: Distribution) -> Distribution:
+    """The same diagonal Gaussian with parameters that no gradient reaches."""
+    if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
+        base = distribution.base_dist
+        fixed = Normal(base.loc.detach(), base.scale.detach(), validate_args=False)
+        return Independent(fixed, distribution.reinterpreted_batch_ndims, validate_args=False)
+    raise NotImplementedError(f"cannot detach a {type(distribution).__name__}")
+
+
+@dataclass(frozen=True)
+class LinearWarmup:
+    """A weight that grows linearly to `end` over `steps` optimizer steps and stays there; `end` at once for 0 steps.
+
+    It is a function of the global step alone, so a resumed run goes on where it stood.
+
+    >>> ramp = LinearWarmup(start=0.0, end=4.0, steps=8)
+    >>> [float(ramp(torch.tensor(s))) for s in (0, 4, 8, 100)]
+    [0.0, 2.0, 4.0, 4.0]
+    """
+
+    end: float = 1.0
+    steps: int = 0
+    start: float = 0.0
+
+    def __call__(self, step: Tensor) -> Tensor:
+        fraction = (step / self.steps).clamp(max=1.0) if self.steps else torch.ones_like(step, dtype=torch.float32)
+        return self.start + (self.end - self.start) * fraction

@@ -1,0 +1,97 @@
+"""The protocol of a latent-variable model, and the small records that travel between the rooms.
+
+Shapes: `B` images, `K` samples an image, `D` latent dimensions; an image has shape `IMAGE_SHAPE`.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+__all__ = [
+    "IMAGE_SHAPE",
+    "NUM_PIXELS",
+    "Batch",
+    "Draw",
+    "Estimate",
+    "LatentVariableModel",
+    "Noise",
+]
+
+IMAGE_SHAPE = (1, 28, 28)
+NUM_PIXELS = 784
+
+
+@runtime_checkable
+class LatentVariableModel(Protocol):
+    r"""$p(x, z \mid y) = p(z \mid y)\, p(x \mid z, y)$ with an approximate posterior $q(z \mid x, y)$.
+
+    `inference`, `evaluation` and `figures` know nothing else about a model, so whatever has these members is
+    evaluated like the project's own models. Unconditional models ignore `y`.
+    """
+
+    latent_dim: int
+
+    def prior(self, y: Tensor | None = None) -> Distribution:
+        """$p(z | y)$: event shape `(D,)`, batch shape `()` or `(B,)`."""
+        ...
+
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """$q(z | x, y)$ of images `x` `(B, *event)`: batch shape `(B,)`, event shape `(D,)`."""
+        ...
+
+    def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        """$p(x | z, y)$ of latents `z` `(*, B, D)`: batch shape `(*, B)`, event shape that of one image."""
+        ...
+
+
+class Batch(NamedTuple):
+    """What the loader hands over, before binarization."""
+
+    images: Tensor
+    """Grey levels, uint8 `(B, 1, 28, 28)`."""
+    labels: Tensor
+    """Classes, int64 `(B,)`."""
+    key: tuple[int, ...] | None
+    """What this batch's binarization noise is a function of; None where the images are fixed already."""
+
+
+class Noise(NamedTuple):
+    """Everything random in one training step, drawn before it, so that the step itself is a pure function."""
+
+    posterior: Tensor
+    """Standard normal `(K, B, D)`; empty for a classifier."""
+    dropout: tuple[Tensor, ...] = ()
+    """Uniform on [0, 1), `(B, *features)`, one for each dropout layer in order; none: dropout is off."""
+
+
+class Draw(NamedTuple):
+    """One pass of images through a latent-variable model."""
+
+    posterior: Distribution
+    """$q(z | x, y)$, batch shape `(B,)`."""
+    prior: Distribution
+    """$p(z | y)$, batch shape `()` or `(B,)`."""
+    z: Tensor
+    """Reparameterised samples of the posterior, `(K, B, D)`."""
+    likelihood: Distribution
+    """$p(x | z, y)$, batch shape `(K, B)`."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure that can be published: the value and all that is needed to judge it."""
+
+    value: float
+    """Mean over the images (nats per image; a fraction for accuracies)."""
+    standard_error: float
+    """Standard error of that mean over images."""
+    num_images: int
+    """How many images it is the mean of."""
+    num_samples: int
+    """K, latent samples an image; 0 where nothing is sampled."""
+    binarization: str
+    """How the images were binarized; figures of different binarizations are not comparable."""
+    estimator: str
+    """How it was estimated, in words."""
