@@ -58,8 +58,8 @@ def check(target: Callable[..., object], arguments: Mapping[str, Any], where: st
             _check_type(value, known[name].annotation, f"{where}.{name}")
         elif not takes_any:
             raise unknown_key(f"{where}.{name}", known)
-    for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in arguments:
+    for name in list(inspect.signature(target).parameters)[leading:]:
+        if name in known and known[name].default is inspect.Parameter.empty and name not in arguments:
             raise ConfigurationError(f"{where}.{name}: missing")
 
 
@@ -72,7 +72,7 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
     named: dict[str, inspect.Parameter] = {}
     for function in initialisers:
         if function is object.__init__:
-            return named, False
+            break
         hints = get_type_hints(function)
         own = list(inspect.signature(function).parameters.values())
         for p in own[1:] if isinstance(target, type) else own:

@@ -58,7 +58,7 @@ class GaussianLikelihood(Likelihood):
 
     def __init__(self, scale: float = 0.1, learn_scale: bool = True) -> None:
         super().__init__()
-        require(scale > 0, "likelihood.scale", scale, "positive")
+        require(scale > 0, "model.likelihood.scale", scale, "positive")
         log_scale = torch.tensor(math.log(scale))
         self.log_scale: Tensor
         if learn_scale:

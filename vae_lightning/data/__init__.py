@@ -1,5 +1,6 @@
 """Data: where images come from, how they become binary, how they become batches."""
 
+from vae_lightning import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 from vae_lightning.data.mnist import FashionMNISTDataModule, KMNISTDataModule, MNISTDataModule
 
 __all__ = ["FashionMNISTDataModule", "KMNISTDataModule", "MNISTDataModule"]

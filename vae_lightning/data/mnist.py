@@ -54,12 +54,12 @@ class MNISTDataModule(L.LightningDataModule):
         eval_seed: int = 0,
     ) -> None:
         super().__init__()
-        choose("binarization", binarization, dict.fromkeys(BINARIZATIONS))
-        require(1 <= batch_size <= 60_000, "batch_size", batch_size, "from 1 to 60000")
-        require(1 <= eval_batch_size <= 60_000, "eval_batch_size", eval_batch_size, "from 1 to 60000")
-        require(1 <= val_size <= 59_999, "val_size", val_size, "from 1 to 59999")
+        choose("data.binarization", binarization, dict.fromkeys(BINARIZATIONS))
+        require(1 <= batch_size <= 60_000, "data.batch_size", batch_size, "from 1 to 60000")
+        require(1 <= eval_batch_size <= 60_000, "data.eval_batch_size", eval_batch_size, "from 1 to 60000")
+        require(1 <= val_size <= 59_999, "data.val_size", val_size, "from 1 to 59999")
         if binarization == "static" and self.dataset != "mnist":
-            raise ConfigurationError(f"binarization=static: exists for MNIST only, not for {self.dataset}; use dynamic or threshold")
+            raise ConfigurationError(f"data.binarization=static: exists for MNIST only, not for {self.dataset}; use dynamic or threshold")
         self.root, self.static_root = root, static_root
         self.binarization = binarization
         self.batch_size, self.eval_batch_size, self.val_size = batch_size, eval_batch_size, val_size

@@ -17,9 +17,12 @@ from vae_lightning.models.metrics import MetricSums
 from vae_lightning.models.optimization import build_optimizer, build_schedule
 from vae_lightning.noise import generator
 from vae_lightning.types import Noise
+from vae_lightning.version import __version__
 
-__all__ = ["EVALUATION_SEED", "Module", "named"]
+__all__ = ["CHECKPOINT_FORMAT", "EVALUATION_SEED", "Module", "named"]
 
+CHECKPOINT_FORMAT = 1
+"""Grows when checkpoints of earlier versions can no longer be read."""
 EVALUATION_SEED = 0
 """Fixes the noise of validation and test whatever the run's seed, so that figures of different runs are comparable."""
 
@@ -63,6 +66,8 @@ class Module(L.LightningModule):
         self._window, self._epoch, self._evaluation = MetricSums(), MetricSums(), MetricSums()
         self.epoch_means: dict[str, float] = {}
         """Means over the whole of the last training epoch, by metric name."""
+        self.evaluation_means: dict[str, float] = {}
+        """Means over the last validation and the last test, by metric name."""
 
     def keep_hyperparameters(self, arguments: Mapping[str, Any]) -> None:
         """Save constructor arguments, `locals()` for all, as plain containers, which a checkpoint can hold safely."""
@@ -151,7 +156,11 @@ class Module(L.LightningModule):
     def _log_evaluation(self, split: str) -> None:
         for name, value in self._evaluation.means(self._sum_over_ranks).items():
             key = f"{split}/{name}"
-            self.log(key, value, prog_bar=key == self.monitor, rank_zero_only=False)
+            self.evaluation_means[key] = value
+            self.log(key, value, prog_bar=key == self.monitor)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["vae_lightning"] = {"format": CHECKPOINT_FORMAT, "version": __version__}
 
     # ---- small things the steps need
 
@@ -194,7 +203,7 @@ class Module(L.LightningModule):
     def _total_steps(self) -> int:
         total = self.trainer.estimated_stepping_batches
         if total in (-1, float("inf")):
-            raise ConfigurationError(f"lr_schedule={self.lr_schedule['name']}: needs trainer.max_epochs or trainer.max_steps")
+            raise ConfigurationError(f"model.lr_schedule={self.lr_schedule['name']}: needs trainer.max_epochs or trainer.max_steps")
         return int(total)
 
     def _steps_per_epoch(self) -> int:

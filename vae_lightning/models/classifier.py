@@ -36,9 +36,9 @@ class Classifier(Module):
     ) -> None:
         super().__init__(optimizer, lr_schedule, seed)
         self.keep_hyperparameters(locals())
-        require(num_classes >= 2, "num_classes", num_classes, "at least 2")
+        require(num_classes >= 2, "model.num_classes", num_classes, "at least 2")
         self.num_classes = num_classes
-        self.net = build("net", named(net), CLASSIFIERS, num_classes)
+        self.net = build("model.net", named(net), CLASSIFIERS, num_classes)
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         layers = [(x.shape[0], features) for features in self.net.dropout_features]

@@ -24,7 +24,7 @@ class CVAE(VAE):
     """
 
     def __init__(self, num_classes: int = 10, conditional_prior: bool = False, **vae: Any) -> None:
-        require(num_classes >= 1, "num_classes", num_classes, "at least 1")
+        require(num_classes >= 1, "model.num_classes", num_classes, "at least 1")
         super().__init__(num_classes=num_classes, **vae)
         self.keep_hyperparameters({"conditional_prior": conditional_prior})
         latent_dim = self.latent_dim

@@ -24,14 +24,14 @@ _FUSED = {"adam", "adamw", "sgd"}
 
 def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any], *, scaled: bool = False) -> Optimizer:
     """The optimizer `spec` describes; fused where torch can, unless gradients are `scaled` (float16), which may clip them."""
-    choose("optimizer.name", spec.get("name"), OPTIMIZERS)
+    choose("model.optimizer.name", spec.get("name"), OPTIMIZERS)
     lr = spec.get("lr", 1e-3)
     if isinstance(lr, float):
-        require(lr > 0, "optimizer.lr", lr, "positive")
+        require(lr > 0, "model.optimizer.lr", lr, "positive")
     arguments = {key: tuple(v) if key == "betas" and isinstance(v, list) else v for key, v in spec.items()}
     if spec["name"] in _FUSED:
         arguments.setdefault("fused", not scaled)
-    return build("optimizer", arguments, OPTIMIZERS, list(parameters))
+    return build("model.optimizer", arguments, OPTIMIZERS, list(parameters))
 
 
 class ConstantSchedule:
@@ -47,8 +47,8 @@ class CosineSchedule:
     """Linear warm-up over `warmup` of the steps, then half a cosine down to `final` times the learning rate."""
 
     def __init__(self, total_steps: int, steps_per_epoch: int, warmup: float = 0.0, final: float = 0.0) -> None:
-        require(0 <= warmup < 1, "lr_schedule.warmup", warmup, "in [0, 1)")
-        require(0 <= final <= 1, "lr_schedule.final", final, "in [0, 1]")
+        require(0 <= warmup < 1, "model.lr_schedule.warmup", warmup, "in [0, 1)")
+        require(0 <= final <= 1, "model.lr_schedule.final", final, "in [0, 1]")
         self.total, self.warmup, self.final = total_steps, int(warmup * total_steps), final
 
     def __call__(self, step: int) -> float:
@@ -65,7 +65,7 @@ class BurdaSchedule:
     """
 
     def __init__(self, total_steps: int, steps_per_epoch: int, stages: int = 8) -> None:
-        require(stages > 0, "lr_schedule.stages", stages, "at least 1")
+        require(stages > 0, "model.lr_schedule.stages", stages, "at least 1")
         self.steps_per_epoch, self.stages = steps_per_epoch, stages
 
     def __call__(self, step: int) -> float:
@@ -88,7 +88,7 @@ def build_schedule(
 ) -> LRScheduler | None:
     """The schedule `spec` describes, stepped once an optimizer step; None where the rate is constant."""
     if spec.get("name") == "constant":
-        build("lr_schedule", spec, SCHEDULES, 0, 0)
+        build("model.lr_schedule", spec, SCHEDULES, 0, 0)
         return None
-    choose("lr_schedule.name", spec.get("name"), SCHEDULES)
-    return LambdaLR(optimizer, build("lr_schedule", spec, SCHEDULES, total_steps(), steps_per_epoch()))
+    choose("model.lr_schedule.name", spec.get("name"), SCHEDULES)
+    return LambdaLR(optimizer, build("model.lr_schedule", spec, SCHEDULES, total_steps(), steps_per_epoch()))

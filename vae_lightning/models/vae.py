@@ -70,16 +70,16 @@ class VAE(Module):
     ) -> None:
         super().__init__(optimizer, lr_schedule, seed)
         self.keep_hyperparameters(locals())
-        require(latent_dim >= 1, "latent_dim", latent_dim, "at least 1")
-        require(num_samples >= 1, "num_samples", num_samples, "at least 1")
-        require(num_classes >= 0, "num_classes", num_classes, "at least 0")
-        require(kl_warmup_steps >= 0, "kl_warmup_steps", kl_warmup_steps, "at least 0")
+        require(latent_dim >= 1, "model.latent_dim", latent_dim, "at least 1")
+        require(num_samples >= 1, "model.num_samples", num_samples, "at least 1")
+        require(num_classes >= 0, "model.num_classes", num_classes, "at least 0")
+        require(kl_warmup_steps >= 0, "model.kl_warmup_steps", kl_warmup_steps, "at least 0")
         self.latent_dim, self.num_samples, self.num_classes = latent_dim, num_samples, num_classes
         self.start_from_mean = start_from_mean
         self.kl_weight = LinearWarmup(steps=kl_warmup_steps)
-        self.encoder = build("net", named(net), ENCODERS, latent_dim, num_classes)
-        self.decoder = build("net", named(net), DECODERS, latent_dim, num_classes)
-        self.likelihood_of = build("likelihood", named(likelihood), LIKELIHOODS)
+        self.encoder = build("model.net", named(net), ENCODERS, latent_dim, num_classes)
+        self.decoder = build("model.net", named(net), DECODERS, latent_dim, num_classes)
+        self.likelihood_of = build("model.likelihood", named(likelihood), LIKELIHOODS)
         self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
         self.origin: Tensor
 
@@ -115,8 +115,10 @@ class VAE(Module):
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         samples = self.num_samples if training else self.bound_samples
         batch = x.shape[0]
-        source = generator(*key, "posterior", device=x.device)
-        posterior = torch.randn(samples, batch, self.latent_dim, generator=source, device=x.device)
+        # figures of an evaluation must not depend on the device, so their noise is drawn on the CPU
+        device = x.device if training else torch.device("cpu")
+        source = generator(*key, "posterior", device=device)
+        posterior = torch.randn(samples, batch, self.latent_dim, generator=source, device=device).to(x.device)
         layers = [(batch, f) for f in self.encoder.dropout_features]
         layers += [(samples * batch, f) for f in self.decoder.dropout_features]
         return Noise(posterior, self._uniforms(x, layers, *key) if training and layers else ())
@@ -146,7 +148,7 @@ class VAE(Module):
     def on_fit_start(self) -> None:
         if self.start_from_mean and self.global_step == 0:
             mean_image = getattr(getattr(self.trainer, "datamodule", None), "mean_image", None)
-            require(mean_image is not None, "start_from_mean", True, "false with a data module that has no mean_image()")
+            require(mean_image is not None, "model.start_from_mean", True, "false with a data module that has no mean_image()")
             assert mean_image is not None
             self.decoder.start_from_mean(mean_image().to(self.device))
 
@@ -192,7 +194,7 @@ class BetaVAE(VAE):
     def __init__(self, beta: float = 4.0, normalized: bool = False, **vae: Any) -> None:
         super().__init__(**vae)
         self.keep_hyperparameters({"beta": beta, "normalized": normalized})
-        require(beta >= 0, "beta", beta, "at least 0")
+        require(beta >= 0, "model.beta", beta, "at least 0")
         self.beta = beta * NUM_PIXELS / latent_dim if normalized else beta
 
     def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
@@ -211,9 +213,9 @@ class CapacityVAE(VAE):
     def __init__(self, gamma: float = 1000.0, capacity_max: float = 25.0, capacity_steps: int = 100_000, **vae: Any) -> None:
         super().__init__(**vae)
         self.keep_hyperparameters({"gamma": gamma, "capacity_max": capacity_max, "capacity_steps": capacity_steps})
-        require(gamma >= 0, "gamma", gamma, "at least 0")
-        require(capacity_max >= 0, "capacity_max", capacity_max, "at least 0")
-        require(capacity_steps >= 1, "capacity_steps", capacity_steps, "at least 1")
+        require(gamma >= 0, "model.gamma", gamma, "at least 0")
+        require(capacity_max >= 0, "model.capacity_max", capacity_max, "at least 0")
+        require(capacity_steps >= 1, "model.capacity_steps", capacity_steps, "at least 1")
         self.gamma, self.capacity = gamma, LinearWarmup(end=capacity_max, steps=capacity_steps)
 
     def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:

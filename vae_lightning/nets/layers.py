@@ -31,7 +31,7 @@ INITIALISATIONS: dict[str, Callable[[Tensor], object] | None] = {
 
 def initialise(net: nn.Module, name: str) -> None:
     """Initialise all weights by `name` with zero biases; `default` leaves torch's own."""
-    fill = choose("net.init", name, INITIALISATIONS)
+    fill = choose("model.net.init", name, INITIALISATIONS)
     if fill is None:
         return
     for layer in net.modules():
@@ -50,7 +50,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float, features: tuple[int, ...]) -> None:
         super().__init__()
-        require(0 <= p < 1, "net.dropout", p, "in [0, 1)")
+        require(0 <= p < 1, "model.net.dropout", p, "in [0, 1)")
         self.p = p
         self.features = features
 

@@ -13,8 +13,8 @@ __all__ = ["MLPDecoder", "MLPEncoder"]
 
 
 def _hidden_layers(sizes: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
-    require(len(sizes) > 1 and all(size > 0 for size in sizes), "net.hidden", list(sizes[1:]), "one or more sizes above 0")
-    function = choose("net.activation", activation, ACTIVATIONS)
+    require(len(sizes) > 1 and all(size > 0 for size in sizes), "model.net.hidden", list(sizes[1:]), "one or more sizes above 0")
+    function = choose("model.net.activation", activation, ACTIVATIONS)
     layers: list[nn.Module] = []
     for before, after in zip(sizes, sizes[1:], strict=False):
         layers += [nn.Linear(before, after), function()]

@@ -1,0 +1,22 @@
+"""Evaluate a trained run: `python evaluate.py run=outputs/vae/...` or `run=latest`. Model and data come from its folder."""
+
+import hydra
+from omegaconf import DictConfig
+
+from vae_lightning.commandline import one_line_errors, register_resolvers
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+def main(cfg: DictConfig) -> None:
+    with one_line_errors():
+        # torch and Lightning take seconds to import, which --help should not wait for
+        from vae_lightning.evaluating import evaluate
+        from vae_lightning.evaluation.table import print_report
+
+        print_report(*evaluate(cfg))
+
+
+if __name__ == "__main__":
+    register_resolvers()
+    with one_line_errors():
+        main()

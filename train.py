@@ -1,0 +1,31 @@
+"""Train a model: `python train.py model=cvae_cnn3 trainer.gpus=1`. `--help` lists what can be chosen, `-m` sweeps."""
+
+import sys
+import time
+
+import hydra
+from omegaconf import DictConfig
+
+from vae_lightning.commandline import INTERRUPTED, one_line_errors, register_resolvers
+
+STARTED = time.time()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+def main(cfg: DictConfig) -> float | None:
+    with one_line_errors():
+        # torch and Lightning take seconds to import, which --help should not wait for
+        from vae_lightning.evaluation.table import print_run
+        from vae_lightning.training import train
+
+        result = train(cfg, STARTED)
+        print_run(result.folder, result.metrics, interrupted=result.interrupted)
+    if result.interrupted:
+        sys.exit(INTERRUPTED)
+    return result.objective
+
+
+if __name__ == "__main__":
+    register_resolvers()
+    with one_line_errors():
+        main()

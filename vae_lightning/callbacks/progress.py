@@ -1,0 +1,83 @@
+"""Timing of a run, and a Ctrl-C that ends it in good order."""
+
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as L
+from pytorch_lightning.callbacks import Callback
+
+__all__ = ["StopOnInterrupt", "Timing"]
+
+
+class Timing(Callback):
+    """Measures what `metrics.json` says of time: the time to the first step, and images a second of training.
+
+    Args:
+        started: `time.time()` when the command was given.
+    """
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.first_step_seconds: float | None = None
+        self.images = 0
+        self.training_seconds = 0.0
+        self._since: float | None = None
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.first_step_seconds is None:
+            self.first_step_seconds = time.time() - self.started
+        if self._since is not None:  # the first batch starts the clock: it pays for warming up
+            self.images += len(batch[0]) * trainer.world_size
+        else:
+            self._since = time.perf_counter()
+
+    def _pause(self) -> None:
+        if self._since is not None:
+            self.training_seconds += time.perf_counter() - self._since
+            self._since = None
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._pause()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._pause()
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Training images a second, validation and start-up left out; None before there is something to measure."""
+        return self.images / self.training_seconds if self.training_seconds > 0 else None
+
+
+class StopOnInterrupt(Callback):
+    """Lets the first Ctrl-C end training after the step it came in; the second one ends it at once."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._before: Any = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return  # only the main thread may handle signals
+
+        def stop(_signal: int, _frame: FrameType | None) -> None:
+            self.interrupted = True
+            trainer.should_stop = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            print("\nCtrl-C: stopping after this step; press it again to stop at once", file=sys.stderr)
+
+        self._before = signal.signal(signal.SIGINT, stop)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+            self._before = None

@@ -1,0 +1,55 @@
+"""What a trained model is worth: figures over a data set, each with its standard error.
+
+Everything here is written against the protocol in `vae_lightning.types`, so it evaluates any latent-variable model.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from vae_lightning.inference.importance import importance_sampling
+from vae_lightning.noise import generator
+from vae_lightning.types import Estimate, LatentVariableModel
+
+__all__ = ["PerImage", "estimate", "importance_nll", "marginal_nll", "per_image"]
+
+PerImage = Mapping[str, Tensor]
+"""Figures by name, each `(N,)`, one number an image."""
+
+
+def per_image(batches: Iterable[tuple[Tensor, Tensor]], figures: Callable[[Tensor, Tensor, int], PerImage]) -> dict[str, Tensor]:
+    """`figures(x, y, batch number)` of every batch, put together: `(N,)` each, on the CPU."""
+    parts = [figures(x, y, number) for number, (x, y) in enumerate(batches)]
+    return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
+
+
+def estimate(values: Tensor, *, num_samples: int, binarization: str, estimator: str) -> Estimate:
+    """Mean over images `(N,)` and its standard error.
+
+    The mean is that of one float64 sum a batch of training's own evaluation to within rounding.
+    """
+    values = values.double()
+    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return Estimate(values.mean().item(), error, len(values), num_samples, binarization, estimator)
+
+
+def importance_nll(
+    model: LatentVariableModel, x: Tensor, y: Tensor, num_samples: int, max_batch: int, *key: int | str
+) -> dict[str, Tensor]:
+    """-log p(x), or -log p(x | y) of a conditional model, by importance sampling: `nll` and `effective_sample_size`, `(B,)`."""
+    source = generator(*key, "importance", device=x.device)
+    result = importance_sampling(model, x, y, num_samples, source, max_batch)
+    return {"nll": -result.log_marginal, "effective_sample_size": result.effective_sample_size}
+
+
+def marginal_nll(
+    model: LatentVariableModel, x: Tensor, num_classes: int, num_samples: int, max_batch: int, *key: int | str
+) -> dict[str, Tensor]:
+    """-log p(x) of a conditional model, summed over equally likely labels: `nll_marginal` `(B,)`."""
+    joint = []
+    for label in range(num_classes):
+        y = torch.full((len(x),), label, device=x.device)
+        joint.append(-importance_nll(model, x, y, num_samples, max_batch, *key, label)["nll"] - math.log(num_classes))
+    return {"nll_marginal": -torch.stack(joint).logsumexp(0)}

@@ -1,0 +1,68 @@
+"""What a run and a report look like in a terminal."""
+
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["print_report", "print_run"]
+
+
+def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False) -> None:
+    """The final figures of a training run, and where everything is."""
+    splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
+    names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
+    table = Table(title="nats per image, mean over the split", title_justify="left")
+    table.add_column("")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for name in names:
+        values = (metrics.get(f"{split}/{name}") for split in splits)
+        table.add_row(name, *("" if v is None else f"{v:.4f}" if name == "accuracy" else f"{v:.2f}" for v in values))
+    console = Console()
+    console.print(table)
+    shown = shlex.quote(str(_short(folder)))
+    if interrupted:
+        console.print(f"interrupted: {shown} holds what was learned so far; go on with", highlight=False, soft_wrap=True)
+        console.print(f"  python train.py <the same arguments> ckpt_path={shown}/checkpoints/last.ckpt", highlight=False, soft_wrap=True)
+        return
+    console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
+    console.print(f"evaluate:   python evaluate.py run={shown}", highlight=False, soft_wrap=True)
+    console.print("watch:      tensorboard --logdir outputs", highlight=False, soft_wrap=True)
+
+
+def print_report(report: Mapping[str, Any], path: Path) -> None:
+    """A report as a table: one row a figure."""
+    splits = {split: figures for split, figures in report.items() if split != "checkpoint"}
+    treatments = dict.fromkeys(figure["binarization"] for figures in splits.values() for figure in figures.values())
+    title = f"nats per image, mean ± standard error over images; binarization: {', '.join(treatments)}"
+    table = Table(title=title, title_justify="left")
+    for column in ("split", "figure", "value", "±", "images", "K"):
+        table.add_column(column, justify="left" if column in ("split", "figure") else "right")
+    for split, figures in splits.items():
+        for name, figure in figures.items():
+            digits = 4 if name == "accuracy" else 2
+            error = figure["standard_error"]
+            table.add_row(
+                split,
+                name,
+                f"{figure['value']:.{digits}f}",
+                "" if math.isnan(error) else f"{error:.{digits}f}",
+                str(figure["num_images"]),
+                str(figure["num_samples"] or ""),
+            )
+        table.add_section()
+    console = Console()
+    console.print(table)
+    console.print(f"checkpoint: {_short(Path(report['checkpoint']))}", highlight=False, soft_wrap=True)
+    console.print(f"report:     {_short(path)}", highlight=False, soft_wrap=True)
+
+
+def _short(path: Path) -> Path:
+    """Relative to here, where it is below here."""
+    resolved = path.resolve()
+    return resolved.relative_to(Path.cwd()) if resolved.is_relative_to(Path.cwd()) else resolved

@@ -1,0 +1,257 @@
+"""A run folder: what is written into one, how to find one, and how to load the model and data of one safely.
+
+    outputs/<name>/<time>/
+        .hydra/config.yaml        what was asked
+        checkpoints/best.ckpt     the weights that were best on validation; last.ckpt: where training stands
+        tensorboard/              scalars
+        metrics.json              what came out, with provenance
+        evaluation/report.json    what evaluate.py found
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+from vae_lightning import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
+
+import pytorch_lightning as L  # isort: skip
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from vae_lightning.arguments import check
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
+from vae_lightning.models.base import CHECKPOINT_FORMAT, Module
+from vae_lightning.version import __version__
+
+__all__ = ["LoadedRun", "find", "load", "provenance", "write_json"]
+
+CONFIG = Path(".hydra", "config.yaml")
+TRUSTED = ("vae_lightning", "torch")
+"""Packages whose classes a run folder may name: loading a folder from somebody else must not run their code."""
+VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy")
+
+
+# ---- writing
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content`, whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.write_text(json.dumps(content, indent=2) + "\n")
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise StorageError(f"{path}: could not be written ({error})") from error
+
+
+def provenance(seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
+    """What is needed to know where a figure came from, and to make it again."""
+    return {
+        "command": command(),
+        "seed": seed,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "versions": {"python": platform.python_version(), "vae_lightning": __version__, **_versions()},
+        "data_checksums": data_checksums,
+        "machine": machine(),
+    }
+
+
+def command() -> str:
+    """The command line that makes this run, also for one job of a sweep."""
+    if not HydraConfig.initialized():
+        return "vae_lightning.training.train"
+    return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+
+
+def machine() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "gpus": gpus}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(*arguments: str) -> str | None:
+    """Git's answer about the code that is running; None where it is not in a repository."""
+    here = Path(__file__).resolve().parent
+    try:
+        result = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+# ---- finding
+
+
+def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs") -> tuple[Path, Path]:
+    """The run folder and the checkpoint that `run` (a folder, or "latest") or `ckpt_path` names."""
+    if (run is None) == (ckpt_path is None):
+        raise ConfigurationError("run: give either run=<folder>, run=latest or ckpt_path=<file>")
+    if ckpt_path is not None:
+        checkpoint = Path(ckpt_path)
+        if not checkpoint.is_file():
+            raise CheckpointError(f"ckpt_path={ckpt_path}: there is no such file")
+        for folder in checkpoint.resolve().parents:
+            if (folder / CONFIG).is_file():
+                return folder, checkpoint
+        raise CheckpointError(f"ckpt_path={ckpt_path}: is not in a run folder (none above it has {CONFIG})")
+    folder = latest(outputs) if run == "latest" else Path(str(run))
+    if not folder.is_dir():
+        raise CheckpointError(f"run={run}: there is no such folder")
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"run={run}: is not a run folder (it has no {CONFIG})")
+    for name in ("best", "last"):
+        checkpoint = folder / "checkpoints" / f"{name}.ckpt"
+        if checkpoint.is_file():
+            return folder, checkpoint
+    raise CheckpointError(f"run={run}: has no checkpoint (no checkpoints/best.ckpt or last.ckpt); train it first")
+
+
+def latest(outputs: str | Path) -> Path:
+    """The run folder below `outputs` whose checkpoint is newest."""
+    checkpoints = sorted(Path(outputs).glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not checkpoints:
+        raise CheckpointError(f"run=latest: there is no run with a checkpoint below {outputs}; train one first: python train.py")
+    return checkpoints[-1].parent.parent
+
+
+# ---- loading
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A run as it was, ready to be evaluated."""
+
+    folder: Path
+    """The run folder."""
+    checkpoint: Path
+    """The file the weights are from."""
+    model: Module
+    """In evaluation mode, on the CPU."""
+    data: L.LightningDataModule
+    """Not yet set up."""
+    config: DictConfig
+    """What was asked for when it was trained."""
+
+
+Class = TypeVar("Class")
+
+
+def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None) -> LoadedRun:
+    """Load model and data of a run. Nothing outside this project and torch is imported, and no pickle is executed.
+
+    Args:
+        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`.
+
+    Raises:
+        CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read.
+    """
+    config = _config(folder)
+    content = _checkpoint(checkpoint)
+    model_class = _trusted(config, "model", Module, folder)
+    data_class = _trusted(config, "data", L.LightningDataModule, folder)
+    made_by = f"made by vae_lightning {content['vae_lightning'].get('version')}, this is {__version__}"
+    try:
+        check(model_class, content["hyper_parameters"], "model")
+        model = model_class(**content["hyper_parameters"])
+        model.load_state_dict(content["state_dict"])
+        arguments = {**_arguments(config, "data"), **(data_overrides or {})}
+        check(data_class, arguments, "data")
+        data = data_class(**arguments)
+    except (ConfigurationError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{checkpoint}: does not fit this version ({made_by}): {' '.join(str(error).split())[:300]}") from error
+    return LoadedRun(folder, checkpoint, model.eval(), data, config)
+
+
+def _config(folder: Path) -> DictConfig:
+    try:
+        config = OmegaConf.load(folder / CONFIG)
+    except Exception as error:  # yaml has many kinds of error, and all mean the same here
+        raise CheckpointError(f"{folder / CONFIG}: cannot be read ({type(error).__name__})") from error
+    if not isinstance(config, DictConfig) or "model" not in config or "data" not in config:
+        raise CheckpointError(f"{folder / CONFIG}: has no model and data, so it is not of a training run")
+    return config
+
+
+def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
+    try:
+        plain = OmegaConf.to_container(config[group], resolve=True)
+    except OmegaConfBaseException as error:
+        raise CheckpointError(f"{CONFIG}: {group} cannot be resolved ({' '.join(str(error).split())})") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items() if key != "_target_"}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or foreign file fails in many ways
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
+    if not isinstance(content, dict) or "vae_lightning" not in content or "hyper_parameters" not in content:
+        raise CheckpointError(f"{path}: is not a checkpoint of this project")
+    found = content["vae_lightning"].get("format")
+    if found != CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{path}: has checkpoint format {found}, this version reads {CHECKPOINT_FORMAT}; evaluate it with "
+            f"vae_lightning {content['vae_lightning'].get('version')}, which made it"
+        )
+    return content
+
+
+def _trusted(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:
+    """The class that `config` names, if it is of this project or torch and of the right kind."""
+    foreign = [t for t in _targets(config[group]) if t.partition(".")[0] not in TRUSTED]
+    if foreign:
+        raise CheckpointError(
+            f"{folder}: its {group} asks for {foreign[0]}, which is outside this project and torch; refused, because loading a run "
+            "must not execute foreign code"
+        )
+    target = config[group].get("_target_")
+    try:
+        found = get_class(str(target))
+    except Exception as error:  # Hydra wraps whatever the import raised
+        raise CheckpointError(f"{folder}: its {group} asks for {target}, which this version does not have") from error
+    if not issubclass(found, base):
+        raise CheckpointError(f"{folder}: its {group} asks for {target}, which is not a {base.__name__}; refused")
+    return found
+
+
+def _targets(node: Any) -> list[str]:
+    if isinstance(node, DictConfig):
+        own = [str(node._get_node("_target_"))] if "_target_" in node else []
+        return own + [t for key in node if not OmegaConf.is_interpolation(node, str(key)) for t in _targets(node[key])]
+    if OmegaConf.is_list(node):
+        return [t for item in node for t in _targets(item)]
+    return []
+
+

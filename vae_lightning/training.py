@@ -1,0 +1,342 @@
+"""`train(cfg)`: one resolved config to a trained model and a run folder. The command line is only a wrapper around it."""
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vae_lightning import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
+
+import pytorch_lightning as L  # isort: skip
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback as HydraCallback
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
+from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
+
+from vae_lightning import runs
+from vae_lightning.arguments import check, parameters, require
+from vae_lightning.callbacks import AtomicCheckpointIO, StopOnInterrupt, Timing
+from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.models.base import Module
+from vae_lightning.models.vae import VAE
+
+__all__ = ["CheckSweep", "Result", "check_config", "train"]
+
+OURS = {"gpus"}
+"""Keys of `trainer` that are not Lightning's."""
+SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
+"""Arguments of Lightning's Trainer that have a place of their own in the config."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a training run gives back."""
+
+    metrics: dict[str, float]
+    """Final figures by `split/metric`: train over the last epoch, val and test of the best checkpoint."""
+    objective: float | None
+    """The value that says how good the run is, val/elbo for a VAE; None if it was not validated."""
+    interrupted: bool
+    """Whether Ctrl-C ended it."""
+    folder: Path
+    """The run folder."""
+    model: L.LightningModule
+    """With the weights the figures are of."""
+    data: L.LightningDataModule
+    """The data module it was trained on."""
+    trainer: L.Trainer
+    """As the training left it."""
+
+
+def train(cfg: DictConfig, started: float | None = None) -> Result:
+    """Train, validate and test what `cfg` describes, and write the run folder `cfg.run_dir`.
+
+    Args:
+        started: `time.time()` when the command was given, for the timings.
+
+    Raises:
+        ConfigurationError: something in `cfg` is wrong; nothing was trained.
+        DataError: data could not be had.
+        StorageError: the disk is full; the previous checkpoint is still there.
+    """
+    started = started or time.time()
+    parts = _Parts(cfg)
+    folder = Path(cfg.run_dir)
+    L.seed_everything(cfg.seed, verbose=False)
+    # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no figure
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    model, data = parts.model(), parts.data()
+    timing, interrupt = Timing(started), StopOnInterrupt()
+    trainer = parts.trainer(model, [timing, interrupt])
+    resume = _existing(cfg.ckpt_path)
+    data.prepare_data()  # before Lightning starts, so that an error about data is one line
+    with _quiet():
+        trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
+        if interrupt.interrupted:
+            trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
+        elif not trainer.fast_dev_run:
+            _evaluate_best(trainer, model, data)
+    metrics = {**getattr(model, "epoch_means", {}), **getattr(model, "evaluation_means", _callback_metrics(trainer))}
+    if trainer.is_global_zero:
+        runs.write_json(folder / "metrics.json", _record(cfg, metrics, model, data, timing))
+    objective = metrics.get(_monitor(cfg, model)[0])
+    return Result(metrics, objective, interrupt.interrupted, folder, model, data, trainer)
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuse a config with a wrong name, type or range, without touching data or disk."""
+    parts = _Parts(cfg)
+    parts.model()
+    parts.data()
+
+
+class CheckSweep(HydraCallback):
+    """Checks every value of a sweep before its first job starts."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        overrides = list(config.hydra.overrides.task)
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        choices = [
+            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+            if override.is_sweep_override()
+            else [override.input_line or ""]
+            for override in parsed
+        ]
+        firsts = [options[0] for options in choices]
+        for place, options in enumerate(choices):
+            for option in options if place == 0 else options[1:]:
+                chosen = [*firsts[:place], option, *firsts[place + 1 :]]
+                check_config(hydra.compose(config.hydra.job.config_name, [*chosen, "run_dir=."]))
+
+
+# ---- the parts of a run
+
+
+class _Parts:
+    """Builds the parts of a run from a checked config."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        check(_root, {str(key): None if key in _GROUPS else cfg[key] for key in cfg}, "config")
+        _check_trainer(_plain(cfg.trainer))
+        monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
+        for group in ("callbacks", "logger"):
+            for name, node in (_plain(monitored[group]) or {}).items():
+                _checked_class(node, f"{group}.{name}")
+        _checked_class(_plain(cfg.model), "model")
+        _checked_class(_plain(cfg.data), "data")
+        _devices(cfg.trainer)
+
+    def model(self) -> L.LightningModule:
+        return _build(self.cfg.model, L.LightningModule, "model")
+
+    def data(self) -> L.LightningDataModule:
+        data = _build(self.cfg.data, L.LightningDataModule, "data")
+        _warn_of_odd_pairs(self.cfg)
+        return data
+
+    def trainer(self, model: L.LightningModule, own: list[L.Callback]) -> L.Trainer:
+        cfg = self.cfg
+        arguments = {key: value for key, value in _plain(cfg.trainer).items() if key not in OURS}
+        arguments.update(_devices(cfg.trainer))
+        monitor, mode = _monitor(cfg, model)
+        resolved = OmegaConf.merge(cfg, {"monitor": monitor, "monitor_mode": mode})
+        loggers = [instantiate(node, _convert_="all") for node in (resolved.logger or {}).values()]
+        callbacks = [instantiate(node, _convert_="all") for node in (resolved.callbacks or {}).values()]
+        callbacks = [c for c in callbacks if _is_wanted(c, arguments, bool(loggers))]
+        if arguments["limit_val_batches"] == 0:
+            for callback in callbacks:
+                if isinstance(callback, ModelCheckpoint):
+                    callback.monitor = None  # there will be nothing to monitor: keep the newest
+        return L.Trainer(
+            **arguments,
+            logger=loggers or False,
+            callbacks=[*callbacks, *own],
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=cfg.run_dir,
+        )
+
+
+_GROUPS = {"model", "data", "trainer", "callbacks", "logger"}
+
+
+def _root(
+    name: str,
+    seed: int,
+    run_dir: str,
+    ckpt_path: str | None,
+    monitor: str | None,
+    monitor_mode: Literal["min", "max"] | None,
+    model: None,
+    data: None,
+    trainer: None,
+    callbacks: None,
+    logger: None,
+) -> None:
+    """The top level of the config, as a signature that it is checked against."""
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _checked_class(node: Mapping[str, Any], where: str) -> type:
+    """The class `node` names, after checking its arguments against the class's signature."""
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigurationError(f"{where}: needs a _target_ that names a class")
+    try:
+        found = get_class(str(node["_target_"]))
+    except Exception as error:  # Hydra wraps whatever the import raised
+        package = str(node["_target_"]).partition(".")[0]
+        raise ConfigurationError(f"{where}._target_={node['_target_']}: cannot be imported; is {package} installed?") from error
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    check(found, {k: v for k, v in arguments.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where)
+    return found
+
+
+def _build(node: DictConfig, base: type, where: str) -> Any:
+    """Build from plain containers, which is what checkpoints can hold."""
+    found = get_class(node._target_)
+    if not issubclass(found, base):
+        raise ConfigurationError(f"{where}._target_={node._target_}: is not a {base.__name__}")
+    return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
+
+
+def _check_trainer(arguments: dict[str, Any]) -> None:
+    known = parameters(L.Trainer)[0]
+    check(L.Trainer, {k: v for k, v in arguments.items() if k in known}, "trainer")
+    for key in arguments:
+        if key not in known and key not in OURS:
+            raise ConfigurationError(f"trainer.{key}: is not an argument of Lightning's Trainer")
+        if key in SET_HERE:
+            raise ConfigurationError(f"trainer.{key}: has a place of its own: the callbacks and logger groups, and run_dir")
+
+
+def _devices(trainer: DictConfig) -> dict[str, Any]:
+    """`trainer.gpus` as Lightning's accelerator and devices."""
+
+    def gpus_of(gpus: int | Literal["auto"]) -> None: ...
+
+    gpus = trainer.gpus
+    check(gpus_of, {"gpus": gpus}, "trainer")
+    own = {key: trainer[key] for key in ("accelerator", "devices") if trainer[key] != "auto"}
+    if own:
+        if gpus != "auto":
+            raise ConfigurationError(f"trainer.gpus={gpus}: give either it or trainer.{next(iter(own))}, not both")
+        return own
+    available = torch.cuda.device_count()
+    if gpus == "auto":
+        gpus = min(available, 1)
+    require(gpus >= -1, "trainer.gpus", gpus, "auto, 0 (CPU), a number of GPUs, or -1 (all)")
+    if gpus == 0:
+        return {"accelerator": "cpu", "devices": 1}
+    if available < max(gpus, 1):
+        has = f"only {available} GPU(s)" if available else "no GPU that torch can use"
+        raise ConfigurationError(f"trainer.gpus={gpus}: this machine has {has}; to run on the CPU: trainer.gpus=0")
+    count = available if gpus == -1 else gpus
+    if count > 1 and HydraConfig.initialized() and HydraConfig.get().mode.name == "MULTIRUN" and trainer.strategy == "auto":
+        raise ConfigurationError(
+            f"trainer.gpus={gpus}: in a sweep, several GPUs a job need trainer.strategy=ddp_spawn, because processes that "
+            "Lightning starts anew would run the whole sweep again"
+        )
+    return {"accelerator": "cuda", "devices": count}
+
+
+def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: bool) -> bool:
+    """Whether Lightning would accept `callback` beside its own flags."""
+    if isinstance(callback, ProgressBar):
+        return arguments["enable_progress_bar"] is not False
+    if isinstance(callback, ModelSummary):
+        return arguments["enable_model_summary"] is not False
+    if isinstance(callback, Checkpoint):
+        return arguments["enable_checkpointing"] is not False
+    if isinstance(callback, LearningRateMonitor):
+        return has_logger
+    return True
+
+
+def _monitor(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
+    """The metric that says which checkpoint is best: the config's, else the model's own."""
+    metric = cfg.monitor or getattr(model, "monitor", "val/loss")
+    return metric, cfg.monitor_mode or getattr(model, "monitor_mode", "min")
+
+
+def _warn_of_odd_pairs(cfg: DictConfig) -> None:
+    likelihood = (_plain(cfg.model).get("likelihood") or {}) if "likelihood" in cfg.model else {}
+    name = likelihood.get("name") if isinstance(likelihood, dict) else likelihood
+    binarization = cfg.data.get("binarization")
+    if name == "bernoulli" and binarization == "none":
+        warnings.warn(
+            "model/likelihood=bernoulli with data.binarization=none: grey levels are not outcomes of a Bernoulli distribution, so the "
+            "figure called elbo is not an ELBO of binary data and compares with no published one",
+            stacklevel=2,
+        )
+    elif name in ("gaussian", "continuous_bernoulli") and binarization not in (None, "none"):
+        warnings.warn(
+            f"model/likelihood={name} with data.binarization={binarization}: a density of grey levels evaluated at black and white, so "
+            "the figure called elbo is not an ELBO of binary data; use data.binarization=none",
+            stacklevel=2,
+        )
+
+
+# ---- running
+
+
+def _existing(ckpt_path: str | None) -> str | None:
+    if ckpt_path is not None and not Path(ckpt_path).is_file():
+        raise CheckpointError(f"ckpt_path={ckpt_path}: there is no such file")
+    return ckpt_path
+
+
+def _weights_only(function: Any, ckpt_path: str | None) -> dict[str, bool]:
+    """Lightning versions that can load a checkpoint without executing pickles are told to."""
+    return {"weights_only": True} if ckpt_path and "weights_only" in parameters(function)[0] else {}
+
+
+def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> None:
+    """Validate and test the best checkpoint, so that both figures are of the same weights."""
+    best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
+    for function in (trainer.validate, trainer.test):
+        function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
+
+
+def _callback_metrics(trainer: L.Trainer) -> dict[str, float]:
+    return {key: float(value) for key, value in trainer.callback_metrics.items()}
+
+
+def _record(
+    cfg: DictConfig, metrics: dict[str, float], model: L.LightningModule, data: L.LightningDataModule, timing: Timing
+) -> dict[str, Any]:
+    checksums = data.checksums() if hasattr(data, "checksums") else {}
+    return {
+        "metrics": metrics,
+        "model": {"name": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())},
+        "timing": {
+            "seconds": time.time() - timing.started,
+            "images_per_second": timing.images_per_second,
+            "first_step_seconds": timing.first_step_seconds,
+        },
+        "provenance": runs.provenance(cfg.seed, checksums),
+    }
+
+
+class _quiet(warnings.catch_warnings):
+    """Keeps warnings away that a user of this project cannot act on."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        for message in (
+            ".*does not have many workers.*",  # batches come from memory
+            ".*isinstance\\(treespec, LeafSpec\\).*",  # within Lightning
+            ".*Checkpoint directory .* exists and is not empty.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+
+
