@@ -79,9 +79,10 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
     data.prepare_data()  # before Lightning starts, so that an error about data is one line
     with _quiet():
         trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
-        if interrupt.interrupted:
+        if trainer.checkpoint_callback is not None and not trainer.fast_dev_run:
+            # training may have ended in the middle of an epoch, by Ctrl-C or trainer.max_steps
             trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
-        elif not trainer.fast_dev_run:
+        if not interrupt.interrupted and not trainer.fast_dev_run:
             _evaluate_best(trainer, model, data)
     metrics = {**getattr(model, "epoch_means", {}), **getattr(model, "evaluation_means", _callback_metrics(trainer))}
     if trainer.is_global_zero:
@@ -336,6 +337,7 @@ class _quiet(warnings.catch_warnings):
             ".*does not have many workers.*",  # batches come from memory
             ".*isinstance\\(treespec, LeafSpec\\).*",  # within Lightning
             ".*Checkpoint directory .* exists and is not empty.*",
+            ".*could not find the monitored key.*",  # training ended before the first validation; a wrong key is an error
         ):
             warnings.filterwarnings("ignore", message=message)
 

@@ -21,7 +21,8 @@ class ClassifierCNN(Net):
         layers: list[nn.Module] = []
         for before, after, size in zip(channels, channels[1:], sizes, strict=False):
             layers += [
-                nn.Conv2d(before, after, 4, padding="same"),
+                nn.ZeroPad2d((1, 2, 1, 2)),  # what "same" means for an even kernel
+                nn.Conv2d(before, after, 4),
                 nn.MaxPool2d(2, 2, ceil_mode=True),
                 nn.ReLU(),
             ]
