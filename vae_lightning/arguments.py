@@ -68,7 +68,7 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
 
     Where a class passes `**kwargs` on to its base, the base's parameters count too.
     """
-    initialisers = [c.__init__ for c in target.__mro__ if "__init__" in vars(c)] if isinstance(target, type) else [target]
+    initialisers = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if isinstance(target, type) else [target]
     named: dict[str, inspect.Parameter] = {}
     for function in initialisers:
         if function is object.__init__:

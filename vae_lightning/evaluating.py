@@ -15,8 +15,8 @@ from vae_lightning.arguments import check, require
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_estimate, to_json
-from vae_lightning.models import Classifier
-from vae_lightning.types import Batch, Estimate, LatentVariableModel
+from vae_lightning.models import VAE, Classifier
+from vae_lightning.types import Batch, Estimate
 
 __all__ = ["evaluate"]
 
@@ -106,7 +106,8 @@ def _report(
     batches = _Batches(data, split, num_images, options.device, progress, "images")
     if isinstance(model, Classifier):
         return classifier_report(model, batches, data.binarization)
-    assert isinstance(model, LatentVariableModel)
+    if not isinstance(model, VAE):
+        raise ConfigurationError(f"a {type(model).__name__} cannot be evaluated: it is neither a VAE nor a classifier")
     settings = Settings(options.num_samples, options.max_batch, model.bound_samples, options.seed)
     report = latent_variable_report(model, batches, split, data.binarization, settings, model.num_classes)
     if model.num_classes and options.marginal_images and split == "test":

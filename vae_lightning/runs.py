@@ -1,11 +1,11 @@
 """A run folder: what is written into one, how to find one, and how to load the model and data of one safely.
 
-    outputs/<name>/<time>/
-        .hydra/config.yaml        what was asked
-        checkpoints/best.ckpt     the weights that were best on validation; last.ckpt: where training stands
-        tensorboard/              scalars
-        metrics.json              what came out, with provenance
-        evaluation/report.json    what evaluate.py found
+outputs/<name>/<time>/
+    .hydra/config.yaml        what was asked
+    checkpoints/best.ckpt     the weights that were best on validation; last.ckpt: where training stands
+    tensorboard/              scalars
+    metrics.json              what came out, with provenance
+    evaluation/report.json    what evaluate.py found
 """
 
 import json
@@ -13,7 +13,6 @@ import os
 import platform
 import shlex
 import subprocess
-
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -188,7 +187,9 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         check(data_class, arguments, "data")
         data = data_class(**arguments)
     except (ConfigurationError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{checkpoint}: does not fit this version ({made_by}): {' '.join(str(error).split())[:300]}") from error
+        raise CheckpointError(
+            f"{checkpoint}: does not fit this version ({made_by}): {' '.join(str(error).split())[:300]}"
+        ) from error
     return LoadedRun(folder, checkpoint, model.eval(), data, config)
 
 
@@ -253,5 +254,3 @@ def _targets(node: Any) -> list[str]:
     if OmegaConf.is_list(node):
         return [t for item in node for t in _targets(item)]
     return []
-
-

@@ -15,6 +15,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback as HydraCallback
+from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
@@ -24,8 +25,6 @@ from vae_lightning import runs
 from vae_lightning.arguments import check, parameters, require
 from vae_lightning.callbacks import AtomicCheckpointIO, StopOnInterrupt, Timing
 from vae_lightning.errors import CheckpointError, ConfigurationError
-from vae_lightning.models.base import Module
-from vae_lightning.models.vae import VAE
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
@@ -71,7 +70,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
     folder = Path(cfg.run_dir)
     L.seed_everything(cfg.seed, verbose=False)
     # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no figure
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     model, data = parts.model(), parts.data()
     timing, interrupt = Timing(started), StopOnInterrupt()
     trainer = parts.trainer(model, [timing, interrupt])
@@ -79,10 +78,10 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
     data.prepare_data()  # before Lightning starts, so that an error about data is one line
     with _quiet():
         trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
-        if trainer.checkpoint_callback is not None and not trainer.fast_dev_run:
+        if trainer.checkpoint_callback is not None and not cfg.trainer.fast_dev_run:
             # training may have ended in the middle of an epoch, by Ctrl-C or trainer.max_steps
             trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
-        if not interrupt.interrupted and not trainer.fast_dev_run:
+        if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
             _evaluate_best(trainer, model, data)
     metrics = {**getattr(model, "epoch_means", {}), **getattr(model, "evaluation_means", _callback_metrics(trainer))}
     if trainer.is_global_zero:
@@ -129,17 +128,18 @@ class _Parts:
         _check_trainer(_plain(cfg.trainer))
         monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
         for group in ("callbacks", "logger"):
-            for name, node in (_plain(monitored[group]) or {}).items():
+            for name, node in (_plain(monitored)[group] or {}).items():
                 _checked_class(node, f"{group}.{name}")
         _checked_class(_plain(cfg.model), "model")
         _checked_class(_plain(cfg.data), "data")
         _devices(cfg.trainer)
 
     def model(self) -> L.LightningModule:
-        return _build(self.cfg.model, L.LightningModule, "model")
+        model: L.LightningModule = _build(self.cfg.model, L.LightningModule, "model")
+        return model
 
     def data(self) -> L.LightningDataModule:
-        data = _build(self.cfg.data, L.LightningDataModule, "data")
+        data: L.LightningDataModule = _build(self.cfg.data, L.LightningDataModule, "data")
         _warn_of_odd_pairs(self.cfg)
         return data
 
@@ -242,12 +242,16 @@ def _devices(trainer: DictConfig) -> dict[str, Any]:
         has = f"only {available} GPU(s)" if available else "no GPU that torch can use"
         raise ConfigurationError(f"trainer.gpus={gpus}: this machine has {has}; to run on the CPU: trainer.gpus=0")
     count = available if gpus == -1 else gpus
-    if count > 1 and HydraConfig.initialized() and HydraConfig.get().mode.name == "MULTIRUN" and trainer.strategy == "auto":
+    if count > 1 and _in_a_sweep() and trainer.strategy == "auto":
         raise ConfigurationError(
             f"trainer.gpus={gpus}: in a sweep, several GPUs a job need trainer.strategy=ddp_spawn, because processes that "
             "Lightning starts anew would run the whole sweep again"
         )
     return {"accelerator": "cuda", "devices": count}
+
+
+def _in_a_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: bool) -> bool:
@@ -275,14 +279,14 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
     binarization = cfg.data.get("binarization")
     if name == "bernoulli" and binarization == "none":
         warnings.warn(
-            "model/likelihood=bernoulli with data.binarization=none: grey levels are not outcomes of a Bernoulli distribution, so the "
-            "figure called elbo is not an ELBO of binary data and compares with no published one",
+            "model/likelihood=bernoulli with data.binarization=none: grey levels are not outcomes of a Bernoulli distribution, so "
+            "the figure called elbo is not an ELBO of binary data and compares with no published one",
             stacklevel=2,
         )
     elif name in ("gaussian", "continuous_bernoulli") and binarization not in (None, "none"):
         warnings.warn(
-            f"model/likelihood={name} with data.binarization={binarization}: a density of grey levels evaluated at black and white, so "
-            "the figure called elbo is not an ELBO of binary data; use data.binarization=none",
+            f"model/likelihood={name} with data.binarization={binarization}: a density of grey levels, evaluated at black and "
+            "white, so the figure called elbo is not an ELBO of binary data; use data.binarization=none",
             stacklevel=2,
         )
 
@@ -340,5 +344,3 @@ class _quiet(warnings.catch_warnings):
             ".*could not find the monitored key.*",  # training ended before the first validation; a wrong key is an error
         ):
             warnings.filterwarnings("ignore", message=message)
-
-

@@ -31,4 +31,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 unfinished.unlink(missing_ok=True)
             kept = "the previous one is kept" if target.exists() else "there is no previous one"
             reason = " ".join(str(error).split())
-            raise StorageError(f"{target}: could not save the checkpoint ({reason}); {kept}. Free some space and go on with ckpt_path=") from error
+            raise StorageError(
+                f"{target}: could not save the checkpoint ({reason}); {kept}. Free some space and go on with ckpt_path="
+            ) from error

@@ -27,7 +27,9 @@ class Timing(Callback):
         self.training_seconds = 0.0
         self._since: float | None = None
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self.first_step_seconds is None:
             self.first_step_seconds = time.time() - self.started
         if self._since is not None:  # the first batch starts the clock: it pays for warming up

@@ -4,7 +4,6 @@ Training images are drawn afresh at every use. Validation and test images are dr
 figures are comparable across epochs, runs and machines; they are the same whatever the batch size and the device.
 """
 
-from pathlib import Path
 from typing import ClassVar
 
 import pytorch_lightning as L
@@ -59,7 +58,9 @@ class MNISTDataModule(L.LightningDataModule):
         require(1 <= eval_batch_size <= 60_000, "data.eval_batch_size", eval_batch_size, "from 1 to 60000")
         require(1 <= val_size <= 59_999, "data.val_size", val_size, "from 1 to 59999")
         if binarization == "static" and self.dataset != "mnist":
-            raise ConfigurationError(f"data.binarization=static: exists for MNIST only, not for {self.dataset}; use dynamic or threshold")
+            raise ConfigurationError(
+                f"data.binarization=static: exists for MNIST only, not for {self.dataset}; use dynamic or threshold"
+            )
         self.root, self.static_root = root, static_root
         self.binarization = binarization
         self.batch_size, self.eval_batch_size, self.val_size = batch_size, eval_batch_size, val_size
@@ -81,9 +82,7 @@ class MNISTDataModule(L.LightningDataModule):
         splits = self._static_splits() if self.binarization == "static" else self._grey_splits()
         if self.permute_pixels:
             splits = {name: (_reordered(x, self._permutation()), y) for name, (x, y) in splits.items()}
-        self._splits = {
-            name: (x if name == "train" else self._fixed(x, name), y) for name, (x, y) in splits.items()
-        }
+        self._splits = {name: (x if name == "train" else self._fixed(x, name), y) for name, (x, y) in splits.items()}
 
     def train_dataloader(self) -> TensorLoader:
         return TensorLoader(*self._split("train"), self.batch_size, self.seed, *self._rank())
@@ -114,7 +113,7 @@ class MNISTDataModule(L.LightningDataModule):
     def mean_image(self) -> Tensor:
         """The mean training image `(1, 28, 28)` in [0, 1]."""
         images = self._split("train")[0]
-        total = sum(part.sum(0, dtype=torch.int64) for part in images.split(10_000))
+        total = sum(part.sum(0, dtype=torch.int64) for part in torch.split(images, 10_000))
         assert isinstance(total, Tensor)
         return (total.double() / len(images) / 255).float()
 
@@ -153,10 +152,12 @@ class MNISTDataModule(L.LightningDataModule):
 
     def _fixed(self, images: Tensor, split: str) -> Tensor:
         """Binarized by `eval_seed`, in blocks of a fixed size so that the result depends on nothing else."""
-        return torch.cat([
-            binarize(part, self.binarization, generator(self.eval_seed, split, number))
-            for number, part in enumerate(images.split(1000))
-        ])
+        return torch.cat(
+            [
+                binarize(part, self.binarization, generator(self.eval_seed, split, number))
+                for number, part in enumerate(torch.split(images, 1000))
+            ]
+        )
 
     def _permutation(self) -> Tensor:
         return torch.randperm(784, generator=generator(self.eval_seed, "pixels"))
@@ -176,5 +177,3 @@ class KMNISTDataModule(MNISTDataModule):
     """Kuzushiji-MNIST (Clanuwat et al., 2018, https://arxiv.org/abs/1812.01718), in the same form."""
 
     dataset: ClassVar[str] = "kmnist"
-
-

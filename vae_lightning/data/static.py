@@ -116,7 +116,8 @@ def _labels(own: Path, root: str | Path, images: dict[str, Tensor]) -> dict[str,
     try:
         with sources.locked_folder(own), tempfile.TemporaryDirectory(dir=own, prefix=".fetch-") as scratch:
             finished = Path(scratch) / kept.name
-            np.savez_compressed(finished, **{split: label.numpy().astype(np.uint8) for split, label in labels.items()})
+            small = {split: label.numpy().astype(np.uint8) for split, label in labels.items()}
+            np.savez_compressed(finished, allow_pickle=False, **small)
             sources.replace_file(finished, kept)
     except DataError as error:
         print(f"labels of the static binarization will be recovered again next time: {error}", file=sys.stderr)
@@ -134,6 +135,6 @@ def recover_labels(binary: Tensor, grey: Tensor, grey_labels: Tensor, block: int
     logits, offset = p.logit().T.contiguous(), torch.log1p(-p).sum(1)
     found = [
         torch.addmm(offset, part.flatten(1).float(), logits).argmax(1)
-        for part in track(binary.split(block), description="recovering labels, once", transient=True)
+        for part in track(torch.split(binary, block), description="recovering labels, once", transient=True)
     ]
     return grey_labels[torch.cat(found)]

@@ -101,7 +101,9 @@ def classifier_report(logits: Callable[[Tensor], Tensor], batches: Batches, bina
     """`accuracy` of a classifier over `batches` of `(x, y)`."""
     hits = per_image(batches, lambda x, y, _: {"accuracy": (logits(x).argmax(-1) == y).double()})
     return {
-        "accuracy": estimate(hits["accuracy"], num_samples=0, binarization=binarization, estimator="share of images whose class is right")
+        "accuracy": estimate(
+            hits["accuracy"], num_samples=0, binarization=binarization, estimator="share of images whose class is right"
+        )
     }
 
 

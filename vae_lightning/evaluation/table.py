@@ -28,7 +28,9 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
     shown = shlex.quote(str(_short(folder)))
     if interrupted:
         console.print(f"interrupted: {shown} holds what was learned so far; go on with", highlight=False, soft_wrap=True)
-        console.print(f"  python train.py <the same arguments> ckpt_path={shown}/checkpoints/last.ckpt", highlight=False, soft_wrap=True)
+        console.print(
+            f"  python train.py <the same arguments> ckpt_path={shown}/checkpoints/last.ckpt", highlight=False, soft_wrap=True
+        )
         return
     console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
     console.print(f"evaluate:   python evaluate.py run={shown}", highlight=False, soft_wrap=True)

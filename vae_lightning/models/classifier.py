@@ -56,4 +56,4 @@ class Classifier(Module):
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
         """Class probabilities `(B, C)` of images `(B, 1, 28, 28)`."""
-        return self(x).softmax(-1)
+        return self.forward(x).softmax(-1)

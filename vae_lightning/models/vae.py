@@ -32,7 +32,7 @@ from vae_lightning.types import NUM_PIXELS, Draw, Noise
 __all__ = ["IWAE", "VAE", "BetaVAE", "CapacityVAE"]
 
 
-def diagonal_gaussian(loc: Tensor, log_variance: Tensor) -> Independent:
+def diagonal_gaussian(loc: Tensor, log_variance: Tensor) -> Distribution:
     """N(loc, diag exp(log_variance)) with event shape `(D,)`."""
     return Independent(Normal(loc, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
 
@@ -100,7 +100,7 @@ class VAE(Module):
         if label is not None:
             label = label.expand(*z.shape[:-1], -1).reshape(rows.shape[0], -1)
         logits = self.decoder(rows, label, dropout)
-        return self.likelihood_of(logits.reshape(*z.shape[:-1], *logits.shape[1:]))
+        return self.likelihood_of.forward(logits.reshape(*z.shape[:-1], *logits.shape[1:]))
 
     def one_hot(self, y: Tensor | None) -> Tensor | None:
         """Labels `(B,)` as `(B, C)`; None for an unconditional model, which ignores them."""
@@ -195,7 +195,7 @@ class BetaVAE(VAE):
         super().__init__(**vae)
         self.keep_hyperparameters({"beta": beta, "normalized": normalized})
         require(beta >= 0, "model.beta", beta, "at least 0")
-        self.beta = beta * NUM_PIXELS / latent_dim if normalized else beta
+        self.beta = beta * NUM_PIXELS / self.latent_dim if normalized else beta
 
     def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
         return beta_objective(log_likelihood, kl, self.beta * self.kl_weight(step))

@@ -32,4 +32,5 @@ class ClassifierCNN(Net):
         initialise(self, init)
 
     def forward(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
-        return self.body(x, dropout)
+        logits: Tensor = self.body(x, dropout)
+        return logits

@@ -109,14 +109,15 @@ class Decoder(Net):
     body: Stack
 
     def forward(self, z: Tensor, y: Tensor | None = None, dropout: Iterator[Tensor] | None = None) -> Tensor:
-        return self.body(z if y is None else torch.cat([z, y], dim=-1), dropout)
+        logits: Tensor = self.body(z if y is None else torch.cat([z, y], dim=-1), dropout)
+        return logits
 
     @property
     def output_bias(self) -> nn.Parameter:
         """The bias of the last layer: one number a pixel, or one for all."""
-        last = [layer for layer in self.body if isinstance(layer, (nn.Linear, nn.ConvTranspose2d))][-1]
-        assert last.bias is not None
-        return last.bias
+        bias = [layer for layer in self.body if isinstance(layer, (nn.Linear, nn.ConvTranspose2d))][-1].bias
+        assert isinstance(bias, nn.Parameter)
+        return bias
 
     @torch.no_grad()
     def start_from_mean(self, mean: Tensor) -> None:

@@ -1,6 +1,7 @@
 """Dense encoder and decoder: 784-hidden-latent, mirrored."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ def _hidden_layers(sizes: Sequence[int], activation: str, dropout: float) -> lis
     require(len(sizes) > 1 and all(size > 0 for size in sizes), "model.net.hidden", list(sizes[1:]), "one or more sizes above 0")
     function = choose("model.net.activation", activation, ACTIVATIONS)
     layers: list[nn.Module] = []
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), function()]
         if dropout:
             layers.append(Dropout(dropout, (after,)))

@@ -1,0 +1,47 @@
+# make help lists what there is. Every target does its own set-up; nothing but Python 3.11, pip and make is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-quick evaluate tensorboard lint types imports check clean
+
+help: ## List all targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo '  make train ARGS="model=cvae_cnn3 trainer.gpus=1" passes anything on to train.py'
+
+setup: $(VENV)/ready ## Create .venv and install the pinned requirements and this project
+
+$(VENV)/ready: requirements.txt setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+train: setup ## Train a VAE on binarized MNIST (fetches MNIST); ARGS="..." for anything else
+	$(BIN)/python train.py $(ARGS)
+
+evaluate: setup ## Evaluate the newest run, or ARGS="run=<folder>"
+	$(BIN)/python evaluate.py $(or $(ARGS),run=latest)
+
+tensorboard: setup ## Watch all runs at http://localhost:6006
+	$(BIN)/tensorboard --logdir outputs
+
+test: setup ## Run the test suite
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## Check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+imports: setup ## Check that imports point one way
+	$(BIN)/lint-imports
+
+check: lint types imports test ## Everything that continuous integration checks
+
+clean: ## Remove the environment and all caches; data and outputs stay
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
