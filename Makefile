@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-quick evaluate tensorboard lint types imports check clean
+.PHONY: help setup train test evaluate tensorboard lint types imports hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,10 @@ types: setup ## Check types
 
 imports: setup ## Check that imports point one way
 	$(BIN)/lint-imports
+
+hooks: setup ## Check style, types and imports before every commit
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pre-commit
+	$(BIN)/pre-commit install
 
 check: lint types imports test ## Everything that continuous integration checks
 

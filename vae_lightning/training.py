@@ -76,6 +76,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
     trainer = parts.trainer(model, [timing, interrupt])
     resume = _existing(cfg.ckpt_path)
     data.prepare_data()  # before Lightning starts, so that an error about data is one line
+    # now and not at the end: by then the working tree may be another
+    provenance = runs.provenance(cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
     with _quiet():
         trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
         if trainer.checkpoint_callback is not None and not cfg.trainer.fast_dev_run:
@@ -85,7 +87,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
             _evaluate_best(trainer, model, data)
     metrics = {**getattr(model, "epoch_means", {}), **getattr(model, "evaluation_means", _callback_metrics(trainer))}
     if trainer.is_global_zero:
-        runs.write_json(folder / "metrics.json", _record(cfg, metrics, model, data, timing))
+        runs.write_json(folder / "metrics.json", _record(metrics, model, timing, provenance))
     objective = metrics.get(_monitor(cfg, model)[0])
     return Result(metrics, objective, interrupt.interrupted, folder, model, data, trainer)
 
@@ -316,10 +318,8 @@ def _callback_metrics(trainer: L.Trainer) -> dict[str, float]:
     return {key: float(value) for key, value in trainer.callback_metrics.items()}
 
 
-def _record(
-    cfg: DictConfig, metrics: dict[str, float], model: L.LightningModule, data: L.LightningDataModule, timing: Timing
-) -> dict[str, Any]:
-    checksums = data.checksums() if hasattr(data, "checksums") else {}
+def _record(metrics: dict[str, float], model: L.LightningModule, timing: Timing, provenance: dict[str, Any]) -> dict[str, Any]:
+    """The content of `metrics.json`, which other programs read."""
     return {
         "metrics": metrics,
         "model": {"name": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())},
@@ -328,7 +328,7 @@ def _record(
             "images_per_second": timing.images_per_second,
             "first_step_seconds": timing.first_step_seconds,
         },
-        "provenance": runs.provenance(cfg.seed, checksums),
+        "provenance": provenance,
     }
 
 
