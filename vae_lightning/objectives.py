@@ -83,15 +83,17 @@ def iwae_bound(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(log_weights.shape[0])
 
 
-def doubly_reparameterised(log_weights: Tensor, z: Tensor) -> Tensor:
+def doubly_reparameterised(log_weights: Tensor, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:
     """A surrogate `(B,)` whose gradient is the doubly reparameterised one of the bound; its value means nothing.
 
-    `log_weights` `(K, B)` come from `log_weights(..., fixed_density=True)` and `z` `(K, B, D)` is what they were computed
-    from. With normalised weights v, the generative parameters get sum v d(log w), the posterior's sum v^2 d(log w)/dz dz.
+    `log_weights` `(K, B)` come from `log_weights(..., beta, fixed_density=True)` and `z` `(K, B, D)` is what they were
+    computed from. With normalised weights v, the generative parameters get sum v d(log w), the posterior's
+    sum v (1 - beta + beta v) d(log w)/dz dz, which for beta = 1 is the paper's v^2.
     """
     weights = log_weights.detach().softmax(0)
     if z.requires_grad:
-        z.register_hook(lambda gradient: gradient * weights.unsqueeze(-1))
+        # of the density's own gradient, -beta v d(log q), the paper's identity makes -beta v (1 - v) d(log w)/dz dz
+        z.register_hook(lambda gradient: gradient * (1 - beta + beta * weights).unsqueeze(-1))
     return (weights * log_weights).sum(0)
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -32,7 +33,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError, StorageErr
 from vae_lightning.models.base import CHECKPOINT_FORMAT, Module
 from vae_lightning.version import __version__
 
-__all__ = ["LoadedRun", "find", "load", "provenance", "write_json"]
+__all__ = ["LoadedRun", "discard_unused", "find", "load", "provenance", "write_json"]
 
 CONFIG = Path(".hydra", "config.yaml")
 TRUSTED = ("vae_lightning", "torch")
@@ -52,6 +53,13 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         os.replace(unfinished, path)
     except OSError as error:
         raise StorageError(f"{path}: could not be written ({error})") from error
+
+
+def discard_unused(folder: Path) -> None:
+    """Remove the folder that Hydra made for a run that was refused, if there is nothing in it but Hydra's own files."""
+    known = {".hydra", "train.log"}
+    if folder.is_dir() and (folder / CONFIG).is_file() and {path.name for path in folder.iterdir()} <= known:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def provenance(seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:

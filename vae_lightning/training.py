@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +18,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback as HydraCallback
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
+from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
 
 from vae_lightning import runs
 from vae_lightning.arguments import check, parameters, require
 from vae_lightning.callbacks import AtomicCheckpointIO, StopOnInterrupt, Timing
-from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
@@ -65,24 +67,24 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         DataError: data could not be had.
         StorageError: the disk is full; the previous checkpoint is still there.
     """
-    started = started or time.time()
-    parts = _Parts(cfg)
     folder = Path(cfg.run_dir)
-    L.seed_everything(cfg.seed, verbose=False)
+    timing, interrupt = Timing(started or time.time()), StopOnInterrupt()
     # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no figure
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    model, data = parts.model(), parts.data()
-    timing, interrupt = Timing(started), StopOnInterrupt()
-    trainer = parts.trainer(model, [timing, interrupt])
-    resume = _existing(cfg.ckpt_path)
-    data.prepare_data()  # before Lightning starts, so that an error about data is one line
+    try:
+        L.seed_everything(_seed(cfg), verbose=False)
+        parts = _Parts(cfg)
+        model, data = parts.model(), parts.data()
+        trainer = parts.trainer(model, [timing, interrupt])
+        resume = _existing(cfg.ckpt_path)
+        data.prepare_data()  # before Lightning starts, so that an error about data is one line
+    except VAELightningError:
+        runs.discard_unused(folder)
+        raise
     # now and not at the end: by then the working tree may be another
     provenance = runs.provenance(cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
-    with _quiet():
+    with _quiet(), _lightning_errors():
         trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
-        if trainer.checkpoint_callback is not None and not cfg.trainer.fast_dev_run:
-            # training may have ended in the middle of an epoch, by Ctrl-C or trainer.max_steps
-            trainer.save_checkpoint(folder / "checkpoints" / "last.ckpt")
         if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
             _evaluate_best(trainer, model, data)
     metrics = {**getattr(model, "epoch_means", {}), **getattr(model, "evaluation_means", _callback_metrics(trainer))}
@@ -121,11 +123,20 @@ class CheckSweep(HydraCallback):
 # ---- the parts of a run
 
 
+def _seed(cfg: DictConfig) -> int:
+    """The seed, checked before anything is built with it."""
+    if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool):
+        raise ConfigurationError(f"seed={cfg.seed}: must be an integer")
+    require(0 <= cfg.seed < 2**32, "seed", cfg.seed, "from 0 to 4294967295")
+    return int(cfg.seed)
+
+
 class _Parts:
     """Builds the parts of a run from a checked config."""
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
+        _seed(cfg)
         check(_root, {str(key): None if key in _GROUPS else cfg[key] for key in cfg}, "config")
         _check_trainer(_plain(cfg.trainer))
         monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
@@ -154,17 +165,14 @@ class _Parts:
         loggers = [instantiate(node, _convert_="all") for node in (resolved.logger or {}).values()]
         callbacks = [instantiate(node, _convert_="all") for node in (resolved.callbacks or {}).values()]
         callbacks = [c for c in callbacks if _is_wanted(c, arguments, bool(loggers))]
-        if arguments["limit_val_batches"] == 0:
-            for callback in callbacks:
-                if isinstance(callback, ModelCheckpoint):
-                    callback.monitor = None  # there will be nothing to monitor: keep the newest
-        return L.Trainer(
-            **arguments,
-            logger=loggers or False,
-            callbacks=[*callbacks, *own],
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=cfg.run_dir,
-        )
+        with _lightning_errors(ValueError, TypeError):
+            return L.Trainer(
+                **arguments,
+                logger=loggers or False,
+                callbacks=[*callbacks, *own],
+                plugins=[AtomicCheckpointIO()],
+                default_root_dir=cfg.run_dir,
+            )
 
 
 _GROUPS = {"model", "data", "trainer", "callbacks", "logger"}
@@ -257,7 +265,9 @@ def _in_a_sweep() -> bool:
 
 
 def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: bool) -> bool:
-    """Whether Lightning would accept `callback` beside its own flags."""
+    """Whether Lightning would accept `callback` beside its own flags, and what it monitors is measured."""
+    if arguments["limit_val_batches"] == 0 and (getattr(callback, "monitor", None) or "").startswith("val/"):
+        return False
     if isinstance(callback, ProgressBar):
         return arguments["enable_progress_bar"] is not False
     if isinstance(callback, ModelSummary):
@@ -330,6 +340,17 @@ def _record(metrics: dict[str, float], model: L.LightningModule, timing: Timing,
         },
         "provenance": provenance,
     }
+
+
+@contextmanager
+def _lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """What Lightning says of a wrong setting, as an error of ours."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (MisconfigurationException, *kinds)):
+            raise
+        raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 class _quiet(warnings.catch_warnings):

@@ -55,7 +55,7 @@ class Timing(Callback):
 
 
 class StopOnInterrupt(Callback):
-    """Lets the first Ctrl-C end training after the step it came in; the second one ends it at once."""
+    """Lets the first Ctrl-C end training after the step it came in, or the next one if it came in none; the second ends it at once."""
 
     def __init__(self) -> None:
         self.interrupted = False
@@ -67,11 +67,18 @@ class StopOnInterrupt(Callback):
 
         def stop(_signal: int, _frame: FrameType | None) -> None:
             self.interrupted = True
-            trainer.should_stop = True
             signal.signal(signal.SIGINT, signal.default_int_handler)
             print("\nCtrl-C: stopping after this step; press it again to stop at once", file=sys.stderr)
 
         self._before = signal.signal(signal.SIGINT, stop)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # not in the signal's handler: the checkpoint of the end of training is written between two optimizer steps
+        if self.interrupted and (trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0):
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # which are for early stopping
+            trainer.should_stop = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restore()

@@ -104,7 +104,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
             yield
-    except PermissionError as error:
+    except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
         raise DataError(f"{folder}: cannot write there ({_one_line(error)}); set data.root to a folder you can write to") from error
 
 

@@ -64,6 +64,7 @@ class Module(L.LightningModule):
         super().__init__()
         self.optimizer, self.lr_schedule, self.seed = named(optimizer), named(lr_schedule), seed
         self._window, self._epoch, self._evaluation = MetricSums(), MetricSums(), MetricSums()
+        self._sums_so_far: dict[str, dict[str, float]] = {}
         self.epoch_means: dict[str, float] = {}
         """Means over the whole of the last training epoch, by metric name."""
         self.evaluation_means: dict[str, float] = {}
@@ -160,7 +161,18 @@ class Module(L.LightningModule):
             self.log(key, value, prog_bar=key == self.monitor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["vae_lightning"] = {"format": CHECKPOINT_FORMAT, "version": __version__}
+        sums = {"window": self._window.totals(self._sum_over_ranks), "epoch": self._epoch.totals(self._sum_over_ranks)}
+        checkpoint["vae_lightning"] = {"format": CHECKPOINT_FORMAT, "version": __version__, "sums": sums}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._sums_so_far = checkpoint.get("vae_lightning", {}).get("sums", {})
+
+    def on_train_start(self) -> None:
+        # of a run that goes on in the middle of an epoch: its means are of the whole epoch
+        for sums, totals in ((self._window, self._sums_so_far.get("window")), (self._epoch, self._sums_so_far.get("epoch"))):
+            if totals:
+                sums.restore(totals, self.trainer.world_size, self.device)
+        self._sums_so_far = {}
 
     # ---- small things the steps need
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 __all__ = ["MetricSums"]
 
+COUNT = "images"
+
 
 class MetricSums:
     """Running sums by name, and the number of images in them.
@@ -22,7 +24,7 @@ class MetricSums:
 
     def reset(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.count = 0.0
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """Add per-image figures, each `(B,)`."""
@@ -38,8 +40,20 @@ class MetricSums:
 
     def means(self, reduce: Callable[[Tensor], Tensor] = lambda value: value) -> dict[str, float]:
         """Means per image; `reduce` sums a tensor over the ranks of a distributed run."""
+        totals = self.totals(reduce)
+        return {name: total / totals[COUNT] for name, total in totals.items() if name != COUNT}
+
+    def totals(self, reduce: Callable[[Tensor], Tensor] = lambda value: value) -> dict[str, float]:
+        """The sums over all ranks, and the number of images in them, as plain numbers; empty before the first image."""
         if not self._sums:
             return {}
         stacked = torch.stack([*self._sums.values()])
         totals = reduce(torch.cat([stacked, stacked.new_tensor([self.count])])).tolist()
-        return {name: total / totals[-1] for name, total in zip(self._sums, totals, strict=False)}
+        return dict(zip([*self._sums, COUNT], totals, strict=True))
+
+    def restore(self, totals: Mapping[str, float], ranks: int, device: torch.device) -> None:
+        """Go on from `totals`, of which each of `ranks` takes an equal part."""
+        kind = torch.float64 if device.type != "mps" else torch.float32
+        shares = {name: torch.tensor(total / ranks, dtype=kind, device=device) for name, total in totals.items()}
+        self.count = totals.get(COUNT, 0) / ranks
+        self._sums = {name: share for name, share in shares.items() if name != COUNT}

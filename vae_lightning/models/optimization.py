@@ -26,7 +26,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any],
     """The optimizer `spec` describes; fused where torch can, unless gradients are `scaled` (float16), which may clip them."""
     choose("model.optimizer.name", spec.get("name"), OPTIMIZERS)
     lr = spec.get("lr", 1e-3)
-    if isinstance(lr, float):
+    if isinstance(lr, int | float):
         require(lr > 0, "model.optimizer.lr", lr, "positive")
     arguments = {key: tuple(v) if key == "betas" and isinstance(v, list) else v for key, v in spec.items()}
     if spec["name"] in _FUSED:

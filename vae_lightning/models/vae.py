@@ -146,7 +146,8 @@ class VAE(Module):
         return beta_objective(log_likelihood, kl, self.kl_weight(step))
 
     def on_fit_start(self) -> None:
-        if self.start_from_mean and self.global_step == 0:
+        # Lightning restores the weights before this hook, but the step only after it
+        if self.start_from_mean and self.global_step == 0 and self.trainer.ckpt_path is None:
             mean_image = getattr(getattr(self.trainer, "datamodule", None), "mean_image", None)
             require(mean_image is not None, "model.start_from_mean", True, "false with a data module that has no mean_image()")
             assert mean_image is not None
@@ -242,9 +243,10 @@ class IWAE(VAE):
 
     def terms(self, output: Draw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
         terms = super().terms(output, x, y, step)
-        weights = log_weights(output, x, self.kl_weight(step), fixed_density=self.doubly_reparameterised)
+        beta = self.kl_weight(step)
+        weights = log_weights(output, x, beta, fixed_density=self.doubly_reparameterised)
         bound = iwae_bound(weights)
-        surrogate = doubly_reparameterised(weights, output.z) if self.doubly_reparameterised else bound
+        surrogate = doubly_reparameterised(weights, output.z, beta) if self.doubly_reparameterised else bound
         # the surrogate's value means nothing: show the bound, keep the surrogate's gradient
         loss = -(surrogate + (bound - surrogate).detach())
         return {**terms, "loss": loss, "iwae_bound": iwae_bound(log_weights(output, x)).detach()}

@@ -1,0 +1,70 @@
+"""Running sums give the mean over images, not over batches."""
+
+import pytest
+import torch
+
+from vae_lightning.models.metrics import MetricSums
+
+
+def test_mean_is_over_images_whatever_the_sizes_of_the_batches() -> None:
+    values = torch.randn(100, dtype=torch.float64)
+    sums = MetricSums()
+    for batch in values.split([50, 49, 1]):
+        sums.add({"kl": batch, "twice": 2 * batch})
+    assert sums.count == 100
+    assert sums.means()["kl"] == pytest.approx(values.mean().item(), rel=1e-12)
+    assert sums.means()["twice"] == pytest.approx(2 * values.mean().item(), rel=1e-12)
+
+
+def test_merged_sums_are_the_sums_of_all() -> None:
+    first, second, values = MetricSums(), MetricSums(), torch.randn(10, dtype=torch.float64)
+    first.add({"kl": values[:7]})
+    second.add({"kl": values[7:]})
+    first.merge(second)
+    assert first.means()["kl"] == pytest.approx(values.mean().item(), rel=1e-12)
+    assert second.means()["kl"] == pytest.approx(values[7:].mean().item(), rel=1e-12)
+    empty = MetricSums()
+    empty.merge(first)
+    assert empty.means() == first.means()
+
+
+def test_adding_after_a_merge_leaves_the_other_alone() -> None:
+    total, window = MetricSums(), MetricSums()
+    window.add({"kl": torch.ones(1)})
+    total.merge(window)
+    total.add({"kl": torch.full((1,), 3.0)})
+    assert window.means() == {"kl": 1.0}
+    assert total.means() == {"kl": 2.0}
+
+
+def test_reset_forgets_everything() -> None:
+    sums = MetricSums()
+    sums.add({"kl": torch.ones(3)})
+    sums.reset()
+    assert sums.count == 0
+    assert sums.means() == {}
+    sums.add({"elbo": torch.full((2,), 5.0)})
+    assert sums.means() == {"elbo": 5.0}
+
+
+def test_sums_keep_what_float32_would_lose() -> None:
+    sums = MetricSums()
+    sums.add({"elbo": torch.full((1,), 1e8)})
+    for _ in range(100):
+        sums.add({"elbo": torch.ones(1)})
+    assert sums.means()["elbo"] == pytest.approx((1e8 + 100) / 101, rel=1e-12)
+
+
+def test_sums_keep_no_graph() -> None:
+    sums, term = MetricSums(), torch.ones(2, requires_grad=True)
+    sums.add({"loss": 2 * term})
+    assert not any(total.requires_grad for total in sums._sums.values())
+
+
+def test_mean_over_ranks_weighs_each_rank_by_its_images() -> None:
+    here, there = MetricSums(), MetricSums()
+    here.add({"kl": torch.tensor([1.0, 2.0, 3.0])})
+    there.add({"kl": torch.tensor([10.0])})
+    sent: list[torch.Tensor] = []
+    there.means(lambda totals: (sent.append(totals), totals)[1])
+    assert here.means(lambda totals: totals + sent[0])["kl"] == 4

@@ -1,0 +1,160 @@
+"""Optimizers by name with checked arguments, and schedules against the papers they come from."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.models.optimization import (
+    OPTIMIZERS,
+    BurdaSchedule,
+    CosineSchedule,
+    build_optimizer,
+    build_schedule,
+)
+
+
+def parameter() -> nn.Parameter:
+    return nn.Parameter(torch.tensor([3.0, -2.0]))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_descends_at_the_rate_asked_for(name: str) -> None:
+    p = parameter()
+    optimizer = build_optimizer([p], {"name": name, "lr": 0.05})
+    assert optimizer.param_groups[0]["lr"] == 0.05
+    for _ in range(200):
+        optimizer.zero_grad()
+        p.square().sum().backward()
+        optimizer.step()
+    assert p.abs().max() < 0.3
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rate_has_a_default(name: str) -> None:
+    assert build_optimizer([parameter()], {"name": name}).param_groups[0]["lr"] > 0
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_optimizer_is_fused_unless_gradients_are_scaled_or_it_was_said_otherwise(name: str) -> None:
+    assert build_optimizer([parameter()], {"name": name}).defaults["fused"] is True
+    assert build_optimizer([parameter()], {"name": name}, scaled=True).defaults["fused"] is False
+    assert build_optimizer([parameter()], {"name": name, "fused": False}).defaults["fused"] is False
+
+
+def test_further_arguments_are_torchs() -> None:
+    spec = {"name": "adam", "lr": 1, "eps": 1e-4, "weight_decay": 0.1, "betas": [0.8, 0.9], "amsgrad": True}
+    optimizer = build_optimizer([parameter()], spec)
+    group = optimizer.param_groups[0]
+    assert {key: group[key] for key in ("lr", "eps", "weight_decay", "amsgrad")} == {
+        "lr": 1,
+        "eps": 1e-4,
+        "weight_decay": 0.1,
+        "amsgrad": True,
+    }
+    assert tuple(group["betas"]) == (0.8, 0.9)
+    assert spec["betas"] == [0.8, 0.9]
+    assert "fused" not in spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            {"name": "adam", "weight_decy": 0.1},
+            r"model\.optimizer\.weight_decy: no such key; did you mean model\.optimizer\.weight_decay\?",
+        ),
+        ({"name": "rmsprp"}, r"model\.optimizer\.name=rmsprp: unknown; did you mean rmsprop\?"),
+        ({"lr": 0.1}, r"model\.optimizer\.name=None: unknown"),
+        ({"name": "adam", "lr": "fast"}, r"model\.optimizer\.lr='fast': "),
+        ({"name": "sgd", "momentum": "much"}, r"model\.optimizer\.momentum='much': "),
+    ],
+)
+def test_wrong_argument_is_refused_by_name(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        build_optimizer([parameter()], spec)
+
+
+@pytest.mark.parametrize("lr", [0.0, -0.1, math.nan, 0, -1])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rate_must_be_positive(name: str, lr: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"model\.optimizer\.lr=.*: must be positive"):
+        build_optimizer([parameter()], {"name": name, "lr": lr})
+
+
+# ---- schedules
+
+
+def test_burda_schedule_is_the_papers_3280_epochs() -> None:
+    """Epoch by epoch: 3^i epochs at 10^(-i / 7) times the rate, i = 0..7."""
+    steps_per_epoch = 5
+    schedule = BurdaSchedule(0, steps_per_epoch)
+    expected = [10 ** (-i / 7) for i in range(8) for _ in range(3**i)]
+    assert len(expected) == 3280
+    assert [schedule(epoch * steps_per_epoch) for epoch in range(3280)] == pytest.approx(expected)
+    assert [schedule(epoch * steps_per_epoch + steps_per_epoch - 1) for epoch in range(3280)] == pytest.approx(expected)
+    assert schedule(10**6) == pytest.approx(0.1)
+
+
+def test_burda_schedule_of_fewer_stages_ends_earlier() -> None:
+    schedule = BurdaSchedule(0, 1, stages=2)
+    assert [schedule(epoch) for epoch in (0, 1, 3, 4, 100)] == pytest.approx([1, *[10 ** (-1 / 7)] * 4])
+
+
+def test_cosine_schedule_goes_from_one_to_final_by_half_a_cosine() -> None:
+    schedule = CosineSchedule(100, 10, final=0.2)
+    assert schedule(0) == 1
+    assert schedule(25) == pytest.approx(0.2 + 0.8 * (1 + math.sqrt(0.5)) / 2)
+    assert schedule(50) == pytest.approx(0.6)
+    assert schedule(100) == pytest.approx(0.2)
+    assert schedule(150) == pytest.approx(0.2)
+    rates = [schedule(step) for step in range(101)]
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_cosine_schedule_warms_up_linearly_and_starts_above_zero() -> None:
+    schedule = CosineSchedule(100, 10, warmup=0.1)
+    assert [schedule(step) for step in range(10)] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert schedule(10) == 1
+    assert schedule(55) == pytest.approx(0.5)
+    assert schedule(100) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "cosine", "warmup": 1.0}, r"model\.lr_schedule\.warmup=1\.0: must be in \[0, 1\)"),
+        ({"name": "cosine", "warmup": -0.1}, r"model\.lr_schedule\.warmup=-0\.1: "),
+        ({"name": "cosine", "final": 2.0}, r"model\.lr_schedule\.final=2\.0: must be in \[0, 1\]"),
+        ({"name": "cosine", "finale": 0.5}, r"model\.lr_schedule\.finale: no such key; did you mean model\.lr_schedule\.final\?"),
+        ({"name": "burda", "stages": 0}, r"model\.lr_schedule\.stages=0: must be at least 1"),
+        ({"name": "constant", "warmup": 0.1}, r"model\.lr_schedule\.warmup: no such key"),
+        ({"name": "cosin"}, r"model\.lr_schedule\.name=cosin: unknown; did you mean cosine\?"),
+    ],
+)
+def test_wrong_schedule_is_refused_by_name(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        build_schedule(SGD([parameter()], lr=1.0), spec, lambda: 100, lambda: 10)
+
+
+def test_constant_rate_needs_no_schedule_nor_the_number_of_steps() -> None:
+    def unknown() -> int:
+        raise AssertionError("an endless run has no number of steps")
+
+    assert build_schedule(SGD([parameter()], lr=1.0), {"name": "constant"}, unknown, unknown) is None
+
+
+def test_schedule_multiplies_the_rate_step_by_step() -> None:
+    optimizer = SGD([parameter()], lr=0.5)
+    schedule = build_schedule(optimizer, {"name": "cosine"}, lambda: 4, lambda: 2)
+    assert schedule is not None
+    rates = []
+    for _ in range(5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(5)])

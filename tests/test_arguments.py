@@ -1,0 +1,183 @@
+"""Arguments are checked against signatures, and every error names the key and what would be right."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import pytest
+from torch.optim import SGD, Adam
+
+from vae_lightning.arguments import build, check, choose, parameters, require, unknown_key
+from vae_lightning.errors import ConfigurationError
+
+
+class Base:
+    def __init__(self, size: int, name: str = "", rate: float = 0.1) -> None:
+        self.size, self.name, self.rate = size, name, rate
+
+
+class Derived(Base):
+    def __init__(self, extra: bool = False, **base: Any) -> None:
+        super().__init__(**base)
+        self.extra = extra
+
+
+class Narrow(Base):
+    """Takes nothing of what its base takes."""
+
+    def __init__(self, extra: bool = False) -> None:
+        super().__init__(size=1)
+
+
+def typed(
+    whole: int = 0,
+    real: float = 0.0,
+    flag: bool = False,
+    text: str = "",
+    several: Sequence[int] = (),
+    either: int | Literal["auto"] = "auto",
+    optional: float | None = None,
+    table: Mapping[str, int] | None = None,
+    anything=None,
+) -> None: ...
+
+
+def message(call: Callable[[], object]) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        call()
+    assert isinstance(caught.value, ValueError)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_require_names_key_value_and_what_would_be_right() -> None:
+    require(True, "model.beta", -1, "at least 0")
+    assert message(lambda: require(False, "model.beta", -1, "at least 0")) == "model.beta=-1: must be at least 0"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("whole", 3),
+        ("real", 0.5),
+        ("real", 3),
+        ("flag", True),
+        ("text", "a"),
+        ("several", [1, 2]),
+        ("several", (1, 2)),
+        ("several", []),
+        ("either", "auto"),
+        ("either", 2),
+        ("optional", None),
+        ("optional", 1.5),
+        ("table", {"a": 1}),
+        ("anything", object()),
+    ],
+)
+def test_value_of_the_annotated_type_is_taken(key: str, value: object) -> None:
+    check(typed, {key: value}, "model")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("whole", True),
+        ("whole", 3.0),
+        ("whole", "3"),
+        ("whole", None),
+        ("real", "0.5"),
+        ("real", True),
+        ("real", None),
+        ("flag", 1),
+        ("flag", "true"),
+        ("text", 1),
+        ("several", 3),
+        ("several", "12"),
+        ("several", [1, "2"]),
+        ("several", [1.5]),
+        ("several", [True]),
+        ("either", "all"),
+        ("optional", "none"),
+        ("table", {"a": "b"}),
+    ],
+)
+def test_value_of_another_type_is_refused_by_name(key: str, value: object) -> None:
+    assert message(lambda: check(typed, {key: value}, "model")).startswith(f"model.{key}={value!r}: ")
+
+
+def test_unknown_key_suggests_the_nearest() -> None:
+    assert message(lambda: check(Base, {"size": 1, "nmae": "x"}, "model.net")) == (
+        "model.net.nmae: no such key; did you mean model.net.name?"
+    )
+
+
+def test_unknown_key_with_none_near_lists_all() -> None:
+    assert message(lambda: check(Base, {"size": 1, "qqq": 1}, "model")) == "model.qqq: no such key; model has: name, rate, size"
+
+
+def test_unknown_key_at_the_top_level_has_no_prefix() -> None:
+    assert str(unknown_key("sede", ["seed", "name"])) == "sede: no such key; did you mean seed?"
+    assert str(unknown_key("qqq", ["seed"])) == "qqq: no such key; the top level has: seed"
+    assert str(unknown_key("a.qqq", [])) == "a.qqq: no such key; a has: none"
+
+
+def test_missing_argument_is_named() -> None:
+    assert message(lambda: check(Base, {"name": "x"}, "model")) == "model.size: missing"
+
+
+def test_leading_parameters_are_given_elsewhere_and_cannot_be_given_twice() -> None:
+    check(Base, {"name": "x"}, "model", leading=1)
+    assert "model.size: no such key" in message(lambda: check(Base, {"size": 1}, "model", leading=1))
+
+
+def test_keyword_arguments_of_a_subclass_are_those_of_its_base() -> None:
+    named, takes_any = parameters(Derived)
+    assert list(named) == ["extra", "size", "name", "rate"]
+    assert not takes_any
+    check(Derived, {"extra": True, "size": 3, "rate": 1}, "model")
+    assert message(lambda: check(Derived, {"size": 3, "rte": 1}, "model")) == "model.rte: no such key; did you mean model.rate?"
+    assert message(lambda: check(Derived, {"size": 3, "rate": "x"}, "model")).startswith("model.rate='x': ")
+
+
+def test_subclass_without_keyword_arguments_hides_its_base() -> None:
+    assert "no such key" in message(lambda: check(Narrow, {"size": 1}, "model"))
+
+
+def test_target_with_keyword_arguments_of_its_own_takes_any_name() -> None:
+    def anything(size: int, **others: Any) -> None: ...
+
+    check(anything, {"size": 1, "colour": "red"}, "model")
+    assert message(lambda: check(anything, {"size": "1"}, "model")).startswith("model.size='1': ")
+
+
+def test_choose_takes_only_what_there_is() -> None:
+    options = {"adam": 1, "sgd": 2}
+    assert choose("optimizer.name", "sgd", options) == 2
+    assert message(lambda: choose("optimizer.name", "adma", options)) == (
+        "optimizer.name=adma: unknown; did you mean adam? choose from: adam, sgd"
+    )
+    assert message(lambda: choose("optimizer.name", "zzz", options)) == "optimizer.name=zzz: unknown; choose from: adam, sgd"
+
+
+@pytest.mark.parametrize("name", [None, 3, ["adam"]])
+def test_choose_refuses_what_is_no_name(name: object) -> None:
+    assert message(lambda: choose("name", name, {"adam": 1})).startswith(f"name={name}: unknown")
+
+
+def test_build_passes_leading_and_named_arguments() -> None:
+    built = build("model.net", {"name": "base", "rate": 2.5}, {"base": Base}, 7)
+    assert (built.size, built.rate) == (7, 2.5)
+
+
+def test_build_checks_before_it_builds() -> None:
+    assert message(lambda: build("net", {"name": "bse"}, {"base": Base}, 7)).startswith("net.name=bse: unknown; did you mean base?")
+    assert message(lambda: build("net", {}, {"base": Base}, 7)).startswith("net.name=None: unknown")
+    assert message(lambda: build("net", {"name": "base", "rate": "x"}, {"base": Base}, 7)).startswith("net.rate='x': ")
+
+
+@pytest.mark.parametrize("target", [Adam, SGD])
+def test_arguments_of_other_libraries_are_checked_too(target: type) -> None:
+    check(target, {"lr": 0.1, "weight_decay": 0.0, "foreach": None}, "optimizer", leading=1)
+    assert message(lambda: check(target, {"maximise": True}, "optimizer", leading=1)) == (
+        "optimizer.maximise: no such key; did you mean optimizer.maximize?"
+    )
+    assert message(lambda: check(target, {"maximize": "yes"}, "optimizer", leading=1)).startswith("optimizer.maximize='yes': ")

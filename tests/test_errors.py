@@ -1,0 +1,26 @@
+"""Every error of the project is caught as one, and as the built-in error it is a kind of."""
+
+import pytest
+
+from vae_lightning import errors
+
+
+@pytest.mark.parametrize(
+    ("name", "builtin"),
+    [("ConfigurationError", ValueError), ("DataError", OSError), ("CheckpointError", RuntimeError), ("StorageError", OSError)],
+)
+def test_error_is_the_projects_own_and_a_builtin(name: str, builtin: type[Exception]) -> None:
+    error = getattr(errors, name)
+    for family in (errors.VAELightningError, builtin):
+        with pytest.raises(family, match="what to do"):
+            raise error("what to do")
+
+
+def test_every_error_is_listed() -> None:
+    defined = {name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__}
+    assert defined == set(errors.__all__)
+
+
+def test_kinds_are_told_apart() -> None:
+    kinds = [getattr(errors, name) for name in errors.__all__ if name != "VAELightningError"]
+    assert not any(issubclass(one, other) for one in kinds for other in kinds if one is not other)
