@@ -68,3 +68,26 @@ def test_mean_over_ranks_weighs_each_rank_by_its_images() -> None:
     sent: list[torch.Tensor] = []
     there.means(lambda totals: (sent.append(totals), totals)[1])
     assert here.means(lambda totals: totals + sent[0])["kl"] == 4
+
+
+def test_totals_are_plain_numbers_and_empty_before_the_first_image() -> None:
+    sums = MetricSums()
+    assert sums.totals() == {}
+    sums.add({"kl": torch.tensor([1.0, 2.5])})
+    assert sums.totals() == {"kl": 3.5, "images": 2.0}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_that_go_on_from_totals_have_the_means_of_all_images(ranks: int) -> None:
+    values = torch.randn(11, dtype=torch.float64)
+    before = MetricSums()
+    before.add({"kl": values[:5]})
+    parts = [MetricSums() for _ in range(ranks)]
+    for rank, part in enumerate(parts):
+        part.restore(before.totals(), ranks, torch.device("cpu"))
+        part.add({"kl": values[5:][rank::ranks]})
+    sent: list[torch.Tensor] = []
+    for part in parts:
+        part.means(lambda totals: (sent.append(totals), totals)[1])
+    means = parts[0].means(lambda _: torch.stack(sent).sum(0))
+    assert means["kl"] == pytest.approx(values.mean().item(), rel=1e-12)

@@ -55,7 +55,7 @@ class Timing(Callback):
 
 
 class StopOnInterrupt(Callback):
-    """Lets the first Ctrl-C end training after the step it came in, or the next one if it came in none; the second ends it at once."""
+    """Lets the first Ctrl-C end training after the step it came in, or the next one; the second ends it at once."""
 
     def __init__(self) -> None:
         self.interrupted = False

@@ -4,6 +4,7 @@ A training step is a pure function of (parameters, batch, noise, step): `Module.
 with `noise` drawn beforehand by `draw_noise`. `functional_loss` hands it to `torch.func` and compilers as such.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from torch.func import functional_call
 
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.models.metrics import MetricSums
-from vae_lightning.models.optimization import build_optimizer, build_schedule
+from vae_lightning.models.optimization import build_optimizer, build_schedule, check_specs
 from vae_lightning.noise import generator
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__
@@ -63,7 +64,9 @@ class Module(L.LightningModule):
     ) -> None:
         super().__init__()
         self.optimizer, self.lr_schedule, self.seed = named(optimizer), named(lr_schedule), seed
+        check_specs(self.optimizer, self.lr_schedule)
         self._window, self._epoch, self._evaluation = MetricSums(), MetricSums(), MetricSums()
+        self._logged_step = 0
         self._sums_so_far: dict[str, dict[str, float]] = {}
         self.epoch_means: dict[str, float] = {}
         """Means over the whole of the last training epoch, by metric name."""
@@ -110,8 +113,10 @@ class Module(L.LightningModule):
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
-        every = getattr(self.trainer, "log_every_n_steps", 0)
-        if every and self.trainer.global_step % every == 0 and self._window.count:
+        every, step = getattr(self.trainer, "log_every_n_steps", 0), self.trainer.global_step
+        # where gradients are accumulated, several batches end at the same step, and only the first of them is logged there
+        if every and step % every == 0 and step != self._logged_step and self._window.count:
+            self._logged_step = step
             self._flush_window(log=True)
 
     def on_train_epoch_start(self) -> None:
@@ -173,6 +178,7 @@ class Module(L.LightningModule):
             if totals:
                 sums.restore(totals, self.trainer.world_size, self.device)
         self._sums_so_far = {}
+        self._logged_step = self.trainer.global_step
 
     # ---- small things the steps need
 
@@ -221,4 +227,5 @@ class Module(L.LightningModule):
     def _steps_per_epoch(self) -> int:
         # estimated_stepping_batches sets the loader up, which num_training_batches is then the length of
         _ = self.trainer.estimated_stepping_batches
-        return max(1, int(self.trainer.num_training_batches) // self.trainer.accumulate_grad_batches)
+        # the last step of an epoch is taken with the batches that are left
+        return max(1, math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches))

@@ -4,13 +4,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import nn
 from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from vae_lightning.arguments import build, choose, require
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "build_optimizer", "build_schedule"]
+__all__ = ["OPTIMIZERS", "SCHEDULES", "build_optimizer", "build_schedule", "check_specs"]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": Adam,
@@ -92,3 +93,9 @@ def build_schedule(
         return None
     choose("model.lr_schedule.name", spec.get("name"), SCHEDULES)
     return LambdaLR(optimizer, build("model.lr_schedule", spec, SCHEDULES, total_steps(), steps_per_epoch()))
+
+
+def check_specs(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
+    """Refuse what `build_optimizer` and `build_schedule` would, before training starts."""
+    build_optimizer([nn.Parameter(torch.zeros(1))], optimizer)
+    build("model.lr_schedule", schedule, SCHEDULES, 1, 1)

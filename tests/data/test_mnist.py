@@ -1,0 +1,70 @@
+"""Real MNIST as batches: splits, binarization that is fixed where it must be, fresh where it must be."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vae_lightning.data import MNISTDataModule
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.types import Batch
+
+
+def images(data: MNISTDataModule, split: str, count: int = 1000) -> torch.Tensor:
+    return torch.cat([batch.images for batch in data.evaluation_loader(split, count)])
+
+
+def test_splits_are_the_official_ones(mnist_root: Path) -> None:
+    data = MNISTDataModule(root=str(mnist_root), val_size=5000)
+    data.setup()
+    assert [len(data._splits[name][0]) for name in ("train", "val", "test")] == [55_000, 5_000, 10_000]
+    counts = data._splits["test"][1].bincount().tolist()
+    assert counts == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+def test_test_images_depend_on_nothing_but_their_own_seed(mnist_root: Path) -> None:
+    root = str(mnist_root)
+    base = images(MNISTDataModule(root=root), "test")
+    assert set(base.unique().tolist()) == {0, 255}
+    assert torch.equal(base, images(MNISTDataModule(root=root, seed=7, batch_size=10, eval_batch_size=77), "test"))
+    assert not torch.equal(base, images(MNISTDataModule(root=root, eval_seed=1), "test"))
+
+
+def test_training_images_are_drawn_afresh_from_epoch_and_batch_alone(mnist_root: Path) -> None:
+    data = MNISTDataModule(root=str(mnist_root), batch_size=64)
+    grey, labels = torch.full((64, 1, 28, 28), 128, dtype=torch.uint8), torch.zeros(64, dtype=torch.long)
+
+    def drawn(epoch: int, number: int) -> torch.Tensor:
+        return data.on_after_batch_transfer(Batch(grey, labels, (0, epoch, number)), 0)[0]
+
+    assert torch.equal(drawn(0, 0), drawn(0, 0))
+    assert not torch.equal(drawn(0, 0), drawn(1, 0))
+    assert not torch.equal(drawn(0, 0), drawn(0, 1))
+
+
+def test_threshold_and_none_are_what_they_say(mnist_root: Path) -> None:
+    root = str(mnist_root)
+    grey = images(MNISTDataModule(root=root, binarization="none"), "val")
+    assert torch.equal(images(MNISTDataModule(root=root, binarization="threshold"), "val"), (grey > 127).byte() * 255)
+
+
+def test_permuted_pixels_come_back_in_place(mnist_root: Path) -> None:
+    root = str(mnist_root)
+    plain = images(MNISTDataModule(root=root, binarization="none"), "test")
+    data = MNISTDataModule(root=root, binarization="none", permute_pixels=True)
+    permuted = images(data, "test")
+    assert not torch.equal(permuted, plain)
+    assert torch.equal(data.unpermute(permuted), plain)
+
+
+def test_mean_image_is_the_mean(mnist_root: Path) -> None:
+    data = MNISTDataModule(root=str(mnist_root), binarization="none")
+    data.setup()
+    assert torch.allclose(data.mean_image(), (data._splits["train"][0].float() / 255).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"eval_batch_size": 0}, {"val_size": 0}, {"val_size": 60_000}])
+def test_impossible_sizes_are_refused_by_name(arguments: dict[str, int]) -> None:
+    (name,) = arguments
+    with pytest.raises(ConfigurationError, match=rf"data\.{name}="):
+        MNISTDataModule(**arguments)

@@ -1,0 +1,103 @@
+"""Every file in conf composes, builds and runs two steps, and says what the code says."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lightning.arguments import parameters
+from vae_lightning.training import SET_HERE, check_config, train
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+TWO_STEPS = ("trainer.limit_train_batches=2", "logger=none")
+Compose = Callable[..., DictConfig]
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def runs_two_steps(cfg: DictConfig) -> None:
+    result = train(cfg)
+    assert result.trainer.global_step == 2
+    assert all(value == value for value in result.metrics.values()), "a metric is NaN"
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_model_runs_two_steps(compose: Compose, model: str) -> None:
+    runs_two_steps(compose(f"model={model}", *TWO_STEPS))
+
+
+@pytest.mark.parametrize("model", ["vae", "cvae_mlp", "iwae"])
+@pytest.mark.parametrize("net", ["cnn2", "cnn3", "mlp"])
+def test_net_composes_with_models(compose: Compose, model: str, net: str) -> None:
+    runs_two_steps(compose(f"model={model}", f"model/net={net}", *TWO_STEPS))
+
+
+@pytest.mark.parametrize("likelihood", options("model/likelihood"))
+def test_likelihood_runs_two_steps(compose: Compose, likelihood: str) -> None:
+    binarization = "dynamic" if likelihood == "bernoulli" else "none"
+    runs_two_steps(compose(f"model/likelihood={likelihood}", f"data.binarization={binarization}", *TWO_STEPS))
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_experiment_runs_two_steps(compose: Compose, experiment: str) -> None:
+    runs_two_steps(compose(f"experiment={experiment}", *TWO_STEPS))
+
+
+@pytest.mark.parametrize("data", options("data"))
+def test_data_builds(compose: Compose, data: str) -> None:
+    check_config(compose(f"data={data}"))
+
+
+@pytest.mark.parametrize("callbacks", options("callbacks"))
+def test_callbacks_run(compose: Compose, callbacks: str) -> None:
+    runs_two_steps(compose(f"callbacks={callbacks}", *TWO_STEPS))
+
+
+@pytest.mark.parametrize("logger", options("logger"))
+def test_logger_runs(compose: Compose, logger: str) -> None:
+    if logger in ("mlflow", "wandb"):
+        pytest.importorskip(logger)
+    runs_two_steps(compose(f"logger={logger}", "trainer.limit_train_batches=2"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "count"),
+    [
+        (["model=vae"], 1_316_824),
+        (["model=cvae_cnn3"], 47_057),
+        (["model=cvae_cnn2"], 51_729),
+        (["model=cnn"], 45_826),
+        (["experiment=fairuschin"], 222_612),
+        (["experiment=xwinxu"], 788_788),
+        (["experiment=mingyukim"], 654_188),
+    ],
+)
+def test_parameter_counts_are_those_of_the_originals(compose: Compose, overrides: list[str], count: int) -> None:
+    import hydra
+
+    cfg = compose(*overrides)
+    model = hydra.utils.instantiate(cfg.model, _convert_="all")
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_configs_hold_the_defaults_of_the_code(compose: Compose, model: str) -> None:
+    import hydra
+
+    node = OmegaConf.to_container(compose(f"model={model}").model, resolve=True)
+    assert isinstance(node, dict)
+    named = parameters(hydra.utils.get_class(node.pop("_target_")))[0]
+    assert set(node) == set(named)
+    for key, value in node.items():
+        if not isinstance(value, dict) and not (model.startswith("cvae") and key == "num_classes"):
+            assert value == named[key].default, key
+
+
+def test_trainer_reaches_every_argument_of_lightnings(compose: Compose) -> None:
+    import pytorch_lightning as L
+
+    known = set(parameters(L.Trainer)[0])
+    assert known - SET_HERE == set(compose().trainer) - {"gpus"}

@@ -1,0 +1,173 @@
+"""A training run: reproducible, resumable within an epoch, and all of it in its folder."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as L
+import torch
+from omegaconf import DictConfig
+from torch.utils.data import DataLoader, TensorDataset
+
+from vae_lightning import VAE, MNISTDataModule, runs
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.training import check_config, train
+
+Compose = Callable[..., DictConfig]
+SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")
+
+
+@pytest.mark.parametrize("model", ["vae", "cvae_cnn3", "cnn"])
+def test_same_seed_gives_the_same_figures_to_the_bit(compose: Compose, model: str) -> None:
+    first, again = (train(compose(f"model={model}", folder=name)).metrics for name in ("a", "b"))
+    other = train(compose(f"model={model}", "seed=1", folder="c")).metrics
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("model", ["model=vae model.net.dropout=0.2", "model=capacity_vae model.capacity_steps=10", "model=iwae"])
+def test_resuming_within_an_epoch_is_exact(compose: Compose, tmp_path: Path, model: str) -> None:
+    settings = [*model.split(), *SMALL, "trainer.max_epochs=2", "trainer.limit_train_batches=6"]
+    whole = train(compose(*settings, folder="whole"))
+    train(compose(*settings, "trainer.max_steps=4", folder="part"))
+    rest = train(compose(*settings, f"ckpt_path={tmp_path}/part/checkpoints/last.ckpt", folder="rest"))
+    assert rest.trainer.global_step == whole.trainer.global_step == 12
+    # the weights training ended with, not those of the best checkpoint
+    ends = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for name in ("whole", "rest")
+    ]
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
+
+
+def test_folder_holds_metrics_in_the_fixed_form_and_checkpoints_that_load_safely(compose: Compose, tmp_path: Path) -> None:
+    result = train(compose(*SMALL))
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert set(record) == {"metrics", "model", "timing", "provenance"}
+    assert set(record["model"]) == {"name", "parameters"}
+    assert set(record["timing"]) == {"seconds", "images_per_second", "first_step_seconds"}
+    provenance = {"command", "seed", "git_commit", "git_dirty", "versions", "data_checksums", "machine"}
+    assert set(record["provenance"]) == provenance
+    assert record["metrics"] == result.metrics
+    assert {"train/elbo", "val/elbo", "test/elbo"} <= set(result.metrics)
+    assert result.objective == result.metrics["val/elbo"]
+    for name in ("best", "last"):
+        path = tmp_path / "run" / "checkpoints" / f"{name}.ckpt"
+        torch.load(path, weights_only=True)
+        assert VAE.load_from_checkpoint(path, weights_only=True).latent_dim == 3
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "trainer.gradient_clip_val=0.1",
+        "trainer.precision=bf16-mixed",
+        "trainer.accumulate_grad_batches=2",
+        "trainer.limit_val_batches=0",
+        "trainer.fast_dev_run=true",
+        "trainer.enable_checkpointing=false",
+        "model.lr_schedule.name=cosine",
+        "model.start_from_mean=true",
+        "data.permute_pixels=true",
+        "data.binarization=threshold",
+    ],
+)
+def test_setting_trains(compose: Compose, setting: str) -> None:
+    metrics = train(compose(*SMALL, setting)).metrics
+    assert all(value == value for value in metrics.values())
+
+
+def test_users_own_trainer_and_data_train_our_model(tmp_path: Path) -> None:
+    data = TensorDataset(torch.rand(64, 1, 28, 28).round(), torch.randint(0, 10, (64,)))
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [16]})
+    before = model.decoder.output_bias.detach().clone()
+    trainer = L.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    trainer.fit(model, DataLoader(data, batch_size=16))
+    assert not torch.equal(before, model.decoder.output_bias)
+
+
+def test_users_own_module_trains_on_our_data(mnist_root: Path, tmp_path: Path) -> None:
+    class Linear(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(784, 10)
+            self.losses: list[float] = []
+
+        def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+            x, y = batch
+            loss = torch.nn.functional.cross_entropy(self.layer(x.flatten(1)), y)
+            self.losses.append(float(loss))
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+    model = Linear()
+    trainer = L.Trainer(
+        max_epochs=1,
+        limit_train_batches=40,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(model, datamodule=MNISTDataModule(root=str(mnist_root)))
+    assert model.losses[-1] < 0.5 * model.losses[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.latent_dim=abc", "model.latent_dim='abc'"),
+        ("model.latent_dim=true", "model.latent_dim=True"),
+        ("model.latent_dim=0", "model.latent_dim=0: must be at least 1"),
+        ("model.net.hidden=[]", "model.net.hidden"),
+        ("model.net.activation=rellu", "did you mean relu"),
+        ("+model.optimizer.weight_decy=1", "did you mean model.optimizer.weight_decay"),
+        ("data.batch_size=0", "data.batch_size=0"),
+        ("data.val_size=60000", "data.val_size=60000"),
+        ("data.binarization=dinamic", "data.binarization"),
+        ("trainer.max_epochs=x", "trainer.max_epochs='x'"),
+        ("trainer.precision=foo", "trainer.precision"),
+        ("trainer.gpus=-2", "trainer.gpus=-2"),
+        ("trainer.strategy=foo", "strategy"),
+        ("seed=abc", "seed=abc"),
+    ],
+)
+def test_wrong_value_is_refused_by_name_before_anything_is_written(
+    compose: Compose, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        train(compose(override))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_missing_gpu_is_said_with_the_way_out(compose: Compose) -> None:
+    with pytest.raises(ConfigurationError, match=r"trainer\.gpus=0"):
+        check_config(compose("trainer.gpus=1"))
+
+
+@pytest.mark.parametrize(
+    "overrides", [["data.binarization=none"], ["model/likelihood=gaussian"], ["model/likelihood=continuous_bernoulli"]]
+)
+def test_pair_whose_figure_is_no_elbo_of_binary_data_is_warned_of(compose: Compose, overrides: list[str]) -> None:
+    with pytest.warns(UserWarning, match="is not an ELBO of binary data"):
+        check_config(compose(*overrides))
+
+
+def test_refused_run_leaves_no_folder_but_a_used_one_stays(tmp_path: Path) -> None:
+    for name, extra in (("refused", None), ("used", "metrics.json")):
+        folder = tmp_path / name
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "config.yaml").write_text("seed: 0")
+        if extra:
+            (folder / extra).write_text("{}")
+        runs.discard_unused(folder)
+        assert folder.exists() == bool(extra)
