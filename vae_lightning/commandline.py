@@ -23,12 +23,16 @@ INTERRUPTED = 130
 
 
 def register_resolvers() -> None:
-    """`${folder_name:...}` makes one folder name of a list of overrides: `model.beta=4,model.latent_dim=2`."""
+    """`${folder_name:...}` makes a folder name of overrides; `${first_of:a,b}` is the first that is not null."""
 
     def folder_name(overrides: str) -> str:
         return re.sub(r"[^\w.,=+-]+", "_", overrides)[:150] or "run"
 
+    def first_of(*values: str | None) -> str | None:
+        return next((value for value in values if value is not None), None)
+
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    OmegaConf.register_new_resolver("first_of", first_of, replace=True)
 
 
 @contextlib.contextmanager

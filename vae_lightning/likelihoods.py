@@ -36,6 +36,10 @@ class Likelihood(nn.Module):
     binary: bool = False
     """Whether this is a probability of binary images; a density of grey levels otherwise."""
 
+    def __init__(self) -> None:
+        # nn.Module's own signature takes any argument, so a wrong one would not be refused by name
+        super().__init__()
+
     def forward(self, logits: Tensor) -> Distribution:
         return Independent(self.pixels(logits), len(IMAGE_SHAPE), validate_args=False)
 

@@ -26,6 +26,7 @@ from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
 from vae_lightning import runs
 from vae_lightning.arguments import check, parameters, require
 from vae_lightning.callbacks import AtomicCheckpointIO, StopOnInterrupt, Timing
+from vae_lightning.commandline import one_line_errors
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
@@ -117,7 +118,9 @@ class CheckSweep(HydraCallback):
         for place, options in enumerate(choices):
             for option in options if place == 0 else options[1:]:
                 chosen = [*firsts[:place], option, *firsts[place + 1 :]]
-                check_config(hydra.compose(config.hydra.job.config_name, [*chosen, "run_dir=."]))
+                # Hydra makes warnings of what a callback raises, so the error has to end the program here
+                with one_line_errors():
+                    check_config(hydra.compose(config.hydra.job.config_name, [*chosen, "run_dir=."]))
 
 
 # ---- the parts of a run
@@ -179,7 +182,7 @@ _GROUPS = {"model", "data", "trainer", "callbacks", "logger"}
 
 
 def _root(
-    name: str,
+    name: str | None,
     seed: int,
     run_dir: str,
     ckpt_path: str | None,

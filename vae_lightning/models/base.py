@@ -68,6 +68,7 @@ class Module(L.LightningModule):
         self._window, self._epoch, self._evaluation = MetricSums(), MetricSums(), MetricSums()
         self._logged_step = 0
         self._sums_so_far: dict[str, dict[str, float]] = {}
+        self._sums_epoch: int | None = None
         self.epoch_means: dict[str, float] = {}
         """Means over the whole of the last training epoch, by metric name."""
         self.evaluation_means: dict[str, float] = {}
@@ -167,15 +168,16 @@ class Module(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         sums = {"window": self._window.totals(self._sum_over_ranks), "epoch": self._epoch.totals(self._sum_over_ranks)}
-        checkpoint["vae_lightning"] = {"format": CHECKPOINT_FORMAT, "version": __version__, "sums": sums}
+        checkpoint["vae_lightning"] = {"format": CHECKPOINT_FORMAT, "version": __version__, "epoch": self.current_epoch, "sums": sums}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._sums_so_far = checkpoint.get("vae_lightning", {}).get("sums", {})
+        own = checkpoint.get("vae_lightning", {})
+        self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
 
     def on_train_start(self) -> None:
         # of a run that goes on in the middle of an epoch: its means are of the whole epoch
         for sums, totals in ((self._window, self._sums_so_far.get("window")), (self._epoch, self._sums_so_far.get("epoch"))):
-            if totals:
+            if totals and self._sums_epoch == self.current_epoch:
                 sums.restore(totals, self.trainer.world_size, self.device)
         self._sums_so_far = {}
         self._logged_step = self.trainer.global_step

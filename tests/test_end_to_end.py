@@ -1,0 +1,91 @@
+"""The real commands: what a user types, sees and finds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+QUICK = ["trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "trainer.max_epochs=1"]
+SMALL = ["model.net.hidden=[16]", "model.latent_dim=2", "trainer.enable_progress_bar=false"]
+
+
+def command(script: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(REPOSITORY / script), *arguments]
+
+
+def call(cwd: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(script, *arguments), cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_help_names_groups_and_overrides(tmp_path: Path) -> None:
+    result = call(tmp_path, "train.py", "--help")
+    assert result.returncode == 0
+    assert "model: beta_vae, capacity_vae, cnn" in result.stdout
+    assert "trainer.gpus" in result.stdout
+
+
+def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: Path, tmp_path: Path) -> None:
+    sweep = ["-m", "model=beta_vae", "model.beta=1,4", "trainer.gpus=0", f"data.root={mnist_root}", *QUICK, *SMALL]
+    result = call(tmp_path, "train.py", *sweep)
+    assert result.returncode == 0, result.stderr
+    (folder,) = (tmp_path / "outputs" / "beta_vae").glob("sweep_*")
+    records = [json.loads(path.read_text()) for path in sorted(folder.glob("*/metrics.json"))]
+    assert len(records) == 2
+    assert all(f"model.beta={beta}" in record["provenance"]["command"] for beta, record in zip((1, 4), records, strict=True))
+    few = ["evaluation.num_samples=2", "evaluation.num_images=100", "evaluation.train_images=100", "gpus=0"]
+    result = call(tmp_path, "evaluate.py", "run=latest", *few)
+    assert result.returncode == 0, result.stderr
+    assert "nll" in result.stdout
+
+
+def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tmp_path: Path) -> None:
+    arguments = [f"data.root={mnist_root}", "trainer.gpus=0", "trainer.max_epochs=1000", "run_dir=run", "hydra.run.dir=run", *SMALL]
+    process = subprocess.Popen(
+        command("train.py", *arguments), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.time() + 120
+    while not list(tmp_path.glob("run/checkpoints/last.ckpt")) and time.time() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted" in out
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
+    few = ["evaluation.num_samples=2", "evaluation.num_images=100", "evaluation.train_images=100", "gpus=0"]
+    assert call(tmp_path, "evaluate.py", "run=run", *few).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "message"),
+    [
+        ("train.py", ["model=vea"], "model=vea: unknown; did you mean vae?"),
+        ("train.py", ["model.latent_dmi=3"], "did you mean model.latent_dim?"),
+        ("train.py", ["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
+        ("train.py", ["model.latent_dim=abc"], "model.latent_dim='abc'"),
+        ("train.py", ["-m", "model.latent_dim=2,abc"], "model.latent_dim='abc'"),
+        ("evaluate.py", [], "run=<folder>"),
+        ("evaluate.py", ["run=nix"], "run=nix: there is no such folder"),
+    ],
+)
+def test_wrong_input_gets_one_line_and_a_status(tmp_path: Path, script: str, arguments: list[str], message: str) -> None:
+    result = call(tmp_path, script, *arguments)
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+    assert not list((tmp_path / "outputs").glob("**/.hydra")), "a refused run left a folder"
+
+
+def test_library_imports_without_hydra() -> None:
+    code = (
+        "import sys; sys.modules['hydra'] = sys.modules['omegaconf'] = None\n"
+        "from vae_lightning import VAE, MNISTDataModule; VAE(); MNISTDataModule()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env={**os.environ}, check=True)

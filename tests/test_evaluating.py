@@ -1,0 +1,50 @@
+"""Evaluating a run gives the figures that its training ended with, and a report in the fixed form."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.evaluating import evaluate
+from vae_lightning.training import train
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator"}
+
+
+def evaluation(*overrides: str) -> DictConfig:
+    quick = ["gpus=0", "evaluation.num_samples=3", "evaluation.train_images=100", "evaluation.marginal_images=20"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("evaluate", [*quick, "evaluation.marginal_samples=2", *overrides])
+
+
+@pytest.mark.parametrize("model", ["vae", "iwae", "cvae_cnn3", "beta_vae", "cnn"])
+def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., DictConfig], tmp_path: Path, model: str) -> None:
+    small = [] if model in ("cnn", "cvae_cnn3") else ["model.net.hidden=[16]", "model.latent_dim=2"]
+    cfg = compose(f"model={model}", *small, "trainer.limit_test_batches=3")
+    metrics = train(cfg).metrics
+    (tmp_path / "run" / ".hydra").mkdir()
+    OmegaConf.save(cfg, tmp_path / "run" / ".hydra" / "config.yaml")
+    report, path = evaluate(evaluation(f"run={tmp_path / 'run'}", "evaluation.num_images=300"))
+    assert json.loads(path.read_text()) == report
+    assert set(report) == {"checkpoint", "test", "train"}
+    names = ["accuracy"] if model == "cnn" else ["elbo", "log_likelihood", "kl"]
+    for name in names:
+        figure = report["test"][name]
+        assert set(figure) == ESTIMATE
+        assert figure["num_images"] == 300
+        assert figure["value"] == pytest.approx(metrics[f"test/{name}"], abs=1e-9)
+    if model != "cnn":
+        assert report["test"]["nll"]["num_samples"] == 3
+        assert -report["test"]["nll"]["value"] > report["test"]["elbo"]["value"]
+    assert ("nll_marginal" in report["test"]) == (model == "cvae_cnn3")
+
+
+@pytest.mark.parametrize("override", ["evaluation.num_samples=0", "evaluation.num_images=0", "evaluation.max_batch=0", "gpus=2"])
+def test_impossible_setting_is_refused_by_name(override: str) -> None:
+    with pytest.raises(ConfigurationError, match=override.split("=")[0]):
+        evaluate(evaluation("run=x", override))
