@@ -68,10 +68,11 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # an epoch that no validation ended
         progress = trainer.fit_loop.epoch_progress
-        for count in (progress.current, progress.total):
+        counts: tuple[Any, Any] = (progress.current, progress.total)
+        for count in counts:
             count.processed -= 1
         self._save(trainer)
-        for count in (progress.current, progress.total):
+        for count in counts:
             count.processed += 1
 
     def _save(self, trainer: L.Trainer) -> None:

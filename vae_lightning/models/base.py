@@ -167,8 +167,12 @@ class Module(L.LightningModule):
             self.log(key, value, prog_bar=key == self.monitor)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        sums = {"window": self._window.totals(self._sum_over_ranks), "epoch": self._epoch.totals(self._sum_over_ranks)}
-        checkpoint["vae_lightning"] = {"format": CHECKPOINT_FORMAT, "version": __version__, "epoch": self.current_epoch, "sums": sums}
+        checkpoint["vae_lightning"] = {
+            "format": CHECKPOINT_FORMAT,
+            "version": __version__,
+            "epoch": self.current_epoch,
+            "sums": {"window": self._window.totals(self._sum_over_ranks), "epoch": self._epoch.totals(self._sum_over_ranks)},
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         own = checkpoint.get("vae_lightning", {})
