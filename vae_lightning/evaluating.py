@@ -11,6 +11,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from vae_lightning import runs
+from vae_lightning.allocator import keep_freed_memory
 from vae_lightning.arguments import check, require
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.errors import ConfigurationError
@@ -30,6 +31,7 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
         DataError: the run's data cannot be had.
     """
     options = _Options.of(cfg)
+    keep_freed_memory()
     folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
     moved = {key: cfg[key] for key in ("root", "static_root") if cfg[key] is not None}
     run = runs.load(folder, checkpoint, moved)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.data import sources, static
+from vae_lightning.data.augmentation import move_at_random
 from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binarize, to_unit_interval
 from vae_lightning.data.loader import TensorLoader
 from vae_lightning.errors import ConfigurationError
@@ -34,6 +35,8 @@ class MNISTDataModule(L.LightningDataModule):
         val_size: how many training images are for validation; static binarization has its own 10,000.
         static_root: folder of Larochelle's files; None: `root`/binarized_mnist.
         permute_pixels: shuffle the pixels of all images alike, for permutation-invariant MNIST; see `unpermute`.
+        augment_shift, augment_rotation, augment_scale: move each training image at random, by at most so many pixels,
+            degrees, and so large a fraction of its size; see `data.augmentation`.
         seed: fixes the order and the binarization of training images, beside the epoch and the batch.
         eval_seed: fixes validation and test images, and the permutation.
     """
@@ -49,6 +52,9 @@ class MNISTDataModule(L.LightningDataModule):
         val_size: int = 5000,
         static_root: str | None = None,
         permute_pixels: bool = False,
+        augment_shift: float = 0.0,
+        augment_rotation: float = 0.0,
+        augment_scale: float = 0.0,
         seed: int = 0,
         eval_seed: int = 0,
     ) -> None:
@@ -61,6 +67,13 @@ class MNISTDataModule(L.LightningDataModule):
             raise ConfigurationError(
                 f"data.binarization=static: exists for MNIST only, not for {self.dataset}; use dynamic or threshold"
             )
+        require(augment_shift >= 0, "data.augment_shift", augment_shift, "at least 0 (pixels)")
+        require(augment_rotation >= 0, "data.augment_rotation", augment_rotation, "at least 0 (degrees)")
+        require(0 <= augment_scale < 1, "data.augment_scale", augment_scale, "from 0 to below 1")
+        self.augmentation = (augment_shift, augment_rotation, augment_scale)
+        if any(self.augmentation) and (binarization == "static" or permute_pixels):
+            reason = "static binarization has no grey levels" if binarization == "static" else "permuted pixels have no neighbours"
+            raise ConfigurationError(f"data.augment_*: {reason} to move images by; leave them at 0")
         self.root, self.static_root = root, static_root
         self.binarization = binarization
         self.batch_size, self.eval_batch_size, self.val_size = batch_size, eval_batch_size, val_size
@@ -109,9 +122,11 @@ class MNISTDataModule(L.LightningDataModule):
         return TensorLoader(*self._split("test"), self.eval_batch_size, None, *self._rank())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Binarize on the device; what a batch's pixels become is a function of its key alone."""
+        """Move and binarize on the device; what a batch's pixels become is a function of its key alone."""
         images, labels, key = batch
         if key is not None:
+            if any(self.augmentation):
+                images = move_at_random(images, *self.augmentation, generator(*key, "augmentation", device=images.device))
             source = generator(*key, "binarization", device=images.device)
             images = binarize(images, self.binarization, source)
         return to_unit_interval(images), labels

@@ -24,7 +24,7 @@ class Settings:
 
     num_samples: int = 1000
     """K of the importance-weighted nll."""
-    max_batch: int = 50_000
+    max_batch: int = 4000
     """How many decoded images to hold at once, which bounds the memory."""
     elbo_samples: int = 1
     """K of elbo and log_likelihood; as in training's own evaluation."""

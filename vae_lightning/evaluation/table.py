@@ -41,8 +41,7 @@ def print_report(report: Mapping[str, Any], path: Path) -> None:
     """A report as a table: one row a figure."""
     splits = {split: figures for split, figures in report.items() if split != "checkpoint"}
     treatments = dict.fromkeys(figure["binarization"] for figures in splits.values() for figure in figures.values())
-    title = f"nats per image, mean ± standard error over images; binarization: {', '.join(treatments)}"
-    table = Table(title=title, title_justify="left")
+    table = Table()
     for column in ("split", "figure", "value", "±", "images", "K"):
         table.add_column(column, justify="left" if column in ("split", "figure") else "right")
     for split, figures in splits.items():
@@ -59,6 +58,9 @@ def print_report(report: Mapping[str, Any], path: Path) -> None:
             )
         table.add_section()
     console = Console()
+    console.print(
+        f"nats per image, mean ± standard error over images; binarization: {', '.join(treatments)}", highlight=False, soft_wrap=True
+    )
     console.print(table)
     console.print(f"checkpoint: {_short(Path(report['checkpoint']))}", highlight=False, soft_wrap=True)
     console.print(f"report:     {_short(path)}", highlight=False, soft_wrap=True)

@@ -27,7 +27,7 @@ class ImportanceEstimate(NamedTuple):
 
 @torch.no_grad()
 def importance_sampling(
-    model: LatentVariableModel, x: Tensor, y: Tensor | None, num_samples: int, source: torch.Generator, max_batch: int = 50_000
+    model: LatentVariableModel, x: Tensor, y: Tensor | None, num_samples: int, source: torch.Generator, max_batch: int = 4000
 ) -> ImportanceEstimate:
     """Estimate log p(x) of each image with `num_samples` samples, holding about `max_batch` decoded images at a time.
 
