@@ -88,9 +88,11 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
     provenance = runs.provenance(cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
     with _quiet(), _lightning_errors():
         trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
+        logged = _callback_metrics(trainer)
         if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
-            _evaluate_best(trainer, model, data)
-    metrics = {**getattr(model, "epoch_means", {}), **getattr(model, "evaluation_means", _callback_metrics(trainer))}
+            logged |= _evaluate_best(trainer, model, data)
+    # our own models keep theirs in double precision, unless they were trained in processes that are gone
+    metrics = logged | getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})
     if trainer.is_global_zero:
         runs.write_json(folder / "metrics.json", _record(metrics, model, timing, provenance))
     objective = metrics.get(_monitor(cfg, model)[0])
@@ -322,11 +324,14 @@ def _weights_only(function: Any, ckpt_path: str | None) -> dict[str, bool]:
     return {"weights_only": True} if ckpt_path and "weights_only" in parameters(function)[0] else {}
 
 
-def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> None:
+def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
     """Validate and test the best checkpoint, so that both figures are of the same weights."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
+    logged = {}
     for function in (trainer.validate, trainer.test):
         function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
+        logged |= _callback_metrics(trainer)
+    return logged
 
 
 def _callback_metrics(trainer: L.Trainer) -> dict[str, float]:

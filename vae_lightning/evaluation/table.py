@@ -16,14 +16,16 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
     """The final figures of a training run, and where everything is."""
     splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
-    table = Table(title="nats per image, mean over the split", title_justify="left")
+    table = Table()
     table.add_column("")
     for split in splits:
         table.add_column(split, justify="right")
+    digits = 4 if "accuracy" in names else 2
     for name in names:
         values = (metrics.get(f"{split}/{name}") for split in splits)
-        table.add_row(name, *("" if v is None else f"{v:.4f}" if name == "accuracy" else f"{v:.2f}" for v in values))
+        table.add_row(name, *("" if v is None else f"{v:.{digits}f}" for v in values))
     console = Console()
+    console.print("nats per image, mean over the split", highlight=False, soft_wrap=True)
     console.print(table)
     shown = shlex.quote(str(_short(folder)))
     if interrupted:

@@ -127,6 +127,8 @@ class Module(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         self._flush_window(log=False)
         self.epoch_means = {f"train/{k}": v for k, v in self._epoch.means(self._sum_over_ranks).items()}
+        # not to the logger, which has the means of each window; what Lightning brings back from spawned processes
+        self.log_dict(self.epoch_means, logger=False, sync_dist=True)
 
     def _flush_window(self, *, log: bool) -> None:
         """Log the means since the last time, over every image and not the last batch only."""
@@ -164,7 +166,7 @@ class Module(L.LightningModule):
         for name, value in self._evaluation.means(self._sum_over_ranks).items():
             key = f"{split}/{name}"
             self.evaluation_means[key] = value
-            self.log(key, value, prog_bar=key == self.monitor)
+            self.log(key, value, prog_bar=key == self.monitor, sync_dist=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["vae_lightning"] = {
