@@ -327,7 +327,7 @@ def _weights_only(function: Any, ckpt_path: str | None) -> dict[str, bool]:
 def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
     """Validate and test the best checkpoint, so that both figures are of the same weights."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
-    logged = {}
+    logged: dict[str, float] = {}
     for function in (trainer.validate, trainer.test):
         function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
         logged |= _callback_metrics(trainer)

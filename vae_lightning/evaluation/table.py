@@ -20,9 +20,9 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
     table.add_column("")
     for split in splits:
         table.add_column(split, justify="right")
-    digits = 4 if "accuracy" in names else 2
     for name in names:
-        values = (metrics.get(f"{split}/{name}") for split in splits)
+        values = [metrics.get(f"{split}/{name}") for split in splits]
+        digits = 4 if all(v is None or abs(v) < 1 for v in values) else 2
         table.add_row(name, *("" if v is None else f"{v:.{digits}f}" for v in values))
     console = Console()
     console.print("nats per image, mean over the split", highlight=False, soft_wrap=True)
