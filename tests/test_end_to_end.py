@@ -44,6 +44,20 @@ def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: P
     assert "nll" in result.stdout
 
 
+def test_two_processes_train_one_model_and_report_the_figures_of_one(mnist_root: Path, tmp_path: Path) -> None:
+    two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp_spawn"]
+    run = [f"data.root={mnist_root}", "run_dir=run", "hydra.run.dir=run", "trainer.limit_val_batches=0"]
+    # the whole test set in two halves
+    result = call(tmp_path, "train.py", *run, *two, *SMALL, "trainer.limit_train_batches=3", "trainer.max_epochs=1")
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
+    few = ["evaluation.num_samples=1", "evaluation.train_images=1", "gpus=0"]
+    assert call(tmp_path, "evaluate.py", "run=run", *few).returncode == 0
+    report = json.loads((tmp_path / "run" / "evaluation" / "report.json").read_text())
+    for name in ("elbo", "log_likelihood", "kl"):
+        assert report["test"][name]["value"] == pytest.approx(metrics[f"test/{name}"], rel=1e-5)
+
+
 def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tmp_path: Path) -> None:
     arguments = [f"data.root={mnist_root}", "trainer.gpus=0", "trainer.max_epochs=1000", "run_dir=run", "hydra.run.dir=run", *SMALL]
     process = subprocess.Popen(
