@@ -181,3 +181,11 @@ def test_arguments_of_other_libraries_are_checked_too(target: type) -> None:
         "optimizer.maximise: no such key; did you mean optimizer.maximize?"
     )
     assert message(lambda: check(target, {"maximize": "yes"}, "optimizer", leading=1)).startswith("optimizer.maximize='yes': ")
+
+
+def test_annotation_that_exists_for_type_checkers_only_takes_anything() -> None:
+    def function(count: "OnlyForTypeCheckers") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    check(function, {"count": "three"}, "model")
+    with pytest.raises(ConfigurationError, match="did you mean model.count"):
+        check(function, {"cuont": 3}, "model")

@@ -1,5 +1,7 @@
 """What a user sees of an error, and the names that configs are made with."""
 
+import errno
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -17,6 +19,13 @@ def test_error_of_ours_is_one_line_and_status_2(capsys: pytest.CaptureFixture[st
         raise DataError("data.root=/nowhere:\n  is not there")
     assert end.value.code == 2
     assert capsys.readouterr().err == "error: data.root=/nowhere: is not there\n"
+
+
+def test_full_disk_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "outputs/run/.hydra/config.yaml")
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: outputs/run/.hydra/config.yaml: No space left on device\n"
 
 
 def test_interrupt_has_the_status_of_shells(capsys: pytest.CaptureFixture[str]) -> None:

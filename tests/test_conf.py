@@ -57,9 +57,11 @@ def test_callbacks_run(compose: Compose, callbacks: str) -> None:
 
 
 @pytest.mark.parametrize("logger", options("logger"))
-def test_logger_runs(compose: Compose, logger: str) -> None:
+def test_logger_runs(compose: Compose, logger: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     if logger in ("mlflow", "wandb"):
         pytest.importorskip(logger)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.chdir(tmp_path)
     runs_two_steps(compose(f"logger={logger}", "trainer.limit_train_batches=2"))
 
 

@@ -68,6 +68,8 @@ def test_folder_holds_metrics_in_the_fixed_form_and_checkpoints_that_load_safely
         "trainer.limit_val_batches=0",
         "trainer.fast_dev_run=true",
         "trainer.enable_checkpointing=false",
+        "callbacks.checkpoint=null",
+        "logger.tensorboard=null",
         "model.lr_schedule.name=cosine",
         "model.start_from_mean=true",
         "data.permute_pixels=true",

@@ -73,7 +73,7 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
     for function in initialisers:
         if function is object.__init__:
             break
-        hints = get_type_hints(function)
+        hints = _hints(function)
         own = list(inspect.signature(function).parameters.values())
         for p in own[1:] if isinstance(target, type) else own:
             if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
@@ -81,6 +81,14 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
         if not any(p.kind is p.VAR_KEYWORD for p in own):
             return named, False
     return named, True
+
+
+def _hints(function: Callable[..., object]) -> dict[str, Any]:
+    try:
+        return get_type_hints(function)
+    except NameError:
+        # of a third party, which imports the names in its annotations for type checkers only
+        return {}
 
 
 def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..., T]], *leading: object) -> T:

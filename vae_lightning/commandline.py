@@ -4,6 +4,7 @@ This module is imported before a command's arguments are read, so it imports nei
 """
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -20,6 +21,8 @@ __all__ = ["INTERRUPTED", "one_line_errors", "register_resolvers"]
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+ENVIRONMENT = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+"""Errors of the system that are the user's to mend: a full disk, a folder that may not be written to."""
 
 
 def register_resolvers() -> None:
@@ -45,6 +48,10 @@ def one_line_errors() -> Iterator[None]:
         if TRACEBACK:
             raise
         sys.exit(_fail(_explained(error)))
+    except OSError as error:
+        if TRACEBACK or error.errno not in ENVIRONMENT:
+            raise
+        sys.exit(_fail(f"{error.filename or 'writing'}: {error.strerror}"))
     except KeyboardInterrupt:
         _fail("interrupted")
         sys.exit(INTERRUPTED)

@@ -148,7 +148,7 @@ class _Parts:
         _check_trainer(_plain(cfg.trainer))
         monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
         for group in ("callbacks", "logger"):
-            for name, node in (_plain(monitored)[group] or {}).items():
+            for name, node in _wanted(_plain(monitored)[group]).items():
                 _checked_class(node, f"{group}.{name}")
         _checked_class(_plain(cfg.model), "model")
         _checked_class(_plain(cfg.data), "data")
@@ -169,8 +169,8 @@ class _Parts:
         arguments.update(_devices(cfg.trainer))
         monitor, mode = _monitor(cfg, model)
         resolved = OmegaConf.merge(cfg, {"monitor": monitor, "monitor_mode": mode})
-        loggers = [instantiate(node, _convert_="all") for node in (resolved.logger or {}).values()]
-        callbacks = [instantiate(node, _convert_="all") for node in (resolved.callbacks or {}).values()]
+        loggers = [instantiate(node, _convert_="all") for node in _wanted(resolved.logger).values()]
+        callbacks = [instantiate(node, _convert_="all") for node in _wanted(resolved.callbacks).values()]
         callbacks = [c for c in callbacks if _is_wanted(c, arguments, bool(loggers))]
         with _lightning_errors(ValueError, TypeError):
             return L.Trainer(
@@ -199,6 +199,11 @@ def _root(
     logger: None,
 ) -> None:
     """The top level of the config, as a signature that it is checked against."""
+
+
+def _wanted(group: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The entries of callbacks or logger, without those that are set to null."""
+    return {name: node for name, node in (group or {}).items() if node is not None}
 
 
 def _plain(node: Any) -> Any:

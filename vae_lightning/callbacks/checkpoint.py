@@ -1,6 +1,7 @@
 """Checkpoints: whole or not there, and such that a run goes on from them as if it had never stopped."""
 
 import contextlib
+import io
 import os
 import shutil
 from pathlib import Path
@@ -26,21 +27,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
         target = Path(path)
         unfinished = target.with_name(f".{target.name}.unfinished")
+        content = io.BytesIO()  # of a full disk, torch.save itself says nothing that one could understand
+        torch.save(checkpoint, content)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with unfinished.open("wb") as file:
-                torch.save(checkpoint, file)
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(unfinished, target)
-        except (OSError, RuntimeError) as error:
+        except OSError as error:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
-            kept = "the previous one is kept" if target.exists() else "there is no previous one"
-            reason = " ".join(str(error).split())
-            raise StorageError(
-                f"{target}: could not save the checkpoint ({reason}); {kept}. Free some space and go on with ckpt_path="
-            ) from error
+            kept = f"go on from the previous one with ckpt_path={target}" if target.exists() else "there is no previous one"
+            raise StorageError(f"{target}: could not save the checkpoint ({error.strerror}); {kept}") from error
 
 
 class LastCheckpoint(Checkpoint):
