@@ -187,5 +187,5 @@ def test_annotation_that_exists_for_type_checkers_only_takes_anything() -> None:
     def function(count: "OnlyForTypeCheckers") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     check(function, {"count": "three"}, "model")
-    with pytest.raises(ConfigurationError, match="did you mean model.count"):
+    with pytest.raises(ConfigurationError, match=r"did you mean model\.count"):
         check(function, {"cuont": 3}, "model")
