@@ -30,6 +30,14 @@ def test_test_images_depend_on_nothing_but_their_own_seed(mnist_root: Path) -> N
     assert not torch.equal(base, images(MNISTDataModule(root=root, eval_seed=1), "test"))
 
 
+def test_some_images_of_a_split_are_taken_from_all_over_it(mnist_root: Path) -> None:
+    data = MNISTDataModule(root=str(mnist_root))
+    whole = images(data, "test", 10_000)
+    assert torch.equal(images(data, "test", 100), whole[::100])
+    assert len(images(data, "test", 333)) == 333
+    assert torch.equal(images(data, "test", 20_000), whole)
+
+
 def test_training_images_are_drawn_afresh_from_epoch_and_batch_alone(mnist_root: Path) -> None:
     data = MNISTDataModule(root=str(mnist_root), batch_size=64)
     grey, labels = torch.full((64, 1, 28, 28), 128, dtype=torch.uint8), torch.zeros(64, dtype=torch.long)

@@ -134,8 +134,14 @@ class MNISTDataModule(L.LightningDataModule):
     # ---- for evaluation and drawing
 
     def evaluation_loader(self, split: str, num_images: int | None = None) -> TensorLoader:
-        """Batches of "train", "val" or "test" in order, binarized once by `eval_seed`; the first `num_images` only."""
-        images, labels = (part[:num_images] for part in self._split(split))
+        """Batches of "train", "val" or "test" in order, binarized once by `eval_seed`.
+
+        `num_images` takes that many at equal distances: images may be sorted by class, as the static test images are.
+        """
+        images, labels = self._split(split)
+        if num_images is not None and num_images < len(images):
+            chosen = torch.arange(num_images) * len(images) // num_images
+            images, labels = images[chosen], labels[chosen]
         if split == "train":
             images = self._fixed(images, split)
         return TensorLoader(images, labels, self.eval_batch_size)
