@@ -25,18 +25,18 @@ def evaluation(*overrides: str) -> DictConfig:
 @pytest.mark.parametrize("model", ["vae", "iwae", "cvae_cnn3", "beta_vae", "cnn"])
 def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., DictConfig], tmp_path: Path, model: str) -> None:
     small = [] if model in ("cnn", "cvae_cnn3") else ["model.net.hidden=[16]", "model.latent_dim=2"]
-    cfg = compose(f"model={model}", *small, "trainer.limit_test_batches=3")
+    cfg = compose(f"model={model}", *small, "trainer.limit_test_batches=1.0", "data.eval_batch_size=500")
     metrics = train(cfg).metrics
     (tmp_path / "run" / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / "run" / ".hydra" / "config.yaml")
-    report, path = evaluate(evaluation(f"run={tmp_path / 'run'}", "evaluation.num_images=300"))
+    report, path = evaluate(evaluation(f"run={tmp_path / 'run'}"))
     assert json.loads(path.read_text()) == report
     assert set(report) == {"checkpoint", "test", "train"}
     names = ["accuracy"] if model == "cnn" else ["elbo", "log_likelihood", "kl"]
     for name in names:
         figure = report["test"][name]
         assert set(figure) == ESTIMATE
-        assert figure["num_images"] == 300
+        assert figure["num_images"] == 10_000
         assert figure["value"] == pytest.approx(metrics[f"test/{name}"], abs=1e-9)
     if model != "cnn":
         assert report["test"]["nll"]["num_samples"] == 3
