@@ -91,8 +91,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         logged = _callback_metrics(trainer)
         if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
             logged |= _evaluate_best(trainer, model, data)
-    # our own models keep theirs in double precision, unless they were trained in processes that are gone
-    metrics = logged | getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})
+    # our own models keep their figures in double precision, unless they were trained in processes that are gone
+    metrics = (getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})) or logged
     if trainer.is_global_zero:
         runs.write_json(folder / "metrics.json", _record(metrics, model, timing, provenance))
     objective = metrics.get(_monitor(cfg, model)[0])
@@ -340,7 +340,8 @@ def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.Lightni
 
 
 def _callback_metrics(trainer: L.Trainer) -> dict[str, float]:
-    return {key: float(value) for key, value in trainer.callback_metrics.items()}
+    """What was logged as `split/metric`."""
+    return {key: float(value) for key, value in trainer.callback_metrics.items() if "/" in key}
 
 
 def _record(metrics: dict[str, float], model: L.LightningModule, timing: Timing, provenance: dict[str, Any]) -> dict[str, Any]:
