@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
 
-from vae_lightning import runs
+from vae_lightning import chunks, runs
 from vae_lightning.allocator import keep_freed_memory
 from vae_lightning.arguments import check, parameters, require
 from vae_lightning.callbacks import AtomicCheckpointIO, StopOnInterrupt, Timing
@@ -32,7 +32,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightni
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
-OURS = {"gpus"}
+OURS = {"gpus", "compile", "matmul_precision"}
 """Keys of `trainer` that are not Lightning's."""
 SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
 """Arguments of Lightning's Trainer that have a place of their own in the config."""
@@ -79,6 +79,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         parts = _Parts(cfg)
         model, data = parts.model(), parts.data()
         trainer = parts.trainer(model, [timing, interrupt])
+        chunks.install(trainer, model, cfg.trainer.compile)
+        torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
         resume = _existing(cfg.ckpt_path)
         data.prepare_data()  # before Lightning starts, so that an error about data is one line
     except VAELightningError:
@@ -232,7 +234,14 @@ def _build(node: DictConfig, base: type, where: str) -> Any:
     return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
 
 
+def _own_trainer_keys(
+    gpus: int | Literal["auto"], compile: bool | Literal["auto"], matmul_precision: Literal["highest", "high", "medium"]
+) -> None:
+    """The keys of `trainer` that are ours, as a signature that they are checked against."""
+
+
 def _check_trainer(arguments: dict[str, Any]) -> None:
+    check(_own_trainer_keys, {k: v for k, v in arguments.items() if k in OURS}, "trainer")
     known = parameters(L.Trainer)[0]
     check(L.Trainer, {k: v for k, v in arguments.items() if k in known}, "trainer")
     for key in arguments:
@@ -245,10 +254,7 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
 def _devices(trainer: DictConfig) -> dict[str, Any]:
     """`trainer.gpus` as Lightning's accelerator and devices."""
 
-    def gpus_of(gpus: int | Literal["auto"]) -> None: ...
-
     gpus = trainer.gpus
-    check(gpus_of, {"gpus": gpus}, "trainer")
     own = {key: trainer[key] for key in ("accelerator", "devices") if trainer[key] != "auto"}
     if own:
         if gpus != "auto":

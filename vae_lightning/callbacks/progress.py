@@ -24,6 +24,7 @@ class Timing(Callback):
         self.started = started
         self.first_step_seconds: float | None = None
         self.images = 0
+        self._batches = self._full = 0
         self.training_seconds = 0.0
         self._since: float | None = None
 
@@ -32,10 +33,13 @@ class Timing(Callback):
     ) -> None:
         if self.first_step_seconds is None:
             self.first_step_seconds = time.time() - self.started
+        batches, size = trainer.fit_loop.epoch_loop.batch_progress.total.ready, len(batch[0]) * trainer.world_size
         if self._since is not None:  # the first batch starts the clock: it pays for warming up
-            self.images += len(batch[0]) * trainer.world_size
+            # not every batch comes here: those in between are full
+            self.images += (batches - self._batches - 1) * self._full + size
         else:
-            self._since = time.perf_counter()
+            self._since, self._full = time.perf_counter(), size
+        self._batches = batches
 
     def _pause(self) -> None:
         if self._since is not None:

@@ -28,15 +28,18 @@ class MetricSums:
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """Add per-image figures, each `(B,)`."""
-        for name, term in terms.items():
-            total = term.detach().sum(dtype=torch.float64 if term.device.type != "mps" else None)
+        kind = torch.float64 if next(iter(terms.values())).device.type != "mps" else None
+        sums = {name: term.detach().sum(dtype=kind) for name, term in terms.items()}
+        self.add_sums(sums, next(iter(terms.values())).shape[0])
+
+    def add_sums(self, sums: Mapping[str, Tensor], count: int) -> None:
+        """Add figures summed over `count` images already, each `()`."""
+        for name, total in sums.items():
             self._sums[name] = self._sums[name] + total if name in self._sums else total
-        self.count += next(iter(terms.values())).shape[0]
+        self.count += count
 
     def merge(self, other: "MetricSums") -> None:
-        for name, total in other._sums.items():
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
-        self.count += other.count
+        self.add_sums(other._sums, int(other.count))
 
     def means(self, reduce: Callable[[Tensor], Tensor] = lambda value: value) -> dict[str, float]:
         """Means per image; `reduce` sums a tensor over the ranks of a distributed run."""

@@ -1,0 +1,147 @@
+"""The fast path takes the steps that Lightning's own loop takes, and gives way where it cannot."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as L
+import torch
+from omegaconf import DictConfig
+
+from vae_lightning import VAE, chunks
+from vae_lightning.chunks import ChunkLoop, install, reason_against
+from vae_lightning.models.base import Module
+from vae_lightning.training import Result, train
+
+Compose = Callable[..., DictConfig]
+SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")
+MODELS = {
+    "vae": (*SMALL, "model.net.dropout=0.2", "model.num_samples=2"),
+    "beta_vae": (*SMALL, "model.lr_schedule.name=cosine", "trainer.gradient_clip_val=0.5", "model.kl_warmup_steps=20"),
+    "iwae": (*SMALL, "model.doubly_reparameterised=true", "trainer.precision=bf16-mixed"),
+    "cvae_cnn3": ("trainer.gradient_clip_val=0.01", "trainer.gradient_clip_algorithm=value"),
+    "cnn": ("model.optimizer.name=rmsprop",),
+}
+
+
+def run(compose: Compose, tmp_path: Path, path: str, *overrides: str) -> tuple[Result, list[str], dict[str, torch.Tensor]]:
+    """Result, all that was logged, and the last weights of a run with `trainer.compile` = `path`."""
+    result = train(compose("logger=csv", f"trainer.compile={path}", *overrides, folder=path))
+    assert isinstance(result.trainer.fit_loop.epoch_loop, ChunkLoop) == (path != "false")
+    (log,) = (tmp_path / path).glob("**/metrics.csv")
+    weights = torch.load(tmp_path / path / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    return result, log.read_text().splitlines(), weights
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_uncompiled_steps_are_the_plain_ones_to_the_bit(compose: Compose, tmp_path: Path, model: str) -> None:
+    settings = (f"model={model}", *MODELS[model], "trainer.limit_train_batches=8", "trainer.max_epochs=2")
+    (plain, _, weights), (fast, _, others) = (run(compose, tmp_path, path, *settings) for path in ("false", "auto"))
+    assert plain.metrics == fast.metrics
+    assert all(torch.equal(value, others[name]) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("trainer.limit_train_batches=13", "trainer.log_every_n_steps=4", "trainer.max_epochs=3"),
+        ("trainer.limit_train_batches=13", "trainer.val_check_interval=5", "trainer.max_epochs=2", "trainer.log_every_n_steps=1"),
+        ("trainer.limit_train_batches=60", "trainer.max_steps=67", "trainer.max_epochs=3", "trainer.log_every_n_steps=25"),
+        ("trainer.limit_train_batches=10", "trainer.val_check_interval=7", "trainer.check_val_every_n_epoch=null"),
+        ("trainer.limit_train_batches=4", "trainer.max_epochs=6", "model.lr_schedule.name=cosine", "trainer.log_every_n_steps=3"),
+        (
+            "trainer.limit_train_batches=4",
+            "trainer.max_epochs=9",
+            "callbacks=early_stopping",
+            "callbacks.early_stopping.patience=1",
+        ),
+    ],
+)
+def test_counters_keep_their_meaning(compose: Compose, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    (plain, log, _), (fast, other, _) = (run(compose, tmp_path, path, *SMALL, *settings) for path in ("false", "auto"))
+    assert log == other
+    assert plain.trainer.global_step == fast.trainer.global_step
+    loops = [result.trainer.fit_loop.state_dict() for result in (plain, fast)]
+    assert loops[0] == loops[1]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("model=vae", *SMALL, "trainer.limit_train_batches=100"), ("model=cvae_cnn3", "trainer.limit_train_batches=10")],
+)
+def test_compiled_steps_are_the_plain_ones_within_rounding(compose: Compose, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    both = ("trainer.max_epochs=2", "trainer.log_every_n_steps=5")
+    (_, log, weights), (_, other, others) = (run(compose, tmp_path, path, *settings, *both) for path in ("false", "true"))
+    for line, counterpart in zip(log[1:], other[1:], strict=True):
+        values, counterparts = ([float(v or "nan") for v in text.split(",")] for text in (line, counterpart))
+        assert values == pytest.approx(counterparts, rel=1e-4, abs=1e-4, nan_ok=True)
+    for name, value in weights.items():
+        assert torch.allclose(value, others[name], atol=2e-3), name
+
+
+def test_compiler_that_fails_is_said_and_done_without(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    with pytest.warns(UserWarning, match="without compiling \\(no C\\+\\+ compiler\\)"):
+        compiled = run(compose, tmp_path, "true", *SMALL)[0]
+    assert compiled.metrics == run(compose, tmp_path, "false", *SMALL)[0].metrics
+
+
+def test_only_long_runs_are_compiled_of_themselves(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(chunks.Step, "_compiled", lambda *_: compiled.append(True))
+    run(compose, tmp_path, "auto", *SMALL)
+    assert not compiled
+    monkeypatch.setattr(chunks, "COMPILE_FROM", 4)
+    run(compose, tmp_path, "auto", *SMALL)
+    assert compiled
+
+
+# ---- where Lightning's own loop stays
+
+
+class OwnStep(VAE):
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        return super().training_step(batch, batch_idx)
+
+
+class SeesBatches(L.Callback):
+    def on_train_batch_end(self, *_: Any) -> None: ...
+
+
+def quiet_trainer(tmp_path: Path, **arguments: Any) -> L.Trainer:
+    off = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return L.Trainer(**{"accelerator": "cpu", "default_root_dir": tmp_path, **off, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "reason"),
+    [
+        (VAE, {}, None),
+        (VAE, {"precision": "bf16-mixed", "max_time": "00:01:00:00"}, None),
+        (OwnStep, {}, "OwnStep has its own training_step"),
+        (L.LightningModule, {}, "LightningModule is not one of this project's models"),
+        (VAE, {"callbacks": [SeesBatches()]}, "SeesBatches wants to see every step"),
+        (VAE, {"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
+        (VAE, {"precision": "64-true"}, "precision=64-true"),
+        (VAE, {"detect_anomaly": True}, "detect_anomaly"),
+        (VAE, {"devices": 2, "strategy": "ddp_spawn"}, "several devices"),
+    ],
+)
+def test_what_needs_every_step_keeps_lightnings_loop(
+    tmp_path: Path, model: type[L.LightningModule], arguments: dict[str, Any], reason: str | None
+) -> None:
+    trainer = quiet_trainer(tmp_path, **arguments)
+    found = reason_against(trainer, model())
+    assert found == install(trainer, model())
+    assert (reason in found) if reason and found else reason is found
+    assert isinstance(trainer.fit_loop.epoch_loop, ChunkLoop) == (reason is None)
+
+
+def test_every_model_of_the_project_may_take_the_fast_path(tmp_path: Path) -> None:
+    for kind in Module.__subclasses__() + VAE.__subclasses__():
+        if kind.__module__.startswith("vae_lightning."):
+            assert reason_against(quiet_trainer(tmp_path), kind()) is None, kind
