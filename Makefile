@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test evaluate tensorboard lint types imports hooks check clean
+.PHONY: help setup train test evaluate tensorboard lint types imports bench bench-quick hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,6 +42,17 @@ types: setup ## Check types
 imports: setup ## Check that imports point one way
 	$(BIN)/lint-imports
 
+bench: setup $(PEERS)/ready ## Time this project and its peers: an hour, a table in benchmarks/results
+	$(BIN)/python benchmarks/bench.py --peers $(PEERS)/bin/python $(ARGS)
+
+bench-quick: setup ## Time this project against the typical loop, in minutes; warns if it fell behind
+	$(BIN)/python benchmarks/bench.py --quick --rounds 2 $(ARGS)
+
+$(PEERS)/ready: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 hooks: setup ## Check style, types and imports before every commit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pre-commit
 	$(BIN)/pre-commit install
@@ -48,4 +60,4 @@ hooks: setup ## Check style, types and imports before every commit
 check: lint types imports test ## Everything that continuous integration checks
 
 clean: ## Remove the environment and all caches; data and outputs stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -41,7 +41,7 @@ __all__ = ["CHUNK", "COMPILE_FROM", "install", "reason_against"]
 
 CHUNK = 50
 """Steps between two batches that Lightning itself sees, at most."""
-COMPILE_FROM = 3000
+COMPILE_FROM = 2000
 """`compile="auto"` compiles for runs of at least so many steps: compiling takes as long as some thousand of them."""
 
 STEP_HOOKS = (
@@ -171,6 +171,8 @@ class Step:
 
     def __init__(self, trainer: L.Trainer, model: Module, compile: str | bool) -> None:
         self.trainer, self.model, self.compile = trainer, model, compile
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.names, self.parameters = list(trained), list(trained.values())
         self._graph: Graph | None = None
         self._shape: torch.Size | None = None
 
@@ -195,7 +197,7 @@ class Step:
         with self.trainer.precision_plugin.forward_context():
             terms = model.terms(model(x, y, noise), x, y, step)
             loss = terms["loss"].mean()
-        for parameter in model.parameters():
+        for parameter in self.parameters:
             parameter.grad = None
         loss.backward()
         model._window.add(terms)
@@ -203,10 +205,9 @@ class Step:
 
     def _take_compiled(self, x: Tensor, y: Tensor, noise: Noise, step: Tensor) -> Tensor:
         assert self._graph is not None
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
         with torch.no_grad():
-            gradients, loss, sums = self._graph(parameters, x, y, noise, step)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
+            gradients, loss, sums = self._graph(self.parameters, x, y, noise, step)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         self.model._window.add_sums(sums, len(x))
         return loss
@@ -223,18 +224,16 @@ class Step:
 
     def _compiled(self, x: Tensor, y: Tensor, noise: Noise, step: Tensor) -> Graph | None:
         """The graph of gradients, loss and sums for batches of this shape; None, with a warning, where there cannot be one."""
-        names = [name for name, p in self.model.named_parameters() if p.requires_grad]
-        parameters = [p for p in self.model.parameters() if p.requires_grad]
 
         def graph(parameters: list[Tensor], x: Tensor, y: Tensor, noise: Noise, step: Tensor) -> Any:
             def loss_of(parameters: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
                 with self.trainer.precision_plugin.forward_context():
-                    return self.model.functional_loss(dict(zip(names, parameters, strict=True)), x, y, noise, step)
+                    return self.model.functional_loss(dict(zip(self.names, parameters, strict=True)), x, y, noise, step)
 
             gradients, (loss, terms) = torch.func.grad_and_value(loss_of, has_aux=True)(parameters)
             return gradients, loss, {name: term.sum(dtype=torch.float64) for name, term in terms.items()}
 
-        arguments = (parameters, x, y, noise, step)
+        arguments = (self.parameters, x, y, noise, step)
         try:
             with torch.no_grad():
                 compiled: Graph = torch.compile(make_fx(graph)(*arguments))

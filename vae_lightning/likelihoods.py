@@ -27,7 +27,13 @@ __all__ = [
     "GaussianLikelihood",
     "Likelihood",
     "StableContinuousBernoulli",
+    "full_precision",
 ]
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """float32 for the outputs of a net in mixed precision: probabilities summed over pixels need it; others as they are."""
+    return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 class Likelihood(nn.Module):
@@ -41,7 +47,7 @@ class Likelihood(nn.Module):
         super().__init__()
 
     def forward(self, logits: Tensor) -> Distribution:
-        return Independent(self.pixels(logits), len(IMAGE_SHAPE), validate_args=False)
+        return Independent(self.pixels(full_precision(logits)), len(IMAGE_SHAPE), validate_args=False)
 
     def pixels(self, logits: Tensor) -> Distribution:
         """The distribution of each pixel by itself."""

@@ -5,7 +5,7 @@ import torch
 
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.nets import DECODERS, ENCODERS
-from vae_lightning.nets.cnn import CNN2Decoder, CNN2Encoder, CNN3Decoder, CNN3Encoder
+from vae_lightning.nets.cnn import CNN2Decoder, CNN2Encoder, CNN3Decoder, CNN3Encoder, Conv2d, ConvTranspose2d
 
 X = torch.rand(5, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 NAMES = ["cnn2", "cnn3"]
@@ -41,11 +41,14 @@ def test_cnn3_has_the_sizes_of_the_system_it_replaces() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_label_enters_the_encoder_as_constant_channels(name: str) -> None:
-    encoder, y = ENCODERS[name](2, 10), torch.eye(10)[:5]
-    entry = encoder.entry(X, y)
-    assert torch.equal(entry[:, :1], X)
-    assert torch.equal(entry[:, 1:], y[:, :, None, None].expand(5, 10, 28, 28))
-    assert ENCODERS[name](2, 0).entry(X, None) is X
+    """The plain form: ten more planes beside the image, convolved as they are; same values, same gradients."""
+    encoder, y = ENCODERS[name](2, 10).double(), torch.eye(10, dtype=torch.float64)[:5]
+    assert isinstance(encoder.first, torch.nn.Conv2d)
+    planes = torch.cat([X.double(), y[:, :, None, None].expand(5, 10, 28, 28)], dim=1)
+    plain = torch.nn.functional.conv2d(planes, encoder.first.weight, encoder.first.bias, encoder.first.stride)
+    torch.testing.assert_close(encoder.entry(X.double(), y), plain)
+    gradients = [torch.autograd.grad(h.square().sum(), encoder.first.weight)[0] for h in (encoder.entry(X.double(), y), plain)]
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -80,10 +83,36 @@ def test_every_kernel_in_range_fits_the_image(kernel: int) -> None:
 def test_kernel_is_the_encoders_alone() -> None:
     sizes = {kernel: [p.shape for p in CNN2Decoder(2, 0, kernel=kernel).parameters()] for kernel in (3, 5)}
     assert sizes[3] == sizes[5]
-    assert CNN2Encoder(2, 0, kernel=3).body[0].kernel_size == (3, 3)
+    assert CNN2Encoder(2, 0, kernel=3).first.kernel_size == (3, 3)
 
 
 @pytest.mark.parametrize("kernel", [0, 1, 9, -5])
 def test_other_kernels_are_refused(kernel: int) -> None:
     with pytest.raises(ConfigurationError, match=rf"model\.net\.kernel={kernel}: must be from 2 to 8"):
         CNN2Encoder(2, 0, kernel=kernel)
+
+
+@pytest.mark.parametrize(
+    ("layer", "size"),
+    [
+        (Conv2d(4, 3, 3), 3),
+        (Conv2d(4, 3, 3), 5),
+        (Conv2d(4, 3, 3, padding=1), 3),
+        (ConvTranspose2d(4, 3, 4, stride=3, padding=1, output_padding=1), 1),
+        (ConvTranspose2d(4, 3, 4, stride=3, padding=0, output_padding=1), 1),
+        (ConvTranspose2d(4, 3, 4, stride=3, padding=2, output_padding=1), 3),
+        (ConvTranspose2d(4, 1, 4, stride=4), 7),
+        (ConvTranspose2d(4, 1, 4, stride=4, padding=1), 7),
+    ],
+)
+def test_matrix_products_are_the_convolutions_they_stand_for(layer: torch.nn.Module, size: int) -> None:
+    """Values and gradients are those of torch's own layer."""
+    layer = layer.double()
+    x = torch.randn(5, 4, size, size, dtype=torch.float64, requires_grad=True)
+    kind = type(layer).__mro__[1]
+    assert kind in (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    results = [forward(layer, x) for forward in (type(layer).forward, kind.forward)]
+    torch.testing.assert_close(*results)
+    leaves = [x, *layer.parameters()]
+    gradients = [torch.autograd.grad(result.square().sum(), leaves) for result in results]
+    torch.testing.assert_close(*gradients)

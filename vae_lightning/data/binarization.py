@@ -15,24 +15,30 @@ from torch import Tensor
 
 from vae_lightning.noise import bits15
 
-__all__ = ["BINARIZATIONS", "Binarization", "binarize", "to_unit_interval"]
+__all__ = ["BINARIZATIONS", "Binarization", "binarize", "draw_pixels", "to_unit_interval"]
 
 Binarization = Literal["dynamic", "static", "threshold", "none"]
 BINARIZATIONS: tuple[str, ...] = get_args(Binarization)
 
 
+def draw_pixels(images: Tensor, source: torch.Generator) -> Tensor:
+    """uint8 grey levels `(*)` to uint8 0 or 1 `(*)`, each 1 with its probability: exact to 2^-16; black and white exact."""
+    # of 32,768 equally likely integers, the first round(p * 32768) make the pixel white
+    last_white = (images * (32768 / 255)).round_().sub_(1).to(torch.int16)
+    # a view, because torch converts from bool four times as slowly as from uint8
+    return (bits15(images.shape, source) <= last_white).view(torch.uint8)
+
+
 def binarize(images: Tensor, binarization: str, source: torch.Generator | None = None) -> Tensor:
     """uint8 grey levels `(*)` to uint8 0 or 255 `(*)` by `binarization`; grey levels as they are for "none" and "static".
 
-    "dynamic" draws from `source`, with probabilities exact to 2^-16 and black and white exact.
+    "dynamic" draws from `source`.
     """
     if binarization == "dynamic":
         assert source is not None, "dynamic binarization needs a generator"
-        # of 32,768 equally likely integers, the first round(p * 32768) make the pixel white
-        last_white = (images * (32768 / 255)).round_().sub_(1).to(torch.int16)
-        return (bits15(images.shape, source) <= last_white).to(torch.uint8) * 255
+        return draw_pixels(images, source) * 255
     if binarization == "threshold":
-        return (images > 127).to(torch.uint8) * 255
+        return (images > 127).view(torch.uint8) * 255
     return images
 
 

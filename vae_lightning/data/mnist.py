@@ -13,7 +13,7 @@ from torch import Tensor
 from vae_lightning.arguments import choose, require
 from vae_lightning.data import sources, static
 from vae_lightning.data.augmentation import move_at_random
-from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binarize, to_unit_interval
+from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binarize, draw_pixels, to_unit_interval
 from vae_lightning.data.loader import TensorLoader
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.noise import generator
@@ -128,7 +128,9 @@ class MNISTDataModule(L.LightningDataModule):
             if any(self.augmentation):
                 images = move_at_random(images, *self.augmentation, generator(*key, "augmentation", device=images.device))
             source = generator(*key, "binarization", device=images.device)
-            images = binarize(images, self.binarization, source)
+            if self.binarization == "dynamic":
+                return draw_pixels(images, source).to(torch.float32), labels  # without a detour over 0 and 255
+            images = binarize(images, self.binarization)
         return to_unit_interval(images), labels
 
     # ---- for evaluation and drawing

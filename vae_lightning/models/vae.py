@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from vae_lightning.arguments import build, require
-from vae_lightning.likelihoods import LIKELIHOODS
+from vae_lightning.likelihoods import LIKELIHOODS, full_precision
 from vae_lightning.models.base import Module, named
 from vae_lightning.nets import DECODERS, ENCODERS
 from vae_lightning.noise import generator
@@ -91,7 +91,8 @@ class VAE(Module):
 
     def posterior(self, x: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """q(z | x, y) of images `(B, 1, 28, 28)` and labels `(B,)`."""
-        return diagonal_gaussian(*self.encoder(x, self.one_hot(y), dropout))
+        loc, log_variance = self.encoder(x, self.one_hot(y), dropout)
+        return diagonal_gaussian(full_precision(loc), full_precision(log_variance))
 
     def likelihood(self, z: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """p(x | z, y) of latents `(*, B, D)` and labels `(B,)`: batch shape `(*, B)`."""

@@ -3,8 +3,8 @@
 The architectures are those of the conditional VAEs this project replaces: about 50,000 parameters, ReLU, no normalisation.
 """
 
-import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vae_lightning.arguments import require
 from vae_lightning.nets.layers import Decoder, Encoder, Stack, initialise
@@ -12,11 +12,57 @@ from vae_lightning.nets.layers import Decoder, Encoder, Stack, initialise
 __all__ = ["CNN2Decoder", "CNN2Encoder", "CNN3Decoder", "CNN3Encoder"]
 
 
-class _ConvEncoder(Encoder):
-    def entry(self, x: Tensor, y: Tensor | None) -> Tensor:
+class Conv2d(nn.Conv2d):
+    """torch's, as one matrix product where the kernel covers the whole image: a third of the time on small images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[-2:] == self.kernel_size and self.padding == (0, 0):
+            return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
+        return super().forward(x)
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """torch's, as one matrix product where the kernel's copies do not overlap: a quarter of the time on small images."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        (rows, columns), kernel, padding = x.shape[-2:], self.kernel_size[0], int(self.padding[0])
+        assert self.bias is not None
+        if (rows, columns) == (1, 1):
+            size = kernel - 2 * padding + self.output_padding[0]
+            seen = slice(padding, padding + size)  # of the kernel; what reaches over the padding is cut off
+            if seen.stop <= kernel:
+                weight = self.weight[:, :, seen, seen].flatten(1).mT
+                h = F.linear(x.flatten(1), weight, self.bias.repeat_interleave(size * size))
+                return h.view(-1, self.out_channels, size, size)
+        if self.kernel_size == self.stride and padding == self.output_padding[0] == 0:
+            h = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1).mT)
+            h = h.view(-1, rows, columns, self.out_channels, kernel, kernel).permute(0, 3, 1, 4, 2, 5)
+            return h.reshape(-1, self.out_channels, rows * kernel, columns * kernel) + self.bias[:, None, None]
+        return super().forward(x, output_size)
+
+
+class LabelConv2d(nn.Conv2d):
+    """A convolution, without padding, of an image and one plane a class that is 1 or 0 all over.
+
+    Such a plane adds the same number to every place of the output: the sum of its kernel. So it is not convolved.
+    """
+
+    def __init__(self, num_classes: int, out_channels: int, kernel: int, stride: int) -> None:
+        super().__init__(1 + num_classes, out_channels, kernel, stride)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         if y is None:
-            return x
-        return torch.cat([x, y[:, :, None, None].expand(-1, -1, *x.shape[-2:])], dim=1)
+            return super().forward(x)
+        h = F.conv2d(x, self.weight[:, :1], self.bias, self.stride)
+        return h + F.linear(y, self.weight[:, 1:].sum((-2, -1)))[:, :, None, None]
+
+
+class _ConvEncoder(Encoder):
+    first: LabelConv2d
+
+    def entry(self, x: Tensor, y: Tensor | None) -> Tensor:
+        h: Tensor = self.first(x, y)
+        return h
 
 
 class CNN2Encoder(_ConvEncoder):
@@ -28,10 +74,10 @@ class CNN2Encoder(_ConvEncoder):
         size = 28
         for _ in range(2):
             size = (size - kernel) // 2 + 1
+        self.first = LabelConv2d(num_classes, 16, kernel, stride=2)
         self.body = Stack(
-            nn.Conv2d(1 + num_classes, 16, kernel, stride=2),
             nn.ReLU(),
-            nn.Conv2d(16, 32, kernel, stride=2),
+            Conv2d(16, 32, kernel, stride=2),
             nn.ReLU(),
             nn.Flatten(),
         )
@@ -48,9 +94,9 @@ class CNN2Decoder(Decoder):
             nn.Linear(latent_dim + num_classes, 7 * 7 * 8),
             nn.ReLU(),
             nn.Unflatten(1, (8, 7, 7)),
-            nn.ConvTranspose2d(8, 8, 5, stride=2, padding=2, output_padding=1),
+            ConvTranspose2d(8, 8, 5, stride=2, padding=2, output_padding=1),
             nn.ReLU(),
-            nn.ConvTranspose2d(8, 1, 5, stride=2, padding=2, output_padding=1),
+            ConvTranspose2d(8, 1, 5, stride=2, padding=2, output_padding=1),
         )
         initialise(self, init)
 
@@ -60,12 +106,12 @@ class CNN3Encoder(_ConvEncoder):
 
     def __init__(self, latent_dim: int, num_classes: int, init: str = "he") -> None:
         super().__init__()
+        self.first = LabelConv2d(num_classes, 16, 6, stride=3)
         self.body = Stack(
-            nn.Conv2d(1 + num_classes, 16, 6, stride=3),
             nn.ReLU(),
-            nn.Conv2d(16, 32, 4, stride=2),
+            Conv2d(16, 32, 4, stride=2),
             nn.ReLU(),
-            nn.Conv2d(32, 64, 3),
+            Conv2d(32, 64, 3),
             nn.ReLU(),
             nn.Flatten(),
         )
@@ -82,10 +128,10 @@ class CNN3Decoder(Decoder):
             nn.Linear(latent_dim + num_classes, 32),
             nn.ReLU(),
             nn.Unflatten(1, (32, 1, 1)),
-            nn.ConvTranspose2d(32, 16, 4, stride=3, padding=1, output_padding=1),
+            ConvTranspose2d(32, 16, 4, stride=3, padding=1, output_padding=1),
             nn.ReLU(),
-            nn.ConvTranspose2d(16, 8, 4, stride=3, padding=2, output_padding=1),
+            ConvTranspose2d(16, 8, 4, stride=3, padding=2, output_padding=1),
             nn.ReLU(),
-            nn.ConvTranspose2d(8, 1, 4, stride=4),
+            ConvTranspose2d(8, 1, 4, stride=4),
         )
         initialise(self, init)

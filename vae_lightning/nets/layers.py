@@ -95,7 +95,7 @@ class Encoder(Net):
         self.log_variance = nn.Linear(features, latent_dim)
 
     def entry(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """What goes into the body: how the label joins the image."""
+        """What goes into the body: image and label, joined."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, y: Tensor | None = None, dropout: Iterator[Tensor] | None = None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,131 @@
+"""Times all contenders in turn, A B C A B C, and writes a dated table: `make bench`, or `make bench-quick` before a release.
+
+The work: an MLP VAE 784-400-20-400-784, ReLU, batch 128, Adam, 55,000 MNIST images, Bernoulli binarization at every use.
+"""
+
+import argparse
+import datetime
+import json
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+REFERENCE = "typical Lightning loop, 0 workers"
+OURS = "ours, default"
+TOLERANCE = 0.9
+"""A ratio below this share of the last one is warned of."""
+
+Contender = tuple[str, str, list[str]]
+"""Whose Python ("ours" or a peer's), script, arguments."""
+
+
+def contenders(data: str, epochs: int, quick: bool) -> dict[str, Contender]:
+    """By name, in the order in which they take turns."""
+    usual = ["--data", data, "--epochs", str(epochs)]
+    ours = [data, str(epochs)]
+    chosen: dict[str, Contender] = {
+        REFERENCE: ("ours", "typical_lightning.py", usual),
+        OURS: ("ours", "ours.py", ours),
+        "limit, float32": ("ours", "limit.py", usual),
+    }
+    if quick:
+        return chosen
+    return chosen | {
+        "typical Lightning loop, 2 workers": ("ours", "typical_lightning.py", [*usual, "--workers", "2"]),
+        "PyTorch's example, 0 workers": ("ours", "plain_torch.py", usual),
+        "ours, matmul_precision=medium": ("ours", "ours.py", [*ours, "trainer.matmul_precision=medium"]),
+        "ours, precision=bf16-mixed": ("ours", "ours.py", [*ours, "trainer.precision=bf16-mixed"]),
+        "ours, compile=false": ("ours", "ours.py", [*ours, "trainer.compile=false"]),
+        "limit, bfloat16": ("ours", "limit.py", [*usual, "--dtype", "bfloat16"]),
+        "pythae 0.1.2, binarized once": ("peers", "pythae_trainer.py", usual),
+        "JAX, lax.scan": ("peers", "jax_scan.py", usual),
+        "JAX, lax.scan, bf16": ("peers", "jax_scan.py", [*usual, "--dtype", "bfloat16"]),
+    }
+
+
+def run(contender: Contender, peers: str | None) -> dict[str, float]:
+    whose, script, arguments = contender
+    python = sys.executable if whose == "ours" else peers
+    assert python is not None
+    result = subprocess.run(
+        [python, str(HERE / "contenders" / script), *arguments], capture_output=True, text=True, check=False, cwd=HERE
+    )
+    if result.returncode:
+        sys.exit(f"{script} {' '.join(arguments)} failed:\n{result.stderr[-2000:]}")
+    found: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
+    return found
+
+
+def table(rounds: dict[str, list[dict[str, float]]]) -> list[str]:
+    """Markdown: median, spread, ratio to the typical loop and final training loss."""
+    reference = [r["images_per_second"] for r in rounds[REFERENCE]]
+    lines = ["| contender | images/s, median (min to max) | ratio, median of rounds | training loss |", "|---|---|---|---|"]
+    for name, results in rounds.items():
+        speeds = [r["images_per_second"] for r in results]
+        ratio = statistics.median(s / r for s, r in zip(speeds, reference, strict=True))
+        loss = results[-1]["train_loss"]
+        speed = f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"
+        lines.append(f"| {name} | {speed} | {ratio:.2f} | {'' if loss != loss else f'{loss:.2f}'} |")
+    return lines
+
+
+def last_ratio() -> float | None:
+    """The ratio of ours to the typical loop in the newest table."""
+    for path in sorted(RESULTS.glob("*.md"), reverse=True):
+        for line in path.read_text().splitlines():
+            if line.startswith(f"| {OURS} |"):
+                return float(line.split("|")[3])
+    return None
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=HERE).stdout.strip()
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default=str(HERE.parent / "data"))
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--peers", help="Python of an environment with benchmarks/requirements.txt; without it, peers are left out")
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    import torch
+
+    chosen = contenders(options.data, options.epochs, options.quick)
+    chosen = {name: c for name, c in chosen.items() if options.peers or c[0] == "ours"}
+    rounds: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
+    for number in range(options.rounds):
+        for name, contender in chosen.items():
+            rounds[name].append(run(contender, options.peers))
+            print(f"round {number + 1}: {name}: {rounds[name][-1]['images_per_second']:,.0f} images/s", flush=True)
+    before = last_ratio()
+    lines = table(rounds)
+    now = datetime.datetime.now()
+    dirty = " and changes" if git("status", "--porcelain") else ""
+    head = [
+        f"# {now:%Y-%m-%d %H:%M}",
+        "",
+        f"{torch.get_num_threads()} cores, {processor()}; torch {torch.__version__}, Python {platform.python_version()}; "
+        f"commit {git('rev-parse', '--short', 'HEAD')}{dirty}; {options.rounds} rounds, {options.epochs} epochs each.",
+        "",
+    ]
+    path = RESULTS / f"{now:%Y-%m-%d_%H-%M}.md"
+    path.write_text("\n".join([*head, *lines, ""]))
+    print("\n".join(["", *lines, "", f"written to {path}"]))
+    ratio = next(float(line.split("|")[3]) for line in lines if line.startswith(f"| {OURS} |"))
+    if before is not None and ratio < TOLERANCE * before:
+        print(f"warning: {ratio:.2f} times the typical loop, after {before:.2f} in the last table", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

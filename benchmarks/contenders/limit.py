@@ -1,0 +1,43 @@
+"""What no step can be faster than: its matrix products at their shapes, its random numbers, and Adam's memory traffic."""
+
+import time
+
+import torch
+from common import arguments, report
+
+B = 128
+FORWARD = [(B, 784, 400), (B, 400, 40), (B, 20, 400), (B, 400, 784)]
+
+options = arguments()
+kind = getattr(torch, options.dtype)
+torch.set_grad_enabled(False)
+products = []
+for m, k, n in FORWARD:
+    shapes = [(m, k, n), (k, m, n)]  # forward; gradient of the weights
+    if k != 784:
+        shapes.append((m, n, k))  # gradient of the input
+    products += [(torch.randn(i, j, dtype=kind), torch.randn(j, o, dtype=kind)) for i, j, o in shapes]
+outputs = [a @ b for a, b in products]
+weights = [torch.randn(652_824) for _ in range(4)]
+words = torch.empty(B * 784 // 4, dtype=torch.int64)
+step = [torch.tensor(1.0)]
+
+
+def once() -> None:
+    words.random_()
+    torch.randn(B, 20)
+    for (a, b), out in zip(products, outputs, strict=True):
+        torch.mm(a, b, out=out)
+    p, g, m, v = ([w] for w in weights)
+    torch._fused_adam_(
+        p, g, m, v, [], step, lr=1e-9, beta1=0.9, beta2=0.999, weight_decay=0.0, eps=1e-8, amsgrad=False, maximize=False
+    )
+
+
+for _ in range(50):
+    once()
+count = 200 * options.epochs
+started = time.perf_counter()
+for _ in range(count):
+    once()
+report(B * count / (time.perf_counter() - started), float("nan"))

@@ -1,0 +1,55 @@
+"""What a Lightning user writes first: torchvision's MNIST, ToTensor, a DataLoader, self.log at every step, Lightning's defaults."""
+
+import sys
+import tempfile
+
+import vae_lightning.torchvision_compat  # noqa: F401  isort: skip
+import pytorch_lightning as L
+import torch
+from common import Clock, arguments, report
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
+from torchvision import datasets, transforms
+
+
+class VAE(L.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(784, 400), nn.ReLU())
+        self.mean, self.log_variance = nn.Linear(400, 20), nn.Linear(400, 20)
+        self.decoder = nn.Sequential(nn.Linear(20, 400), nn.ReLU(), nn.Linear(400, 784))
+
+    def training_step(self, batch: list[torch.Tensor], batch_idx: int) -> torch.Tensor:
+        x = torch.bernoulli(batch[0].flatten(1))
+        h = self.encoder(x)
+        mean, log_variance = self.mean(h), self.log_variance(h)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        reconstruction = F.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="none").sum(-1).mean()
+        kl = -0.5 * (1 + log_variance - mean.pow(2) - log_variance.exp()).sum(-1).mean()
+        loss = reconstruction + kl
+        self.log_dict({"reconstruction": reconstruction, "kl": kl})
+        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+class Measure(L.Callback):
+    def __init__(self) -> None:
+        self.clock = Clock()
+
+    def on_train_epoch_end(self, *_: object) -> None:
+        self.clock.epoch(55_000)
+
+
+options = arguments()
+torch.manual_seed(0)
+data = Subset(datasets.MNIST(options.data, train=True, transform=transforms.ToTensor()), range(55_000))
+measure = Measure()
+with tempfile.TemporaryDirectory() as folder:
+    trainer = L.Trainer(max_epochs=options.epochs, accelerator="cpu", callbacks=[measure], default_root_dir=folder)
+    trainer.fit(VAE(), DataLoader(data, batch_size=128, shuffle=True, num_workers=options.workers))
+report(measure.clock.images_per_second, float(trainer.callback_metrics["loss_epoch"]))
+sys.exit(0)
