@@ -99,32 +99,42 @@ def main() -> None:
     parser.add_argument("--peers", help="Python of an environment with benchmarks/requirements.txt; without it, peers are left out")
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    import torch
+    from vae_lightning.data.sources import raw_folder
 
+    raw_folder("mnist", options.data)
     chosen = contenders(options.data, options.epochs, options.quick)
     chosen = {name: c for name, c in chosen.items() if options.peers or c[0] == "ours"}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
+    before, started = last_ratio(), datetime.datetime.now()
     for number in range(options.rounds):
         for name, contender in chosen.items():
             rounds[name].append(run(contender, options.peers))
             print(f"round {number + 1}: {name}: {rounds[name][-1]['images_per_second']:,.0f} images/s", flush=True)
-    before = last_ratio()
+        path = write(rounds, options, started)
     lines = table(rounds)
-    now = datetime.datetime.now()
-    dirty = " and changes" if git("status", "--porcelain") else ""
-    head = [
-        f"# {now:%Y-%m-%d %H:%M}",
-        "",
-        f"{torch.get_num_threads()} cores, {processor()}; torch {torch.__version__}, Python {platform.python_version()}; "
-        f"commit {git('rev-parse', '--short', 'HEAD')}{dirty}; {options.rounds} rounds, {options.epochs} epochs each.",
-        "",
-    ]
-    path = RESULTS / f"{now:%Y-%m-%d_%H-%M}.md"
-    path.write_text("\n".join([*head, *lines, ""]))
     print("\n".join(["", *lines, "", f"written to {path}"]))
     ratio = next(float(line.split("|")[3]) for line in lines if line.startswith(f"| {OURS} |"))
     if before is not None and ratio < TOLERANCE * before:
         print(f"warning: {ratio:.2f} times the typical loop, after {before:.2f} in the last table", file=sys.stderr)
+
+
+def write(rounds: dict[str, list[dict[str, float]]], options: argparse.Namespace, started: datetime.datetime) -> Path:
+    """The table of the rounds so far, so that a run that is stopped leaves what it measured."""
+    import torch
+
+    dirty = " and changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    done = min(len(results) for results in rounds.values())
+    head = [
+        f"# {started:%Y-%m-%d %H:%M}",
+        "",
+        f"{torch.get_num_threads()} cores, {processor()}; torch {torch.__version__}, Python {platform.python_version()}; "
+        f"commit {git('rev-parse', '--short', 'HEAD')}{dirty}; {done} rounds, {options.epochs} epochs each.",
+        "",
+    ]
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{started:%Y-%m-%d_%H-%M}.md"
+    path.write_text("\n".join([*head, *table(rounds), ""]))
+    return path
 
 
 if __name__ == "__main__":

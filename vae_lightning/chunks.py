@@ -10,7 +10,6 @@ A step on MNIST takes a few milliseconds, of which Lightning's hooks and autogra
 Lightning's loop a step, computes the same to within rounding.
 """
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,9 +30,9 @@ from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer import call
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from vae_lightning.callbacks import LastCheckpoint, StopOnInterrupt, Timing
+from vae_lightning.compilation import compiled
 from vae_lightning.models.base import Module
 from vae_lightning.types import Noise
 
@@ -223,7 +222,7 @@ class Step:
         return bool(self.compile)
 
     def _compiled(self, x: Tensor, y: Tensor, noise: Noise, step: Tensor) -> Graph | None:
-        """The graph of gradients, loss and sums for batches of this shape; None, with a warning, where there cannot be one."""
+        """The graph of gradients, loss and sums for batches of this shape; None where there cannot be one."""
 
         def graph(parameters: list[Tensor], x: Tensor, y: Tensor, noise: Noise, step: Tensor) -> Any:
             def loss_of(parameters: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -233,13 +232,4 @@ class Step:
             gradients, (loss, terms) = torch.func.grad_and_value(loss_of, has_aux=True)(parameters)
             return gradients, loss, {name: term.sum(dtype=torch.float64) for name, term in terms.items()}
 
-        arguments = (self.parameters, x, y, noise, step)
-        try:
-            with torch.no_grad():
-                compiled: Graph = torch.compile(make_fx(graph)(*arguments))
-                compiled(*arguments)
-        except Exception as error:  # whatever a compiler may raise: without a C++ compiler, on a model it cannot trace
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            warnings.warn(f"trainer.compile={self.compile}: goes on without compiling ({reason})", stacklevel=2)
-            return None
-        return compiled
+        return compiled(graph, self.parameters, x, y, noise, step)

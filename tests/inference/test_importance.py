@@ -1,14 +1,17 @@
 """Importance sampling against a linear-Gaussian model, whose log p(x) is known."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 from toys import LinearGaussian
 
+from vae_lightning.compilation import compiled
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.inference.importance import importance_sampling
+from vae_lightning.inference import importance
+from vae_lightning.inference.importance import LogLikelihood, importance_sampling
 from vae_lightning.noise import generator
 
 
@@ -118,3 +121,24 @@ def test_no_samples_are_refused(samples: int) -> None:
     model = LinearGaussian()
     with pytest.raises(ConfigurationError, match=f"num_samples={samples}: must be at least 1"):
         importance_sampling(model, images(model, 2), None, samples, generator(0))
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_compiled_likelihood_gives_the_same_estimates(monkeypatch: pytest.MonkeyPatch, num_classes: int) -> None:
+    model = LinearGaussian(shift=0.3, stretch=1.4, num_classes=num_classes)
+    y = torch.tensor([0, 2]) if num_classes else None
+    x = images(model, 2, y)
+    plain = importance_sampling(model, x, y, 25, generator(0), max_batch=4)
+    monkeypatch.setattr(importance, "COMPILE_AFTER", 3)
+    log_likelihood = LogLikelihood(model)
+    graphs = []
+
+    def counted(*arguments: Any) -> Any:
+        graphs.append(compiled(*arguments))
+        return graphs[-1]
+
+    monkeypatch.setattr(importance, "compiled", counted)
+    fast = importance_sampling(model, x, y, 25, generator(0), max_batch=4, log_likelihood=log_likelihood)
+    assert len(graphs) == 1
+    assert graphs[0] is not None
+    torch.testing.assert_close(plain, fast)

@@ -25,6 +25,7 @@ class Timing(Callback):
         self.first_step_seconds: float | None = None
         self.images = 0
         self._batches = self._full = 0
+        self._logged = (0, 0.0)
         self.training_seconds = 0.0
         self._since: float | None = None
 
@@ -51,6 +52,12 @@ class Timing(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._pause()
+        images, seconds = self.images - self._logged[0], self.training_seconds - self._logged[1]
+        if seconds > 0:
+            self._logged = (self.images, self.training_seconds)
+            # past Lightning's own logging, whose metrics must not depend on the time of day
+            for logger in trainer.loggers:
+                logger.log_metrics({"time/images_per_second": images / seconds}, step=trainer.global_step)
 
     @property
     def images_per_second(self) -> float | None:

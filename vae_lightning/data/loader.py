@@ -46,7 +46,8 @@ class TensorLoader:
         self._resume = None
         order = None
         if self.seed is not None:
-            order = torch.randperm(len(self.images), generator=generator(self.seed, "order", self.epoch))
+            # drawn on the CPU, so that it is the same on every device
+            order = torch.randperm(len(self.images), generator=generator(self.seed, "order", self.epoch)).to(self.images.device)
         for number in range(first, len(self)):
             self._position = number + 1
             yield self._batch(number * self.world_size + self.rank, order)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-from vae_lightning.inference.importance import importance_sampling
+from vae_lightning.inference.importance import LogLikelihood, importance_sampling
 from vae_lightning.noise import generator
 from vae_lightning.types import Estimate, LatentVariableModel
 
@@ -36,20 +36,33 @@ def estimate(values: Tensor, *, num_samples: int, binarization: str, estimator: 
 
 
 def importance_nll(
-    model: LatentVariableModel, x: Tensor, y: Tensor, num_samples: int, max_batch: int, *key: int | str
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor,
+    num_samples: int,
+    max_batch: int,
+    *key: int | str,
+    log_likelihood: LogLikelihood | None = None,
 ) -> dict[str, Tensor]:
     """-log p(x), or -log p(x | y) of a conditional model, by importance sampling: `nll` and `effective_sample_size`, `(B,)`."""
     source = generator(*key, "importance", device=x.device)
-    result = importance_sampling(model, x, y, num_samples, source, max_batch)
+    result = importance_sampling(model, x, y, num_samples, source, max_batch, log_likelihood)
     return {"nll": -result.log_marginal, "effective_sample_size": result.effective_sample_size}
 
 
 def marginal_nll(
-    model: LatentVariableModel, x: Tensor, num_classes: int, num_samples: int, max_batch: int, *key: int | str
+    model: LatentVariableModel,
+    x: Tensor,
+    num_classes: int,
+    num_samples: int,
+    max_batch: int,
+    *key: int | str,
+    log_likelihood: LogLikelihood | None = None,
 ) -> dict[str, Tensor]:
     """-log p(x) of a conditional model, summed over equally likely labels: `nll_marginal` `(B,)`."""
     joint = []
     for label in range(num_classes):
         y = torch.full((len(x),), label, device=x.device)
-        joint.append(-importance_nll(model, x, y, num_samples, max_batch, *key, label)["nll"] - math.log(num_classes))
+        nll = importance_nll(model, x, y, num_samples, max_batch, *key, label, log_likelihood=log_likelihood)["nll"]
+        joint.append(-nll - math.log(num_classes))
     return {"nll_marginal": -torch.stack(joint).logsumexp(0)}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll, marginal_nll, per_image
+from vae_lightning.inference.importance import LogLikelihood
 from vae_lightning.noise import generator
 from vae_lightning.objectives import elbo, kl, mean_log_likelihood
 from vae_lightning.types import Draw, Estimate, LatentVariableModel
@@ -47,9 +48,12 @@ def latent_variable_report(
     """
     given = "log p(x | y)" if num_classes else "log p(x)"
     bound = per_image(batches, lambda x, y, number: _elbo_terms(model, x, y, settings, split, number))
+    log_likelihood, samples, at_once = LogLikelihood(model), settings.num_samples, settings.max_batch
     weighted = per_image(
         batches,
-        lambda x, y, number: importance_nll(model, x, y, settings.num_samples, settings.max_batch, settings.seed, split, number),
+        lambda x, y, number: importance_nll(
+            model, x, y, samples, at_once, settings.seed, split, number, log_likelihood=log_likelihood
+        ),
     )
 
     def figure(values: Tensor, samples: int, estimator: str) -> Estimate:
@@ -71,10 +75,11 @@ def marginal_estimate(
     model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, num_classes: int
 ) -> Estimate:
     """-log p(x) of a conditional model over `batches`, its labels summed over."""
+    log_likelihood, samples, at_once = LogLikelihood(model), settings.num_samples, settings.max_batch
     summed = per_image(
         batches,
         lambda x, y, number: marginal_nll(
-            model, x, num_classes, settings.num_samples, settings.max_batch, settings.seed, split, number
+            model, x, num_classes, samples, at_once, settings.seed, split, number, log_likelihood=log_likelihood
         ),
     )
     return estimate(

@@ -5,15 +5,21 @@ $\log p(x) \ge E\left[\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)\right]$, $z_
 """
 
 import math
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vae_lightning.arguments import require
+from vae_lightning.compilation import compiled
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["ImportanceEstimate", "importance_sampling"]
+__all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_sampling"]
+
+COMPILE_AFTER = 300
+"""A `LogLikelihood` compiles for a shape that has come so often."""
 
 
 class ImportanceEstimate(NamedTuple):
@@ -25,9 +31,36 @@ class ImportanceEstimate(NamedTuple):
     """(sum w)^2 / sum w^2, from 1 to K: how many of the K samples count."""
 
 
+class LogLikelihood:
+    """log p(x | z, y) of a model whose weights stay as they are, compiled once that pays."""
+
+    def __init__(self, model: LatentVariableModel) -> None:
+        self.model = model
+        self._calls: Counter[tuple[Any, ...]] = Counter()
+        self._graphs: dict[tuple[Any, ...], Callable[..., Tensor]] = {}
+
+    def __call__(self, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
+        """`(K, B)` nats of latents `(K, B, D)`, images `(B, *event)` and labels `(B,)`."""
+        shape = (z.shape, x.shape, y is None)
+        self._calls[shape] += 1
+        if self._calls[shape] == COMPILE_AFTER:
+            graph = compiled(self._plain, z, x, y)
+            self._graphs[shape] = self._plain if graph is None else graph
+        return self._graphs.get(shape, self._plain)(z, x, y)
+
+    def _plain(self, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
+        return self.model.likelihood(z, y).log_prob(x)
+
+
 @torch.no_grad()
 def importance_sampling(
-    model: LatentVariableModel, x: Tensor, y: Tensor | None, num_samples: int, source: torch.Generator, max_batch: int = 4000
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor | None,
+    num_samples: int,
+    source: torch.Generator,
+    max_batch: int = 4000,
+    log_likelihood: LogLikelihood | None = None,
 ) -> ImportanceEstimate:
     """Estimate log p(x) of each image with `num_samples` samples, holding about `max_batch` decoded images at a time.
 
@@ -35,7 +68,9 @@ def importance_sampling(
         x: images `(B, *event)`.
         y: labels `(B,)` of a conditional model, whose log p(x | y) it is then; ignored by others.
         source: generator on the device of `x`.
+        log_likelihood: that of `model`, kept by a caller with many batches so that it compiles only once.
     """
+    log_likelihood = log_likelihood or LogLikelihood(model)
     require(num_samples >= 1, "num_samples", num_samples, "at least 1")
     posterior, prior = model.posterior(x, y), model.prior(y)
     loc, scale = posterior.mean, posterior.stddev
@@ -45,7 +80,7 @@ def importance_sampling(
     for start in range(0, num_samples, at_once):
         count = min(at_once, num_samples - start)
         z = loc + scale * torch.randn(count, *loc.shape, generator=source, device=x.device, dtype=loc.dtype)
-        log_weights = model.likelihood(z, y).log_prob(x) + prior.log_prob(z) - posterior.log_prob(z)
+        log_weights = log_likelihood(z, x, y) + prior.log_prob(z) - posterior.log_prob(z)
         log_weights = log_weights.double()
         log_sum = torch.logaddexp(log_sum, log_weights.logsumexp(0))
         log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_weights).logsumexp(0))
