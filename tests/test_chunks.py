@@ -85,6 +85,16 @@ def test_compiled_steps_are_the_plain_ones_within_rounding(compose: Compose, tmp
         assert torch.allclose(value, others[name], atol=2e-3), name
 
 
+def test_compiled_run_is_the_same_every_time_and_resumes_exactly(compose: Compose, tmp_path: Path) -> None:
+    # of three batches an epoch, the last has 40 images only
+    settings = (*SMALL, "trainer.compile=true", "data.val_size=59800", "data.batch_size=80", "trainer.limit_train_batches=1.0")
+    first, again = (train(compose(*settings, "trainer.max_epochs=2", folder=name)) for name in ("first", "again"))
+    assert first.metrics == again.metrics
+    train(compose(*settings, "trainer.max_epochs=2", "trainer.max_steps=2", folder="part"))
+    rest = train(compose(*settings, "trainer.max_epochs=2", f"ckpt_path={tmp_path}/part/checkpoints/last.ckpt", folder="rest"))
+    assert rest.metrics == first.metrics
+
+
 def test_compiler_that_fails_is_said_and_done_without(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Any) -> None:
         raise RuntimeError("no C++ compiler")

@@ -180,7 +180,8 @@ class Step:
         x, y = model._checked(batch)
         noise = model.draw_noise(x, model.seed, "train", self.trainer.current_epoch, batch_idx)
         step = model._step(x)
-        if self._shape is None:
+        # the last batch of an epoch is smaller, and a run may go on from there
+        if self._shape is None and len(x) == getattr(self.trainer.train_dataloader, "batch_size", len(x)):
             self._shape = x.shape
             self._graph = self._compiled(x, y, noise, step) if self._pays() else None
         if self._graph is not None and x.shape == self._shape:
