@@ -22,6 +22,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
+from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from vae_lightning import chunks, runs
 from vae_lightning.allocator import keep_freed_memory
@@ -79,7 +80,9 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         parts = _Parts(cfg)
         model, data = parts.model(), parts.data()
         trainer = parts.trainer(model, [timing, interrupt])
-        chunks.install(trainer, model, cfg.trainer.compile)
+        reason = chunks.install(trainer, model, cfg.trainer.compile)
+        if reason and cfg.trainer.compile is not False:
+            rank_zero_info(f"trainer.compile={cfg.trainer.compile}: Lightning's own loop, because {reason}")
         torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
         resume = _existing(cfg.ckpt_path)
         data.prepare_data()  # before Lightning starts, so that an error about data is one line
