@@ -1,5 +1,6 @@
 """`train(cfg)`: one resolved config to a trained model and a run folder. The command line is only a wrapper around it."""
 
+import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
-from pytorch_lightning.utilities.rank_zero import rank_zero_info
 
 from vae_lightning import chunks, runs
 from vae_lightning.allocator import keep_freed_memory
@@ -32,6 +32,8 @@ from vae_lightning.commandline import one_line_errors
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
+
+log = logging.getLogger(__name__)
 
 OURS = {"gpus", "compile", "matmul_precision"}
 """Keys of `trainer` that are not Lightning's."""
@@ -82,7 +84,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         trainer = parts.trainer(model, [timing, interrupt])
         reason = chunks.install(trainer, model, cfg.trainer.compile)
         if reason and cfg.trainer.compile is not False:
-            rank_zero_info(f"trainer.compile={cfg.trainer.compile}: Lightning's own loop, because {reason}")
+            level = logging.WARNING if cfg.trainer.compile is True else logging.INFO  # the terminal shows warnings only
+            log.log(level, "trainer.compile=%s: Lightning's own loop, because %s", cfg.trainer.compile, reason)
         torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
         resume = _existing(cfg.ckpt_path)
         data.prepare_data()  # before Lightning starts, so that an error about data is one line
