@@ -66,7 +66,7 @@ class Timing(Callback):
 
 
 class StopOnInterrupt(Callback):
-    """Lets the first Ctrl-C end training after the step it came in, or the next one; the second ends it at once."""
+    """Lets the first Ctrl-C end training after the next batch that hooks see; the second ends it at once."""
 
     def __init__(self) -> None:
         self.interrupted = False
@@ -79,7 +79,7 @@ class StopOnInterrupt(Callback):
         def stop(_signal: int, _frame: FrameType | None) -> None:
             self.interrupted = True
             signal.signal(signal.SIGINT, signal.default_int_handler)
-            print("\nCtrl-C: stopping after this step; press it again to stop at once", file=sys.stderr)
+            print("\nCtrl-C: stopping within 50 steps; press it again to stop at once", file=sys.stderr)
 
         self._before = signal.signal(signal.SIGINT, stop)
 
