@@ -1,7 +1,7 @@
 """The fast path takes the steps that Lightning's own loop takes, and gives way where it cannot."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,10 @@ import pytest
 import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig
+from torch.utils.data import DataLoader, IterableDataset
 
 from vae_lightning import VAE, chunks
+from vae_lightning.callbacks import Timing
 from vae_lightning.chunks import ChunkLoop, install, reason_against
 from vae_lightning.models.base import Module
 from vae_lightning.training import Result, train
@@ -160,3 +162,30 @@ def test_every_model_of_the_project_may_take_the_fast_path(tmp_path: Path) -> No
     for kind in Module.__subclasses__() + VAE.__subclasses__():
         if kind.__module__.startswith("vae_lightning."):
             assert reason_against(quiet_trainer(tmp_path), kind()) is None, kind
+
+
+def test_data_of_unknown_length_is_validated_after_its_last_batch(tmp_path: Path) -> None:
+    class Stream(IterableDataset[tuple[torch.Tensor, torch.Tensor]]):
+        def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            return iter([(torch.zeros(1, 28, 28), torch.tensor(0))] * 70)
+
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    trainer = quiet_trainer(tmp_path, max_epochs=2)
+    assert install(trainer, model) is None
+    trainer.fit(model, DataLoader(Stream(), batch_size=1), DataLoader(Stream(), batch_size=10))
+    assert trainer.global_step == 140
+    assert "val/elbo" in model.evaluation_means
+
+
+def test_first_step_is_seen_by_the_callbacks(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    whole = Timing.on_train_batch_end
+
+    def noted(self: Timing, trainer: L.Trainer, *arguments: Any) -> None:
+        seen.append(trainer.global_step)
+        whole(self, trainer, *arguments)
+
+    monkeypatch.setattr(Timing, "on_train_batch_end", noted)
+    result = train(compose(*SMALL, "trainer.limit_train_batches=60"))
+    assert isinstance(result.trainer.fit_loop.epoch_loop, ChunkLoop)
+    assert seen == [1, 50, 60]

@@ -88,12 +88,11 @@ def reason_against(trainer: L.Trainer, model: L.LightningModule) -> str | None:
         if getattr(type(model), hook) is not getattr(Module, hook):
             return f"{type(model).__name__} has its own {hook}"
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        hooks = STEP_HOOKS if isinstance(callback, CHUNKED) else (*STEP_HOOKS, *BATCH_HOOKS)
         if isinstance(callback, ModelCheckpoint):
             if callback._every_n_train_steps == 0 and callback._train_time_interval is None:
                 continue
             return f"{type(callback).__name__} saves between validations"
-        for hook in hooks:
+        for hook in STEP_HOOKS if isinstance(callback, CHUNKED) else (*STEP_HOOKS, *BATCH_HOOKS):
             if getattr(type(callback), hook, None) is not getattr(L.Callback, hook, None):
                 return f"{type(callback).__name__} wants to see every step ({hook})"
     return None
@@ -124,7 +123,8 @@ class ChunkLoop(_TrainingEpochLoop):
             distances.append(trainer.val_check_batch - done % trainer.val_check_batch)
         if self.max_steps != -1:
             distances.append(self.max_steps - step)
-        if trainer.should_stop:
+        # the first full batch stops the clock of the start-up; of data of unknown length, any batch may be the last
+        if trainer.should_stop or not self.step.has_begun or trainer.num_training_batches == float("inf"):
             return 0
         return max(0, int(min(distances)) - 1)
 
@@ -173,43 +173,40 @@ class Step:
         trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.names, self.parameters = list(trained), list(trained.values())
         self._graph: Graph | None = None
-        self._shape: torch.Size | None = None
+        self._full_batch: int | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a full batch has been taken, which is what is compiled for."""
+        return self._full_batch is not None
 
     def __call__(self, optimizer: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        model = self.model
-        x, y = model._checked(batch)
-        noise = model.draw_noise(x, model.seed, "train", self.trainer.current_epoch, batch_idx)
-        step = model._step(x)
+        size = len(batch[0])
         # the last batch of an epoch is smaller, and a run may go on from there
-        if self._shape is None and len(x) == getattr(self.trainer.train_dataloader, "batch_size", len(x)):
-            self._shape = x.shape
-            self._graph = self._compiled(x, y, noise, step) if self._pays() else None
-        if self._graph is not None and x.shape == self._shape:
-            loss = self._take_compiled(x, y, noise, step)
-        else:
-            loss = self._take_eager(x, y, noise, step)
+        if self._full_batch is None and size == getattr(self.trainer.train_dataloader, "batch_size", size):
+            self._full_batch = size
+            self._graph = self._compiled(*self.model.step_inputs(batch, batch_idx)) if self._pays() else None
+        take = self._take_compiled if self._graph is not None and size == self._full_batch else self._take_eager
+        loss = take(batch, batch_idx)
         self._clip(optimizer)
         optimizer.step()
         return loss
 
-    def _take_eager(self, x: Tensor, y: Tensor, noise: Noise, step: Tensor) -> Tensor:
-        model = self.model
+    def _take_eager(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         with self.trainer.precision_plugin.forward_context():
-            terms = model.terms(model(x, y, noise), x, y, step)
-            loss = terms["loss"].mean()
+            loss = self.model.training_step(batch, batch_idx)
         for parameter in self.parameters:
             parameter.grad = None
         loss.backward()
-        model._window.add(terms)
         return loss.detach()
 
-    def _take_compiled(self, x: Tensor, y: Tensor, noise: Noise, step: Tensor) -> Tensor:
+    def _take_compiled(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         assert self._graph is not None
         with torch.no_grad():
-            gradients, loss, sums = self._graph(self.parameters, x, y, noise, step)
+            gradients, loss, sums = self._graph(self.parameters, *self.model.step_inputs(batch, batch_idx))
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
-        self.model._window.add_sums(sums, len(x))
+        self.model._window.add_sums(sums, len(batch[0]))
         return loss
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> None:

@@ -78,8 +78,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
     # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no figure
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
-        L.seed_everything(_seed(cfg), verbose=False)
         parts = _Parts(cfg)
+        L.seed_everything(cfg.seed, verbose=False)
         model, data = parts.model(), parts.data()
         trainer = parts.trainer(model, [timing, interrupt])
         reason = chunks.install(trainer, model, cfg.trainer.compile)
@@ -138,12 +138,10 @@ class CheckSweep(HydraCallback):
 # ---- the parts of a run
 
 
-def _seed(cfg: DictConfig) -> int:
-    """The seed, checked before anything is built with it."""
+def _check_seed(cfg: DictConfig) -> None:
     if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool):
         raise ConfigurationError(f"seed={cfg.seed}: must be an integer")
     require(0 <= cfg.seed < 2**32, "seed", cfg.seed, "from 0 to 4294967295")
-    return int(cfg.seed)
 
 
 class _Parts:
@@ -151,7 +149,7 @@ class _Parts:
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
-        _seed(cfg)
+        _check_seed(cfg)
         check(_root, {str(key): None if key in _GROUPS else cfg[key] for key in cfg}, "config")
         _check_trainer(_plain(cfg.trainer))
         monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})

@@ -91,3 +91,10 @@ def test_ranks_that_go_on_from_totals_have_the_means_of_all_images(ranks: int) -
         part.means(lambda totals: (sent.append(totals), totals)[1])
     means = parts[0].means(lambda _: torch.stack(sent).sum(0))
     assert means["kl"] == pytest.approx(values.mean().item(), rel=1e-12)
+
+
+def test_shares_of_restored_sums_are_merged_unrounded() -> None:
+    whole, share = MetricSums(), MetricSums()
+    share.restore({"kl": 9.0, "images": 3.0}, ranks=2, device=torch.device("cpu"))
+    whole.merge(share)
+    assert whole.totals() == {"kl": 4.5, "images": 1.5}

@@ -105,10 +105,15 @@ class Module(L.LightningModule):
         terms = self.terms(output, x, y, step)
         return terms["loss"].mean(), terms
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def step_inputs(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Noise, Tensor]:
+        """What a training step is a function of beside the parameters: images, labels, noise and the step's number."""
         x, y = self._checked(batch)
         noise = self.draw_noise(x, self.seed, "train", self.current_epoch, self._batch_of_all_ranks(batch_idx))
-        terms = self.terms(self(x, y, noise), x, y, self._step(x))
+        return x, y, noise, self._step(x)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        x, y, noise, step = self.step_inputs(batch, batch_idx)
+        terms = self.terms(self(x, y, noise), x, y, step)
         loss = terms["loss"].mean()
         self._window.add(terms)
         return loss

@@ -32,14 +32,14 @@ class MetricSums:
         sums = {name: term.detach().sum(dtype=kind) for name, term in terms.items()}
         self.add_sums(sums, next(iter(terms.values())).shape[0])
 
-    def add_sums(self, sums: Mapping[str, Tensor], count: int) -> None:
+    def add_sums(self, sums: Mapping[str, Tensor], count: float) -> None:
         """Add figures summed over `count` images already, each `()`."""
         for name, total in sums.items():
             self._sums[name] = self._sums[name] + total if name in self._sums else total
         self.count += count
 
     def merge(self, other: "MetricSums") -> None:
-        self.add_sums(other._sums, int(other.count))
+        self.add_sums(other._sums, other.count)
 
     def means(self, reduce: Callable[[Tensor], Tensor] = lambda value: value) -> dict[str, float]:
         """Means per image; `reduce` sums a tensor over the ranks of a distributed run."""

@@ -15,6 +15,9 @@ __all__ = ["CNN2Decoder", "CNN2Encoder", "CNN3Decoder", "CNN3Encoder"]
 class Conv2d(nn.Conv2d):
     """torch's, as one matrix product where the kernel covers the whole image: a third of the time on small images."""
 
+    def __init__(self, before: int, after: int, kernel: int, stride: int = 1, padding: int = 0) -> None:
+        super().__init__(before, after, kernel, stride, padding)
+
     def forward(self, x: Tensor) -> Tensor:
         if x.shape[-2:] == self.kernel_size and self.padding == (0, 0):
             return F.linear(x.flatten(1), self.weight.flatten(1), self.bias)[:, :, None, None]
@@ -23,6 +26,9 @@ class Conv2d(nn.Conv2d):
 
 class ConvTranspose2d(nn.ConvTranspose2d):
     """torch's, as one matrix product where the kernel's copies do not overlap: a quarter of the time on small images."""
+
+    def __init__(self, before: int, after: int, kernel: int, stride: int, padding: int = 0, output_padding: int = 0) -> None:
+        super().__init__(before, after, kernel, stride, padding, output_padding)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         (rows, columns), kernel, padding = x.shape[-2:], self.kernel_size[0], int(self.padding[0])
