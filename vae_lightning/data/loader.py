@@ -46,8 +46,9 @@ class TensorLoader:
         self._resume = None
         order = None
         if self.seed is not None:
-            # drawn on the CPU, so that it is the same on every device
-            order = torch.randperm(len(self.images), generator=generator(self.seed, "order", self.epoch)).to(self.images.device)
+            device = self.images.device
+            source = generator(self.seed, "order", self.epoch, device=device)
+            order = torch.randperm(len(self.images), generator=source, device=device)
         for number in range(first, len(self)):
             self._position = number + 1
             yield self._batch(number * self.world_size + self.rank, order)

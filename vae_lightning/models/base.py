@@ -203,7 +203,8 @@ class Module(L.LightningModule):
 
     def _step(self, x: Tensor) -> Tensor:
         attached = self._trainer is not None
-        return torch.tensor(float(self.global_step if attached else 0), device=x.device)
+        # filled and not copied, for which a GPU would have to wait
+        return torch.full((), float(self.global_step if attached else 0), device=x.device)
 
     def _batch_of_all_ranks(self, batch_idx: int) -> int:
         """The batch's number among those of all ranks, as the loader deals them out."""

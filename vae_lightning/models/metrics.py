@@ -1,11 +1,11 @@
 """Sums of per-image figures kept on the device, so that logging costs nothing until it is asked for a mean."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
 
-__all__ = ["MetricSums"]
+__all__ = ["MetricSums", "summed"]
 
 COUNT = "images"
 
@@ -23,23 +23,27 @@ class MetricSums:
         self.reset()
 
     def reset(self) -> None:
-        self._sums: dict[str, Tensor] = {}
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None
         self.count = 0.0
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         """Add per-image figures, each `(B,)`."""
-        kind = torch.float64 if next(iter(terms.values())).device.type != "mps" else None
-        sums = {name: term.detach().sum(dtype=kind) for name, term in terms.items()}
-        self.add_sums(sums, next(iter(terms.values())).shape[0])
+        self.add_sums(terms, summed(terms).detach(), next(iter(terms.values())).shape[0])
 
-    def add_sums(self, sums: Mapping[str, Tensor], count: float) -> None:
-        """Add figures summed over `count` images already, each `()`."""
-        for name, total in sums.items():
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+    def add_sums(self, names: Iterable[str], sums: Tensor, count: float) -> None:
+        """Add figures summed over `count` images already, `(number of names,)`."""
+        if self._sums is None:
+            # a copy, because what a CUDA graph returns does not last
+            self._names, self._sums = tuple(names), sums.clone()
+        else:
+            assert self._names == tuple(names), "the names of the figures changed"
+            self._sums = self._sums + sums
         self.count += count
 
     def merge(self, other: "MetricSums") -> None:
-        self.add_sums(other._sums, other.count)
+        if other._sums is not None:
+            self.add_sums(other._names, other._sums, other.count)
 
     def means(self, reduce: Callable[[Tensor], Tensor] = lambda value: value) -> dict[str, float]:
         """Means per image; `reduce` sums a tensor over the ranks of a distributed run."""
@@ -48,15 +52,25 @@ class MetricSums:
 
     def totals(self, reduce: Callable[[Tensor], Tensor] = lambda value: value) -> dict[str, float]:
         """The sums over all ranks, and the number of images in them, as plain numbers; empty before the first image."""
-        if not self._sums:
+        if self._sums is None:
             return {}
-        stacked = torch.stack([*self._sums.values()])
-        totals = reduce(torch.cat([stacked, stacked.new_tensor([self.count])])).tolist()
-        return dict(zip([*self._sums, COUNT], totals, strict=True))
+        totals = reduce(torch.cat([self._sums, self._sums.new_tensor([self.count])])).tolist()
+        return dict(zip([*self._names, COUNT], totals, strict=True))
 
     def restore(self, totals: Mapping[str, float], ranks: int, device: torch.device) -> None:
         """Go on from `totals`, of which each of `ranks` takes an equal part."""
-        kind = torch.float64 if device.type != "mps" else torch.float32
-        shares = {name: torch.tensor(total / ranks, dtype=kind, device=device) for name, total in totals.items()}
-        self.count = totals.get(COUNT, 0) / ranks
-        self._sums = {name: share for name, share in shares.items() if name != COUNT}
+        shares = {name: total / ranks for name, total in totals.items() if name != COUNT}
+        self.reset()
+        if shares:
+            sums = torch.tensor([*shares.values()], dtype=_precise(device), device=device)
+            self.add_sums(shares, sums, totals[COUNT] / ranks)
+
+
+def summed(terms: Mapping[str, Tensor]) -> Tensor:
+    """The sum of each of the per-image figures `(B,)`, in the order of their names."""
+    kind = _precise(next(iter(terms.values())).device)
+    return torch.stack([term.sum(dtype=kind) for term in terms.values()])
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
