@@ -3,6 +3,7 @@
 The architectures are those of the conditional VAEs this project replaces: about 50,000 parameters, ReLU, no normalisation.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -25,26 +26,32 @@ class Conv2d(nn.Conv2d):
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
-    """torch's, as one matrix product where the kernel's copies do not overlap: a quarter of the time on small images."""
+    """torch's, as two matrix products, along the rows of a small image and along its columns: half the time, compiled.
+
+    An image's row times a matrix with the kernel at each of its places gives what that row adds to rows of the output.
+    """
 
     def __init__(self, before: int, after: int, kernel: int, stride: int, padding: int = 0, output_padding: int = 0) -> None:
         super().__init__(before, after, kernel, stride, padding, output_padding)
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        (rows, columns), kernel, padding = x.shape[-2:], self.kernel_size[0], int(self.padding[0])
+        batch, channels, rows, columns = x.shape
+        kernel, across, down = self.kernel_size[0], self._places(columns, x), self._places(rows, x)
+        if self.out_channels > 1 and across.shape[-1] > 2 * kernel:  # the matrix would be zero nearly everywhere
+            return super().forward(x, output_size)
+        along_rows = torch.einsum("iokl,clw->ickow", self.weight, across).reshape(channels * columns, -1)
+        h = (x.transpose(1, 2).reshape(batch * rows, -1) @ along_rows).view(batch, rows * kernel, -1)
+        if self.stride[0] != kernel or rows * kernel != down.shape[-1]:  # else each row of the output has one row of h
+            h = down.flatten(0, 1).mT @ h
         assert self.bias is not None
-        if (rows, columns) == (1, 1):
-            size = kernel - 2 * padding + self.output_padding[0]
-            seen = slice(padding, padding + size)  # of the kernel; what reaches over the padding is cut off
-            if seen.stop <= kernel:
-                weight = self.weight[:, :, seen, seen].flatten(1).mT
-                h = F.linear(x.flatten(1), weight, self.bias.repeat_interleave(size * size))
-                return h.view(-1, self.out_channels, size, size)
-        if self.kernel_size == self.stride and padding == self.output_padding[0] == 0:
-            h = F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1).mT)
-            h = h.view(-1, rows, columns, self.out_channels, kernel, kernel).permute(0, 3, 1, 4, 2, 5)
-            return h.reshape(-1, self.out_channels, rows * kernel, columns * kernel) + self.bias[:, None, None]
-        return super().forward(x, output_size)
+        return h.view(batch, -1, self.out_channels, across.shape[-1]).transpose(1, 2) + self.bias[:, None, None]
+
+    def _places(self, size: int, like: Tensor) -> Tensor:
+        """`(size, kernel, output size)`: 1 where an input place and a place of the kernel meet in a place of the output."""
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
+        reached = (size - 1) * stride - 2 * padding + kernel + self.output_padding[0]
+        meet = torch.arange(size, device=like.device)[:, None] * stride - padding + torch.arange(kernel, device=like.device)
+        return (meet[..., None] == torch.arange(reached, device=like.device)).to(like.dtype)
 
 
 class LabelConv2d(nn.Conv2d):
