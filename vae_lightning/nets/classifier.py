@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from vae_lightning.nets.layers import Dropout, Net, Stack, initialise
@@ -30,6 +31,8 @@ class ClassifierCNN(Net):
                 layers.append(Dropout(dropout, (after, size, size)))
         self.body = Stack(*layers, nn.Flatten(), nn.Linear(64 * 2 * 2, num_classes))
         initialise(self, init)
+        # convolutions with "same" padding are a third faster so on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
         logits: Tensor = self.body(x, dropout)
