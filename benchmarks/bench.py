@@ -11,62 +11,76 @@ import statistics
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 REFERENCE = "typical Lightning loop, 0 workers"
+CONVOLUTIONAL = "typical Lightning loop, cvae_cnn3"
 OURS = "ours, default"
 TOLERANCE = 0.9
 """A ratio below this share of the last one is warned of."""
+MLP = ["model.net.hidden=[400]", "model.net.init=default"]
+BARE = ["logger=none", *(f"callbacks.{name}=null" for name in ("checkpoint", "last_checkpoint", "learning_rate"))]
+BARE += ["callbacks.progress_bar=null", "callbacks.model_summary=null"]
 
-Contender = tuple[str, str, list[str]]
-"""Whose Python ("ours" or a peer's), script, arguments."""
+
+class Contender(NamedTuple):
+    whose: str
+    """Whose Python: "ours" or a peer's."""
+    script: str
+    arguments: list[str]
+    reference: str = REFERENCE
+    """The contender with the same network that it is compared to."""
 
 
 def contenders(data: str, epochs: int, quick: bool) -> dict[str, Contender]:
     """By name, in the order in which they take turns."""
     usual = ["--data", data, "--epochs", str(epochs)]
     ours = [data, str(epochs)]
-    chosen: dict[str, Contender] = {
-        REFERENCE: ("ours", "typical_lightning.py", usual),
-        OURS: ("ours", "ours.py", ours),
-        "limit, float32": ("ours", "limit.py", usual),
+    mlp = [*ours, *MLP]
+    chosen = {
+        REFERENCE: Contender("ours", "typical_lightning.py", usual),
+        OURS: Contender("ours", "ours.py", mlp),
+        "limit, float32": Contender("ours", "limit.py", usual),
     }
     if quick:
         return chosen
     return chosen | {
-        "typical Lightning loop, 2 workers": ("ours", "typical_lightning.py", [*usual, "--workers", "2"]),
-        "PyTorch's example, 0 workers": ("ours", "plain_torch.py", usual),
-        "ours, matmul_precision=medium": ("ours", "ours.py", [*ours, "trainer.matmul_precision=medium"]),
-        "ours, precision=bf16-mixed": ("ours", "ours.py", [*ours, "trainer.precision=bf16-mixed"]),
-        "ours, compile=false": ("ours", "ours.py", [*ours, "trainer.compile=false"]),
-        "limit, bfloat16": ("ours", "limit.py", [*usual, "--dtype", "bfloat16"]),
-        "pythae 0.1.2, binarized once": ("peers", "pythae_trainer.py", usual),
-        "JAX, lax.scan": ("peers", "jax_scan.py", usual),
-        "JAX, lax.scan, bf16": ("peers", "jax_scan.py", [*usual, "--dtype", "bfloat16"]),
+        "typical Lightning loop, 2 workers": Contender("ours", "typical_lightning.py", [*usual, "--workers", "2"]),
+        "PyTorch's example, 0 workers": Contender("ours", "plain_torch.py", usual),
+        "ours, matmul_precision=medium": Contender("ours", "ours.py", [*mlp, "trainer.matmul_precision=medium"]),
+        "ours, precision=bf16-mixed": Contender("ours", "ours.py", [*mlp, "trainer.precision=bf16-mixed"]),
+        "ours, compile=false": Contender("ours", "ours.py", [*mlp, "trainer.compile=false"]),
+        "ours, no logger, checkpoints or bar": Contender("ours", "ours.py", [*mlp, *BARE]),
+        "limit, bfloat16": Contender("ours", "limit.py", [*usual, "--dtype", "bfloat16"]),
+        "pythae 0.1.2, binarized once": Contender("peers", "pythae_trainer.py", usual),
+        "JAX, lax.scan": Contender("peers", "jax_scan.py", usual),
+        "JAX, lax.scan, bf16": Contender("peers", "jax_scan.py", [*usual, "--dtype", "bfloat16"]),
+        CONVOLUTIONAL: Contender("ours", "typical_lightning.py", [*usual, "--model", "cvae_cnn3"], CONVOLUTIONAL),
+        "ours, cvae_cnn3": Contender("ours", "ours.py", [*ours, "model=cvae_cnn3"], CONVOLUTIONAL),
     }
 
 
 def run(contender: Contender, peers: str | None) -> dict[str, float]:
-    whose, script, arguments = contender
-    python = sys.executable if whose == "ours" else peers
+    python = sys.executable if contender.whose == "ours" else peers
     assert python is not None
     result = subprocess.run(
-        [python, str(HERE / "contenders" / script), *arguments], capture_output=True, text=True, check=False, cwd=HERE
+        [python, str(HERE / "contenders" / contender.script), *contender.arguments], capture_output=True, text=True, check=False, cwd=HERE
     )
     if result.returncode:
-        sys.exit(f"{script} {' '.join(arguments)} failed:\n{result.stderr[-2000:]}")
+        sys.exit(f"{contender.script} {' '.join(contender.arguments)} failed:\n{result.stderr[-2000:]}")
     found: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
     return found
 
 
-def table(rounds: dict[str, list[dict[str, float]]]) -> list[str]:
-    """Markdown: median, spread, ratio to the typical loop and final training loss."""
-    reference = [r["images_per_second"] for r in rounds[REFERENCE]]
+def table(rounds: dict[str, list[dict[str, float]]], chosen: dict[str, Contender]) -> list[str]:
+    """Markdown: median, spread, ratio to the typical loop on the same network and final training loss."""
     lines = ["| contender | images/s, median (min to max) | ratio, median of rounds | training loss |", "|---|---|---|---|"]
     for name, results in rounds.items():
         speeds = [r["images_per_second"] for r in results]
-        ratio = statistics.median(s / r for s, r in zip(speeds, reference, strict=True))
+        reference = [r["images_per_second"] for r in rounds[chosen[name].reference]]
+        ratio = statistics.median(s / r for s, r in zip(speeds, reference, strict=False))
         loss = results[-1]["train_loss"]
         speed = f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"
         lines.append(f"| {name} | {speed} | {ratio:.2f} | {'' if loss != loss else f'{loss:.2f}'} |")
@@ -103,22 +117,27 @@ def main() -> None:
 
     raw_folder("mnist", options.data)
     chosen = contenders(options.data, options.epochs, options.quick)
-    chosen = {name: c for name, c in chosen.items() if options.peers or c[0] == "ours"}
+    chosen = {name: c for name, c in chosen.items() if options.peers or c.whose == "ours"}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     before, started = last_ratio(), datetime.datetime.now()
     for number in range(options.rounds):
         for name, contender in chosen.items():
             rounds[name].append(run(contender, options.peers))
             print(f"round {number + 1}: {name}: {rounds[name][-1]['images_per_second']:,.0f} images/s", flush=True)
-        path = write(rounds, options, started)
-    lines = table(rounds)
+        path = write(rounds, chosen, options, started)
+    lines = table(rounds, chosen)
     print("\n".join(["", *lines, "", f"written to {path}"]))
     ratio = next(float(line.split("|")[3]) for line in lines if line.startswith(f"| {OURS} |"))
     if before is not None and ratio < TOLERANCE * before:
         print(f"warning: {ratio:.2f} times the typical loop, after {before:.2f} in the last table", file=sys.stderr)
 
 
-def write(rounds: dict[str, list[dict[str, float]]], options: argparse.Namespace, started: datetime.datetime) -> Path:
+def write(
+    rounds: dict[str, list[dict[str, float]]],
+    chosen: dict[str, Contender],
+    options: argparse.Namespace,
+    started: datetime.datetime,
+) -> Path:
     """The table of the rounds so far, so that a run that is stopped leaves what it measured."""
     import torch
 
@@ -133,7 +152,7 @@ def write(rounds: dict[str, list[dict[str, float]]], options: argparse.Namespace
     ]
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{started:%Y-%m-%d_%H-%M}.md"
-    path.write_text("\n".join([*head, *table(rounds), ""]))
+    path.write_text("\n".join([*head, *table(rounds, chosen), ""]))
     return path
 
 

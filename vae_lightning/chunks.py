@@ -183,6 +183,13 @@ class _StepOptimization(_AutomaticOptimization):
 Graph = Callable[..., tuple[Sequence[Tensor], Tensor, Tensor]]
 
 
+def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """`gradient` with the strides of `parameter`, without which a fused optimizer takes it for another."""
+    if gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_strided(parameter.size(), parameter.stride(), device=parameter.device).copy_(gradient)
+
+
 class Step:
     """One optimizer step, as `Module.training_step`, backward, Lightning's clipping and the optimizer compute it."""
 
@@ -253,6 +260,6 @@ class Step:
 
             gradients, (loss, terms) = torch.func.grad_and_value(loss_of, has_aux=True)(parameters)
             self._terms = tuple(terms)
-            return gradients, loss, summed(terms)
+            return [_laid_out_like(*pair) for pair in zip(parameters, gradients, strict=True)], loss, summed(terms)
 
         return compiled(graph, self.parameters, x, y, noise, step)

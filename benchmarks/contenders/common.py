@@ -11,6 +11,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--model", default="vae", choices=["vae", "cvae_cnn3"])
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--width", type=int, default=400)
     return parser.parse_args()
 
 

@@ -5,11 +5,11 @@ import time
 import torch
 from common import arguments, report
 
-B = 128
-FORWARD = [(B, 784, 400), (B, 400, 40), (B, 20, 400), (B, 400, 784)]
-
 options = arguments()
-kind = getattr(torch, options.dtype)
+kind, B, H = getattr(torch, options.dtype), options.batch, options.width
+FORWARD = [(B, 784, H), (B, H, 40), (B, 20, H), (B, H, 784)]
+PARAMETERS = 2 * 784 * H + 60 * H + 2 * H + 40 + 784
+
 torch.set_grad_enabled(False)
 products = []
 for m, k, n in FORWARD:
@@ -18,7 +18,7 @@ for m, k, n in FORWARD:
         shapes.append((m, n, k))  # gradient of the input
     products += [(torch.randn(i, j, dtype=kind), torch.randn(j, o, dtype=kind)) for i, j, o in shapes]
 outputs = [a @ b for a, b in products]
-weights = [torch.randn(652_824) for _ in range(4)]
+weights = [torch.randn(PARAMETERS) for _ in range(4)]
 words = torch.empty(B * 784 // 4, dtype=torch.int64)
 step = [torch.tensor(1.0)]
 
@@ -34,9 +34,9 @@ def once() -> None:
     )
 
 
-for _ in range(50):
+count = 200 * 128 * options.epochs // B
+for _ in range(count // 4):
     once()
-count = 200 * options.epochs
 started = time.perf_counter()
 for _ in range(count):
     once()
