@@ -6,10 +6,10 @@ PEERS := .venv-peers
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test evaluate tensorboard lint types imports bench bench-quick hooks check clean
+.PHONY: help setup train test evaluate tensorboard lint types imports bench bench-scaling bench-quick hooks check clean
 
 help: ## List all targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 	@echo '  make train ARGS="model=cvae_cnn3 trainer.gpus=1" passes anything on to train.py'
 
 setup: $(VENV)/ready ## Create .venv and install the pinned requirements and this project
@@ -44,6 +44,9 @@ imports: setup ## Check that imports point one way
 
 bench: setup $(PEERS)/ready ## Time this project and its peers: an hour, a table in benchmarks/results
 	$(BIN)/python benchmarks/bench.py --peers $(PEERS)/bin/python $(ARGS)
+
+bench-scaling: setup $(PEERS)/ready ## Time this project over batch sizes and widths: half an hour, a figure in benchmarks/results
+	$(PEERS)/bin/python benchmarks/scaling.py --python $(BIN)/python $(ARGS)
 
 bench-quick: setup ## Time this project against the typical loop, in minutes; warns if it fell behind
 	$(BIN)/python benchmarks/bench.py --quick --rounds 2 $(ARGS)

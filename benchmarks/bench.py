@@ -62,12 +62,9 @@ def contenders(data: str, epochs: int, quick: bool) -> dict[str, Contender]:
     }
 
 
-def run(contender: Contender, peers: str | None) -> dict[str, float]:
-    python = sys.executable if contender.whose == "ours" else peers
-    assert python is not None
-    result = subprocess.run(
-        [python, str(HERE / "contenders" / contender.script), *contender.arguments], capture_output=True, text=True, check=False, cwd=HERE
-    )
+def run(contender: Contender, python: str) -> dict[str, float]:
+    command = [python, str(HERE / "contenders" / contender.script), *contender.arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE)
     if result.returncode:
         sys.exit(f"{contender.script} {' '.join(contender.arguments)} failed:\n{result.stderr[-2000:]}")
     found: dict[str, float] = json.loads(result.stdout.strip().splitlines()[-1])
@@ -122,7 +119,7 @@ def main() -> None:
     before, started = last_ratio(), datetime.datetime.now()
     for number in range(options.rounds):
         for name, contender in chosen.items():
-            rounds[name].append(run(contender, options.peers))
+            rounds[name].append(run(contender, sys.executable if contender.whose == "ours" else options.peers))
             print(f"round {number + 1}: {name}: {rounds[name][-1]['images_per_second']:,.0f} images/s", flush=True)
         path = write(rounds, chosen, options, started)
     lines = table(rounds, chosen)

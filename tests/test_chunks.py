@@ -101,6 +101,18 @@ def test_compiled_run_is_the_same_every_time_and_resumes_exactly(compose: Compos
     assert rest.metrics == first.metrics
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("model", [("model=vae", *SMALL), ("model=cvae_cnn3",)])
+def test_captured_steps_on_a_gpu_are_the_plain_ones_within_rounding(
+    compose: Compose, tmp_path: Path, model: tuple[str, ...]
+) -> None:
+    both = (*model, "trainer.gpus=1", "trainer.limit_train_batches=100", "trainer.max_epochs=2", "trainer.log_every_n_steps=5")
+    (_, log, _), (_, other, _) = (run(compose, tmp_path, path, *both) for path in ("false", "true"))
+    for line, counterpart in zip(log, other, strict=True):
+        values, counterparts = ({key: float(v or "nan") for key, v in row.items()} for row in (line, counterpart))
+        assert values == pytest.approx(counterparts, rel=1e-3, abs=1e-3, nan_ok=True)
+
+
 def test_compiler_that_fails_is_said_and_done_without(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("no C++ compiler")

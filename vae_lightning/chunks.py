@@ -150,14 +150,14 @@ class ChunkLoop(_TrainingEpochLoop):
         """What Lightning makes of `batch` before a step."""
         trainer = self.trainer
         if isinstance(batch, Batch) and self._stays and batch.images.device == trainer.strategy.root_device:
-            return trainer.datamodule.on_after_batch_transfer(batch, 0)  # type: ignore[attr-defined]
+            return trainer.datamodule.on_after_batch_transfer(batch, 0)
         batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
         return call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
 
     @cached_property
     def _stays(self) -> bool:
         """Whether a batch on the device need not be handed to Lightning to be moved there, which takes a tenth of a step."""
-        owners, base = (self.trainer.datamodule, self.trainer.lightning_module), L.core.hooks.DataHooks  # type: ignore[attr-defined]
+        owners, base = (self.trainer.datamodule, self.trainer.lightning_module), L.core.hooks.DataHooks
         own = any(getattr(type(owner), hook) is not getattr(base, hook) for owner in owners if owner for hook in MOVING_HOOKS)
         return owners[0] is not None and not own
 

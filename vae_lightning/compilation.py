@@ -56,7 +56,7 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Calla
     on_gpu = any(tensor.is_cuda for tensor in tensors)
     module = _without_idle_transposes(make_fx(flat)(*tensors))
     options = {"config_patches": {"triton.cudagraphs": on_gpu}}
-    graph = standalone_compile(module, tensors, dynamic_shapes="from_example_inputs", options=options)
+    graph = standalone_compile(module, [*tensors], dynamic_shapes="from_example_inputs", options=options)
     return lambda *given: tree_unflatten(list(graph(*_tensors(given))), results[0])
 
 

@@ -1,6 +1,7 @@
 """Optimizers by name with checked arguments, and schedules against the papers they come from."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from vae_lightning.models.optimization import (
     CosineSchedule,
     build_optimizer,
     build_schedule,
+    direct_step,
 )
 
 
@@ -158,3 +160,43 @@ def test_schedule_multiplies_the_rate_step_by_step() -> None:
         optimizer.step()
         schedule.step()
     assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(5)])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "adam"},
+        {"name": "adam", "weight_decay": 0.1, "eps": 1e-3, "betas": (0.5, 0.7), "maximize": True},
+        {"name": "adamw", "weight_decay": 0.1},
+        {"name": "adam", "amsgrad": True},
+        {"name": "adam", "fused": False},
+        {"name": "sgd", "momentum": 0.9},
+    ],
+)
+def test_direct_step_is_the_optimizers_own(spec: dict[str, Any]) -> None:
+    """At a rate that changes, to the bit, and its state with it."""
+    ends = []
+    for direct in (False, True):
+        p = [nn.Parameter(torch.linspace(-1, 1, 6).view(2, 3)), nn.Parameter(torch.ones(()))]
+        optimizer = build_optimizer(p, {"lr": 0.1, **spec})
+        step: Callable[[], object] = optimizer.step
+        for number in range(20):
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + number)
+            for parameter in p:
+                parameter.grad = parameter.detach() ** 3 + number
+            step()
+            step = direct_step(optimizer) if direct and number == 0 else step
+        ends.append([*p, *(value for state in optimizer.state.values() for value in state.values())])
+    for one, other in zip(*ends, strict=True):
+        assert one == other if not isinstance(one, torch.Tensor) else torch.equal(one, other)
+
+
+def test_direct_step_leaves_hooks_their_say() -> None:
+    p = parameter()
+    optimizer = build_optimizer([p], {"name": "adam", "lr": 0.1})
+    p.grad = torch.ones(2)
+    optimizer.step()
+    seen = []
+    optimizer.register_step_post_hook(lambda *_: seen.append(True))
+    direct_step(optimizer)()
+    assert seen == [True]

@@ -57,9 +57,7 @@ def direct_step(optimizer: Optimizer) -> Callable[[], object]:
     def step() -> None:
         gradients = [parameter.grad for parameter in parameters]
         torch._foreach_add_(steps, 1)
-        update(
-            parameters, gradients, means, squares, [], steps, lr=group["lr"], beta1=beta1, beta2=beta2, amsgrad=False, **fixed
-        )
+        update(parameters, gradients, means, squares, [], steps, lr=group["lr"], beta1=beta1, beta2=beta2, amsgrad=False, **fixed)
 
     return step
 
