@@ -56,7 +56,7 @@ class Likelihood(nn.Module):
 
 
 class LogitBernoulli(Bernoulli):
-    r"""torch's Bernoulli with $\log p(x) = x \ell - \log(1 + e^\ell)$, of which a compiler makes a step a tenth shorter."""
+    r"""torch's Bernoulli with $\log p(x) = x \ell - \log(1 + e^\ell)$, which compiles to a shorter step than torch's formula."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         # beyond the threshold, 1 + e^l is e^l in double precision too

@@ -31,7 +31,7 @@ class ClassifierCNN(Net):
                 layers.append(Dropout(dropout, (after, size, size)))
         self.body = Stack(*layers, nn.Flatten(), nn.Linear(64 * 2 * 2, num_classes))
         initialise(self, init)
-        # convolutions with "same" padding are a third faster so on a CPU
+        # convolutions with "same" padding are a third faster so on a CPU, uncompiled
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
