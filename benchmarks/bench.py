@@ -77,7 +77,7 @@ def table(rounds: dict[str, list[dict[str, float]]], chosen: dict[str, Contender
     for name, results in rounds.items():
         speeds = [r["images_per_second"] for r in results]
         reference = [r["images_per_second"] for r in rounds[chosen[name].reference]]
-        ratio = statistics.median(s / r for s, r in zip(speeds, reference, strict=False))
+        ratio = statistics.median(s / r for s, r in zip(speeds, reference, strict=True))
         loss = results[-1]["train_loss"]
         speed = f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"
         lines.append(f"| {name} | {speed} | {ratio:.2f} | {'' if loss != loss else f'{loss:.2f}'} |")

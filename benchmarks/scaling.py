@@ -1,4 +1,4 @@
-"""Images a second over batch sizes and widths, against the limit: `make bench-scaling`, a table and a figure in half an hour.
+"""Images a second over batch sizes and widths, against the limit: `make bench-scaling`, a table and a figure.
 
 One contender after the other, three rounds each; the figure says how far the cost of a step grows beyond its arithmetic.
 """

@@ -101,6 +101,21 @@ def test_compiled_run_is_the_same_every_time_and_resumes_exactly(compose: Compos
     assert rest.metrics == first.metrics
 
 
+def test_second_fit_steps_with_its_own_optimizer(tmp_path: Path) -> None:
+    states = []
+    for fast in (False, True):
+        torch.manual_seed(0)
+        model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]})
+        trainer = quiet_trainer(tmp_path, max_epochs=1)
+        if fast:
+            assert install(trainer, model) is None
+        for epochs in (1, 2):
+            trainer.fit_loop.max_epochs = epochs
+            trainer.fit(model, DataLoader([(torch.zeros(1, 28, 28), torch.tensor(0))] * 12, batch_size=4))
+        states.append([*model.parameters(), *(state["step"] for state in trainer.optimizers[0].state.values())])
+    assert all(torch.equal(*pair) for pair in zip(*states, strict=True))
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("model", [("model=vae", *SMALL), ("model=cvae_cnn3",)])
 def test_captured_steps_on_a_gpu_are_the_plain_ones_within_rounding(

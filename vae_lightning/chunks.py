@@ -12,7 +12,6 @@ Lightning's loop a step, computes the same to within rounding.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import pytorch_lightning as L
@@ -36,7 +35,7 @@ from vae_lightning.callbacks import LastCheckpoint, StopOnInterrupt, Timing
 from vae_lightning.compilation import compiled
 from vae_lightning.models.base import Module
 from vae_lightning.models.metrics import summed
-from vae_lightning.models.optimization import direct_step
+from vae_lightning.models.optimization import direct_step, laid_out_like
 from vae_lightning.types import Batch, Noise
 
 __all__ = ["CHUNK", "COMPILE_FROM", "install", "reason_against"]
@@ -154,7 +153,7 @@ class ChunkLoop(_TrainingEpochLoop):
         batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
         return call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
 
-    @cached_property
+    @property
     def _stays(self) -> bool:
         """Whether a batch on the device need not be handed to Lightning to be moved there, for a quarter of a millisecond."""
         owners, base = (self.trainer.datamodule, self.trainer.lightning_module), L.core.hooks.DataHooks
@@ -183,13 +182,6 @@ class _StepOptimization(_AutomaticOptimization):
 Graph = Callable[..., tuple[Sequence[Tensor], Tensor, Tensor]]
 
 
-def _laid_out_like(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """`gradient` with the strides of `parameter`, without which a fused optimizer takes it for another."""
-    if gradient.stride() == parameter.stride():
-        return gradient
-    return torch.empty_strided(parameter.size(), parameter.stride(), device=parameter.device).copy_(gradient)
-
-
 class Step:
     """One optimizer step, as `Module.training_step`, backward, Lightning's clipping and the optimizer compute it."""
 
@@ -200,7 +192,8 @@ class Step:
         self._graph: Graph | None = None
         self._terms: tuple[str, ...] = ()
         self._full_batch: int | None = None
-        self._update: Callable[[], object] | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._update: Callable[[], object] = lambda: None
 
     @property
     def has_begun(self) -> bool:
@@ -216,11 +209,11 @@ class Step:
         take = self._take_compiled if self._graph is not None and size == self._full_batch else self._take_eager
         loss = take(batch, batch_idx)
         self._clip(optimizer)
-        if self._update is None:
-            optimizer.step()
-            self._update = direct_step(optimizer)
-        else:
+        if optimizer is self._optimizer:
             self._update()
+        else:  # the first step, or that of another fit, which has an optimizer of its own
+            optimizer.step()
+            self._optimizer, self._update = optimizer, direct_step(optimizer)
         return loss
 
     def _take_eager(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
@@ -260,6 +253,6 @@ class Step:
 
             gradients, (loss, terms) = torch.func.grad_and_value(loss_of, has_aux=True)(parameters)
             self._terms = tuple(terms)
-            return [_laid_out_like(*pair) for pair in zip(parameters, gradients, strict=True)], loss, summed(terms)
+            return [laid_out_like(*pair) for pair in zip(parameters, gradients, strict=True)], loss, summed(terms)
 
         return compiled(graph, self.parameters, x, y, noise, step)

@@ -17,6 +17,7 @@ from vae_lightning.models.optimization import (
     build_optimizer,
     build_schedule,
     direct_step,
+    restore_layout,
 )
 
 
@@ -200,3 +201,22 @@ def test_direct_step_leaves_hooks_their_say() -> None:
     optimizer.register_step_post_hook(lambda *_: seen.append(True))
     direct_step(optimizer)()
     assert seen == [True]
+
+
+def test_state_of_another_layout_counts_as_it_did() -> None:
+    """A fused Adam would otherwise pair each weight with another's moments."""
+    ends = []
+    for other_layout in (False, True):
+        source = torch.Generator().manual_seed(0)
+        weight = torch.randn(4, 3, 2, 2, generator=source).to(memory_format=torch.channels_last)
+        p = nn.Parameter(weight)
+        optimizer = build_optimizer([p], {"name": "adam", "lr": 0.1})
+        for number in range(2):
+            p.grad = torch.randn(4, 3, 2, 2, generator=source).to(memory_format=torch.channels_last)
+            optimizer.step()
+            if other_layout and number == 0:
+                state = optimizer.state[p]
+                state.update({name: state[name].contiguous() for name in ("exp_avg", "exp_avg_sq")})
+                restore_layout(optimizer)
+        ends.append(p)
+    assert torch.equal(*ends)

@@ -104,6 +104,7 @@ def test_other_kernels_are_refused(kernel: int) -> None:
         (ConvTranspose2d(4, 1, 4, stride=4), 7),
         (ConvTranspose2d(4, 1, 4, stride=4, padding=1), 7),
         (ConvTranspose2d(4, 2, 4, stride=4, output_padding=2), 3),
+        (ConvTranspose2d(4, 1, 4, stride=4, padding=1, output_padding=2), 3),
         (ConvTranspose2d(4, 3, 5, stride=2, padding=2, output_padding=1), 7),
         (ConvTranspose2d(4, 3, 2, stride=3), 5),
     ],

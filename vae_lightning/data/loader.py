@@ -1,7 +1,8 @@
 """Batches by index selection from tensors in memory: no PIL, no workers, no work per image.
 
-The order of images is a function of (seed, epoch), and batches are dealt to the ranks of a distributed run in turn, so
-that rank r of w gets batches r, r + w, ... A loader can stand in the middle of an epoch and go on there after a restart.
+The order of images is a function of (seed, epoch), drawn on their device, and batches are dealt to the ranks of a
+distributed run in turn, so that rank r of w gets batches r, r + w, ... A loader can stand in the middle of an epoch and
+go on there after a restart.
 """
 
 from collections.abc import Iterator

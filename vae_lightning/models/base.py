@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.models.metrics import MetricSums
-from vae_lightning.models.optimization import build_optimizer, build_schedule, check_specs
+from vae_lightning.models.optimization import build_optimizer, build_schedule, check_specs, restore_layout
 from vae_lightning.noise import generator
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__
@@ -186,6 +186,8 @@ class Module(L.LightningModule):
         self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
 
     def on_train_start(self) -> None:
+        for optimizer in self.trainer.optimizers:
+            restore_layout(optimizer)
         # of a run that goes on in the middle of an epoch: its means are of the whole epoch
         for sums, totals in ((self._window, self._sums_so_far.get("window")), (self._epoch, self._sums_so_far.get("epoch"))):
             if totals and self._sums_epoch == self.current_epoch:

@@ -5,13 +5,22 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from vae_lightning.arguments import build, choose, require
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "build_optimizer", "build_schedule", "check_specs", "direct_step"]
+__all__ = [
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "build_optimizer",
+    "build_schedule",
+    "check_specs",
+    "direct_step",
+    "laid_out_like",
+    "restore_layout",
+]
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": Adam,
@@ -60,6 +69,21 @@ def direct_step(optimizer: Optimizer) -> Callable[[], object]:
         update(parameters, gradients, means, squares, [], steps, lr=group["lr"], beta1=beta1, beta2=beta2, amsgrad=False, **fixed)
 
     return step
+
+
+def laid_out_like(parameter: Tensor, values: Tensor) -> Tensor:
+    """`values`, of the same shape, with the strides of `parameter`: a fused optimizer pairs their numbers by place in memory."""
+    if values.stride() == parameter.stride():
+        return values
+    return torch.empty_strided(parameter.size(), parameter.stride(), device=parameter.device).copy_(values)
+
+
+def restore_layout(optimizer: Optimizer) -> None:
+    """Lay restored state out like its parameters: those of an older checkpoint may have had other strides."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = laid_out_like(parameter, value)
 
 
 class ConstantSchedule:

@@ -36,22 +36,25 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         batch, channels, rows, columns = x.shape
-        kernel, across, down = self.kernel_size[0], self._places(columns, x), self._places(rows, x)
-        if self.out_channels > 1 and across.shape[-1] > 2 * kernel:  # the matrix would be zero nearly everywhere
+        kernel = self.kernel_size[0]
+        if self.out_channels > 1 and self._reach(columns) > 2 * kernel:  # the matrix would be zero nearly everywhere
             return super().forward(x, output_size)
-        along_rows = torch.einsum("iokl,clw->ickow", self.weight, across).reshape(channels * columns, -1)
+        along_rows = torch.einsum("iokl,clw->ickow", self.weight, self._places(columns, x)).reshape(channels * columns, -1)
         h = (x.transpose(1, 2).reshape(batch * rows, -1) @ along_rows).view(batch, rows * kernel, -1)
-        if self.stride[0] != kernel or rows * kernel != down.shape[-1]:  # else each row of the output has one row of h
-            h = down.flatten(0, 1).mT @ h
+        if self.stride[0] != kernel or self.padding[0] or self.output_padding[0]:  # else each row of the output has one row of h
+            h = self._places(rows, x).flatten(0, 1).mT @ h
         assert self.bias is not None
-        return h.view(batch, -1, self.out_channels, across.shape[-1]).transpose(1, 2) + self.bias[:, None, None]
+        return h.view(batch, -1, self.out_channels, self._reach(columns)).transpose(1, 2) + self.bias[:, None, None]
+
+    def _reach(self, size: int) -> int:
+        """The output's size for an input of `size`."""
+        return (size - 1) * self.stride[0] - 2 * int(self.padding[0]) + self.kernel_size[0] + self.output_padding[0]
 
     def _places(self, size: int, like: Tensor) -> Tensor:
         """`(size, kernel, output size)`: 1 where an input place and a place of the kernel meet in a place of the output."""
-        kernel, stride, padding = self.kernel_size[0], self.stride[0], int(self.padding[0])
-        reached = (size - 1) * stride - 2 * padding + kernel + self.output_padding[0]
-        meet = torch.arange(size, device=like.device)[:, None] * stride - padding + torch.arange(kernel, device=like.device)
-        return (meet[..., None] == torch.arange(reached, device=like.device)).to(like.dtype)
+        start = torch.arange(size, device=like.device)[:, None] * self.stride[0] - int(self.padding[0])
+        meet = start + torch.arange(self.kernel_size[0], device=like.device)
+        return (meet[..., None] == torch.arange(self._reach(size), device=like.device)).to(like.dtype)
 
 
 class LabelConv2d(nn.Conv2d):
