@@ -5,15 +5,12 @@ import json
 import time
 
 
-def arguments() -> argparse.Namespace:
+def arguments(**own: str | int) -> argparse.Namespace:
+    """`--data`, `--epochs` and a contender's `own`, with their defaults; what it does not know is refused."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True, help="folder with MNIST/raw")
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--workers", type=int, default=0)
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--model", default="vae", choices=["vae", "cvae_cnn3"])
-    parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--width", type=int, default=400)
+    for name, default in {"epochs": 3, **own}.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@ from common import Clock, arguments, report
 SIZES = {"encoder": (784, 400), "mean": (400, 20), "log_variance": (400, 20), "decoder": (20, 400), "logits": (400, 784)}
 BATCH, STEPS = 128, 55_000 // 128
 
-options = arguments()
+options = arguments(dtype="float32")
 kind = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
 content = Path(options.data, "MNIST", "raw", "train-images-idx3-ubyte").read_bytes()
 assert struct.unpack(">4I", content[:16]) == (2051, 60_000, 28, 28)

@@ -5,7 +5,7 @@ import time
 import torch
 from common import arguments, report
 
-options = arguments()
+options = arguments(dtype="float32", batch=128, width=400)
 kind, B, H = getattr(torch, options.dtype), options.batch, options.width
 FORWARD = [(B, 784, H), (B, H, 40), (B, 20, H), (B, H, 784)]
 PARAMETERS = 2 * 784 * H + 60 * H + 2 * H + 40 + 784

@@ -22,7 +22,7 @@ class VAE(nn.Module):
         return torch.sigmoid(self.fc4(F.relu(self.fc3(z)))), mean, log_variance
 
 
-options = arguments()
+options = arguments(workers=0)
 torch.manual_seed(0)
 data = Subset(datasets.MNIST(options.data, train=True, transform=transforms.ToTensor()), range(55_000))
 loader = DataLoader(data, batch_size=128, shuffle=True, num_workers=options.workers)

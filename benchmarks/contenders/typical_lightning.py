@@ -80,13 +80,13 @@ class Measure(L.Callback):
         self.clock.epoch(55_000)
 
 
-options = arguments()
+options = arguments(workers=0, model="vae")
 torch.manual_seed(0)
 data = Subset(datasets.MNIST(options.data, train=True, transform=transforms.ToTensor()), range(55_000))
 measure = Measure()
 with tempfile.TemporaryDirectory() as folder:
     trainer = L.Trainer(max_epochs=options.epochs, accelerator="cpu", callbacks=[measure], default_root_dir=folder)
-    model = ConvolutionalCVAE() if options.model == "cvae_cnn3" else VAE()
+    model = {"vae": VAE, "cvae_cnn3": ConvolutionalCVAE}[options.model]()
     trainer.fit(model, DataLoader(data, batch_size=128, shuffle=True, num_workers=options.workers))
 report(measure.clock.images_per_second, float(trainer.callback_metrics["loss_epoch"]))
 sys.exit(0)
