@@ -41,6 +41,13 @@ def run(compose: Compose, tmp_path: Path, path: str, *overrides: str) -> tuple[R
     return result, rows, weights
 
 
+def assert_close(log: Log, other: Log, within: float) -> None:
+    """Everything logged is the same but for rounding."""
+    for line, counterpart in zip(log, other, strict=True):
+        values, counterparts = ({key: float(v or "nan") for key, v in row.items()} for row in (line, counterpart))
+        assert values == pytest.approx(counterparts, rel=within, abs=within, nan_ok=True)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_uncompiled_steps_are_the_plain_ones_to_the_bit(compose: Compose, tmp_path: Path, model: str) -> None:
     settings = (f"model={model}", *MODELS[model], "trainer.limit_train_batches=8", "trainer.max_epochs=2")
@@ -84,9 +91,7 @@ def test_counters_keep_their_meaning(compose: Compose, tmp_path: Path, settings:
 def test_compiled_steps_are_the_plain_ones_within_rounding(compose: Compose, tmp_path: Path, settings: tuple[str, ...]) -> None:
     both = ("trainer.max_epochs=2", "trainer.log_every_n_steps=5")
     (_, log, weights), (_, other, others) = (run(compose, tmp_path, path, *settings, *both) for path in ("false", "true"))
-    for line, counterpart in zip(log, other, strict=True):
-        values, counterparts = ({key: float(v or "nan") for key, v in row.items()} for row in (line, counterpart))
-        assert values == pytest.approx(counterparts, rel=1e-4, abs=1e-4, nan_ok=True)
+    assert_close(log, other, 1e-4)
     for name, value in weights.items():
         assert torch.allclose(value, others[name], atol=2e-3), name
 
@@ -123,9 +128,7 @@ def test_captured_steps_on_a_gpu_are_the_plain_ones_within_rounding(
 ) -> None:
     both = (*model, "trainer.gpus=1", "trainer.limit_train_batches=100", "trainer.max_epochs=2", "trainer.log_every_n_steps=5")
     (_, log, _), (_, other, _) = (run(compose, tmp_path, path, *both) for path in ("false", "true"))
-    for line, counterpart in zip(log, other, strict=True):
-        values, counterparts = ({key: float(v or "nan") for key, v in row.items()} for row in (line, counterpart))
-        assert values == pytest.approx(counterparts, rel=1e-3, abs=1e-3, nan_ok=True)
+    assert_close(log, other, 1e-3)
 
 
 def test_compiler_that_fails_is_said_and_done_without(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
