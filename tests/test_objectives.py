@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Laplace, LogNormal, Normal, kl_divergence
+from torch.distributions import Distribution, Independent, Laplace, LogNormal, MultivariateNormal, Normal, kl_divergence
 from toys import LinearGaussian
 
 from vae_lightning.objectives import (
@@ -17,6 +17,7 @@ from vae_lightning.objectives import (
     elbo,
     iwae_bound,
     kl,
+    kl_per_dimension,
     log_weights,
     mean_log_likelihood,
 )
@@ -44,6 +45,16 @@ def diagonal(loc: Tensor, scale: Tensor) -> Distribution:
 
 
 # ---- the KL
+
+
+def test_kl_per_dimension_adds_up_and_refuses_what_does_not_factorise() -> None:
+    model = LinearGaussian(shift=0.3, stretch=1.4)
+    taken = draw(model, image(model)[None], 1)
+    each = kl_per_dimension(taken.posterior, taken.prior)
+    assert each.shape == (1, model.latent_dim)
+    assert torch.allclose(each.sum(-1), kl(taken))
+    with pytest.raises(NotImplementedError, match="factorise"):
+        kl_per_dimension(taken.posterior, MultivariateNormal(torch.zeros(2), torch.eye(2)))
 
 
 def random_gaussians(*shape: int) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,7 @@ __all__ = [
     "elbo",
     "iwae_bound",
     "kl",
+    "kl_per_dimension",
     "log_weights",
     "mean_log_likelihood",
 ]
@@ -43,6 +44,17 @@ def kl(draw: Draw) -> Tensor:
         return kl_divergence(draw.posterior, draw.prior)
     except NotImplementedError:
         return (draw.posterior.log_prob(draw.z) - draw.prior.log_prob(draw.z)).mean(0)
+
+
+def kl_per_dimension(posterior: Distribution, prior: Distribution) -> Tensor:
+    """KL(q(z_d|x) || p(z_d)) of each latent dimension, `(B, D)` nats, where both factorise over dimensions.
+
+    Raises:
+        NotImplementedError: one of them does not, so its KL is no sum over dimensions.
+    """
+    if not (isinstance(posterior, Independent) and isinstance(prior, Independent)):
+        raise NotImplementedError(f"{type(posterior).__name__} and {type(prior).__name__} do not factorise over dimensions")
+    return kl_divergence(posterior.base_dist, prior.base_dist)
 
 
 def mean_log_likelihood(draw: Draw, x: Tensor) -> Tensor:
