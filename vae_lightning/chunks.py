@@ -31,7 +31,7 @@ from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.trainer import call
 from torch import Tensor
 
-from vae_lightning.callbacks import LastCheckpoint, StopOnInterrupt, Timing
+from vae_lightning.callbacks import FrameRecorder, LastCheckpoint, StopOnInterrupt, Timing
 from vae_lightning.compilation import compiled
 from vae_lightning.models.base import Module
 from vae_lightning.models.metrics import summed
@@ -57,7 +57,7 @@ STEP_HOOKS = (
 )
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 MOVING_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device")
-CHUNKED = (EarlyStopping, LastCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, StopOnInterrupt, Timer, Timing)
+CHUNKED = (EarlyStopping, FrameRecorder, LastCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, StopOnInterrupt, Timer, Timing)
 """Callbacks that need not see every batch."""
 
 

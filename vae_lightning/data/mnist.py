@@ -148,6 +148,11 @@ class MNISTDataModule(L.LightningDataModule):
             images = self._fixed(images, split)
         return TensorLoader(images, labels, self.eval_batch_size)
 
+    def evaluation_images(self, split: str, num_images: int | None = None) -> tuple[Tensor, Tensor]:
+        """The images `(N, 1, 28, 28)` in [0, 1] and labels `(N,)` of `evaluation_loader`, all at once."""
+        loader = self.evaluation_loader(split, num_images)
+        return to_unit_interval(loader.images), loader.labels
+
     def mean_image(self) -> Tensor:
         """The mean training image `(1, 28, 28)` in [0, 1]."""
         images = self._split("train")[0]

@@ -1,0 +1,137 @@
+"""What the model makes of the same test images and the same latents while it learns, for the animations of `evaluate.py`."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from vae_lightning.arguments import require
+from vae_lightning.errors import StorageError
+from vae_lightning.inference.latents import latent_mesh, mean_images
+from vae_lightning.noise import generator
+from vae_lightning.types import LatentVariableModel
+
+__all__ = ["FrameRecorder", "frame_steps"]
+
+IMAGES, POINTS, ROWS, EXTENT = 100, 5000, 20, 4.0
+
+
+def frame_steps(total: int, frames: int) -> list[int]:
+    """At most `frames` optimizer steps from 0 to `total`, dense at the start and sparse later: equal ratios from step 50 on."""
+    later = torch.logspace(np.log10(min(50, total)), np.log10(total), frames - 1, dtype=torch.float64).round().long()
+    return sorted({0, *later.tolist()})
+
+
+class FrameRecorder(Callback):
+    """Writes `frames` files `dirpath`/step_*.npz over a training of a latent-variable model.
+
+    A file holds, for the weights of its step: `epoch`; `reconstructions` uint8 `(100, 28, 28)`, decoded posterior means of the
+    first test images; `decoded` uint8 `(400, 28, 28)`, a mesh on [-4, 4]^2 for two latent dimensions, else the same prior
+    samples each time, each with every label in turn if the model is conditional; `z` float32 `(5000, D)`, a posterior sample of each of 5,000 test images, and their `labels`.
+
+    Args:
+        dirpath: folder of the files.
+        frames: how many, at most; 0: none. A frame costs a tenth of a second.
+    """
+
+    def __init__(self, dirpath: str, frames: int = 25) -> None:
+        require(frames == 0 or frames >= 2, "callbacks.animation.frames", frames, "0 (none) or at least 2")
+        self.folder, self.frames = Path(dirpath), frames
+        self._due: list[int] = []
+        self._shown: dict[str, Tensor] = {}
+        self._before: Path | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        images = getattr(getattr(trainer, "datamodule", None), "evaluation_images", None)
+        wanted = self.frames and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
+        if not wanted or images is None or not isinstance(pl_module, LatentVariableModel):
+            return
+        (x, y), (many, labels) = images("test"), images("test", POINTS)
+        self._shown = {"x": x[:IMAGES], "y": y[:IMAGES], "many": many, "labels": labels}
+        self._shown = {name: tensor.to(pl_module.device) for name, tensor in self._shown.items()}
+        total = trainer.estimated_stepping_batches
+        # of a training that only time ends, twice as many steps for each frame
+        ends = 0 < total < float("inf")
+        steps = frame_steps(int(total), self.frames) if ends else [0, *(50 * 2**i for i in range(self.frames - 1))]
+        self._take_along(trainer.global_step)
+        self._due = [step for step in steps if step >= trainer.global_step and not self._path(step).exists()]
+        self._record(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._record(trainer, pl_module)
+
+    def _record(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Write a frame if one is due: not every batch comes here, so it may be of some steps later."""
+        if not self._due or trainer.global_step < self._due[0]:
+            return
+        self._due = [step for step in self._due if step > trainer.global_step]
+        training = model.training
+        model.eval()
+        unpermute = getattr(trainer.datamodule, "unpermute", lambda images: images)  # type: ignore[attr-defined]
+        frame = {**self._frame(model, unpermute), "epoch": trainer.global_step / max(1, trainer.num_training_batches)}  # type: ignore[arg-type]
+        model.train(training)
+        _write(self._path(trainer.global_step), frame)
+
+    @torch.no_grad()
+    def _frame(self, model: LatentVariableModel, unpermute: Any) -> dict[str, Any]:
+        x, y, many, labels = (self._shown[name] for name in ("x", "y", "many", "labels"))
+        posterior = model.posterior(many, labels)
+        epsilon = torch.randn(posterior.mean.shape, generator=generator("animation", "posterior")).to(posterior.mean)
+        classes = getattr(model, "num_classes", 0)
+        if model.latent_dim == 2 and not classes:
+            z = latent_mesh(EXTENT, ROWS)
+        else:
+            z = torch.randn(ROWS * ROWS, model.latent_dim, generator=generator("animation", "prior"))
+        digits = torch.arange(ROWS * ROWS, device=x.device) % max(1, classes)
+        if classes:  # one sample decoded with every label
+            z = z.repeat_interleave(classes, 0)[: len(z)]
+        z = z.to(posterior.mean)
+        decoded, reconstructions = mean_images(model, z, digits), mean_images(model, model.posterior(x, y).mean, y)
+        return {
+            "reconstructions": _grey(unpermute(reconstructions)),
+            "decoded": _grey(unpermute(decoded)),
+            "z": (posterior.mean + posterior.stddev * epsilon).float().cpu().numpy(),
+            "labels": labels.cpu().numpy(),
+        }
+
+    # ---- a run that goes on in a new folder has the frames from before
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"folder": str(self.folder)} if self.frames else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._before = Path(state_dict["folder"]) if "folder" in state_dict else None
+
+    def _take_along(self, step: int) -> None:
+        if self._before is None or self._before.resolve() == self.folder.resolve():
+            return
+        for path in sorted(self._before.glob("step_*.npz")):
+            if path.stem <= self._path(step).stem:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, self.folder / path.name)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step_{step:09d}.npz"
+
+
+def _grey(images: Tensor) -> Any:
+    return (images * 255).round().to(torch.uint8).squeeze(1).cpu().numpy()
+
+
+def _write(path: Path, frame: dict[str, Any]) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            np.savez_compressed(file, **frame)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise StorageError(f"{path}: could not be written ({error.strerror})") from error

@@ -1,0 +1,83 @@
+r"""Places in latent space, and what a model decodes there: meshes, straight and round lines, traversals.
+
+Everything is written against the protocol in `vae_lightning.types`. Latents have shape `(*, D)`.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vae_lightning.arguments import require
+from vae_lightning.types import LatentVariableModel
+
+__all__ = ["circle", "great_circle", "labels_for", "latent_mesh", "line", "mean_images", "quantile_mesh", "traversals"]
+
+
+def latent_mesh(extent: float = 4.0, rows: int = 20) -> Tensor:
+    """Points `(rows * rows, 2)` of the square [-extent, extent]^2, as one reads: from the top left, z_0 to the right, z_1 up."""
+    require(extent > 0, "extent", extent, "positive")
+    require(rows >= 2, "rows", rows, "at least 2")
+    return _mesh(torch.linspace(-extent, extent, rows))
+
+
+def quantile_mesh(rows: int = 20) -> Tensor:
+    """The same through the inverse of the standard normal's distribution function: each point stands for an equal share of it."""
+    require(rows >= 2, "rows", rows, "at least 2")
+    return _mesh(torch.special.ndtri((torch.arange(rows) + 0.5) / rows))
+
+
+def _mesh(side: Tensor) -> Tensor:
+    return torch.cartesian_prod(side.flip(0), side).flip(-1)
+
+
+def line(start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
+    """Equal steps from `start` to `end`, `(*, D)` each: `(steps, *, D)`."""
+    weight = _weights(start, steps)
+    return (1 - weight) * start + weight * end
+
+
+def great_circle(start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
+    """Steps of equal angle from `start` to `end`, the length changing evenly too, as a sample's length is what a prior fixes.
+
+    "Sampling generative networks", White, 2016, https://arxiv.org/abs/1609.04468.
+    """
+    weight = _weights(start, steps)
+    lengths = start.norm(dim=-1, keepdim=True), end.norm(dim=-1, keepdim=True)
+    first, last = start / lengths[0], end / lengths[1]
+    angle = (first * last).sum(-1, keepdim=True).clamp(-1, 1).arccos()
+    directions = (((1 - weight) * angle).sin() * first + (weight * angle).sin() * last) / angle.sin()
+    # there is no one circle through points on one line with the origin
+    directions = torch.where(angle.sin() > 1e-4, directions, torch.nn.functional.normalize(line(first, last, steps), dim=-1))
+    return directions * ((1 - weight) * lengths[0] + weight * lengths[1])
+
+
+def circle(radius: float, steps: int) -> Tensor:
+    """Points `(steps, 2)` around the origin, the last one step before the first."""
+    angle = torch.arange(steps) * (2 * math.pi / steps)
+    return radius * torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
+def traversals(anchor: Tensor, units: Tensor, values: Tensor) -> Tensor:
+    """`anchor` `(D,)` with each of `units` `(U,)` in turn set to each of `values` `(V,)`: `(U, V, D)`."""
+    z = anchor.expand(len(units), len(values), -1).clone()
+    return z.scatter_(
+        -1, units.to(z.device).view(-1, 1, 1).expand(-1, len(values), 1), values.to(z).view(1, -1, 1).expand_as(z[..., :1])
+    )
+
+
+def _weights(like: Tensor, steps: int) -> Tensor:
+    require(steps >= 2, "steps", steps, "at least 2")
+    return torch.linspace(0, 1, steps, device=like.device, dtype=like.dtype).view(-1, *[1] * like.dim())
+
+
+@torch.no_grad()
+def mean_images(model: LatentVariableModel, z: Tensor, y: Tensor | None = None, max_batch: int = 1000) -> Tensor:
+    """Means of p(x | z, y), `(B, *event)` for latents `(B, D)` and labels `(B,)`, holding `max_batch` at a time."""
+    labels = [None] * -(-len(z) // max_batch) if y is None else y.split(max_batch)
+    return torch.cat([model.likelihood(part, label).mean for part, label in zip(z.split(max_batch), labels, strict=True)])
+
+
+def labels_for(z: Tensor, label: int | None) -> Tensor | None:
+    """`label` for each of the latents `(*, B, D)`, `(B,)`; None for a model without labels."""
+    return None if label is None else torch.full((z.shape[-2],), label, device=z.device)
