@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
 
 
 class LinearGaussian(nn.Module):
@@ -59,3 +59,35 @@ class LinearGaussian(nn.Module):
         """log p(x), all labels being equally likely."""
         joint = [self.marginal(torch.tensor(y)).log_prob(x) - math.log(self.num_classes) for y in range(self.num_classes)]
         return torch.stack(joint).logsumexp(0)
+
+
+class Painter(nn.Module):
+    """Binary images whose left and right halves are as dark as z_0 and z_1 say, and whose first row is black for odd labels.
+
+    The posterior of an image is N((logit of its left half's mean, of its right half's), 0.1^2), clamped to [-3, 3].
+    """
+
+    scale = 0.1
+
+    def __init__(self, latent_dim: int = 2, num_classes: int = 0) -> None:
+        super().__init__()
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+
+    def prior(self, y: Tensor | None = None) -> Distribution:
+        zero = torch.zeros(self.latent_dim)
+        return Independent(Normal(zero, zero + 1), 1)
+
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        halves = torch.stack([x[..., 1:, :14].mean((-3, -2, -1)), x[..., 1:, 14:].mean((-3, -2, -1))], dim=-1)
+        rest = torch.zeros(len(x), max(0, self.latent_dim - 2))
+        loc = torch.cat([halves.logit(1e-3).clamp(-3, 3), rest], dim=-1)[:, : self.latent_dim]
+        return Independent(Normal(loc, self.scale), 1)
+
+    def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        left, right = z[..., 0], z[..., min(1, self.latent_dim - 1)]
+        logits = torch.stack([left, right], dim=-1).repeat_interleave(14, dim=-1)
+        logits = logits.view(*z.shape[:-1], 1, 1, 28).repeat(*[1] * (z.dim() - 1), 1, 28, 1)
+        if self.num_classes:
+            assert y is not None, "a conditional model needs labels"
+            logits[..., 0, 0, :] = torch.where(y % 2 == 1, 20.0, -20.0).unsqueeze(-1)
+        return Independent(Bernoulli(logits=logits), 3)

@@ -33,7 +33,8 @@ class FrameRecorder(Callback):
 
     A file holds, for the weights of its step: `epoch`; `reconstructions` uint8 `(100, 28, 28)`, decoded posterior means of the
     first test images; `decoded` uint8 `(400, 28, 28)`, a mesh on [-4, 4]^2 for two latent dimensions, else the same prior
-    samples each time, each with every label in turn if the model is conditional; `z` float32 `(5000, D)`, a posterior sample of each of 5,000 test images, and their `labels`.
+    samples each time, each with every label in turn if the model is conditional; `z` float32 `(5000, D)`, a posterior sample
+    of each of 5,000 test images, and their `labels`.
 
     Args:
         dirpath: folder of the files.

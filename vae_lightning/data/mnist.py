@@ -164,6 +164,10 @@ class MNISTDataModule(L.LightningDataModule):
         """Images `(*, 1, 28, 28)` with their pixels back in place, for drawing; as they are unless `permute_pixels`."""
         return _reordered(images, self._permutation().argsort()) if self.permute_pixels else images
 
+    def permute(self, images: Tensor) -> Tensor:
+        """The inverse of `unpermute`."""
+        return _reordered(images, self._permutation()) if self.permute_pixels else images
+
     def checksums(self) -> dict[str, str]:
         """MD5 of each raw file in use, by file name."""
         raw = sources.raw_folder(self.dataset, self.root)

@@ -3,15 +3,13 @@ r"""Places in latent space, and what a model decodes there: meshes, straight and
 Everything is written against the protocol in `vae_lightning.types`. Latents have shape `(*, D)`.
 """
 
-import math
-
 import torch
 from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["circle", "great_circle", "labels_for", "latent_mesh", "line", "mean_images", "quantile_mesh", "traversals"]
+__all__ = ["great_circle", "labels_for", "latent_mesh", "line", "mean_images", "quantile_mesh", "traversals"]
 
 
 def latent_mesh(extent: float = 4.0, rows: int = 20) -> Tensor:
@@ -49,21 +47,16 @@ def great_circle(start: Tensor, end: Tensor, steps: int = 10) -> Tensor:
     directions = (((1 - weight) * angle).sin() * first + (weight * angle).sin() * last) / angle.sin()
     # there is no one circle through points on one line with the origin
     directions = torch.where(angle.sin() > 1e-4, directions, torch.nn.functional.normalize(line(first, last, steps), dim=-1))
-    return directions * ((1 - weight) * lengths[0] + weight * lengths[1])
-
-
-def circle(radius: float, steps: int) -> Tensor:
-    """Points `(steps, 2)` around the origin, the last one step before the first."""
-    angle = torch.arange(steps) * (2 * math.pi / steps)
-    return radius * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    between: Tensor = directions * line(*lengths, steps)
+    return between
 
 
 def traversals(anchor: Tensor, units: Tensor, values: Tensor) -> Tensor:
     """`anchor` `(D,)` with each of `units` `(U,)` in turn set to each of `values` `(V,)`: `(U, V, D)`."""
     z = anchor.expand(len(units), len(values), -1).clone()
-    return z.scatter_(
-        -1, units.to(z.device).view(-1, 1, 1).expand(-1, len(values), 1), values.to(z).view(1, -1, 1).expand_as(z[..., :1])
-    )
+    for row, unit in enumerate(units.tolist()):
+        z[row, :, unit] = values.to(z)
+    return z
 
 
 def _weights(like: Tensor, steps: int) -> Tensor:

@@ -1,0 +1,76 @@
+"""Places in latent space are where they are said to be."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Normal
+from toys import Painter
+
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.inference.latents import great_circle, labels_for, latent_mesh, line, mean_images, quantile_mesh, traversals
+
+
+def test_mesh_reads_from_the_top_left_with_the_second_dimension_upwards() -> None:
+    mesh = latent_mesh(2.0, 3).view(3, 3, 2)
+    assert mesh[0, 0].tolist() == [-2, 2]
+    assert mesh[0, -1].tolist() == [2, 2]
+    assert mesh[-1, 0].tolist() == [-2, -2]
+    assert mesh[1, 1].tolist() == [0, 0]
+
+
+def test_quantile_mesh_stands_for_equal_shares_of_the_prior() -> None:
+    side = quantile_mesh(10).view(10, 10, 2)[0, :, 0]
+    assert torch.allclose(Normal(0, 1).cdf(side), (torch.arange(10) + 0.5) / 10)
+
+
+def test_line_has_equal_steps_and_both_ends() -> None:
+    start, end = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([-1.0, 0.0, 7.0])
+    steps = line(start, end, 5)
+    assert torch.equal(steps[0], start)
+    assert torch.equal(steps[-1], end)
+    assert torch.allclose(steps.diff(dim=0), (end - start) / 4)
+
+
+def test_great_circle_has_equal_angles_and_even_lengths() -> None:
+    start, end = torch.tensor([[3.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    steps = great_circle(start, end, 4)[:, 0]
+    assert torch.allclose(steps.norm(dim=-1), torch.tensor([3, 7 / 3, 5 / 3, 1]))
+    angles = torch.atan2(steps[:, 1], steps[:, 0])
+    assert torch.allclose(angles, torch.linspace(0, math.pi / 2, 4), atol=1e-6)
+
+
+def test_great_circle_between_points_of_one_ray_is_the_line() -> None:
+    start = torch.tensor([1.0, 2.0])
+    assert torch.allclose(great_circle(start, 2 * start, 3), line(start, 2 * start, 3))
+
+
+def test_traversals_move_one_unit_and_leave_the_others() -> None:
+    anchor = torch.tensor([0.1, 0.2, 0.3])
+    z = traversals(anchor, torch.tensor([2, 0]), torch.tensor([-1.0, 1.0]))
+    assert torch.allclose(z, torch.tensor([[[0.1, 0.2, -1], [0.1, 0.2, 1]], [[-1, 0.2, 0.3], [1, 0.2, 0.3]]]))
+    assert torch.equal(anchor, torch.tensor([0.1, 0.2, 0.3]))
+
+
+def test_mean_images_do_not_depend_on_the_batches() -> None:
+    model, z = Painter(num_classes=10), latent_mesh(2.0, 5)
+    y = torch.arange(25) % 10
+    images = mean_images(model, z, y)
+    assert torch.equal(images, mean_images(model, z, y, max_batch=7))
+    assert torch.allclose(images[:, 0, 5, 0], z[:, 0].sigmoid())
+    assert labels_for(z, None) is None
+    assert torch.equal(mean_images(model, z, labels_for(z, 1))[:, 0, 0, 0].round(), torch.ones(25))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: latent_mesh(0.0), "extent=0.0: must be positive"),
+        (lambda: latent_mesh(1.0, 1), "rows=1: must be at least 2"),
+        (lambda: quantile_mesh(0), "rows=0"),
+        (lambda: line(torch.zeros(2), torch.ones(2), 1), "steps=1"),
+    ],
+)
+def test_wrong_places_are_refused(call, message: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(ConfigurationError, match=message):
+        call()

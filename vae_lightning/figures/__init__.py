@@ -1,0 +1,65 @@
+"""Figures: tensors and models by the protocol in, matplotlib figures and animations out; one function a figure.
+
+`catalog.CATALOG` names them for `evaluate.py`, each with what it needs and its caption.
+"""
+
+from vae_lightning.figures.animation import (
+    Animation,
+    Recording,
+    latent_walk,
+    read_recording,
+    training_decoded,
+    training_manifold,
+    training_reconstructions,
+)
+from vae_lightning.figures.completion import completion, isocontours, one_of_each, posterior_gap
+from vae_lightning.figures.conditional import chosen_digit, class_means, class_style_grid, style_transfer
+from vae_lightning.figures.images import elbo_per_image, reconstruction_pairs, reconstructions, reproductions, samples
+from vae_lightning.figures.latents import (
+    interpolations,
+    kl_bars,
+    latent_grid,
+    latent_quantile_grid,
+    latent_traversals,
+    posterior_means,
+    posterior_samples,
+)
+from vae_lightning.figures.metrics import confusion_matrix, learning_curves, mistakes, rate_distortion
+from vae_lightning.figures.style import DIGIT_COLORS, png, style
+
+__all__ = [
+    "DIGIT_COLORS",
+    "Animation",
+    "Recording",
+    "chosen_digit",
+    "class_means",
+    "class_style_grid",
+    "completion",
+    "confusion_matrix",
+    "elbo_per_image",
+    "interpolations",
+    "isocontours",
+    "kl_bars",
+    "latent_grid",
+    "latent_quantile_grid",
+    "latent_traversals",
+    "latent_walk",
+    "learning_curves",
+    "mistakes",
+    "one_of_each",
+    "png",
+    "posterior_gap",
+    "posterior_means",
+    "posterior_samples",
+    "rate_distortion",
+    "read_recording",
+    "reconstruction_pairs",
+    "reconstructions",
+    "reproductions",
+    "samples",
+    "style",
+    "style_transfer",
+    "training_decoded",
+    "training_manifold",
+    "training_reconstructions",
+]

@@ -1,0 +1,143 @@
+"""Images of which only a part was seen: what the latent may be, and what the unseen part may look like.
+
+q(z) is fitted to the observed pixels of each image by stochastic variational inference (`vae_lightning.inference.svi`).
+"""
+
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from torch import Tensor
+
+from vae_lightning.figures.latents import first_of_class, require_two_dimensions
+from vae_lightning.figures.style import DIGIT_COLORS, figure, show_tiles
+from vae_lightning.inference.latents import latent_mesh
+from vae_lightning.inference.quadrature import Quadrature, kl_to_exact, log_joint_on, quadrature
+from vae_lightning.inference.svi import Fit, SVISettings, complete, stochastic_variational_inference
+from vae_lightning.noise import generator
+from vae_lightning.types import LatentVariableModel
+
+__all__ = ["completion", "isocontours", "one_of_each", "posterior_gap"]
+
+NEAR = [-12.5, -8.0, -4.5, -2.0, -0.5]
+"""Nats below the peak: where a Gaussian would be at 5, 4, 3, 2 and 1 standard deviations."""
+FAR = [-800.0, -400.0, -200.0, -100.0, -50.0, -25.0, *NEAR[::2]]
+"""Nats below the peak, for the whole plane."""
+JOINT, FITTED = DIGIT_COLORS[0], DIGIT_COLORS[6]
+
+
+def one_of_each(y: Tensor, count: int = 10) -> list[int]:
+    """Where the first image of each of the first `count` classes stands among labels `(N,)`."""
+    return [first_of_class(y, label) for label in y.unique().tolist()[:count]]
+
+
+def completion(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    settings: SVISettings | None = None,
+    samples: int = 3,
+    seed: int = 0,
+) -> Figure:
+    """Each image's seen part; under it, for the unseen part, means of p(x | z) for samples of q(z), their mean, the original.
+
+    Args:
+        x: images `(B, 1, 28, 28)`, a column each.
+        mask: bool, `(1, 28, 28)` or `(B, 1, 28, 28)`, True where observed.
+    """
+    fit = _fit(model, x, y, mask, settings, seed)
+    source = generator(seed, "completion", device=x.device)
+    completed = complete(model, x, y, mask, fit.posterior, 200, source)
+    rows = torch.cat([_seen(x, mask).unsqueeze(0), completed[:samples], completed.mean(0, keepdim=True), x.unsqueeze(0)])
+    names = ["seen", *(f"sample {i + 1}" for i in range(samples)), "mean of 200", "original"]
+    made, axes = figure(0.6 * len(x) + 0.9, 0.6 * len(rows) + 0.4)
+    show_tiles(axes, rows.flatten(0, 1), len(x), row_names=names)
+    axes.set_title("unseen part: mean of p(x | z), z a sample of q(z | seen part)")
+    return made
+
+
+def isocontours(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor,
+    mask: Tensor,
+    settings: SVISettings | None = None,
+    extent: float = 6.0,
+    points: int = 101,
+    seed: int = 0,
+) -> Figure:
+    """log p(z, seen part) against log q(z) on [-extent, extent]^2, and both as densities where the mass is; a row an image.
+
+    Middle: lines of equal log density, 0.5 to 800 nats below the peak. Right: the exact posterior, normalised by quadrature, and
+    q's lines at one to five standard deviations.
+    """
+    require_two_dimensions(model, "isocontours")
+    fit = _fit(model, x, y, mask, settings, seed)
+    exact = quadrature(model, x, _given(model, y), mask, extent)
+    gap = kl_to_exact(fit.posterior, exact)
+    made, axes = figure(8.2, 3.0 * len(x), rows=len(x), columns=3, squeeze=False, width_ratios=[0.6, 1, 1])
+    mesh = latent_mesh(extent, points).to(fit.posterior.mean)
+    joint = log_joint_on(model, mesh, x, _given(model, y), mask)
+    log_q = fit.posterior.log_prob(mesh.unsqueeze(1).expand(-1, len(x), -1))
+    seen = _seen(x, mask)
+    for row, (image, whole, close) in enumerate(axes):
+        show_tiles(image, seen[row], 1)
+        image.set_title(f"seen part of a {int(y[row])}")
+        _lines(whole, mesh, joint[:, row], FAR, JOINT)
+        _lines(whole, mesh, log_q[:, row], FAR, FITTED)
+        whole.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xlabel="$z_0$", ylabel="$z_1$")
+        _posterior(close, fit, exact, row)
+        close.set_title(f"KL(q || p) = {float(gap[row]):.2f} nats")
+    colors = {"log p(z, seen part)": JOINT, "log q(z)": FITTED}
+    handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
+    axes[0][1].legend(handles=handles, loc="upper left", fontsize=7)
+    return made
+
+
+def posterior_gap(
+    model: LatentVariableModel, x: Tensor, y: Tensor, mask: Tensor, settings: SVISettings | None = None, seed: int = 0
+) -> Tensor:
+    """KL(q(z) || p(z | seen part)) of the q that `isocontours` draws, `(B,)` nats, by quadrature."""
+    require_two_dimensions(model, "posterior_gap")
+    fit = _fit(model, x, y, mask, settings, seed)
+    return kl_to_exact(fit.posterior, quadrature(model, x, _given(model, y), mask))
+
+
+def _fit(model: LatentVariableModel, x: Tensor, y: Tensor, mask: Tensor, settings: SVISettings | None, seed: int) -> Fit:
+    return stochastic_variational_inference(model, x, y, mask, settings, generator(seed, "svi", device=x.device))
+
+
+def _given(model: LatentVariableModel, y: Tensor) -> Tensor | None:
+    """The labels, if the model has any use for them: without, images share what is decoded."""
+    return y if getattr(model, "num_classes", 0) else None
+
+
+def _seen(x: Tensor, mask: Tensor) -> Tensor:
+    """The images with their unseen part in grey."""
+    return torch.where(mask.to(x.device), x, 0.3).expand_as(x)
+
+
+def _lines(axes: Axes, mesh: Tensor, values: Tensor, levels: list[float], color: str) -> None:
+    """Lines so many nats below the peak, of values `(G,)` on a square mesh `(G, 2)`."""
+    points = round(len(mesh) ** 0.5)
+    grid = mesh.view(points, points, 2).cpu().numpy()
+    heights = (values - values.max()).view(points, points).cpu().numpy()
+    axes.contour(grid[..., 0], grid[..., 1], heights, levels=levels, colors=color, linestyles="solid", linewidths=0.8)
+
+
+def _posterior(axes: Axes, fit: Fit, exact: Quadrature, row: int) -> None:
+    """The exact posterior of one image as shades and q as lines, over the box that holds both."""
+    points = round(len(exact.z) ** 0.5)
+    grid = exact.z[:, row].view(points, points, 2).cpu()
+    density = exact.log_posterior[:, row].exp().view(points, points).cpu()
+    axes.pcolormesh(grid[..., 0].numpy(), grid[..., 1].numpy(), density.numpy(), cmap="Blues", shading="nearest", rasterized=True)
+    loc, scale = fit.posterior.mean[row].cpu(), fit.posterior.stddev[row].cpu()
+    held = exact.weights[:, row].view(points, points).cpu() > 1e-7
+    low = torch.minimum(grid[held].amin(0), loc - 4 * scale)
+    high = torch.maximum(grid[held].amax(0), loc + 4 * scale)
+    mesh = torch.cartesian_prod(*(torch.linspace(float(a), float(b), 101) for a, b in zip(low, high, strict=True)))
+    log_q = -0.5 * ((mesh - loc) / scale).square().sum(-1)
+    _lines(axes, mesh, log_q, NEAR, FITTED)
+    (left, bottom), (right, top) = low.tolist(), high.tolist()
+    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="$z_0$", ylabel="$z_1$")

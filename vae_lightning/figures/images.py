@@ -1,0 +1,96 @@
+"""Images in, images out: reconstructions and prior samples.
+
+Every function takes a model by the protocol, and images `(N, 1, 28, 28)` in [0, 1] with their labels `(N,)` (which models
+without labels ignore), and gives a matplotlib Figure. What says mean is a mean; what says sample is drawn by `seed`.
+"""
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vae_lightning.figures.style import figure, show_tiles
+from vae_lightning.noise import generator
+from vae_lightning.objectives import elbo, kl, mean_log_likelihood
+from vae_lightning.types import Draw, LatentVariableModel
+
+__all__ = ["elbo_per_image", "reconstruction_pairs", "reconstructions", "reproductions", "samples"]
+
+
+@torch.no_grad()
+def elbo_per_image(model: LatentVariableModel, x: Tensor, y: Tensor, seed: int = 0, max_batch: int = 1000) -> Tensor:
+    """The ELBO of each image, `(N,)` nats, from one sample of the posterior."""
+    parts = []
+    for number, (images, labels) in enumerate(zip(x.split(max_batch), y.split(max_batch), strict=True)):
+        posterior = model.posterior(images, labels)
+        epsilon = torch.randn(1, *posterior.mean.shape, generator=generator(seed, "elbo per image", number))
+        z = posterior.mean + posterior.stddev * epsilon.to(posterior.mean)
+        draw = Draw(posterior, model.prior(labels), z, model.likelihood(z, labels))
+        parts.append(elbo(mean_log_likelihood(draw, images), kl(draw)))
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor, columns: int = 5, seed: int = 0) -> Figure:
+    """The images with the highest, middle and lowest ELBO: input, mean of p(x | z), a sample of it; z a sample of q(z | x)."""
+    values = elbo_per_image(model, x, y, seed)
+    order, middle = values.argsort(descending=True), (len(values) - columns) // 2
+    groups = {"best": order[:columns], "middle": order[middle : middle + columns], "worst": order[-columns:]}
+    made, axes = figure(10.5, 2.6, columns=3)
+    for panel, (name, chosen) in zip(axes, groups.items(), strict=True):
+        posterior = model.posterior(x[chosen], y[chosen])
+        epsilon = torch.randn(posterior.mean.shape, generator=generator(seed, "reconstructions", name)).to(posterior.mean)
+        likelihood = model.likelihood(posterior.mean + posterior.stddev * epsilon, y[chosen])
+        rows = torch.cat([x[chosen], likelihood.mean, _sample(likelihood, seed, "pixels", name)])
+        elbos = [f"{value:.0f}" for value in values[chosen].tolist()]
+        names = ["input", "mean", "sample"] if panel is axes[0] else ["", "", ""]
+        show_tiles(panel, rows, columns, row_names=names, column_names=elbos)
+        panel.set_title(f"{name} of {len(x):,} by ELBO (nats)")
+    return made
+
+
+@torch.no_grad()
+def reconstruction_pairs(model: LatentVariableModel, x: Tensor, y: Tensor, rows: int = 4, seed: int = 0) -> Figure:
+    """`rows` x 4 images drawn at random: each beside the decoded mean of its posterior, under its label."""
+    chosen = torch.randperm(len(x), generator=generator(seed, "pairs"))[: 4 * rows].sort().values.to(x.device)
+    pairs = torch.stack([x[chosen], model.likelihood(model.posterior(x[chosen], y[chosen]).mean, y[chosen]).mean], dim=1)
+    made, axes = figure(7.6, 1.15 * rows + 0.5, rows=rows, columns=4, squeeze=False)
+    for panel, pair, label in zip(axes.flat, pairs, y[chosen].tolist(), strict=True):
+        show_tiles(panel, pair, 2)
+        panel.set_title(f"{label}", pad=2)
+    bar = made.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.6, pad=0.02)
+    bar.set_label("grey level of the input, left; mean of p(x | z), right")
+    return made
+
+
+@torch.no_grad()
+def reproductions(model: LatentVariableModel, x: Tensor, y: Tensor, columns: int = 10) -> Figure:
+    """The first `columns`^2 images, and beside them the decoded means of their posteriors."""
+    x, y = x[: columns**2], y[: columns**2]
+    made, (left, right) = figure(9, 4.6, columns=2)
+    show_tiles(left, x, columns)
+    show_tiles(right, model.likelihood(model.posterior(x, y).mean, y).mean, columns)
+    left.set_title("input")
+    right.set_title("reproduction: mean of p(x | z) at the mean of q(z | x)")
+    return made
+
+
+@torch.no_grad()
+def samples(model: LatentVariableModel, count: int = 10, num_classes: int = 0, seed: int = 0) -> Figure:
+    """Means of p(x | z) for z from the prior, and below each a sample of it; of a conditional model, one digit after another."""
+    y = torch.arange(count) % num_classes if num_classes else None
+    prior = model.prior(y)
+    y = None if y is None else y.to(prior.mean.device)
+    epsilon = torch.randn(count, prior.mean.shape[-1], generator=generator(seed, "samples"))
+    likelihood = model.likelihood(prior.mean + prior.stddev * epsilon.to(prior.mean), y)
+    made, axes = figure(8, 1.9)
+    names = None if y is None else [str(label) for label in y.tolist()]
+    rows = torch.cat([likelihood.mean, _sample(likelihood, seed, "samples")])
+    show_tiles(axes, rows, count, row_names=["mean", "sample"], column_names=names)
+    return made
+
+
+def _sample(likelihood: torch.distributions.Distribution, *key: int | str) -> Tensor:
+    """A sample of each image; torch's distributions draw from the global generator only, which is as it was afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(generator(*key).initial_seed())
+        return likelihood.sample().clamp(0, 1)

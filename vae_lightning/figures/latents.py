@@ -1,0 +1,223 @@
+"""What lies where in latent space: decoded meshes and traversals, posteriors by label, lines between images."""
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vae_lightning.arguments import choose
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.figures.style import colored_by_digit, digit_bar, figure, show_tiles, tile_center
+from vae_lightning.inference.latents import great_circle, labels_for, latent_mesh, line, mean_images, quantile_mesh, traversals
+from vae_lightning.noise import generator
+from vae_lightning.objectives import kl_per_dimension
+from vae_lightning.types import LatentVariableModel
+
+__all__ = [
+    "interpolations",
+    "kl_bars",
+    "latent_grid",
+    "latent_quantile_grid",
+    "latent_traversals",
+    "mean_kl_per_dimension",
+    "plane",
+    "plane_of",
+    "posterior_means",
+    "posterior_samples",
+]
+
+Projection = Literal["pca", "umap"]
+
+
+def require_two_dimensions(model: LatentVariableModel, name: str) -> None:
+    """Raise unless the latent of `model` has two dimensions."""
+    if model.latent_dim != 2:
+        raise ConfigurationError(f"{name}: needs a latent of two dimensions, this model has {model.latent_dim}")
+
+
+def latent_grid(model: LatentVariableModel, extent: float = 4.0, rows: int = 20, label: int | None = None) -> Figure:
+    """Means decoded from a mesh of `rows` x `rows` latents on [-extent, extent]^2; with `label` for a conditional model."""
+    require_two_dimensions(model, "latent_grid")
+    made, axes = figure(6, 6.2)
+    _show_mesh(axes, model, latent_mesh(extent, rows), rows, label)
+    ends = [f"{-extent:g}", "0", f"{extent:g}"]
+    places = [tile_center(0), (tile_center(0) + tile_center(rows - 1)) / 2, tile_center(rows - 1)]
+    axes.set_xticks(places, ends)
+    axes.set_yticks(places, ends[::-1])
+    axes.tick_params(labeltop=False, labelbottom=True)
+    axes.set(xlabel="$z_0$", ylabel="$z_1$", title="mean of p(x | z)" + ("" if label is None else f", digit {label}"))
+    return made
+
+
+def latent_quantile_grid(model: LatentVariableModel, rows: int = 20, label: int | None = None) -> Figure:
+    """The same at equal steps of the prior's probability: each tile stands for as much of it as every other."""
+    require_two_dimensions(model, "latent_quantile_grid")
+    made, axes = figure(6, 6.2)
+    _show_mesh(axes, model, quantile_mesh(rows), rows, label)
+    places, shares = zip(
+        *((tile_center(i), (i + 0.5) / rows) for i in (0, rows // 4, rows // 2, 3 * rows // 4, rows - 1)), strict=True
+    )
+    axes.set_xticks(places, [f"{share:.0%}" for share in shares])
+    axes.set_yticks(places, [f"{share:.0%}" for share in shares[::-1]])
+    axes.tick_params(labeltop=False, labelbottom=True)
+    axes.set(xlabel="share of the prior below $z_0$", ylabel="share of the prior below $z_1$", title="mean of p(x | z)")
+    return made
+
+
+def _show_mesh(axes, model: LatentVariableModel, mesh: Tensor, rows: int, label: int | None) -> None:  # type: ignore[no-untyped-def]
+    z = mesh.to(model.prior(labels_for(mesh, label)).mean)
+    show_tiles(axes, mean_images(model, z, labels_for(z, label)), rows)
+
+
+@torch.no_grad()
+def mean_kl_per_dimension(model: LatentVariableModel, x: Tensor, y: Tensor, max_batch: int = 1000) -> Tensor:
+    """KL(q(z_d | x) || p(z_d)) of each latent dimension, the mean over the images: `(D,)` nats."""
+    parts = zip(x.split(max_batch), y.split(max_batch), strict=True)
+    return torch.cat([kl_per_dimension(model.posterior(*part), model.prior(part[1])) for part in parts]).mean(0)
+
+
+@torch.no_grad()
+def latent_traversals(
+    model: LatentVariableModel, x: Tensor, y: Tensor, units: int = 10, steps: int = 11, extent: float = 3.0
+) -> Figure:
+    """The most active units, by KL over the images, each moved from -extent to extent, the others at the first image's mean."""
+    divergence = mean_kl_per_dimension(model, x, y)
+    active = divergence.argsort(descending=True)[:units]
+    anchor = model.posterior(x[:1], y[:1]).mean[0]
+    values = torch.linspace(-extent, extent, steps)
+    z = traversals(anchor, active, values).flatten(0, 1)
+    images = mean_images(model, z, y[:1].expand(len(z)))
+    made, axes = figure(0.55 * steps + 1.6, 0.52 * len(active) + 0.6)
+    names = [f"unit {unit}: {divergence[unit]:.2f} nats" for unit in active.tolist()]
+    show_tiles(axes, images, steps, row_names=names, column_names=[f"{value:.1f}" for value in values.tolist()])
+    axes.set_title("mean of p(x | z), one unit of z moved")
+    return made
+
+
+@torch.no_grad()
+def kl_bars(model: LatentVariableModel, x: Tensor, y: Tensor) -> Figure:
+    """KL of each latent dimension over the images, in falling order."""
+    divergence = mean_kl_per_dimension(model, x, y)
+    order = divergence.argsort(descending=True).cpu()
+    made, axes = figure(max(4.0, 0.22 * len(order) + 1.2), 2.8)
+    axes.bar(range(len(order)), divergence.cpu()[order].numpy())
+    axes.set_xticks(range(len(order)), [str(unit) for unit in order.tolist()], fontsize=7 if len(order) > 25 else 9)
+    axes.set(xlabel="latent dimension", ylabel="KL (nats)", title=f"{float(divergence.sum()):.2f} nats in all, {len(x):,} images")
+    return made
+
+
+# ---- posteriors by label
+
+
+def posterior_means(
+    model: LatentVariableModel, x: Tensor, y: Tensor, projection: Projection = "pca", extent: float | None = None
+) -> Figure:
+    """Means of q(z | x) in the colour of their labels; of more than two dimensions, in the plane of `projection`."""
+    return _by_label(_posteriors(model, x, y)[0], y, r"\mu", "means of q(z | x)", projection, extent)
+
+
+def posterior_samples(
+    model: LatentVariableModel, x: Tensor, y: Tensor, seed: int = 0, projection: Projection = "pca", extent: float | None = None
+) -> Figure:
+    """One sample of each q(z | x) in the colour of its label: together, samples of the aggregate posterior."""
+    loc, scale = _posteriors(model, x, y)
+    z = loc + scale * torch.randn(loc.shape, generator=generator(seed, "posterior samples")).to(loc)
+    return _by_label(z, y, "z", "one sample of each q(z | x)", projection, extent)
+
+
+@torch.no_grad()
+def _posteriors(model: LatentVariableModel, x: Tensor, y: Tensor, max_batch: int = 1000) -> tuple[Tensor, Tensor]:
+    found = [model.posterior(*part) for part in zip(x.split(max_batch), y.split(max_batch), strict=True)]
+    return torch.cat([q.mean for q in found]), torch.cat([q.stddev for q in found])
+
+
+def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Projection, extent: float | None) -> Figure:
+    points, names = plane(z, symbol, projection)
+    classes = int(y.max()) + 1
+    shuffled = torch.randperm(len(y), generator=generator("order of drawing"))  # or the last class would hide the others
+    made, axes = figure(6, 5)
+    colored_by_digit(axes, points.cpu()[shuffled], y.cpu()[shuffled], classes)
+    digit_bar(made, axes, classes)
+    axes.set(xlabel=names[0], ylabel=names[1], title=f"{title}, {len(y):,} images", aspect="equal" if z.shape[-1] == 2 else "auto")
+    if extent is not None:
+        axes.set(xlim=(-extent, extent), ylim=(-extent, extent))
+    return made
+
+
+Plane = Callable[[Tensor], Tensor]
+
+
+def plane(z: Tensor, symbol: str = "z", projection: Projection = "pca") -> tuple[Tensor, tuple[str, str]]:
+    """Latents `(N, D)` as points `(N, 2)` with the names of both axes: themselves if D is 2, else projected."""
+    z = z.detach().double().cpu()
+    choose("projection", projection, dict.fromkeys(get_args(Projection)))
+    if z.shape[-1] > 2 and projection == "umap":
+        return _umap(z), ("UMAP 1", "UMAP 2")
+    project, names = plane_of(z, symbol)
+    return project(z), names
+
+
+def plane_of(z: Tensor, symbol: str = "z") -> tuple[Plane, tuple[str, str]]:
+    """The map of latents `(*, D)` to points `(*, 2)`: the first two principal components of `z` `(N, D)`, and the axes' names.
+
+    Of two dimensions themselves; of one, with a height at random.
+    """
+    if z.shape[-1] == 2:
+        return lambda points: points, (f"${symbol}_0$", f"${symbol}_1$")
+    if z.shape[-1] == 1:
+        height = torch.rand(len(z), 1, generator=generator("height"), dtype=z.dtype)
+        return lambda points: torch.cat([points, height], dim=-1), (f"${symbol}_0$", "at random, to set points apart")
+    centre = z.mean(0)
+    directions = torch.linalg.svd(z - centre, full_matrices=False)
+    vectors = directions.Vh[:2]
+    # a direction's sign is arbitrary, and so fixed here
+    vectors = vectors * vectors.gather(1, vectors.abs().argmax(1, keepdim=True)).sign()
+    shares = directions.S.square() / directions.S.square().sum()
+    names = f"first principal component ({shares[0]:.0%})", f"second principal component ({shares[1]:.0%})"
+    return lambda points: (points - centre) @ vectors.mT, names
+
+
+def _umap(z: Tensor) -> Tensor:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise ConfigurationError("projection=umap: needs umap-learn: pip install umap-learn") from error
+    return torch.from_numpy(UMAP(random_state=0).fit_transform(z.numpy()))
+
+
+# ---- lines
+
+
+@torch.no_grad()
+def interpolations(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor,
+    pairs: tuple[tuple[int, int], ...] = ((1, 2), (3, 8), (4, 5)),
+    steps: int = 10,
+    spherical: bool = False,
+) -> Figure:
+    """Means decoded between the posterior means of the first image of each class of a pair, a row a pair.
+
+    Straight with equal steps, or `spherical`. A conditional model decodes each row with the label it starts from.
+    """
+    rows = []
+    for pair in pairs:
+        places = [first_of_class(y, label) for label in pair]
+        start, end = model.posterior(x[places], y[places]).mean
+        z = (great_circle if spherical else line)(start, end, steps)
+        rows.append(mean_images(model, z, y[places[:1]].expand(steps)))
+    made, axes = figure(0.6 * steps + 0.8, 0.62 * len(pairs) + 0.4)
+    show_tiles(axes, torch.cat(rows), steps, row_names=[f"{a} to {b}" for a, b in pairs])
+    axes.set_title(f"mean of p(x | z), {'on a circle' if spherical else 'on a line'} between posterior means")
+    return made
+
+
+def first_of_class(y: Tensor, label: int) -> int:
+    """Where the first image of class `label` stands among labels `(N,)`."""
+    places = (y == label).nonzero()
+    if not len(places):
+        raise ConfigurationError(f"digit {label}: none of the {len(y)} images has it")
+    return int(places[0])

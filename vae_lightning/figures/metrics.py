@@ -1,0 +1,115 @@
+"""Numbers as figures: learning curves, rate against distortion, what a classifier confuses."""
+
+from collections.abc import Mapping
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vae_lightning.figures.style import figure, show_tiles
+
+__all__ = ["confusion_matrix", "learning_curves", "mistakes", "rate_distortion"]
+
+History = Mapping[str, tuple[Tensor, Tensor]]
+"""By `split/metric`: optimizer steps `(N,)` and values `(N,)`."""
+TITLES = {
+    "elbo": "ELBO (nats)",
+    "iwae_bound": "importance-weighted bound (nats)",
+    "log_likelihood": "log-likelihood, log p(x | z) (nats)",
+    "kl": "KL(q(z | x) || p(z)) (nats)",
+    "loss": "loss",
+    "accuracy": "accuracy",
+}
+
+
+def learning_curves(history: History, best_step: int | None = None) -> Figure:
+    """Training (mean since the entry before) and validation of each metric over optimizer steps; `best_step` is marked."""
+    names = [name for name in TITLES if f"train/{name}" in history or f"val/{name}" in history]
+    if "elbo" in names:
+        names.remove("loss")
+    made, axes = figure(3.4 * len(names), 2.9, columns=len(names), squeeze=False)
+    for panel, name in zip(axes[0], names, strict=True):
+        for split, style in (("train", {"lw": 0.8, "alpha": 0.8}), ("val", {"lw": 1.6, "marker": ".", "ms": 4})):
+            if f"{split}/{name}" in history:
+                steps, values = history[f"{split}/{name}"]
+                panel.plot(steps.numpy(), values.numpy(), label=split, **style)
+        _limit_to_the_later_part(panel, history, name)
+        if best_step is not None:
+            panel.axvline(best_step, color="0.6", lw=0.8, ls=":", label="best checkpoint")
+        panel.set(title=TITLES[name], xlabel="optimizer step")
+    axes[0][0].legend()
+    return made
+
+
+def _limit_to_the_later_part(panel, history: History, name: str) -> None:  # type: ignore[no-untyped-def]
+    """The first steps are far from all others, and would press these into a line."""
+    values = torch.cat([history[key][1] for key in (f"train/{name}", f"val/{name}") if key in history]).double()
+    low, high = values.quantile(torch.tensor([0.03, 0.97], dtype=torch.float64)).tolist()
+    if high > low:
+        margin = 0.15 * (high - low)
+        panel.set_ylim(low - margin, high + margin)
+
+
+def rate_distortion(points: Mapping[str, tuple[float, float]]) -> Figure:
+    """Rate (KL) and distortion (-log-likelihood) of each named split in nats an image, on lines of equal ELBO.
+
+    "Fixing a broken ELBO", Alemi et al., 2018, https://arxiv.org/abs/1711.00464.
+    """
+    made, axes = figure(4.6, 3.6)
+    for (name, (rate, distortion)), marker in zip(points.items(), "osD^v", strict=False):
+        axes.plot([rate], [distortion], marker, ms=8, label=f"{name}: ELBO {-rate - distortion:.1f}")
+    rates, distortions = zip(*points.values(), strict=True)
+    spread = max(3.0, 0.15 * (max(rates) + max(abs(d) for d in distortions)))
+    low, high = max(0.0, min(rates) - spread), max(rates) + spread
+    bottom, top = min(distortions) - spread, max(distortions) + spread
+    for total in torch.linspace(low + bottom, high + top, 9).tolist():
+        axes.plot([low, high], [total - low, total - high], color="0.85", lw=0.7, zorder=0)
+    axes.set(xlim=(low, high), ylim=(bottom, top), xlabel="rate: KL (nats)", ylabel="distortion: -log p(x | z) (nats)")
+    axes.set_title("lines: equal ELBO")
+    axes.legend()
+    return made
+
+
+def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int = 10) -> Figure:
+    """How many images of each class `labels` `(N,)` were taken for each class `predicted` `(N,)`."""
+    counts = torch.bincount(labels.cpu() * classes + predicted.cpu(), minlength=classes**2).view(classes, classes)
+    made, axes = figure(5.2, 4.6)
+    # the diagonal is a hundred times the rest, so the colours are of shares on a scale of roots
+    shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).sqrt()
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    for row in range(classes):
+        for column in range(classes):
+            count = int(counts[row, column])
+            if count:
+                axes.text(
+                    column,
+                    row,
+                    f"{count}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if shares[row, column] > 0.6 else "black",
+                )
+    axes.set_xticks(range(classes))
+    axes.set_yticks(range(classes))
+    accuracy = float(counts.diagonal().sum() / counts.sum())
+    axes.set(xlabel="predicted", ylabel="label", title=f"{len(labels):,} images, accuracy {accuracy:.4f}")
+    axes.spines[:].set_visible(False)
+    return made
+
+
+def mistakes(x: Tensor, y: Tensor, probabilities: Tensor, count: int = 20) -> Figure:
+    """The images that the classifier got wrong while most sure: `probabilities` `(N, C)`."""
+    confidence, predicted = probabilities.max(-1)
+    wrong = (predicted != y).nonzero().squeeze(-1)
+    chosen = wrong[confidence[wrong].argsort(descending=True)][:count]
+    made, axes = figure(
+        7, 0.85 * max(1, -(-len(chosen) // 10)) + 0.9, rows=max(1, -(-len(chosen) // 10)), columns=10, squeeze=False
+    )
+    for panel in axes.flat:
+        panel.axis("off")
+    for panel, place in zip(axes.flat, chosen.tolist(), strict=False):
+        show_tiles(panel, x[place], 1)
+        panel.set_title(f"{int(y[place])} as {int(predicted[place])}\n{float(confidence[place]):.1%}", fontsize=7)
+    made.suptitle(f"{len(wrong)} of {len(y):,} images are wrong; the most confident of them, label as prediction")
+    return made
