@@ -1,0 +1,92 @@
+import pytest
+import torch
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
+
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.inference.observed import MASKS, observed_log_likelihood, observed_mask
+from vae_lightning.noise import generator
+
+
+def test_default_is_the_upper_fourteen_rows() -> None:
+    mask = observed_mask()
+    assert mask.shape == (1, 28, 28)
+    assert mask[:, :14].all()
+    assert not mask[:, 14:].any()
+
+
+@pytest.mark.parametrize(("one", "other"), [("top", "bottom"), ("left", "right")])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5, 7)])
+def test_halves_are_each_others_rest(one: str, other: str, shape: tuple[int, ...]) -> None:
+    assert torch.equal(observed_mask(one, shape), ~observed_mask(other, shape))
+
+
+def test_quadrant_is_where_its_halves_meet() -> None:
+    for rows in ("top", "bottom"):
+        for columns in ("left", "right"):
+            assert torch.equal(observed_mask(f"{rows}_{columns}"), observed_mask(rows) & observed_mask(columns))
+
+
+def test_all_is_everything() -> None:
+    assert observed_mask("all").all()
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_every_mask_is_bool_of_the_shape_asked_for(kind: str) -> None:
+    mask = observed_mask(kind, (2, 6, 4))
+    assert mask.shape == (2, 6, 4)
+    assert mask.dtype == torch.bool
+
+
+def test_random_observes_the_fraction_asked_for_by_its_generator_alone() -> None:
+    shape = (100, 100, 100)
+    mask = observed_mask("random", shape, 0.3, generator(0))
+    assert mask.float().mean().item() == pytest.approx(0.3, abs=4 * (0.3 * 0.7 / 1e6) ** 0.5)
+    assert torch.equal(mask, observed_mask("random", shape, 0.3, generator(0)))
+    assert not torch.equal(mask, observed_mask("random", shape, 0.3, generator(1)))
+    assert observed_mask("random", fraction=1.0).all()
+    assert not observed_mask("random", fraction=0.0).any()
+
+
+def test_unknown_mask_is_refused_by_the_nearest_name() -> None:
+    with pytest.raises(ConfigurationError, match=r"mask=botom: unknown; did you mean bottom\?"):
+        observed_mask("botom")
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1])
+def test_fraction_is_a_probability(fraction: float) -> None:
+    with pytest.raises(ConfigurationError, match=f"fraction={fraction}: must be from 0 to 1"):
+        observed_mask("random", fraction=fraction)
+
+
+def test_masked_and_unmasked_pixels_add_up_to_the_whole_image() -> None:
+    likelihood = Independent(Bernoulli(logits=torch.randn(5, 3, 1, 4, 4).double()), 3)
+    x = torch.randint(2, (3, 1, 4, 4)).double()
+    mask = torch.rand(3, 1, 4, 4) < 0.5
+    parts = observed_log_likelihood(likelihood, x, mask) + observed_log_likelihood(likelihood, x, ~mask)
+    torch.testing.assert_close(parts, likelihood.log_prob(x))
+    torch.testing.assert_close(observed_log_likelihood(likelihood, x, None), likelihood.log_prob(x))
+
+
+def test_mask_of_one_image_serves_all_and_latents_may_be_shared() -> None:
+    loc = torch.randn(5, 1, 4).double()
+    x, mask = torch.randn(3, 4).double(), torch.tensor([True, False, True, True])
+    result = observed_log_likelihood(
+        Independent(Independent(Normal(loc.unsqueeze(-1), 0.5), 1), 1), x.unsqueeze(-1), mask.unsqueeze(-1)
+    )
+    torch.testing.assert_close(result, Independent(Normal(loc[..., mask], 0.5), 1).log_prob(x[:, mask]))
+
+
+def test_unseen_pixels_have_no_effect_on_value_or_gradient_whatever_they_hold() -> None:
+    loc = torch.zeros(2, 3, requires_grad=True)
+    x = torch.tensor([1.0, float("nan"), float("inf")])
+    result = observed_log_likelihood(Independent(Normal(loc, 1.0), 1), x, torch.tensor([True, False, False]))
+    result.sum().backward()
+    torch.testing.assert_close(result, Normal(0.0, 1.0).log_prob(torch.ones(2)))
+    assert loc.grad is not None
+    assert loc.grad.tolist() == [[1, 0, 0]] * 2
+
+
+def test_pixels_that_depend_on_each_other_are_refused() -> None:
+    likelihood = MultivariateNormal(torch.zeros(3), torch.eye(3))
+    with pytest.raises(NotImplementedError, match=r"independent given z .* not a MultivariateNormal"):
+        observed_log_likelihood(likelihood, torch.zeros(1, 3), torch.tensor([True, False, True]))

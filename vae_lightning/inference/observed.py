@@ -1,0 +1,102 @@
+r"""Images of which only some pixels are seen: masks, and what the seen pixels say of z.
+
+Pixels are independent given z, so the unseen ones integrate to 1 and drop out:
+$\log p(x_O \mid z, y) = \sum_{i \in O} \log p(x_i \mid z, y)$.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from vae_lightning.arguments import choose, require
+from vae_lightning.noise import generator
+from vae_lightning.types import IMAGE_SHAPE
+
+__all__ = ["MASKS", "observed_log_likelihood", "observed_mask"]
+
+Mask = Callable[[Sequence[int], float, torch.Generator | None], Tensor]
+
+
+def _part(rows: tuple[int, int], columns: tuple[int, int]) -> Mask:
+    """A rectangle: where its rows and columns begin and end, counted in halves of the image."""
+
+    def mask(shape: Sequence[int], fraction: float, source: torch.Generator | None) -> Tensor:
+        top, bottom = (end * shape[-2] // 2 for end in rows)
+        left, right = (end * shape[-1] // 2 for end in columns)
+        observed = torch.zeros(*shape, dtype=torch.bool)
+        observed[..., top:bottom, left:right] = True
+        return observed
+
+    return mask
+
+
+def _random(shape: Sequence[int], fraction: float, source: torch.Generator | None) -> Tensor:
+    source = source or generator(0, "mask")
+    return torch.rand(*shape, generator=source, device=source.device) < fraction
+
+
+_FIRST, _SECOND, _BOTH = (0, 1), (1, 2), (0, 2)
+
+MASKS: dict[str, Mask] = {
+    "top": _part(_FIRST, _BOTH),
+    "bottom": _part(_SECOND, _BOTH),
+    "left": _part(_BOTH, _FIRST),
+    "right": _part(_BOTH, _SECOND),
+    "top_left": _part(_FIRST, _FIRST),
+    "top_right": _part(_FIRST, _SECOND),
+    "bottom_left": _part(_SECOND, _FIRST),
+    "bottom_right": _part(_SECOND, _SECOND),
+    "random": _random,
+    "all": _part(_BOTH, _BOTH),
+}
+"""What is observed, by name: a half, a quadrant, each pixel with some probability, everything."""
+
+
+def observed_mask(
+    kind: str = "top",
+    shape: Sequence[int] = IMAGE_SHAPE,
+    fraction: float = 0.5,
+    source: torch.Generator | None = None,
+) -> Tensor:
+    """Which pixels are observed: bool of `shape`, whose last two dimensions are rows and columns.
+
+    Args:
+        kind: a name in `MASKS`.
+        fraction: the probability with which "random" observes each pixel; ignored by others.
+        source: what "random" draws from, on its device; a generator of a fixed seed if None.
+
+    Raises:
+        ConfigurationError: there is no such kind, or the fraction is not a probability.
+
+    >>> observed_mask("top_left", (1, 4, 4)).int()[0].tolist()
+    [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    """
+    require(0 <= fraction <= 1, "fraction", fraction, "from 0 to 1")
+    return choose("mask", kind, MASKS)(shape, fraction, source)
+
+
+def observed_log_likelihood(likelihood: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:
+    """log p(observed pixels | z), `(*, B)` nats.
+
+    Args:
+        likelihood: p(x | z) of batch shape `(*, B)`, or `(*, 1)` for latents that all images share.
+        x: images `(B, *event)`; what stands in unseen pixels has no effect.
+        mask: bool, `event` or `(B, *event)`, True where observed; None: everywhere.
+
+    Raises:
+        NotImplementedError: the pixels are not independent given z, so that the unseen ones do not drop out.
+    """
+    if mask is None:
+        return likelihood.log_prob(x)
+    pixels = likelihood
+    while isinstance(pixels, Independent):
+        pixels = pixels.base_dist
+    if pixels.event_shape:
+        raise NotImplementedError(
+            f"mask: needs a likelihood whose pixels are independent given z (Independent), not a {type(pixels).__name__}"
+        )
+    # unseen pixels may hold anything, NaN too, which no later product with 0 would take back
+    log_prob = pixels.log_prob(torch.where(mask, x, 0))
+    return torch.where(mask, log_prob, 0).flatten(-len(likelihood.event_shape)).sum(-1)
