@@ -25,6 +25,7 @@ from vae_lightning.types import Draw
 
 __all__ = [
     "LinearWarmup",
+    "active_units",
     "beta_objective",
     "capacity_objective",
     "detached",
@@ -55,6 +56,14 @@ def kl_per_dimension(posterior: Distribution, prior: Distribution) -> Tensor:
     if not (isinstance(posterior, Independent) and isinstance(prior, Independent)):
         raise NotImplementedError(f"{type(posterior).__name__} and {type(prior).__name__} do not factorise over dimensions")
     return kl_divergence(posterior.base_dist, prior.base_dist)
+
+
+def active_units(means: Tensor) -> Tensor:
+    """Which latent dimensions are in use, bool `(D,)`: where posterior means `(N, D)` have a variance over images above 0.01.
+
+    The measure of Burda, Grosse and Salakhutdinov (2016).
+    """
+    return means.var(0) > 0.01
 
 
 def mean_log_likelihood(draw: Draw, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
 from vae_lightning import chunks, runs
 from vae_lightning.allocator import keep_freed_memory
 from vae_lightning.arguments import check, parameters, require
-from vae_lightning.callbacks import AtomicCheckpointIO, StopOnInterrupt, Timing
+from vae_lightning.callbacks import AtomicCheckpointIO, Dashboard, StopOnInterrupt, Timing
 from vae_lightning.commandline import one_line_errors
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError
 
@@ -81,7 +81,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         parts = _Parts(cfg)
         L.seed_everything(cfg.seed, verbose=False)
         model, data = parts.model(), parts.data()
-        trainer = parts.trainer(model, [timing, interrupt])
+        dashboard = Dashboard({"config": _code(OmegaConf.to_yaml(cfg, resolve=True))}, _hyperparameters(cfg))
+        trainer = parts.trainer(model, [timing, interrupt, dashboard])
         reason = chunks.install(trainer, model, cfg.trainer.compile)
         if reason and cfg.trainer.compile is not False:
             level = logging.WARNING if cfg.trainer.compile is True else logging.INFO  # the terminal shows warnings only
@@ -94,6 +95,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         raise
     # now and not at the end: by then the working tree may be another
     provenance = runs.provenance(cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
+    dashboard.texts["provenance"] = _code(OmegaConf.to_yaml(provenance))
     with _quiet(), _lightning_errors():
         trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
         logged = _callback_metrics(trainer)
@@ -323,6 +325,46 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
             "white, so the figure called elbo is not an ELBO of binary data; use data.binarization=none",
             stacklevel=2,
         )
+
+
+# ---- what TensorBoard says of a run
+
+SHOWN_OF_TRAINER = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")
+NOT_SHOWN_OF_DATA = ("root", "static_root")
+
+
+def _hyperparameters(cfg: DictConfig) -> dict[str, float | str]:
+    """What HParams tells runs apart by: seed, model, data, some of the trainer's settings, and whatever the command line set."""
+    plain = _plain(cfg)
+    # what is zero of data is off
+    data = {key: value for key, value in plain["data"].items() if value and key not in NOT_SHOWN_OF_DATA}
+    trainer = {key: plain["trainer"].get(key) for key in SHOWN_OF_TRAINER}
+    flat, everything = _flat({"model": plain["model"], "data": data, "trainer": trainer}), _flat(plain)
+    flat |= {key: everything[key] for key in _overridden() if key in everything}
+    names = {group: plain[group]["_target_"].rpartition(".")[2] for group in ("model", "data")}
+    kept = {k: v for k, v in flat.items() if v is not None and k.rpartition(".")[2] not in ("_target_", "seed")}
+    return {**names, "seed": cfg.seed} | {k: v if type(v) in (int, float) else str(v) for k, v in kept.items()}
+
+
+def _overridden() -> list[str]:
+    """The keys that this run's command line, or its place in a sweep, set."""
+    if not HydraConfig.initialized():
+        return []
+    names = (override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task)
+    return [name for name in names if name not in ("run_dir", "ckpt_path", "data.root", "data.static_root")]
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _code(text: str) -> str:
+    """Markdown that shows `text` as it is."""
+    return f"```\n{text.rstrip()}\n```"
 
 
 # ---- running

@@ -3,6 +3,21 @@
 from vae_lightning import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 from vae_lightning.callbacks.animation import FrameRecorder
 from vae_lightning.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
+from vae_lightning.callbacks.dashboard import Dashboard
+from vae_lightning.callbacks.diagnostics import LatentDiagnostics
+from vae_lightning.callbacks.histograms import Histograms
+from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
 
-__all__ = ["AtomicCheckpointIO", "BestCheckpoint", "FrameRecorder", "LastCheckpoint", "StopOnInterrupt", "Timing"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "BestCheckpoint",
+    "Dashboard",
+    "FrameRecorder",
+    "Histograms",
+    "Images",
+    "LastCheckpoint",
+    "LatentDiagnostics",
+    "StopOnInterrupt",
+    "Timing",
+]

@@ -141,6 +141,7 @@ class Module(L.LightningModule):
             means = {f"train/{k}": v for k, v in self._window.means(self._sum_over_ranks).items()}
             shown = self.monitor.replace("val/", "train/")
             self.log_dict({k: v for k, v in means.items() if k != shown})
+            self.log_dict(self._gradient_norm())
             self.log(shown, means.get(shown, means["train/loss"]), prog_bar=True)
         self._epoch.merge(self._window)
         self._window.reset()
@@ -211,6 +212,11 @@ class Module(L.LightningModule):
     def _batch_of_all_ranks(self, batch_idx: int) -> int:
         """The batch's number among those of all ranks, as the loader deals them out."""
         return batch_idx * self.trainer.world_size + self.global_rank
+
+    def _gradient_norm(self) -> dict[str, Tensor]:
+        """The norm over all parameters of the gradient that the last step was taken with, after clipping."""
+        norms = [p.grad.norm(dtype=torch.float32) for p in self.parameters() if p.grad is not None]
+        return {"train/gradient_norm": torch.stack(norms).norm()} if norms else {}
 
     def _sum_over_ranks(self, value: Tensor) -> Tensor:
         reduced = self.trainer.strategy.reduce(value, reduce_op="sum")

@@ -1,0 +1,146 @@
+"""What makes a run's TensorBoard page one to work in: texts, the layout of charts, HParams, the Projector, a classifier's errors.
+
+HParams gets no list of columns from here: TensorBoard then makes it of all runs at hand, those that differ first, so that a
+sweep shows what was swept, also beside runs of other models.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+
+from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
+from vae_lightning.glossary import GLOSSARY
+from vae_lightning.models import Classifier
+from vae_lightning.objectives import kl_per_dimension
+from vae_lightning.types import LatentVariableModel
+
+__all__ = ["CLASSIFIER_LAYOUT", "LATENT_LAYOUT", "Dashboard"]
+
+NUM_PROJECTED = 1000
+
+Layout = dict[str, dict[str, list[Any]]]
+"""Category, chart, and what `SummaryWriter.add_custom_scalars` takes of a chart: its kind and regular expressions of tags."""
+
+_TRAINING = {
+    "gradient norm": ["Multiline", ["train/gradient_norm"]],
+    "throughput (images a second)": ["Multiline", ["time/images_per_second"]],
+    "learning rate": ["Multiline", ["lr-.*"]],
+}
+LATENT_LAYOUT: Layout = {
+    "latent-variable model": {
+        "bounds of log p(x) (nats)": ["Multiline", ["(train|val)/(elbo|iwae_bound)"]],
+        "reconstruction against KL (nats)": ["Multiline", ["(train|val)/(log_likelihood|kl)"]],
+        "KL of each latent dimension (nats)": ["Multiline", ["val/kl_per_dimension/.*"]],
+        "active units": ["Multiline", ["val/active_units"]],
+    },
+    "training": _TRAINING,
+}
+CLASSIFIER_LAYOUT: Layout = {
+    "classifier": {
+        "cross-entropy (nats)": ["Multiline", ["(train|val)/loss"]],
+        "accuracy": ["Multiline", ["(train|val)/accuracy"]],
+    },
+    "training": _TRAINING,
+}
+
+
+class Dashboard(Callback):
+    """Writes a run's texts, layout and hyperparameters as training starts, and what its best weights make of test images.
+
+    Args:
+        texts: Markdown by tag, beside the glossary of metrics.
+        hyperparameters: what HParams shows of this run, by name.
+    """
+
+    def __init__(self, texts: Mapping[str, str] | None = None, hyperparameters: Mapping[str, float | str] | None = None) -> None:
+        self.texts = {"glossary": _table(GLOSSARY), **(texts or {})}
+        self.hyperparameters = dict(hyperparameters or {})
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        writer = writer_of(trainer)
+        if writer is None:
+            return
+        for tag, text in self.texts.items():
+            writer.add_text(tag, text, trainer.global_step)
+        if isinstance(pl_module, LatentVariableModel):
+            writer.add_custom_scalars(LATENT_LAYOUT)
+        elif isinstance(pl_module, Classifier):
+            writer.add_custom_scalars(CLASSIFIER_LAYOUT)
+        writer._get_file_writer().add_summary(_session(self.hyperparameters)[0])
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        writer = writer_of(trainer)
+        if writer is None:
+            return
+        with undisturbed(trainer, pl_module):
+            if isinstance(pl_module, LatentVariableModel):
+                _project(trainer, pl_module, writer)
+            elif isinstance(pl_module, Classifier):
+                _classify(trainer, pl_module, writer)
+        writer._get_file_writer().add_summary(_session(self.hyperparameters)[1])
+
+
+def _session(hyperparameters: dict[str, float | str]) -> tuple[Any, Any]:
+    """TensorBoard's notes that a run with these hyperparameters started, and that it ended well."""
+    from torch.utils.tensorboard.summary import hparams
+
+    _, start, end = hparams(hyperparameters, {})
+    return start, end
+
+
+def _project(trainer: L.Trainer, model: LatentVariableModel, writer: Any) -> None:
+    """Posterior means of test images for the Projector, each with its label and KL, and the images to show in place of points."""
+    images = fixed_images(trainer, "test", NUM_PROJECTED)
+    if images is None:
+        return
+    x, y = images
+    posterior = model.posterior(x, y)
+    try:
+        divergences = [f"{nats:.1f}" for nats in kl_per_dimension(posterior, model.prior(y)).sum(-1).tolist()]
+    except NotImplementedError:  # its KL is no sum over dimensions
+        divergences = [""] * len(x)
+    rows = list(zip(y.tolist(), divergences, strict=True))
+    means, sprites = posterior.mean.float().cpu(), unpermuted(trainer, x)
+    writer.add_embedding(means, rows, sprites, trainer.global_step, "test_posterior_means", ["label", "kl"])
+
+
+def _classify(trainer: L.Trainer, model: Classifier, writer: Any) -> None:
+    """A precision-recall curve a class, and which classes are taken for which, over the images that were tested."""
+    images = fixed_images(trainer, "test")
+    if images is None:
+        return
+    x, y = images
+    size = getattr(trainer.datamodule, "eval_batch_size", len(x))  # type: ignore[attr-defined]
+    tested = int(min(len(x), sum(trainer.num_test_batches) * size * trainer.world_size))
+    labels, probabilities = y[:tested].cpu(), torch.cat([model.predict(part) for part in x[:tested].split(size)]).float().cpu()
+    for c in range(model.num_classes):
+        writer.add_pr_curve(f"test/precision_recall/{c}", labels == c, probabilities[:, c], trainer.global_step)
+    counts = torch.zeros(model.num_classes, model.num_classes, dtype=torch.long)
+    counts.index_put_((labels, probabilities.argmax(-1)), torch.ones_like(labels), accumulate=True)
+    writer.add_figure("test/confusion", _confusion(counts), trainer.global_step)
+
+
+def _confusion(counts: Tensor) -> Any:
+    """Counts `(true class, predicted class)` as a figure; the darker, the larger the share of the true class."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(5.5, 5.5), dpi=100, layout="constrained")
+    axes, classes = made.subplots(), range(len(counts))
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted class", ylabel="true class", xticks=classes, yticks=classes)
+    for true in classes:
+        for predicted in classes:
+            if count := int(counts[true, predicted]):
+                color = "white" if shares[true, predicted] > 0.5 else "black"
+                axes.text(predicted, true, str(count), ha="center", va="center", color=color, fontsize=9)
+    return made
+
+
+def _table(meanings: Mapping[str, str]) -> str:
+    rows = [f"| {name} | {meaning} |" for name, meaning in meanings.items()]
+    return "\n".join(["| metric | what it is |", "|---|---|", *rows])

@@ -1,0 +1,80 @@
+"""Whether the latents are in use: the KL of each dimension, active units, and a warning when the posterior collapses.
+
+A collapsed posterior is the prior whatever the image: the latents say nothing, and the decoder does without them ("Don't blame
+the ELBO! A linear VAE perspective on posterior collapse", Lucas et al., 2019, https://arxiv.org/abs/1911.02469).
+"""
+
+import logging
+
+import pytorch_lightning as L
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from vae_lightning.callbacks.looking import fixed_images, undisturbed, writer_of
+from vae_lightning.objectives import active_units, kl_per_dimension
+from vae_lightning.types import LatentVariableModel
+
+__all__ = ["LatentDiagnostics"]
+
+log = logging.getLogger(__name__)
+
+NUM_IMAGES = 500
+MAX_DIMENSIONS = 64
+"""Of more latent dimensions, the KL of the first ones only is logged."""
+NO_KL = 0.1
+"""Nats of all dimensions together, below which the posterior is taken for the prior."""
+ADVICE = "try model.kl_warmup_steps=10000, a smaller beta or a smaller model.optimizer.lr"
+
+
+class LatentDiagnostics(Callback):
+    """Logs `val/kl_per_dimension/<d>` and `val/active_units`, and warns once if the posterior collapses.
+
+    Both are over the same 500 validation images after each validation. The posterior has collapsed where its KL is below
+    0.1 nats at two validations in a row, or where fewer than half of the most units seen active, and at least two fewer, are
+    still active.
+    """
+
+    def __init__(self) -> None:
+        self.warned = False
+        self._most = 0
+        self._without_kl = 0
+        self._images: tuple[Tensor, Tensor] | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._images = fixed_images(trainer, "val", NUM_IMAGES) if isinstance(pl_module, LatentVariableModel) else None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # every process looks at the same images, so one is enough
+        if trainer.sanity_checking or self._images is None or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, LatentVariableModel)
+        x, y = self._images
+        with undisturbed(trainer, pl_module):
+            posterior = pl_module.posterior(x, y)
+            active = int(active_units(posterior.mean).sum())
+            try:
+                divergences = kl_per_dimension(posterior, pl_module.prior(y)).mean(0).tolist()
+            except NotImplementedError:  # its KL is no sum over dimensions
+                divergences = []
+        metrics = {f"val/kl_per_dimension/{d:02d}": value for d, value in enumerate(divergences[:MAX_DIMENSIONS])}
+        # past Lightning's own logging: these are not figures of the whole split, which metrics.json holds
+        for logger in trainer.loggers:
+            logger.log_metrics({**metrics, "val/active_units": active}, step=trainer.global_step)
+        if trainer.state.fn == TrainerFn.FITTING and not self.warned:
+            self._judge(trainer, sum(divergences) if divergences else None, active)
+
+    def _judge(self, trainer: L.Trainer, divergence: float | None, active: int) -> None:
+        self._most = max(self._most, active)
+        self._without_kl = self._without_kl + 1 if divergence is not None and divergence < NO_KL else 0
+        if self._without_kl >= 2:
+            seen = f"KL {divergence:.2f} nats over all latent dimensions"
+        elif active < self._most / 2 and active <= self._most - 2:
+            seen = f"{active} active units, and there have been {self._most}"
+        else:
+            return
+        self.warned = True
+        message = f"the posterior collapses: {seen} (epoch {trainer.current_epoch}, step {trainer.global_step}); {ADVICE}"
+        log.warning(message)
+        if writer := writer_of(trainer):
+            writer.add_text("warning/posterior_collapse", message, trainer.global_step)

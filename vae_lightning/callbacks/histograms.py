@@ -1,0 +1,53 @@
+"""Histograms of weights and latents in TensorBoard: an option, as they take more time and disk than all else that is logged."""
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+
+from vae_lightning.arguments import require
+from vae_lightning.callbacks.looking import fixed_images, undisturbed, writer_of
+from vae_lightning.noise import generator
+from vae_lightning.types import LatentVariableModel
+
+__all__ = ["Histograms"]
+
+NUM_IMAGES = 500
+
+
+class Histograms(Callback):
+    """Writes histograms after validation: `weights/<parameter>`, and of the posteriors of 500 validation images all
+    `latents/mean` and `latents/stddev` and one sample of each, `latents/sample`, which together should look like the prior.
+
+    Args:
+        every_n_epochs: after every so many; 0: never.
+    """
+
+    def __init__(self, every_n_epochs: int = 0) -> None:
+        require(every_n_epochs >= 0, "callbacks.histograms.every_n_epochs", every_n_epochs, "at least 0 (0: never)")
+        self.every_n_epochs = every_n_epochs
+        self._images: tuple[Tensor, Tensor] | None = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.every_n_epochs and isinstance(pl_module, LatentVariableModel):
+            self._images = fixed_images(trainer, "val", NUM_IMAGES)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        due = self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        writer = writer_of(trainer)
+        if not due or writer is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        values = {f"weights/{name}": parameter.detach() for name, parameter in pl_module.named_parameters()}
+        if self._images is not None:
+            values |= self._latents(trainer, pl_module, *self._images)
+        for tag, tensor in values.items():
+            writer.add_histogram(tag, tensor.float(), trainer.global_step)
+
+    def _latents(self, trainer: L.Trainer, model: L.LightningModule, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        assert isinstance(model, LatentVariableModel)
+        with undisturbed(trainer, model):
+            posterior = model.posterior(x, y)
+            mean, stddev = posterior.mean, posterior.stddev
+        epsilon = torch.randn(mean.shape, generator=generator("histograms", "posterior")).to(mean)
+        return {"latents/mean": mean, "latents/stddev": stddev, "latents/sample": mean + stddev * epsilon}

@@ -1,0 +1,124 @@
+"""What the model sees and makes, as images in TensorBoard: means of p(x | z), from the same noise each time.
+
+- `val/reconstructions`: validation images; what is decoded from their posterior means; from a sample of their posteriors.
+- `val/traversals`: the posterior mean of the first of them, each latent dimension (the one with the highest KL first)
+  in turn going from -3 to 3.
+- `prior/samples`: from samples of the prior; `prior/classes`, of a conditional model: one sample a column, one class a row.
+- `prior/latent_grid`, of two latent dimensions: each image stands for an equal share of the prior.
+"""
+
+from collections.abc import Iterator
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor
+from torchvision.utils import make_grid
+
+from vae_lightning.arguments import require
+from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
+from vae_lightning.inference.latents import mean_images, quantile_mesh, traversals
+from vae_lightning.noise import generator
+from vae_lightning.objectives import kl_per_dimension
+from vae_lightning.types import LatentVariableModel
+
+__all__ = ["Images"]
+
+NUM_IMAGES, NUM_SAMPLES, GRID_ROWS, COLUMNS, MAX_UNITS = 16, 64, 15, 10, 10
+FRAME = 0.5
+"""Grey between two images."""
+
+
+class Images(Callback):
+    """Writes images of a latent-variable model after validation, and at the end of training.
+
+    Args:
+        every_n_epochs: after the first epoch and every so many; 0: never.
+    """
+
+    def __init__(self, every_n_epochs: int = 5) -> None:
+        require(every_n_epochs >= 0, "callbacks.images.every_n_epochs", every_n_epochs, "at least 0 (0: never)")
+        self.every_n_epochs = every_n_epochs
+        self._images: tuple[Tensor, Tensor] | None = None
+        self._drawn_epoch = self._drawn_step = -1
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.every_n_epochs and writer_of(trainer) is not None and isinstance(pl_module, LatentVariableModel):
+            self._images = fixed_images(trainer, "val", NUM_IMAGES)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epoch = trainer.current_epoch
+        due = self.every_n_epochs and (epoch == 0 or (epoch + 1) % self.every_n_epochs == 0)
+        if due and epoch != self._drawn_epoch and trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._drawn_epoch = epoch
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._drawn_step != trainer.global_step:
+            self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        writer = writer_of(trainer)
+        if self._images is None or writer is None:
+            return
+        assert isinstance(model, LatentVariableModel)
+        self._drawn_step = trainer.global_step
+        with undisturbed(trainer, model):
+            for tag, images, columns in _drawings(model, *self._images):
+                grid = make_grid(unpermuted(trainer, images), columns, pad_value=FRAME)
+                writer.add_image(tag, grid, trainer.global_step)
+
+
+Drawing = tuple[str, Tensor, int]
+"""Tag, images `(N, 1, 28, 28)`, and how many make a row."""
+
+
+def _drawings(model: LatentVariableModel, x: Tensor, y: Tensor) -> Iterator[Drawing]:
+    classes = getattr(model, "num_classes", 0)
+    yield _reconstructions(model, x, y)
+    yield _classes(model, classes, x) if classes else _samples(model, x)
+    if model.latent_dim == 2 and not classes:
+        yield _latent_grid(model, x)
+    else:
+        yield _traversals(model, x[:1], y[:1])
+
+
+def _reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawing:
+    posterior = model.posterior(x, y)
+    z = posterior.mean + posterior.stddev * _normal("reconstructions", posterior.mean)
+    rows = [x, mean_images(model, posterior.mean, y), mean_images(model, z, y)]
+    return "val/reconstructions", torch.cat(rows), len(x)
+
+
+def _traversals(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawing:
+    posterior, values = model.posterior(x, y), torch.linspace(-3, 3, 11)
+    try:
+        order = kl_per_dimension(posterior, model.prior(y))[0].argsort(descending=True)
+    except NotImplementedError:  # its KL is no sum over dimensions
+        order = torch.arange(model.latent_dim)
+    z = traversals(posterior.mean[0], order[:MAX_UNITS], values).flatten(0, 1)
+    return "val/traversals", mean_images(model, z, y.expand(len(z))), len(values)
+
+
+def _samples(model: LatentVariableModel, x: Tensor) -> Drawing:
+    prior = model.prior()
+    epsilon = _normal("samples", x.new_empty(NUM_SAMPLES, model.latent_dim))
+    return "prior/samples", mean_images(model, prior.mean + prior.stddev * epsilon), 8
+
+
+def _classes(model: LatentVariableModel, classes: int, x: Tensor) -> Drawing:
+    y = torch.arange(classes, device=x.device).repeat_interleave(COLUMNS)
+    prior = model.prior(y)
+    epsilon = _normal("samples", x.new_empty(COLUMNS, model.latent_dim)).repeat(classes, 1)
+    return "prior/classes", mean_images(model, prior.mean + prior.stddev * epsilon, y), COLUMNS
+
+
+def _latent_grid(model: LatentVariableModel, x: Tensor) -> Drawing:
+    prior, mesh = model.prior(), quantile_mesh(GRID_ROWS).to(x)
+    return "prior/latent_grid", mean_images(model, prior.mean + prior.stddev * mesh), GRID_ROWS
+
+
+def _normal(purpose: str, like: Tensor) -> Tensor:
+    # drawn on the CPU, as its generator's numbers must not depend on the device
+    return torch.randn(like.shape, generator=generator("images", purpose)).to(like)
