@@ -38,7 +38,7 @@ def full(q: Distribution) -> MultivariateNormal:
     return MultivariateNormal(q.mean, torch.diag_embed(q.variance))
 
 
-@pytest.mark.parametrize("start", ["prior", "encoder"])
+@pytest.mark.parametrize("start", ["draws", "prior", "encoder"])
 @pytest.mark.parametrize(
     "model", [LinearGaussian(), LinearGaussian(shift=1.0, stretch=0.3), LinearGaussian(pixels=9, latent_dim=4)], ids=str
 )
@@ -247,3 +247,19 @@ def test_completion_knows_the_label() -> None:
 def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         SVISettings(**wrong)
+
+
+class TwoModes(LinearGaussian):
+    """One pixel is z squared, which leaves two modes; the other, z squared + z, tells which of them has the mass."""
+
+    def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        return Independent(Normal(z[..., :1].square() + torch.tensor([0.0, 1.0]) * z[..., :1], 0.2), 1)
+
+
+def test_default_start_finds_the_mode_that_has_the_mass() -> None:
+    """Pixels (2.25, 0.75) are those of z = -1.5, and (2.25, 3.75) those of z = 1.5."""
+    model = TwoModes(latent_dim=1)
+    x = torch.tensor([[2.25, 0.75], [2.25, 3.75]], dtype=torch.float64)
+    for seed in range(5):
+        fit = stochastic_variational_inference(model, x, source=generator(seed))
+        torch.testing.assert_close(fit.posterior.mean, torch.tensor([[-1.5], [1.5]]).double(), atol=0.1, rtol=0)

@@ -12,9 +12,9 @@ from torch.distributions import Distribution, Independent
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.noise import generator
-from vae_lightning.types import IMAGE_SHAPE
+from vae_lightning.types import IMAGE_SHAPE, LatentVariableModel
 
-__all__ = ["MASKS", "observed_log_likelihood", "observed_mask"]
+__all__ = ["MASKS", "log_joint", "observed_log_likelihood", "observed_mask"]
 
 Mask = Callable[[Sequence[int], float, torch.Generator | None], Tensor]
 
@@ -100,3 +100,23 @@ def observed_log_likelihood(likelihood: Distribution, x: Tensor, mask: Tensor | 
     # unseen pixels may hold anything, NaN too, which no later product with 0 would take back
     log_prob = pixels.log_prob(torch.where(mask, x, 0))
     return torch.where(mask, log_prob, 0).flatten(-len(likelihood.event_shape)).sum(-1)
+
+
+def log_joint(model: LatentVariableModel, z: Tensor, x: Tensor, y: Tensor | None, mask: Tensor | None, max_batch: int) -> Tensor:
+    """log p(observed pixels, z | y), `(K, B)` nats, holding about `max_batch` images at a time.
+
+    Args:
+        z: latents `(K, B, D)`, or `(K, 1, D)` that all images share, which an unconditional model decodes only once.
+        x: images `(B, *event)`.
+        y: labels `(B,)`; None for an unconditional model.
+        mask: bool, `event` or `(B, *event)`, True where observed; None: everywhere.
+    """
+    if y is not None:
+        z = z.expand(-1, len(x), -1)
+    mask = None if mask is None else mask.to(x.device)
+    prior = model.prior(y)
+    parts = [
+        observed_log_likelihood(model.likelihood(some, y), x, mask) + prior.log_prob(some)
+        for some in z.split(max(1, max_batch // len(x)))
+    ]
+    return torch.cat(parts)

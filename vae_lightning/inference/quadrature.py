@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
-from vae_lightning.inference.observed import observed_log_likelihood
+from vae_lightning.inference.observed import log_joint
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["Quadrature", "kl_to_exact", "log_joint_on", "quadrature"]
@@ -83,7 +83,7 @@ def quadrature(
     require(points >= 16 and points % 2 == 0, "points", points, "even and at least 16")
 
     def log_joint_at(z: Tensor) -> Tensor:
-        return _log_joint(model, z, x, y, mask, max_batch)
+        return log_joint(model, z, x, y, mask, max_batch)
 
     low = torch.full((1, model.latent_dim), -extent, device=x.device, dtype=model.prior(y).mean.dtype)
     high = -low
@@ -91,10 +91,10 @@ def quadrature(
         z = _grid(low, high, coarse)
         low, high = _box_of_mass(z, log_joint_at(z), (high - low) / coarse)
     z, log_cell = _grid(low, high, points), ((high - low) / points).double().log().sum(-1)
-    log_joint = log_joint_at(z)
-    parts = _every_second(log_joint.double(), points, model.latent_dim).logsumexp(1)
-    log_evidence = log_joint.double().logsumexp(0) + log_cell
-    return Quadrature(z, log_joint, log_cell, log_evidence, parts.amax(0) - parts.amin(0), log_joint_at)
+    joint = log_joint_at(z)
+    parts = _every_second(joint.double(), points, model.latent_dim).logsumexp(1)
+    log_evidence = joint.double().logsumexp(0) + log_cell
+    return Quadrature(z, joint, log_cell, log_evidence, parts.amax(0) - parts.amin(0), log_joint_at)
 
 
 @torch.no_grad()
@@ -107,7 +107,7 @@ def log_joint_on(
     max_batch: int = 4000,
 ) -> Tensor:
     """log p(observed pixels, z | y), `(G, B)` nats, of latents `(G, D)` and images `(B, *event)`; see `quadrature`."""
-    return _log_joint(model, z.unsqueeze(1), x, y, mask, max_batch)
+    return log_joint(model, z.unsqueeze(1), x, y, mask, max_batch)
 
 
 @torch.no_grad()
@@ -121,18 +121,6 @@ def kl_to_exact(q: Distribution, exact: Quadrature, points: int = 64) -> Tensor:
     log_q = q.log_prob(z).double()
     weights = log_q.softmax(0)
     return (weights * (log_q - exact.log_joint_at(z))).sum(0) + exact.log_evidence
-
-
-def _log_joint(model: LatentVariableModel, z: Tensor, x: Tensor, y: Tensor | None, mask: Tensor | None, max_batch: int) -> Tensor:
-    if y is not None:  # the images share nothing but their latents
-        z = z.expand(-1, len(x), -1)
-    mask = None if mask is None else mask.to(x.device)
-    prior = model.prior(y)
-    parts = [
-        observed_log_likelihood(model.likelihood(some, y), x, mask) + prior.log_prob(some)
-        for some in z.split(max(1, max_batch // len(x)))
-    ]
-    return torch.cat(parts)
 
 
 def _grid(low: Tensor, high: Tensor, points: int) -> Tensor:

@@ -23,11 +23,14 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from vae_lightning.arguments import choose, require
-from vae_lightning.inference.observed import observed_log_likelihood
+from vae_lightning.inference.observed import log_joint, observed_log_likelihood
 from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["DEFAULT", "ORIGINAL", "Fit", "SVISettings", "complete", "stochastic_variational_inference"]
+__all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "Fit", "SVISettings", "complete", "stochastic_variational_inference"]
+
+DRAWS = 400
+"""Draws from the prior among which a fit looks for its start; q is then a tenth as wide as the prior."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,12 @@ class SVISettings:
     """Steps after which an image is left as it is."""
     num_samples: int = 20
     """K, reparameterised samples of q that the gradient of a step is the mean of."""
-    start: Literal["prior", "encoder"] = "prior"
-    """q before the first step: mean and deviation of p(z | y), or the encoder's for the image whose unseen pixels are 0.
+    start: Literal["draws", "prior", "encoder"] = "draws"
+    """q before the first step.
 
-    The encoder reads unseen pixels as black, is sure of it, and so often starts the fit near a wrong mode.
+    draws: around the likeliest of `DRAWS` draws from the prior, so that the fit hardly ever ends in a lesser mode;
+    prior: with mean and deviation of p(z | y), from where noisy steps now and then end in one;
+    encoder: the encoder's for the image with its unseen pixels black, which it is sure of and so often near a lesser one.
     """
     patience: int | None = 40
     """Steps whose mean ELBO must be better than that of any as many before; None: never stop early."""
@@ -164,7 +169,7 @@ def _fit(
     model: LatentVariableModel, images: _Images, settings: SVISettings, source: torch.Generator, max_batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Parameters `(B, 2, D)`, ELBO and steps `(B,)`."""
-    parameters = STARTS[settings.start](model, images).detach().clone()
+    parameters = STARTS[settings.start](model, images, source, max_batch).detach().clone()
     optimizer = OPTIMIZERS[settings.optimizer](parameters)
     plateau = _Plateau(parameters, settings)
     # drawn first: how many draws the steps take depends on all images
@@ -223,20 +228,35 @@ def _mean_elbo(model: LatentVariableModel, images: _Images, parameters: Tensor, 
 
 
 def _start(loc: Tensor, scale: Tensor, count: int) -> Tensor:
-    return torch.stack([loc, scale.log()], dim=-2).expand(count, 2, loc.shape[-1])
+    return torch.stack([loc, scale.expand_as(loc).log()], dim=-2).expand(count, 2, loc.shape[-1])
 
 
-def _from_encoder(model: LatentVariableModel, images: _Images) -> Tensor:
-    posterior = model.posterior(images.x, images.y)
-    return _start(posterior.mean, posterior.stddev, len(images.x))
+@torch.no_grad()
+def _from_draws(model: LatentVariableModel, images: _Images, source: torch.Generator, max_batch: int) -> Tensor:
+    prior = model.prior(images.y)
+    loc, scale = prior.mean, prior.stddev
+    z = loc + scale * torch.randn(DRAWS, 1, loc.shape[-1], generator=source, device=loc.device, dtype=loc.dtype)
+    joint = log_joint(model, z, images.x, images.y, images.mask, max_batch)
+    z = z.expand(-1, len(images.x), -1)
+    best = joint.argmax(0).view(1, -1, 1).expand(1, -1, z.shape[-1])
+    return _start(z.gather(0, best).squeeze(0), 0.1 * scale, len(images.x))
 
 
-def _from_prior(model: LatentVariableModel, images: _Images) -> Tensor:
+def _from_prior(model: LatentVariableModel, images: _Images, source: torch.Generator, max_batch: int) -> Tensor:
     prior = model.prior(images.y)
     return _start(prior.mean, prior.stddev, len(images.x))
 
 
-STARTS: dict[str, Callable[[LatentVariableModel, _Images], Tensor]] = {"prior": _from_prior, "encoder": _from_encoder}
+def _from_encoder(model: LatentVariableModel, images: _Images, source: torch.Generator, max_batch: int) -> Tensor:
+    posterior = model.posterior(images.x, images.y)
+    return _start(posterior.mean, posterior.stddev, len(images.x))
+
+
+STARTS: dict[str, Callable[[LatentVariableModel, _Images, torch.Generator, int], Tensor]] = {
+    "draws": _from_draws,
+    "prior": _from_prior,
+    "encoder": _from_encoder,
+}
 
 
 # ---- how it climbs
