@@ -6,7 +6,7 @@ PEERS := .venv-peers
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test evaluate tensorboard lint types imports bench bench-scaling bench-quick hooks check clean
+.PHONY: help setup train test evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ evaluate: setup ## Evaluate the newest run, or ARGS="run=<folder>"
 
 tensorboard: setup ## Watch all runs at http://localhost:6006
 	$(BIN)/tensorboard --logdir outputs
+
+notebooks: setup ## Write the .ipynb of the notebooks, which are kept as text
+	$(BIN)/python notebooks/pair.py
 
 test: setup ## Run the test suite
 	$(BIN)/python -m pytest $(ARGS)

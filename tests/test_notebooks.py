@@ -1,0 +1,91 @@
+import ast
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+from notebooks.pair import NOTEBOOKS, paired
+from vae_lightning import figures
+
+TINY = {"epochs": 2, "batches": 4, "hidden": [16], "frames": 3, "num_images": 200, "num_exact": 10, "svi_steps": 5}
+OWN = {"visualization_vae": {"betas": (1.0, 4.0)}, "visualization_cvae": {"num_classified": 50}}
+LIBRARIES = {"IPython", "matplotlib", "pytorch_lightning", "torch", "vae_lightning"}
+STANDARD = {"logging", "math", "os", "pathlib", "tempfile", "warnings"}
+NO_FIGURES = {"elbo_per_image", "one_of_each", "png", "posterior_gap", "read_recording", "style"}
+OF_CLASSIFIERS = {"mistakes"}
+FIGURES = {name for name in figures.__all__ if name.islower()} - NO_FIGURES
+OF_LABELS = {"class_style_grid", "style_transfer"}
+
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+
+
+def code(notebook: NotebookNode) -> Iterator[NotebookNode]:
+    return (cell for cell in notebook.cells if cell.cell_type == "code")
+
+
+def drawn_by(source: str) -> set[str]:
+    """The figures that a cell draws."""
+    return set(re.findall(r"\bfigures\.(\w+)\(", source)) & FIGURES
+
+
+def executed(path: Path, root: Path, folder: Path) -> NotebookNode:
+    """The notebook after a run with small parameters, in a kernel of its own."""
+    notebook = nbformat.reads(paired(path), as_version=4)
+    place = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    parameters = {"data_root": str(root.resolve()), **TINY, **OWN[path.stem]}
+    small = nbformat.v4.new_code_cell("\n".join(f"{name} = {value!r}" for name, value in parameters.items()))
+    notebook.cells.insert(place + 1, small)
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}})
+    client.execute(env={**os.environ, "TMPDIR": str(folder), "OMP_NUM_THREADS": "1"})
+    return notebook
+
+
+@pytest.fixture(scope="module")
+def runs(mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, NotebookNode]:
+    folders = [tmp_path_factory.mktemp(path.stem) for path in NOTEBOOKS]
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(executed, NOTEBOOKS, [mnist_root] * len(NOTEBOOKS), folders))
+    return dict(zip(NOTEBOOKS, done, strict=True))
+
+
+@each
+def test_every_figure_of_a_tiny_run_is_shown(path: Path, runs: dict[Path, NotebookNode]):
+    drawing = [cell for cell in code(runs[path]) if drawn_by(cell.source)]
+    assert len(drawing) > 15
+    for cell in drawing:
+        shown = [kind for output in cell.outputs for kind in output.get("data", {}) if kind in ("image/png", "image/gif")]
+        assert len(shown) >= len(drawn_by(cell.source)), f"{cell.source}\nshowed {shown}"
+
+
+def test_between_them_they_draw_every_figure():
+    drawn = {path.stem: {name for cell in code(jupytext.read(path)) for name in drawn_by(cell.source)} for path in NOTEBOOKS}
+    assert drawn["visualization_cvae"] == FIGURES - OF_CLASSIFIERS
+    assert drawn["visualization_vae"] == FIGURES - OF_CLASSIFIERS - OF_LABELS - {"confusion_matrix"}
+
+
+@each
+def test_the_ipynb_is_that_of_the_text(path: Path):
+    assert path.with_suffix(".ipynb").read_text() == paired(path), "make notebooks"
+
+
+@each
+def test_no_outputs_are_kept(path: Path):
+    notebook = nbformat.read(path.with_suffix(".ipynb"), as_version=4)
+    nbformat.validate(notebook)
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code(notebook))
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+
+
+@each
+def test_they_use_the_library_only(path: Path):
+    tree = ast.parse(path.read_text())
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert {name.partition(".")[0] for name in names} <= LIBRARIES | STANDARD
