@@ -10,6 +10,7 @@ from toys import LinearGaussian
 
 from vae_lightning.objectives import (
     LinearWarmup,
+    active_units,
     beta_objective,
     capacity_objective,
     detached,
@@ -280,3 +281,8 @@ def test_detached_is_the_same_gaussian_without_gradients() -> None:
 def test_detached_refuses_what_is_no_diagonal_gaussian(distribution: Distribution) -> None:
     with pytest.raises(NotImplementedError, match="cannot detach"):
         detached(distribution)
+
+
+def test_units_whose_means_vary_are_active() -> None:
+    means = torch.randn(10_000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.11, 0.09]) + 5
+    assert active_units(means).tolist() == [True, True, False]
