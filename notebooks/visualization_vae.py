@@ -29,7 +29,7 @@ batches = 1.0  # of each epoch: a share of them, or their number
 hidden = [300, 300]  # units of each layer
 frames = 20  # of the animations of the training
 num_images = 10_000  # test images to look at
-num_exact = 100  # of these, images whose bounds are held to the exact log p(x)
+num_exact = 50  # of these, images whose bounds are held to the exact log p(x)
 svi_steps = 1000  # at most, to fit a posterior to one image
 betas = (0.25, 1.0, 10.0)  # to compare
 seed = 0
@@ -161,8 +161,8 @@ for split, images, labels in (("train", train_x, train_y), ("test", x, y)):
 # %% [markdown]
 # ## The mathematics, checked
 #
-# The closed form of the KL against the mean of $\log q(z \mid x) - \log p(z)$ over samples of $q$. Of a hundred images, the
-# largest deviation should be some two or three standard errors.
+# The closed form of the KL against the mean of $\log q(z \mid x) - \log p(z)$ over samples of $q$. The largest of so many
+# deviations should be some two or three standard errors.
 
 # %%
 few, few_y = x[:num_exact], y[:num_exact]
@@ -199,10 +199,11 @@ if flat:
 # is at most 1, its log at most 0, and the ELBO of one model compares with that of another. Given grey levels, the same formula is
 # "binary cross-entropy", the probability of nothing.
 #
-# So pixels are binarized. *Dynamic*: each is drawn with its grey level as probability, afresh every time the image is used
-# (Salakhutdinov and Murray, 2008, https://doi.org/10.1145/1390156.1390266). *Static*: drawn once and for all (Larochelle and
-# Murray, 2011, http://proceedings.mlr.press/v15/larochelle11a.html). *Threshold*: cut at one half. Figures of one kind do not
-# compare with those of another: below, the first two rows are the same digits.
+# So pixels are binarized. *Dynamic*: each is drawn with its grey level as probability, afresh every time the image is used ("On
+# the quantitative analysis of deep belief networks", Salakhutdinov and Murray, 2008, https://doi.org/10.1145/1390156.1390266).
+# *Static*: drawn once and for all ("The neural autoregressive distribution estimator", Larochelle and Murray, 2011,
+# http://proceedings.mlr.press/v15/larochelle11a.html). *Threshold*: cut at one half, which leaves no chance and is the easiest to
+# learn. Figures of one kind do not compare with those of another. The same ten digits:
 
 # %%
 grey, _ = type(data)(root=data_root, binarization="none").evaluation_images("test", 10)
@@ -218,14 +219,15 @@ show_tiles(axes, torch.cat(list(rows.values())), 10, row_names=list(rows))
 display(made)
 
 # %% [markdown]
-# A Gaussian, $\log p(x \mid z) = -\frac{1}{2 s^2} \lVert x - \mu(z) \rVert^2 - 784 \log (s \sqrt{2 \pi})$, fits grey levels (as
-# does the continuous Bernoulli: Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845), but it is a *density*. The
-# second term has no upper limit as $s$ falls, and grows by $784 \log 255 = 4344$ nats if levels run to 1 and not to 255, with not
-# a pixel better. So a Gaussian's ELBO compares with that of no binary image, and with another density's only on the same scale;
-# grey levels are whole numbers besides, on which a density may become infinite ("A note on the evaluation of generative models",
-# Theis, van den Oord and Bethge, 2016, https://arxiv.org/abs/1511.01844). Squared error plus $\beta$ KL, which is often called a
-# VAE, is a Gaussian with $s^2 = \beta / 2$ that was not learned ("Simple and effective VAE training with calibrated decoders",
-# Rybkin, Daniilidis and Levine, 2021, https://arxiv.org/abs/2006.13202).
+# A Gaussian, $\log p(x \mid z) = -\frac{1}{2 s^2} \lVert x - \mu(z) \rVert^2 - 784 \log (s \sqrt{2 \pi})$, fits grey levels (so
+# does the density of "The continuous Bernoulli: fixing a pervasive error in variational autoencoders", Loaiza-Ganem and
+# Cunningham, 2019, https://arxiv.org/abs/1907.06845), but it is a *density*. The second term has no upper limit as $s$ falls, and
+# grows by $784 \log 255 = 4344$ nats if levels run to 1 and not to 255, with not a pixel better. So a Gaussian's ELBO compares
+# with that of no binary image, and with another density's only on the same scale; grey levels are whole numbers besides, on which
+# a density may become infinite ("A note on the evaluation of generative models", Theis, van den Oord and Bethge, 2016,
+# https://arxiv.org/abs/1511.01844). Squared error plus $\beta$ KL, which is often called a VAE, is a Gaussian with
+# $s^2 = \beta / 2$ that was not learned ("Simple and effective VAE training with calibrated decoders", Rybkin, Daniilidis and
+# Levine, 2021, https://arxiv.org/abs/2006.13202).
 #
 # The next cell gives every image a decoder that knows its grey levels exactly. The Gaussian's figure is whatever $s$ makes it.
 # The Bernoulli's is minus the entropy of the coin tosses of dynamic binarization: no model of these images can average more.
