@@ -69,7 +69,7 @@ def test_an_image_is_one_event_and_its_log_probability_the_sum_over_pixels(name:
 @pytest.mark.parametrize("x", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_log_probability_and_its_gradient_are_finite_everywhere(name: str, x: float, dtype: torch.dtype) -> None:
-    logits = torch.tensor([*LOGITS, 1e4, -1e4], dtype=dtype, requires_grad=True)
+    logits = torch.tensor([*LOGITS, 1e4, -1e4, 1e10, -1e10], dtype=dtype, requires_grad=True)
     log_prob = LIKELIHOODS[name]().to(dtype).pixels(logits).log_prob(torch.tensor(x, dtype=dtype))
     (gradient,) = torch.autograd.grad(log_prob.sum(), logits)
     assert log_prob.isfinite().all()

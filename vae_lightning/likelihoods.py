@@ -98,9 +98,8 @@ class StableContinuousBernoulli(ContinuousBernoulli):
 
     @property
     def mean(self) -> Tensor:
-        near = self.logits.abs() < 0.1
-        away = torch.where(near, torch.ones_like(self.logits), self.logits)
-        series = 0.5 + self.logits / 12 - self.logits**3 / 720 + self.logits**5 / 30240
+        near, small, away = self._parts(self.logits)
+        series = 0.5 + small / 12 - small**3 / 720 + small**5 / 30240
         return torch.where(near, series, 0.5 + 0.5 / torch.tanh(away / 2) - 1 / away)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -108,11 +107,19 @@ class StableContinuousBernoulli(ContinuousBernoulli):
         return self._log_normaliser(logits) - F.binary_cross_entropy_with_logits(logits, value, reduction="none")
 
     @staticmethod
-    def _log_normaliser(logits: Tensor) -> Tensor:
+    def _parts(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the logits are near 0, and the logits for either formula.
+
+        `where` needs finite gradients on the side not taken too, so each formula gets a harmless number where it is not used:
+        grey levels of exactly 0 drive logits to -10^7 and beyond, whose sixth power is no longer finite.
+        """
         near = logits.abs() < 0.1
-        # where() needs finite gradients on the side not taken, so that side gets a harmless input
-        away = torch.where(near, torch.ones_like(logits), logits)
-        series = math.log(2) + logits**2 / 12 - logits**4 * (7 / 1440) + logits**6 * (31 / 90720)
+        return near, torch.where(near, logits, 0.0), torch.where(near, 1.0, logits)
+
+    @classmethod
+    def _log_normaliser(cls, logits: Tensor) -> Tensor:
+        near, small, away = cls._parts(logits)
+        series = math.log(2) + small**2 / 12 - small**4 * (7 / 1440) + small**6 * (31 / 90720)
         return torch.where(near, series, (away / torch.tanh(away / 2)).log())
 
 
