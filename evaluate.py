@@ -13,7 +13,8 @@ def main(cfg: DictConfig) -> None:
         from vae_lightning.evaluating import evaluate
         from vae_lightning.evaluation.table import print_report
 
-        print_report(*evaluate(cfg))
+        found = evaluate(cfg)
+        print_report(found.report, found.folder, [drawn.name for drawn in found.gallery.drawn], found.gallery.skipped)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,19 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
     metrics = train(cfg).metrics
     (tmp_path / "run" / ".hydra").mkdir()
     OmegaConf.save(cfg, tmp_path / "run" / ".hydra" / "config.yaml")
-    report, path = evaluate(evaluation(f"run={tmp_path / 'run'}"))
-    assert json.loads(path.read_text()) == report
-    assert set(report) == {"checkpoint", "test", "train"}
+    found = evaluate(evaluation(f"run={tmp_path / 'run'}", "evaluation.figures=[samples,confusion_matrix]"))
+    report = found.report
+    assert json.loads((found.folder / "report.json").read_text()) == report
     names = ["accuracy"] if model == "cnn" else ["elbo", "log_likelihood", "kl"]
+    fits, other = ("confusion_matrix", "samples") if model == "cnn" else ("samples", "confusion_matrix")
+    assert [drawn.name for drawn in found.gallery.drawn] == [fits]
+    assert list(found.gallery.skipped) == [other]
+    for page in ("report.html", "report.md"):
+        text = (found.folder / page).read_text()
+        assert f"{report['test'][names[0]]['value']:.2f}" in text
+        assert found.gallery.skipped[other] in text
+        assert "best.ckpt, epoch 1, optimizer step 4" in text
+    assert set(report) == {"checkpoint", "test", "train"}
     for name in names:
         figure = report["test"][name]
         assert set(figure) == ESTIMATE
@@ -44,7 +53,21 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
     assert ("nll_marginal" in report["test"]) == (model == "cvae_cnn3")
 
 
-@pytest.mark.parametrize("override", ["evaluation.num_samples=0", "evaluation.num_images=0", "evaluation.max_batch=0", "gpus=2"])
+@pytest.mark.parametrize(
+    "override",
+    [
+        "evaluation.num_samples=0",
+        "evaluation.num_images=0",
+        "evaluation.max_batch=0",
+        "evaluation.figures=[sample]",
+        "evaluation.figures=some",
+        "evaluation.extent=0",
+        "evaluation.mask=topp",
+        "evaluation.svi=adam",
+        "evaluation.digit=10",
+        "gpus=2",
+    ],
+)
 def test_impossible_setting_is_refused_by_name(override: str) -> None:
     with pytest.raises(ConfigurationError, match=override.split("=")[0]):
         evaluate(evaluation("run=x", override))

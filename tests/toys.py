@@ -90,4 +90,4 @@ class Painter(nn.Module):
         if self.num_classes:
             assert y is not None, "a conditional model needs labels"
             logits[..., 0, 0, :] = torch.where(y % 2 == 1, 20.0, -20.0).unsqueeze(-1)
-        return Independent(Bernoulli(logits=logits), 3)
+        return Independent(Bernoulli(logits=logits, validate_args=False), 3, validate_args=False)

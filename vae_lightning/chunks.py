@@ -57,7 +57,17 @@ STEP_HOOKS = (
 )
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 MOVING_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device")
-CHUNKED = (EarlyStopping, FrameRecorder, LastCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, StopOnInterrupt, Timer, Timing)
+CHUNKED = (
+    EarlyStopping,
+    FrameRecorder,
+    LastCheckpoint,
+    LearningRateMonitor,
+    ModelSummary,
+    ProgressBar,
+    StopOnInterrupt,
+    Timer,
+    Timing,
+)
 """Callbacks that need not see every batch."""
 
 

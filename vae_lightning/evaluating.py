@@ -1,9 +1,10 @@
-"""`evaluate(cfg)`: a run folder to its report. Model, data and checkpoint come from the folder, never from `cfg`."""
+"""`evaluate(cfg)`: a run folder to its report and figures. Model, data and checkpoint come from the folder, never from `cfg`."""
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -12,18 +13,35 @@ from torch import Tensor
 
 from vae_lightning import runs
 from vae_lightning.allocator import keep_freed_memory
-from vae_lightning.arguments import check, require
+from vae_lightning.arguments import check, choose, require
 from vae_lightning.data import MNISTDataModule
+from vae_lightning.drawing import SVI, Gallery, draw, subject_of
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.evaluation.page import Page, Picture, to_html, to_markdown
 from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_estimate, to_json
+from vae_lightning.figures.catalog import CATALOG
+from vae_lightning.inference.observed import MASKS
 from vae_lightning.models import VAE, Classifier
+from vae_lightning.models.base import Module
 from vae_lightning.types import Batch, Estimate
 
-__all__ = ["evaluate"]
+__all__ = ["Evaluation", "evaluate"]
 
 
-def evaluate(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
-    """Evaluate the run that `cfg` names on test and training images; write its report, and return it and its path.
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation gives back."""
+
+    report: dict[str, Any]
+    """The content of `report.json`."""
+    folder: Path
+    """Holds `report.json`, `report.md`, `report.html` and `figures/`."""
+    gallery: Gallery
+    """The figures that were drawn, and why the others were not."""
+
+
+def evaluate(cfg: DictConfig) -> Evaluation:
+    """Evaluate the run that `cfg` names on test and training images, draw its figures, and write its report.
 
     Raises:
         ConfigurationError: something in `cfg` is wrong.
@@ -43,10 +61,52 @@ def evaluate(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
             "test": _report(model, run.data, "test", options.num_images, options, progress),
             "train": _report(model, run.data, "train", options.train_images, options, progress),
         }
-    path = folder / "evaluation" / "report.json"
-    report = to_json(str(checkpoint), splits)
-    runs.write_json(path, report)
-    return report, path
+        path = folder / "evaluation" / "report.json"
+        report = to_json(str(checkpoint), splits)
+        runs.write_json(path, report)
+        gallery = _draw(run, model, splits, options, path.parent / "figures", progress)
+    page = _page(run, run.data.binarization, report, gallery)
+    runs.write_bytes(path.with_suffix(".html"), to_html(page).encode())
+    runs.write_bytes(path.with_suffix(".md"), to_markdown(page, path.parent).encode())
+    return Evaluation(report, path.parent, gallery)
+
+
+def _draw(
+    run: runs.LoadedRun,
+    model: Module,
+    splits: dict[str, dict[str, Estimate]],
+    options: "_Options",
+    folder: Path,
+    progress: Progress,
+) -> Gallery:
+    drawn = subject_of(
+        run,
+        model,
+        splits,
+        device=options.device,
+        mask=options.mask,
+        svi=options.svi,
+        extent=options.extent,
+        digit=options.digit,
+        seed=options.seed,
+    )
+    with drawn as subject:
+        return draw(subject, options.figures, folder, lambda names: progress.track(names, description="figures"))
+
+
+def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], gallery: Gallery) -> Page:
+    provenance = runs.record(run.folder).get("provenance", {})
+    return Page(
+        title=str(run.folder),
+        checkpoint=f"{run.checkpoint.name}, epoch {run.epoch + 1}, optimizer step {run.step:,}",
+        model=f"{type(run.model).__name__}, {sum(p.numel() for p in run.model.parameters()):,} parameters",
+        binarization=binarization,
+        figures={split: figures for split, figures in report.items() if split != "checkpoint"},
+        command=provenance.get("command"),
+        provenance=provenance,
+        pictures=[Picture(drawn.name, drawn.path, drawn.caption) for drawn in gallery.drawn],
+        skipped=gallery.skipped,
+    )
 
 
 class _Options:
@@ -61,6 +121,11 @@ class _Options:
         marginal_images: int,
         max_batch: int,
         seed: int,
+        figures: list[str] | Literal["all"] = "all",
+        extent: float = 4.0,
+        mask: str = "top",
+        svi: str = "default",
+        digit: int = 3,
         gpus: int | str = "auto",
     ) -> None:
         require(num_samples >= 1, "evaluation.num_samples", num_samples, "at least 1")
@@ -72,6 +137,14 @@ class _Options:
         self.num_samples, self.num_images, self.train_images = num_samples, num_images, train_images
         self.marginal_samples, self.marginal_images = marginal_samples, marginal_images
         self.max_batch, self.seed = max_batch, seed
+        self.figures = list(CATALOG) if figures == "all" else figures
+        for name in self.figures:
+            choose("evaluation.figures", name, CATALOG)
+        require(extent > 0, "evaluation.extent", extent, "positive")
+        choose("evaluation.mask", mask, MASKS)
+        choose("evaluation.svi", svi, SVI)
+        require(0 <= digit <= 9, "evaluation.digit", digit, "from 0 to 9")
+        self.extent, self.mask, self.svi, self.digit = extent, mask, svi, digit
         require(gpus in ("auto", 0, 1), "gpus", gpus, "auto, 0 (CPU) or 1")
         if gpus == 1 and not torch.cuda.is_available():
             raise ConfigurationError("gpus=1: this machine has no GPU that torch can use; to run on the CPU: gpus=0")

@@ -5,9 +5,11 @@ outputs/<name>/<time>/
     checkpoints/best.ckpt     the weights that were best on validation; last.ckpt: where training stands
     tensorboard/              scalars
     metrics.json              what came out, with provenance
-    evaluation/report.json    what evaluate.py found
+    animation/                frames of the training, if they were asked for
+    evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/
 """
 
+import csv
 import json
 import os
 import platform
@@ -27,13 +29,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from vae_lightning.arguments import check
 from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
 from vae_lightning.models.base import CHECKPOINT_FORMAT, Module
 from vae_lightning.version import __version__
 
-__all__ = ["LoadedRun", "discard_unused", "find", "load", "provenance", "write_json"]
+__all__ = ["LoadedRun", "discard_unused", "find", "history", "load", "provenance", "record", "write_bytes", "write_json"]
 
 CONFIG = Path(".hydra", "config.yaml")
 TRUSTED = ("vae_lightning", "torch")
@@ -46,10 +49,15 @@ VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content`, whole or not at all."""
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content`, whole or not at all."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(json.dumps(content, indent=2) + "\n")
+        unfinished.write_bytes(content)
         os.replace(unfinished, path)
     except OSError as error:
         raise StorageError(f"{path}: could not be written ({error})") from error
@@ -151,6 +159,57 @@ def latest(outputs: str | Path) -> Path:
     return checkpoints[-1].parent.parent
 
 
+# ---- what was written
+
+
+def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Optimizer steps and values of each metric that the training in `folder` logged; empty if it has no log that is known."""
+    rows = _from_tensorboard(folder / "tensorboard") or _from_csv(folder / "csv" / "metrics.csv")
+    logged: dict[str, tuple[Tensor, Tensor]] = {}
+    for key, points in rows.items():
+        steps, values = zip(*sorted(points), strict=True)
+        logged[key] = torch.tensor(steps), torch.tensor(values, dtype=torch.float64)
+    return logged
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """The content of `metrics.json` of the run in `folder`; empty if its training did not end.
+
+    Raises:
+        CheckpointError: the file is damaged.
+    """
+    path = folder / "metrics.json"
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is damaged ({error}); remove it, the run can do without") from error
+    return content if isinstance(content, dict) else {}
+
+
+def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    if not any(folder.glob("events.out.tfevents.*")):
+        return {}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    # 0 is all: a run that goes on has several files, and a page of figures wants every point
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
+    events.Reload()
+    return {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
+
+
+def _from_csv(path: Path) -> dict[str, list[tuple[int, float]]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        cells = [(key, int(row["step"]), value) for row in csv.DictReader(file) for key, value in row.items() if value]
+    logged: dict[str, list[tuple[int, float]]] = {}
+    for key, step, value in cells:
+        logged.setdefault(key, []).append((step, float(value)))
+    return logged
+
+
 # ---- loading
 
 
@@ -166,6 +225,10 @@ class LoadedRun:
     """In evaluation mode, on the CPU."""
     data: L.LightningDataModule
     """Not yet set up."""
+    step: int
+    """The optimizer step that the weights are of."""
+    epoch: int
+    """The epoch of that step, counted from 0."""
     config: DictConfig
     """What was asked for when it was trained."""
 
@@ -198,7 +261,7 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         raise CheckpointError(
             f"{checkpoint}: does not fit this version ({made_by}): {' '.join(str(error).split())[:300]}"
         ) from error
-    return LoadedRun(folder, checkpoint, model.eval(), data, config)
+    return LoadedRun(folder, checkpoint, model.eval(), data, content.get("global_step", 0), content.get("epoch", 0), config)
 
 
 def _config(folder: Path) -> DictConfig:

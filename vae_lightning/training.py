@@ -16,6 +16,7 @@ import hydra
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException
 from hydra.experimental.callback import Callback as HydraCallback
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
@@ -177,8 +178,8 @@ class _Parts:
         arguments.update(_devices(cfg.trainer))
         monitor, mode = _monitor(cfg, model)
         resolved = OmegaConf.merge(cfg, {"monitor": monitor, "monitor_mode": mode})
-        loggers = [instantiate(node, _convert_="all") for node in _wanted(resolved.logger).values()]
-        callbacks = [instantiate(node, _convert_="all") for node in _wanted(resolved.callbacks).values()]
+        loggers = [_instantiated(node) for node in _wanted(resolved.logger).values()]
+        callbacks = [_instantiated(node) for node in _wanted(resolved.callbacks).values()]
         callbacks = [c for c in callbacks if _is_wanted(c, arguments, bool(loggers))]
         with _lightning_errors(ValueError, TypeError):
             return L.Trainer(
@@ -238,6 +239,16 @@ def _build(node: DictConfig, base: type, where: str) -> Any:
     if not issubclass(found, base):
         raise ConfigurationError(f"{where}._target_={node._target_}: is not a {base.__name__}")
     return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
+
+
+def _instantiated(node: DictConfig) -> Any:
+    """A callback or logger; what it says of a wrong value is said in its own words."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, VAELightningError):
+            raise error.__cause__ from None
+        raise
 
 
 def _own_trainer_keys(
@@ -315,8 +326,8 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
     binarization = cfg.data.get("binarization")
     if name == "bernoulli" and binarization == "none":
         warnings.warn(
-            "model/likelihood=bernoulli with data.binarization=none: grey levels are not outcomes of a Bernoulli distribution, so "
-            "the figure called elbo is not an ELBO of binary data and compares with no published one",
+            "model/likelihood=bernoulli with data.binarization=none: grey levels are not outcomes of a Bernoulli distribution; "
+            "elbo and nll bound those of dynamically binarized images from below, and compare with no published figure",
             stacklevel=2,
         )
     elif name in ("gaussian", "continuous_bernoulli") and binarization not in (None, "none"):

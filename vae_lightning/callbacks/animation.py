@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from vae_lightning.arguments import require
+from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted
 from vae_lightning.errors import StorageError
 from vae_lightning.inference.latents import latent_mesh, mean_images
 from vae_lightning.noise import generator
@@ -24,7 +25,7 @@ IMAGES, POINTS, ROWS, EXTENT = 100, 5000, 20, 4.0
 
 def frame_steps(total: int, frames: int) -> list[int]:
     """At most `frames` optimizer steps from 0 to `total`, dense at the start and sparse later: equal ratios from step 50 on."""
-    later = torch.logspace(np.log10(min(50, total)), np.log10(total), frames - 1, dtype=torch.float64).round().long()
+    later = np.geomspace(total, min(50, total), frames - 1).round().astype(int)
     return sorted({0, *later.tolist()})
 
 
@@ -45,17 +46,15 @@ class FrameRecorder(Callback):
         require(frames == 0 or frames >= 2, "callbacks.animation.frames", frames, "0 (none) or at least 2")
         self.folder, self.frames = Path(dirpath), frames
         self._due: list[int] = []
-        self._shown: dict[str, Tensor] = {}
         self._before: Path | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        images = getattr(getattr(trainer, "datamodule", None), "evaluation_images", None)
-        wanted = self.frames and trainer.is_global_zero and not getattr(trainer, "fast_dev_run", False)
-        if not wanted or images is None or not isinstance(pl_module, LatentVariableModel):
+        if not self.frames or not trainer.is_global_zero or getattr(trainer, "fast_dev_run", False):
             return
-        (x, y), (many, labels) = images("test"), images("test", POINTS)
-        self._shown = {"x": x[:IMAGES], "y": y[:IMAGES], "many": many, "labels": labels}
-        self._shown = {name: tensor.to(pl_module.device) for name, tensor in self._shown.items()}
+        few, many = (fixed_images(trainer, "test", count) for count in (None, POINTS))
+        if few is None or many is None or not isinstance(pl_module, LatentVariableModel):
+            return
+        self._few, self._many = (few[0][:IMAGES], few[1][:IMAGES]), many
         total = trainer.estimated_stepping_batches
         # of a training that only time ends, twice as many steps for each frame
         ends = 0 < total < float("inf")
@@ -74,32 +73,27 @@ class FrameRecorder(Callback):
         if not self._due or trainer.global_step < self._due[0]:
             return
         self._due = [step for step in self._due if step > trainer.global_step]
-        training = model.training
-        model.eval()
-        unpermute = getattr(trainer.datamodule, "unpermute", lambda images: images)  # type: ignore[attr-defined]
-        frame = {**self._frame(model, unpermute), "epoch": trainer.global_step / max(1, trainer.num_training_batches)}  # type: ignore[arg-type]
-        model.train(training)
+        with undisturbed(trainer, model):
+            frame = self._frame(trainer, model)
         _write(self._path(trainer.global_step), frame)
 
-    @torch.no_grad()
-    def _frame(self, model: LatentVariableModel, unpermute: Any) -> dict[str, Any]:
-        x, y, many, labels = (self._shown[name] for name in ("x", "y", "many", "labels"))
-        posterior = model.posterior(many, labels)
-        epsilon = torch.randn(posterior.mean.shape, generator=generator("animation", "posterior")).to(posterior.mean)
-        classes = getattr(model, "num_classes", 0)
+    def _frame(self, trainer: L.Trainer, model: Any) -> dict[str, Any]:
+        (x, y), (many, labels) = self._few, self._many
+        posterior, classes = model.posterior(many, labels), getattr(model, "num_classes", 0)
         if model.latent_dim == 2 and not classes:
             z = latent_mesh(EXTENT, ROWS)
         else:
-            z = torch.randn(ROWS * ROWS, model.latent_dim, generator=generator("animation", "prior"))
+            z = _normal("prior", ROWS * ROWS, model.latent_dim)
         digits = torch.arange(ROWS * ROWS, device=x.device) % max(1, classes)
         if classes:  # one sample decoded with every label
             z = z.repeat_interleave(classes, 0)[: len(z)]
-        z = z.to(posterior.mean)
-        decoded, reconstructions = mean_images(model, z, digits), mean_images(model, model.posterior(x, y).mean, y)
+        decoded = mean_images(model, z.to(posterior.mean), digits)
+        sample = posterior.mean + posterior.stddev * _normal("posterior", *posterior.mean.shape).to(posterior.mean)
         return {
-            "reconstructions": _grey(unpermute(reconstructions)),
-            "decoded": _grey(unpermute(decoded)),
-            "z": (posterior.mean + posterior.stddev * epsilon).float().cpu().numpy(),
+            "epoch": trainer.global_step / max(1, trainer.num_training_batches),
+            "reconstructions": _grey(unpermuted(trainer, mean_images(model, model.posterior(x, y).mean, y))),
+            "decoded": _grey(unpermuted(trainer, decoded)),
+            "z": sample.float().cpu().numpy(),
             "labels": labels.cpu().numpy(),
         }
 
@@ -121,6 +115,10 @@ class FrameRecorder(Callback):
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step_{step:09d}.npz"
+
+
+def _normal(purpose: str, *shape: int) -> Tensor:
+    return torch.randn(shape, generator=generator("animation", purpose))
 
 
 def _grey(images: Tensor) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
 from vae_lightning.glossary import GLOSSARY
@@ -119,26 +118,11 @@ def _classify(trainer: L.Trainer, model: Classifier, writer: Any) -> None:
     labels, probabilities = y[:tested].cpu(), torch.cat([model.predict(part) for part in x[:tested].split(size)]).float().cpu()
     for c in range(model.num_classes):
         writer.add_pr_curve(f"test/precision_recall/{c}", labels == c, probabilities[:, c], trainer.global_step)
-    counts = torch.zeros(model.num_classes, model.num_classes, dtype=torch.long)
-    counts.index_put_((labels, probabilities.argmax(-1)), torch.ones_like(labels), accumulate=True)
-    writer.add_figure("test/confusion", _confusion(counts), trainer.global_step)
+    # matplotlib takes a second to import, which other trainings should not wait for
+    from vae_lightning.figures.metrics import confusion_matrix
 
-
-def _confusion(counts: Tensor) -> Any:
-    """Counts `(true class, predicted class)` as a figure; the darker, the larger the share of the true class."""
-    from matplotlib.figure import Figure
-
-    made = Figure(figsize=(5.5, 5.5), dpi=100, layout="constrained")
-    axes, classes = made.subplots(), range(len(counts))
-    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted class", ylabel="true class", xticks=classes, yticks=classes)
-    for true in classes:
-        for predicted in classes:
-            if count := int(counts[true, predicted]):
-                color = "white" if shares[true, predicted] > 0.5 else "black"
-                axes.text(predicted, true, str(count), ha="center", va="center", color=color, fontsize=9)
-    return made
+    figure = confusion_matrix(labels, probabilities.argmax(-1), model.num_classes)
+    writer.add_figure("test/confusion", figure, trainer.global_step)
 
 
 def _table(meanings: Mapping[str, str]) -> str:

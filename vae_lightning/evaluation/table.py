@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,10 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
     console.print("watch:      tensorboard --logdir outputs", highlight=False, soft_wrap=True)
 
 
-def print_report(report: Mapping[str, Any], path: Path) -> None:
-    """A report as a table: one row a figure."""
+def print_report(
+    report: Mapping[str, Any], folder: Path, drawn: Sequence[str] = (), skipped: Mapping[str, str] | None = None
+) -> None:
+    """A report as a table: one row a metric; what was drawn, and why something was not."""
     splits = {split: figures for split, figures in report.items() if split != "checkpoint"}
     treatments = dict.fromkeys(figure["binarization"] for figures in splits.values() for figure in figures.values())
     table = Table()
@@ -65,7 +67,12 @@ def print_report(report: Mapping[str, Any], path: Path) -> None:
     )
     console.print(table)
     console.print(f"checkpoint: {_short(Path(report['checkpoint']))}", highlight=False, soft_wrap=True)
-    console.print(f"report:     {_short(path)}", highlight=False, soft_wrap=True)
+    for reason in dict.fromkeys((skipped or {}).values()):
+        names = ", ".join(name for name, own in (skipped or {}).items() if own == reason)
+        console.print(f"not drawn:  {names}: {reason}", highlight=False, soft_wrap=True, style="dim")
+    if drawn:
+        console.print(f"figures:    {len(drawn)} in {_short(folder / 'figures')}", highlight=False, soft_wrap=True)
+    console.print(f"report:     {_short(folder / 'report.html')}", highlight=False, soft_wrap=True)
 
 
 def _short(path: Path) -> Path:

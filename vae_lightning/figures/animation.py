@@ -35,7 +35,8 @@ __all__ = [
 ]
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
-COLORS = 32
+GREYS, COLORS = 32, 128
+"""How many colours a GIF of images has, and one of coloured points."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +47,13 @@ class Animation:
     """Each uint8 `(H, W, 3)`."""
     seconds: float
     """How long each is shown; the last one four times as long."""
+    colors: int = GREYS
+    """How many colours the GIF may have, at most 256."""
 
     def gif(self) -> bytes:
         """A looping GIF with one palette for all frames, so that it stays small and nothing flickers."""
         some = self.frames[:: max(1, len(self.frames) // 5)]
-        palette = Image.fromarray(np.concatenate([*some, self.frames[-1]])).quantize(COLORS)
+        palette = Image.fromarray(np.concatenate([*some, self.frames[-1]])).quantize(self.colors)
         pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in self.frames]
         shown = [round(1000 * self.seconds)] * (len(pictures) - 1) + [round(4000 * self.seconds)]
         file = io.BytesIO()
@@ -147,7 +150,7 @@ def training_manifold(recording: Recording, seconds: float = 0.5) -> Animation:
         dots.set_offsets(points[number][shuffled])
         axes.set_title(f"one sample of each q(z | x): epoch {recording.epochs[number]:.1f}")
 
-    return _rendered(made, draw, len(points), seconds)
+    return _rendered(made, draw, len(points), seconds, COLORS)
 
 
 def _sheets(recording: Recording, images: Sequence[Tensor], columns: int, title: str, seconds: float) -> Animation:
@@ -190,7 +193,7 @@ def latent_walk(model: LatentVariableModel, x: Tensor, y: Tensor, num_classes: i
     return _rendered(made, draw, len(z), 0.12)
 
 
-def _rendered(made: Figure, draw: Callable[[int], None], count: int, seconds: float) -> Animation:
+def _rendered(made: Figure, draw: Callable[[int], None], count: int, seconds: float, colors: int = GREYS) -> Animation:
     """Each frame as pixels; the layout is that of the first frame, so that nothing jumps."""
     frames = []
     for number in range(count):
@@ -198,4 +201,4 @@ def _rendered(made: Figure, draw: Callable[[int], None], count: int, seconds: fl
         made.canvas.draw()
         made.set_layout_engine("none")
         frames.append(np.array(made.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]
-    return Animation(frames, seconds)
+    return Animation(frames, seconds, colors)

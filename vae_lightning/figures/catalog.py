@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vae_lightning import figures
 from vae_lightning.figures.animation import Animation, Recording
+from vae_lightning.figures.metrics import curves_in
 from vae_lightning.inference.svi import SVISettings
 from vae_lightning.types import LatentVariableModel
 
@@ -83,7 +84,7 @@ def _classifier(subject: Subject) -> str | None:
 
 
 def _curves(subject: Subject) -> str | None:
-    return None if subject.history else "the run has no TensorBoard or CSV log"
+    return None if curves_in(subject.history) else "the run logged no metric to TensorBoard or CSV"
 
 
 def _recorded(subject: Subject) -> str | None:

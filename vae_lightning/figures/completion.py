@@ -3,6 +3,9 @@
 q(z) is fitted to the observed pixels of each image by stochastic variational inference (`vae_lightning.inference.svi`).
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -87,11 +90,13 @@ def isocontours(
         _lines(whole, mesh, joint[:, row], FAR, JOINT)
         _lines(whole, mesh, log_q[:, row], FAR, FITTED)
         whole.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xlabel="$z_0$", ylabel="$z_1$")
-        _posterior(close, fit, exact, row)
+        own = slice(row, row + 1)
+        seen_here = mask if mask.dim() < x.dim() else mask[own]
+        _close(close, fit, exact, row, partial(log_joint_on, model, x=x[own], y=_given(model, y[own]), mask=seen_here))
         close.set_title(f"KL(q || p) = {float(gap[row]):.2f} nats")
     colors = {"log p(z, seen part)": JOINT, "log q(z)": FITTED}
     handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
-    axes[0][1].legend(handles=handles, loc="upper left", fontsize=7)
+    axes[0][1].legend(handles=handles, loc="lower left", fontsize=7)
     return made
 
 
@@ -126,18 +131,16 @@ def _lines(axes: Axes, mesh: Tensor, values: Tensor, levels: list[float], color:
     axes.contour(grid[..., 0], grid[..., 1], heights, levels=levels, colors=color, linestyles="solid", linewidths=0.8)
 
 
-def _posterior(axes: Axes, fit: Fit, exact: Quadrature, row: int) -> None:
+def _close(axes: Axes, fit: Fit, exact: Quadrature, row: int, log_joint_at: Callable[[Tensor], Tensor]) -> None:
     """The exact posterior of one image as shades and q as lines, over the box that holds both."""
-    points = round(len(exact.z) ** 0.5)
-    grid = exact.z[:, row].view(points, points, 2).cpu()
-    density = exact.log_posterior[:, row].exp().view(points, points).cpu()
-    axes.pcolormesh(grid[..., 0].numpy(), grid[..., 1].numpy(), density.numpy(), cmap="Blues", shading="nearest", rasterized=True)
-    loc, scale = fit.posterior.mean[row].cpu(), fit.posterior.stddev[row].cpu()
-    held = exact.weights[:, row].view(points, points).cpu() > 1e-7
-    low = torch.minimum(grid[held].amin(0), loc - 4 * scale)
-    high = torch.maximum(grid[held].amax(0), loc + 4 * scale)
-    mesh = torch.cartesian_prod(*(torch.linspace(float(a), float(b), 101) for a, b in zip(low, high, strict=True)))
-    log_q = -0.5 * ((mesh - loc) / scale).square().sum(-1)
-    _lines(axes, mesh, log_q, NEAR, FITTED)
-    (left, bottom), (right, top) = low.tolist(), high.tolist()
-    axes.set(xlim=(left, right), ylim=(bottom, top), xlabel="$z_0$", ylabel="$z_1$")
+    loc, scale = fit.posterior.mean[row], fit.posterior.stddev[row]
+    held = exact.z[:, row][exact.weights[:, row] > 1e-5]
+    low = torch.minimum(held.amin(0), loc - 4 * scale).tolist()
+    high = torch.maximum(held.amax(0), loc + 4 * scale).tolist()
+    sides = [torch.linspace(a, b, 101, device=loc.device, dtype=loc.dtype) for a, b in zip(low, high, strict=True)]
+    mesh = torch.cartesian_prod(*sides)
+    density = (log_joint_at(mesh)[:, 0] - exact.log_evidence[row]).exp().view(101, 101).cpu().numpy()
+    grid = mesh.view(101, 101, 2).cpu().numpy()
+    axes.pcolormesh(grid[..., 0], grid[..., 1], density, cmap="Blues", shading="nearest", rasterized=True)
+    _lines(axes, mesh, -0.5 * ((mesh - loc) / scale).square().sum(-1), NEAR, FITTED)
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel="$z_0$", ylabel="$z_1$")

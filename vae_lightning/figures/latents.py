@@ -47,7 +47,7 @@ def latent_grid(model: LatentVariableModel, extent: float = 4.0, rows: int = 20,
     axes.set_xticks(places, ends)
     axes.set_yticks(places, ends[::-1])
     axes.tick_params(labeltop=False, labelbottom=True)
-    axes.set(xlabel="$z_0$", ylabel="$z_1$", title="mean of p(x | z)" + ("" if label is None else f", digit {label}"))
+    axes.set(xlabel="$z_0$", ylabel="$z_1$", title=_title(label))
     return made
 
 
@@ -59,11 +59,15 @@ def latent_quantile_grid(model: LatentVariableModel, rows: int = 20, label: int 
     places, shares = zip(
         *((tile_center(i), (i + 0.5) / rows) for i in (0, rows // 4, rows // 2, 3 * rows // 4, rows - 1)), strict=True
     )
-    axes.set_xticks(places, [f"{share:.0%}" for share in shares])
-    axes.set_yticks(places, [f"{share:.0%}" for share in shares[::-1]])
+    axes.set_xticks(places, [f"{share:.1%}" for share in shares])
+    axes.set_yticks(places, [f"{share:.1%}" for share in shares[::-1]])
     axes.tick_params(labeltop=False, labelbottom=True)
-    axes.set(xlabel="share of the prior below $z_0$", ylabel="share of the prior below $z_1$", title="mean of p(x | z)")
+    axes.set(xlabel="share of the prior below $z_0$", ylabel="share of the prior below $z_1$", title=_title(label))
     return made
+
+
+def _title(label: int | None) -> str:
+    return "mean of p(x | z)" if label is None else f"mean of p(x | z, y), digit {label}"
 
 
 def _show_mesh(axes, model: LatentVariableModel, mesh: Tensor, rows: int, label: int | None) -> None:  # type: ignore[no-untyped-def]
@@ -209,8 +213,10 @@ def interpolations(
         start, end = model.posterior(x[places], y[places]).mean
         z = (great_circle if spherical else line)(start, end, steps)
         rows.append(mean_images(model, z, y[places[:1]].expand(steps)))
+    labelled = getattr(model, "num_classes", 0)
+    names = [f"{a} to {b}" + (f", as {a}" if labelled else "") for a, b in pairs]
     made, axes = figure(0.6 * steps + 0.8, 0.62 * len(pairs) + 0.4)
-    show_tiles(axes, torch.cat(rows), steps, row_names=[f"{a} to {b}" for a, b in pairs])
+    show_tiles(axes, torch.cat(rows), steps, row_names=names)
     axes.set_title(f"mean of p(x | z), {'on a circle' if spherical else 'on a line'} between posterior means")
     return made
 

@@ -6,9 +6,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vae_lightning.arguments import require
 from vae_lightning.figures.style import figure, show_tiles
 
-__all__ = ["confusion_matrix", "learning_curves", "mistakes", "rate_distortion"]
+__all__ = ["confusion_matrix", "curves_in", "learning_curves", "mistakes", "rate_distortion"]
 
 History = Mapping[str, tuple[Tensor, Tensor]]
 """By `split/metric`: optimizer steps `(N,)` and values `(N,)`."""
@@ -24,9 +25,8 @@ TITLES = {
 
 def learning_curves(history: History, best_step: int | None = None) -> Figure:
     """Training (mean since the entry before) and validation of each metric over optimizer steps; `best_step` is marked."""
-    names = [name for name in TITLES if f"train/{name}" in history or f"val/{name}" in history]
-    if "elbo" in names:
-        names.remove("loss")
+    names = curves_in(history)
+    require(bool(names), "history", sorted(history), f"of a training that logged one of {', '.join(TITLES)}")
     made, axes = figure(3.4 * len(names), 2.9, columns=len(names), squeeze=False)
     for panel, name in zip(axes[0], names, strict=True):
         for split, style in (("train", {"lw": 0.8, "alpha": 0.8}), ("val", {"lw": 1.6, "marker": ".", "ms": 4})):
@@ -39,6 +39,13 @@ def learning_curves(history: History, best_step: int | None = None) -> Figure:
         panel.set(title=TITLES[name], xlabel="optimizer step")
     axes[0][0].legend()
     return made
+
+
+def curves_in(history: History) -> list[str]:
+    """The metrics of `history` that `learning_curves` draws."""
+    names = [name for name in TITLES if f"train/{name}" in history or f"val/{name}" in history]
+    # beside an ELBO, the loss is minus it, or what beta or a capacity made of it
+    return [name for name in names if name != "loss" or "elbo" not in names]
 
 
 def _limit_to_the_later_part(panel, history: History, name: str) -> None:  # type: ignore[no-untyped-def]
@@ -59,9 +66,9 @@ def rate_distortion(points: Mapping[str, tuple[float, float]]) -> Figure:
     for (name, (rate, distortion)), marker in zip(points.items(), "osD^v", strict=False):
         axes.plot([rate], [distortion], marker, ms=8, label=f"{name}: ELBO {-rate - distortion:.1f}")
     rates, distortions = zip(*points.values(), strict=True)
-    spread = max(3.0, 0.15 * (max(rates) + max(abs(d) for d in distortions)))
-    low, high = max(0.0, min(rates) - spread), max(rates) + spread
-    bottom, top = min(distortions) - spread, max(distortions) + spread
+    aside, above = max(2.0, 0.3 * max(rates)), max(3.0, 0.05 * max(abs(d) for d in distortions))
+    low, high = max(0.0, min(rates) - aside), max(rates) + aside
+    bottom, top = min(distortions) - above, max(distortions) + above
     for total in torch.linspace(low + bottom, high + top, 9).tolist():
         axes.plot([low, high], [total - low, total - high], color="0.85", lw=0.7, zorder=0)
     axes.set(xlim=(low, high), ylim=(bottom, top), xlabel="rate: KL (nats)", ylabel="distortion: -log p(x | z) (nats)")

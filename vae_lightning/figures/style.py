@@ -96,10 +96,10 @@ def colored_by_digit(axes: Axes, points: Tensor, labels: Tensor, classes: int = 
     points, labels = points.detach().float().cpu(), labels.cpu()
     colors = [DIGIT_COLORS[label % len(DIGIT_COLORS)] for label in labels.tolist()]
     axes.scatter(points[:, 0].numpy(), points[:, 1].numpy(), s=4, c=colors, alpha=0.6, linewidths=0, rasterized=True)
-    for label in range(classes):
-        own = points[labels == label]
-        if len(own):
-            x, y = own.median(0).values.tolist()
+    medians = {label: points[labels == label].median(0).values for label in range(classes) if (labels == label).any()}
+    # where the classes lie on each other, as in a conditional model, their numbers would too
+    if len(medians) > 1 and torch.stack([*medians.values()]).std(0).norm() > 0.3 * points.std(0).norm():
+        for label, (x, y) in ((label, median.tolist()) for label, median in medians.items()):
             box = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": DIGIT_COLORS[label % len(DIGIT_COLORS)]}
             axes.text(x, y, str(label), ha="center", va="center", fontsize=9, fontweight="bold", bbox=box)
 

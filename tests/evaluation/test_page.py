@@ -1,0 +1,60 @@
+"""The page holds everything it shows, and shows every metric and figure."""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vae_lightning.evaluation.page import Page, Picture, to_html, to_markdown
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    figure: dict[str, Any] = {"standard_error": 0.123, "num_images": 10_000, "num_samples": 50, "estimator": "-log p(x | y) < it"}
+    (tmp_path / "figures").mkdir()
+    pictures = []
+    for name in ("samples.png", "walk.gif"):
+        path = tmp_path / "figures" / name
+        path.write_bytes(name.encode())
+        pictures.append(Picture(path.stem, path, f"Caption of {path.stem}: p(x | z) & more."))
+    return Page(
+        title="outputs/vae/1",
+        checkpoint="best.ckpt, epoch 3, optimizer step 1,290",
+        model="VAE, 1,234 parameters",
+        binarization="dynamic",
+        figures={
+            "test": {"nll": {"value": 88.934, **figure}, "accuracy": {"value": 0.98765, **figure, "standard_error": float("nan")}}
+        },
+        command="python train.py model.latent_dim=2",
+        provenance={"seed": 0, "versions": {"torch": "2.13.0"}},
+        pictures=pictures,
+        skipped={"mistakes": "the model is no classifier"},
+    )
+
+
+def test_html_needs_no_other_file(page: Page) -> None:
+    html = to_html(page)
+    sources = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert sources
+    assert all(source.startswith(("data:image/", "#")) for source in sources)
+    held = [base64.b64decode(source.partition(",")[2]) for source in sources if source.startswith("data:")]
+    assert held == [b"samples.png", b"walk.gif"]
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_page_tells_everything(page: Page, tmp_path: Path, markdown: bool) -> None:
+    text = to_markdown(page, tmp_path) if markdown else to_html(page)
+    for expected in (page.checkpoint, page.command, page.model, "dynamic", "88.93", "0.12", "0.9877", "10,000", "no classifier"):
+        assert str(expected) in text
+    assert "nan" not in text
+    caption = "Caption of walk: p(x | z) & more."
+    assert (caption if markdown else caption.replace("&", "&amp;")) in text
+    assert ("(figures/walk.gif)" in text) == markdown
+    assert ("-log p(x | y) &lt; it" in text) != markdown
+
+
+def test_page_of_a_killed_training_does_without_what_is_not_known(page: Page) -> None:
+    bare = Page(page.title, page.checkpoint, page.model, page.binarization, {})
+    assert "<pre>" not in to_html(bare)
