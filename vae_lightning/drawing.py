@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.figure import Figure
 
 from vae_lightning import runs
 from vae_lightning.arguments import choose
@@ -16,6 +17,7 @@ from vae_lightning.data import MNISTDataModule
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.figures.animation import Animation
 from vae_lightning.figures.catalog import CATALOG, Subject
+from vae_lightning.figures.latents import Projection
 from vae_lightning.figures.style import png, style
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
@@ -71,17 +73,19 @@ def draw(subject: Subject, names: Sequence[str], folder: Path, track: Callable[[
         if reason is None:
             try:
                 with style():
-                    path = _save(entry.draw(subject), folder / name)
+                    figure = entry.draw(subject)
+                    path = _save(figure, folder / name)
             except (ConfigurationError, DataError, NotImplementedError) as error:
                 reason = str(error)
         if reason is None:
-            drawn.append(Drawn(name, path, entry.caption, time.perf_counter() - started))
+            own = figure.get_label() if isinstance(figure, Figure) else ""
+            drawn.append(Drawn(name, path, f"{entry.caption} {own}".strip(), time.perf_counter() - started))
         else:
             skipped[name] = reason
     return Gallery(drawn, skipped)
 
 
-def _save(figure: Any, path: Path) -> Path:
+def _save(figure: Figure | Animation, path: Path) -> Path:
     if isinstance(figure, Animation):
         target = path.with_suffix(".gif")
         runs.write_bytes(target, figure.gif())
@@ -103,6 +107,7 @@ def subject_of(
     mask: str = "top",
     svi: str = "default",
     extent: float = 4.0,
+    projection: Projection = "pca",
     digit: int = 3,
     seed: int = 0,
 ) -> Iterator[Subject]:
@@ -131,6 +136,7 @@ def subject_of(
             mask=observed_mask(mask),
             svi=choose("evaluation.svi", svi, SVI),
             extent=extent,
+            projection=projection,
             digit=digit,
             seed=seed,
         )

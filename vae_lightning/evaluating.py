@@ -55,6 +55,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     run = runs.load(folder, checkpoint, moved)
     if not isinstance(run.data, MNISTDataModule):
         raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
+    provenance = runs.record(folder).get("provenance", {})
     model = run.model.to(options.device)
     with Progress(transient=True) as progress:
         splits = {
@@ -65,7 +66,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
         report = to_json(str(checkpoint), splits)
         runs.write_json(path, report)
         gallery = _draw(run, model, splits, options, path.parent / "figures", progress)
-    page = _page(run, run.data.binarization, report, gallery)
+    page = _page(run, run.data.binarization, report, gallery, provenance)
     runs.write_bytes(path.with_suffix(".html"), to_html(page).encode())
     runs.write_bytes(path.with_suffix(".md"), to_markdown(page, path.parent).encode())
     return Evaluation(report, path.parent, gallery)
@@ -87,6 +88,7 @@ def _draw(
         mask=options.mask,
         svi=options.svi,
         extent=options.extent,
+        projection=options.projection,
         digit=options.digit,
         seed=options.seed,
     )
@@ -94,8 +96,7 @@ def _draw(
         return draw(subject, options.figures, folder, lambda names: progress.track(names, description="figures"))
 
 
-def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], gallery: Gallery) -> Page:
-    provenance = runs.record(run.folder).get("provenance", {})
+def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], gallery: Gallery, provenance: dict[str, Any]) -> Page:
     return Page(
         title=str(run.folder),
         checkpoint=f"{run.checkpoint.name}, epoch {run.epoch + 1}, optimizer step {run.step:,}",
@@ -125,6 +126,7 @@ class _Options:
         extent: float = 4.0,
         mask: str = "top",
         svi: str = "default",
+        projection: Literal["pca", "umap"] = "pca",
         digit: int = 3,
         gpus: int | str = "auto",
     ) -> None:
@@ -144,7 +146,8 @@ class _Options:
         choose("evaluation.mask", mask, MASKS)
         choose("evaluation.svi", svi, SVI)
         require(0 <= digit <= 9, "evaluation.digit", digit, "from 0 to 9")
-        self.extent, self.mask, self.svi, self.digit = extent, mask, svi, digit
+        self.extent, self.mask, self.svi = extent, mask, svi
+        self.projection, self.digit = projection, digit
         require(gpus in ("auto", 0, 1), "gpus", gpus, "auto, 0 (CPU) or 1")
         if gpus == 1 and not torch.cuda.is_available():
             raise ConfigurationError("gpus=1: this machine has no GPU that torch can use; to run on the CPU: gpus=0")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -29,10 +30,10 @@ class Guesser(torch.nn.Module):
 
 
 def subject(model: torch.nn.Module, x: Tensor, y: Tensor, folder: Path) -> Subject:
-    rates = {"test": (5.0, 90.0)} if isinstance(model, Painter) else {}
+    rates = {} if hasattr(model, "predict") else {"test": (5.0, 90.0)}
     history = {"val/elbo": (torch.arange(3), -torch.arange(3.0))}
     return Subject(
-        model, x, y, model.num_classes, rates, history, 2, folder, observed_mask("top"), SVISettings(max_steps=20), 4.0, 3, 0
+        model, x, y, model.num_classes, rates, history, 2, folder, observed_mask("top"), SVISettings(max_steps=20), 4.0, "pca", 3, 0
     )
 
 
@@ -58,6 +59,27 @@ def test_what_fits_is_drawn_and_what_does_not_says_why(
         if reasons[name] is None:
             assert isinstance(CATALOG[name].draw(what), Figure | Animation), name
     assert torch.equal(before, torch.get_rng_state()), "a figure drew from the global generator"
+
+
+SYSTEMS = {
+    "kzky": ["reconstructions", "samples", "posterior_means", "traversals"],
+    "fairuschin": ["posterior_means", "reconstruction_pairs"],
+    "xwinxu": ["samples", "posterior_means", "interpolations", "isocontours", "completion"],
+    "mingyukim": ["reproductions", "latent_grid_10x10", "latent_grid_20x20", "posterior_samples"],
+    "asahi417_vae": ["reconstruction_pairs", "posterior_means", "class_means", "chosen_digit"],
+    "asahi417_vae model.latent_dim=2": ["posterior_means", "latent_grid_20x20"],
+    "asahi417_cvae_cnn2": ["reconstruction_pairs", "posterior_means", "class_means", "chosen_digit", "class_style_grid"],
+    "asahi417_cvae_cnn3": ["reconstruction_pairs", "posterior_means", "class_means", "chosen_digit", "style_transfer"],
+    "asahi417_cvae_fc3 model.latent_dim=2": ["latent_grid_20x20", "posterior_means", "class_means", "chosen_digit"],
+    "asahi417_cnn": ["learning_curves", "confusion_matrix", "mistakes"],
+}
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_figures_of_each_replaced_system_fit_its_preset(compose, system: str, x: Tensor, y: Tensor, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    cfg = compose(*f"experiment={system}".split())
+    what = subject(hydra.utils.instantiate(cfg.model, _convert_="all"), x, y, tmp_path)
+    assert {name: CATALOG[name].unfit(what) for name in SYSTEMS[system]} == dict.fromkeys(SYSTEMS[system])
 
 
 def test_captions_say_what_a_good_one_looks_like_or_refer_to_one_that_does() -> None:

@@ -34,6 +34,7 @@ def test_isocontours_of_a_given_part_state_the_gap_to_the_exact_posterior(x: Ten
     # the right half is unseen, so z_1 is as the prior has it, and z_0 nearly Gaussian: q can follow
     assert (gap < 0.1).all()
     titles = [axes.get_title() for axes in made.axes if axes.get_title().startswith("KL")]
+    assert made.get_label() == f"KL(q || p), row by row: {float(gap[0]):.2f}, {float(gap[1]):.2f} nats."
     assert titles == [f"KL(q || p) = {float(value):.2f} nats" for value in gap]
 
 

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
-GREYS, COLORS = 32, 128
+GREYS, COLORS = 16, 128
 """How many colours a GIF of images has, and one of coloured points."""
 
 

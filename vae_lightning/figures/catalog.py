@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vae_lightning import figures
 from vae_lightning.figures.animation import Animation, Recording
+from vae_lightning.figures.latents import Projection
 from vae_lightning.figures.metrics import curves_in
 from vae_lightning.inference.svi import SVISettings
 from vae_lightning.types import LatentVariableModel
@@ -44,6 +45,8 @@ class Subject:
     """How q(z | seen part) is fitted."""
     extent: float
     """Half the side of the square of latents that is decoded."""
+    projection: Projection
+    """How latents of more than two dimensions are brought to a plane."""
     digit: int
     """The digit where one has to be chosen."""
     seed: int
@@ -191,14 +194,14 @@ CATALOG: dict[str, Entry] = {
     ),
     "posterior_means": Entry(
         _latent,
-        lambda s: figures.posterior_means(s.model, s.x, s.y),
+        lambda s: figures.posterior_means(s.model, s.x, s.y, s.projection),
         "The mean of q(z | x) of every test image in the colour of its label, which the model has not seen unless it is "
         "conditional. Of more than two dimensions, the first two principal components. Good: digits form groups; in a "
         "conditional model they must not, for the label is known already and z is left for the style.",
     ),
     "posterior_samples": Entry(
         _latent,
-        lambda s: figures.posterior_samples(s.model, s.x, s.y, s.seed),
+        lambda s: figures.posterior_samples(s.model, s.x, s.y, s.seed, s.projection),
         "One sample of q(z | x) of every test image: together, the aggregate posterior. Good: it fills the prior, a round "
         "cloud of standard deviation 1, without holes.",
     ),

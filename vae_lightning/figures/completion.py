@@ -73,7 +73,7 @@ def isocontours(
     """log p(z, seen part) against log q(z) on [-extent, extent]^2, and both as densities where the mass is; a row an image.
 
     Middle: lines of equal log density, 0.5 to 800 nats below the peak. Right: the exact posterior, normalised by quadrature, and
-    q's lines at one to five standard deviations.
+    q's lines at one to five standard deviations. The figure's label holds KL(q || p) for a caption.
     """
     require_two_dimensions(model, "isocontours")
     fit = _fit(model, x, y, mask, settings, seed)
@@ -95,8 +95,10 @@ def isocontours(
         _close(close, fit, exact, row, partial(log_joint_on, model, x=x[own], y=_given(model, y[own]), mask=seen_here))
         close.set_title(f"KL(q || p) = {float(gap[row]):.2f} nats")
     colors = {"log p(z, seen part)": JOINT, "log q(z)": FITTED}
+    # what a caption adds to what it says of every such figure
+    made.set_label(f"KL(q || p), row by row: {', '.join(f'{nats:.2f}' for nats in gap.tolist())} nats.")
     handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
-    axes[0][1].legend(handles=handles, loc="lower left", fontsize=7)
+    axes[0][1].legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7, handlelength=1)
     return made
 
 
