@@ -111,7 +111,7 @@ def read_recording(folder: Path) -> Recording:
                 frames.append({name: torch.from_numpy(file[name]) for name in file.files})
             _ = [frames[-1][name] for name in ("epoch", "reconstructions", "decoded", "z", "labels")]
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise DataError(f"{path}: is damaged ({' '.join(str(error).split())[:80]}); remove it") from error
+            raise DataError(f"{path}: is damaged; remove it, the animation can do without") from error
     return Recording(
         [float(frame["epoch"]) for frame in frames],
         [frame["reconstructions"] / 255 for frame in frames],

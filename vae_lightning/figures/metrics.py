@@ -72,7 +72,7 @@ def rate_distortion(points: Mapping[str, tuple[float, float]]) -> Figure:
     for total in torch.linspace(low + bottom, high + top, 9).tolist():
         axes.plot([low, high], [total - low, total - high], color="0.85", lw=0.7, zorder=0)
     axes.set(xlim=(low, high), ylim=(bottom, top), xlabel="rate: KL (nats)", ylabel="distortion: -log p(x | z) (nats)")
-    axes.set_title("lines: equal ELBO")
+    axes.set_title("grey lines: equal ELBO")
     axes.legend()
     return made
 
