@@ -130,3 +130,31 @@ def test_other_versions_are_told_apart(run: Path) -> None:
     torch.save({"weights": torch.zeros(1)}, run / "checkpoints" / "best.ckpt")
     with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
         load(run)
+
+
+def test_history_leaves_out_what_was_measured_after_training(tmp_path: Path) -> None:
+    rows = [
+        "step,train/elbo,val/elbo,test/elbo",
+        "49,-200,,",
+        "99,-150,,",
+        "100,,-160,",
+        "200,,-140,",
+        "200,,-150,",
+        "200,,,-155",
+        "2-",
+    ]
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "metrics.csv").write_text("\n".join(rows))
+    history = runs.history(tmp_path)
+    assert history["train/elbo"][0].tolist() == [49, 99]
+    assert history["val/elbo"][1].tolist() == [-160], "the last step's is that of the best checkpoint"
+    assert history["test/elbo"][1].tolist() == [-155]
+    assert runs.history(tmp_path / "none") == {}
+
+
+def test_command_of_a_training_that_did_not_end_is_known(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- model=iwae\n- model.net.hidden=[3]\n")
+    assert runs.asked_with(tmp_path) == "python train.py model=iwae 'model.net.hidden=[3]'"
+    assert runs.asked_with(tmp_path / "none") is None
+    assert runs.record(tmp_path) == {}

@@ -1,10 +1,10 @@
 """`draw(...)`: a loaded run to the figures that fit it, as files and as what a report says of them."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,14 @@ from vae_lightning.figures.latents import Projection
 from vae_lightning.figures.style import png, style
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
+from vae_lightning.noise import generator
 from vae_lightning.runs import LoadedRun
+from vae_lightning.storage import write_bytes
 from vae_lightning.types import Estimate
 
-__all__ = ["SVI", "Drawn", "Gallery", "draw", "subject_of"]
+__all__ = ["SVI", "Drawn", "Gallery", "draw", "pixels_in_place", "subject_of"]
+
+log = logging.getLogger(__name__)
 
 SVI: dict[str, SVISettings] = {"default": DEFAULT, "original": ORIGINAL}
 """How q(z | seen part) may be fitted, by name."""
@@ -66,6 +70,9 @@ def draw(subject: Subject, names: Sequence[str], folder: Path, track: Callable[[
     """
     for name in names:
         choose("evaluation.figures", name, CATALOG)
+    for name in CATALOG:  # of an earlier evaluation, perhaps of other weights
+        for path in folder.glob(f"{name}.*"):
+            path.unlink()
     drawn, skipped = [], {}
     for name in track(list(names)):
         entry, started = CATALOG[name], time.perf_counter()
@@ -77,6 +84,9 @@ def draw(subject: Subject, names: Sequence[str], folder: Path, track: Callable[[
                     path = _save(figure, folder / name)
             except (ConfigurationError, DataError, NotImplementedError) as error:
                 reason = str(error)
+            except Exception as error:  # one figure that fails must not cost the others, and the metrics, their page
+                log.exception("%s could not be drawn", name)
+                reason = f"failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         if reason is None:
             own = figure.get_label() if isinstance(figure, Figure) else ""
             drawn.append(Drawn(name, path, f"{entry.caption} {own}".strip(), time.perf_counter() - started))
@@ -88,12 +98,14 @@ def draw(subject: Subject, names: Sequence[str], folder: Path, track: Callable[[
 def _save(figure: Figure | Animation, path: Path) -> Path:
     if isinstance(figure, Animation):
         target = path.with_suffix(".gif")
-        runs.write_bytes(target, figure.gif())
-        if find_spec("imageio_ffmpeg"):
-            figure.save_mp4(path.with_suffix(".mp4"))
+        write_bytes(target, figure.gif())
+        unfinished = path.with_name(f".{path.name}.unfinished.mp4")
+        with suppress(ConfigurationError):  # there is no encoder, and the GIF has to do
+            figure.save_mp4(unfinished)
+            unfinished.replace(path.with_suffix(".mp4"))
         return target
     target = path.with_suffix(".png")
-    runs.write_bytes(target, png(figure))
+    write_bytes(target, png(figure))
     return target
 
 
@@ -123,15 +135,19 @@ def subject_of(
         raise ConfigurationError(f"run={run.folder}: its data module is a {type(data).__name__}, which has no evaluation_images")
     x, y = (tensor.to(device) for tensor in data.evaluation_images("test"))
     rates = {split: (e["kl"].value, -e["log_likelihood"].value) for split, e in report.items() if "kl" in e}
-    with _pixels_in_place(model, data):
+    x = data.unpermute(x)
+    if data.sorted_by_class:
+        order = torch.randperm(len(y), generator=generator("order of test images")).to(device)
+        x, y = x[order], y[order]
+    with pixels_in_place(model, data):
         yield Subject(
             model=model,
-            x=data.unpermute(x),
+            x=x,
             y=y,
             num_classes=getattr(model, "num_classes", 0),
             rates=rates,
             history=runs.history(run.folder),
-            best_step=run.step,
+            step=run.step,
             recording=run.folder / "animation",
             mask=observed_mask(mask),
             svi=choose("evaluation.svi", svi, SVI),
@@ -143,8 +159,8 @@ def subject_of(
 
 
 @contextmanager
-def _pixels_in_place(model: Any, data: MNISTDataModule) -> Iterator[None]:
-    """A model of permuted pixels takes and gives images whose pixels are in place."""
+def pixels_in_place(model: Any, data: MNISTDataModule) -> Iterator[None]:
+    """Within, a model of permuted pixels takes and gives images whose pixels are in place."""
     hooks = []
     if data.permute_pixels:
         takes = model.encoder if hasattr(model, "encoder") else model.net

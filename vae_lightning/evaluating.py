@@ -23,6 +23,7 @@ from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.inference.observed import MASKS
 from vae_lightning.models import VAE, Classifier
 from vae_lightning.models.base import Module
+from vae_lightning.storage import write_bytes
 from vae_lightning.types import Batch, Estimate
 
 __all__ = ["Evaluation", "evaluate"]
@@ -67,8 +68,8 @@ def evaluate(cfg: DictConfig) -> Evaluation:
         runs.write_json(path, report)
         gallery = _draw(run, model, splits, options, path.parent / "figures", progress)
     page = _page(run, run.data.binarization, report, gallery, provenance)
-    runs.write_bytes(path.with_suffix(".html"), to_html(page).encode())
-    runs.write_bytes(path.with_suffix(".md"), to_markdown(page, path.parent).encode())
+    write_bytes(path.with_suffix(".html"), to_html(page).encode())
+    write_bytes(path.with_suffix(".md"), to_markdown(page, path.parent).encode())
     return Evaluation(report, path.parent, gallery)
 
 
@@ -103,7 +104,7 @@ def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], galler
         model=f"{type(run.model).__name__}, {sum(p.numel() for p in run.model.parameters()):,} parameters",
         binarization=binarization,
         figures={split: figures for split, figures in report.items() if split != "checkpoint"},
-        command=provenance.get("command"),
+        command=provenance.get("command") or runs.asked_with(run.folder),
         provenance=provenance,
         pictures=[Picture(drawn.name, drawn.path, drawn.caption) for drawn in gallery.drawn],
         skipped=gallery.skipped,

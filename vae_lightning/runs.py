@@ -9,6 +9,7 @@ outputs/<name>/<time>/
     evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/
 """
 
+import contextlib
 import csv
 import json
 import os
@@ -32,11 +33,12 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from vae_lightning.arguments import check
-from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
+from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.models.base import CHECKPOINT_FORMAT, Module
+from vae_lightning.storage import write_bytes
 from vae_lightning.version import __version__
 
-__all__ = ["LoadedRun", "discard_unused", "find", "history", "load", "provenance", "record", "write_bytes", "write_json"]
+__all__ = ["LoadedRun", "asked_with", "discard_unused", "find", "history", "load", "provenance", "record", "write_json"]
 
 CONFIG = Path(".hydra", "config.yaml")
 TRUSTED = ("vae_lightning", "torch")
@@ -50,17 +52,6 @@ VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content`, whole or not at all."""
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content`, whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise StorageError(f"{path}: could not be written ({error})") from error
 
 
 def discard_unused(folder: Path) -> None:
@@ -165,10 +156,14 @@ def latest(outputs: str | Path) -> Path:
 def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """Optimizer steps and values of each metric that the training in `folder` logged; empty if it has no log that is known."""
     rows = _from_tensorboard(folder / "tensorboard") or _from_csv(folder / "csv" / "metrics.csv")
+    # after training, the best checkpoint is validated and tested, and logged at the step where training ended
+    ends = {step for key, points in rows.items() if key.startswith("test/") for step, _ in points}
     logged: dict[str, tuple[Tensor, Tensor]] = {}
     for key, points in rows.items():
-        steps, values = zip(*sorted(points), strict=True)
-        logged[key] = torch.tensor(steps), torch.tensor(values, dtype=torch.float64)
+        kept = sorted(point for point in points if point[0] not in ends or not key.startswith("val/"))
+        if kept:
+            steps, values = zip(*kept, strict=True)
+            logged[key] = torch.tensor(steps), torch.tensor(values, dtype=torch.float64)
     return logged
 
 
@@ -188,6 +183,13 @@ def record(folder: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def asked_with(folder: Path) -> str | None:
+    """The command line that started the run in `folder`, also of one that did not end; None if it was not the command line."""
+    path = folder / ".hydra" / "overrides.yaml"
+    overrides = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
+    return shlex.join(["python", "train.py", *map(str, overrides)]) if isinstance(overrides, list) else None
+
+
 def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
     if not any(folder.glob("events.out.tfevents.*")):
         return {}
@@ -203,10 +205,12 @@ def _from_csv(path: Path) -> dict[str, list[tuple[int, float]]]:
     if not path.is_file():
         return {}
     with path.open(newline="") as file:
-        cells = [(key, int(row["step"]), value) for row in csv.DictReader(file) for key, value in row.items() if value]
+        rows = list(csv.DictReader(file))
     logged: dict[str, list[tuple[int, float]]] = {}
-    for key, step, value in cells:
-        logged.setdefault(key, []).append((step, float(value)))
+    for row in rows:
+        for key, value in row.items():
+            with contextlib.suppress(ValueError, TypeError):  # a cell is empty; a killed training left half a line
+                logged.setdefault(key, []).append((int(row["step"]), float(value)))
     return logged
 
 

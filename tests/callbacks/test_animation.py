@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig
 
+import pytorch_lightning as L  # isort: skip
+from vae_lightning import VAE, MNISTDataModule
+from vae_lightning.callbacks import FrameRecorder
 from vae_lightning.callbacks.animation import frame_steps
 from vae_lightning.chunks import ChunkLoop
 from vae_lightning.errors import ConfigurationError, StorageError
+from vae_lightning.noise import generator
 from vae_lightning.training import train
 
 Compose = Callable[..., DictConfig]
@@ -76,8 +81,38 @@ def test_classifier_and_fast_dev_run_record_nothing(compose: Compose, tmp_path: 
 
 
 def test_conditional_model_is_recorded_with_every_label(compose: Compose, tmp_path: Path) -> None:
-    train(compose("model=cvae_mlp", *SMALL, "callbacks.animation.frames=2"))
+    result = train(compose("model=cvae_mlp", *SMALL, "callbacks.animation.frames=2", "callbacks.checkpoint=null"))
     assert steps_of(tmp_path / "run") == [0, 120]
+    model = result.model.eval()
+    with np.load(tmp_path / "run" / "animation" / f"step_{120:09d}.npz") as frame:
+        z = torch.randn(400, 2, generator=generator("animation", "prior"))[:1]
+        each = model.decode(z.expand(10, 2), torch.arange(10)) * 255  # type: ignore[operator]
+        assert (torch.from_numpy(frame["decoded"][:10]).float() - each[:, 0]).abs().max() <= 1
+
+
+def test_second_training_in_a_folder_leaves_no_frame_of_the_first(compose: Compose, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        train(compose(*SMALL, "callbacks.animation.frames=3", f"seed={seed}"))
+    train(compose(*SMALL, "callbacks.animation.frames=3", "seed=1", folder="other"))
+    for path in (tmp_path / "other" / "animation").glob("*.npz"):
+        assert (np.load(path)["decoded"] == np.load(tmp_path / "run" / "animation" / path.name)["decoded"]).all()
+
+
+def test_training_that_ends_early_has_its_end_recorded_and_epochs_count_batches(mnist_root: Path, tmp_path: Path) -> None:
+    class Stops(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+            trainer.should_stop = trainer.global_step >= 30
+
+    data = MNISTDataModule(str(mnist_root), batch_size=100)
+    recorder = FrameRecorder(str(tmp_path / "frames"), frames=5)
+    off = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=9, limit_train_batches=40, accumulate_grad_batches=2, callbacks=[recorder, Stops()], **off
+    )
+    trainer.fit(VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}), datamodule=data)
+    last = sorted((tmp_path / "frames").glob("*.npz"))[-1]
+    assert int(last.stem.partition("_")[2]) == trainer.global_step < 60
+    assert np.load(last)["epoch"] == pytest.approx(trainer.global_step / 20)
 
 
 def test_wrong_number_and_full_disk_are_one_line(compose: Compose, tmp_path: Path) -> None:

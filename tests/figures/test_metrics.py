@@ -39,12 +39,12 @@ def test_learning_curves_show_both_splits_and_mark_the_checkpoint() -> None:
         "train/loss": (steps, steps * 1.0),
         "lr-Adam": (steps, steps * 0.0),
     }
-    made = learning_curves(history, best_step=60)
+    made = learning_curves(history, step=60)
     assert [axes.get_title() for axes in made.axes] == ["ELBO (nats)", "KL(q(z | x) || p(z)) (nats)"]
     lines = {line.get_label(): line for line in made.axes[0].lines}
     assert lines["train"].get_ydata().tolist() == history["train/elbo"][1].tolist()
     assert lines["val"].get_xdata().tolist() == steps[::2].tolist()
-    assert lines["best checkpoint"].get_xdata() == [60, 60]
+    assert lines["these weights"].get_xdata() == [60, 60]
 
 
 def test_rate_distortion_points_lie_on_a_line_of_their_elbo() -> None:

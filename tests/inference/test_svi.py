@@ -258,7 +258,7 @@ class TwoModes(LinearGaussian):
 
 def test_default_start_finds_the_mode_that_has_the_mass() -> None:
     """Pixels (2.25, 0.75) are those of z = -1.5, and (2.25, 3.75) those of z = 1.5."""
-    model = TwoModes(latent_dim=1)
+    model = TwoModes(pixels=2, latent_dim=1)
     x = torch.tensor([[2.25, 0.75], [2.25, 3.75]], dtype=torch.float64)
     for seed in range(5):
         fit = stochastic_variational_inference(model, x, source=generator(seed))

@@ -1,6 +1,6 @@
 """What the model makes of the same test images and the same latents while it learns, for the animations of `evaluate.py`."""
 
-import os
+import io
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted
-from vae_lightning.errors import StorageError
-from vae_lightning.inference.latents import latent_mesh, mean_images
+from vae_lightning.inference.latents import classes_of, latent_mesh, mean_images
 from vae_lightning.noise import generator
+from vae_lightning.storage import write_bytes
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["FrameRecorder", "frame_steps"]
@@ -54,12 +54,17 @@ class FrameRecorder(Callback):
         few, many = (fixed_images(trainer, "test", count) for count in (None, POINTS))
         if few is None or many is None or not isinstance(pl_module, LatentVariableModel):
             return
-        self._few, self._many = (few[0][:IMAGES], few[1][:IMAGES]), many
+        if getattr(trainer.datamodule, "sorted_by_class", False):  # type: ignore[attr-defined]
+            few = many[0][:: POINTS // IMAGES], many[1][:: POINTS // IMAGES]
+        self._few, self._many = (few[0][:IMAGES].clone(), few[1][:IMAGES].clone()), many
         total = trainer.estimated_stepping_batches
         # of a training that only time ends, twice as many steps for each frame
         ends = 0 < total < float("inf")
         steps = frame_steps(int(total), self.frames) if ends else [0, *(50 * 2**i for i in range(self.frames - 1))]
         self._take_along(trainer.global_step)
+        for path in self.folder.glob("step_*.npz"):  # of another training in this folder
+            if path.stem > self._path(trainer.global_step).stem or trainer.global_step == 0:
+                path.unlink()
         self._due = [step for step in steps if step >= trainer.global_step and not self._path(step).exists()]
         self._record(trainer, pl_module)
 
@@ -68,6 +73,12 @@ class FrameRecorder(Callback):
     ) -> None:
         self._record(trainer, pl_module)
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # a training may end before the steps it was to take
+        if self._due:
+            self._due = [trainer.global_step]
+            self._record(trainer, pl_module)
+
     def _record(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Write a frame if one is due: not every batch comes here, so it may be of some steps later."""
         if not self._due or trainer.global_step < self._due[0]:
@@ -75,22 +86,24 @@ class FrameRecorder(Callback):
         self._due = [step for step in self._due if step > trainer.global_step]
         with undisturbed(trainer, model):
             frame = self._frame(trainer, model)
-        _write(self._path(trainer.global_step), frame)
+        file = io.BytesIO()
+        np.savez_compressed(file, **frame)
+        write_bytes(self._path(trainer.global_step), file.getvalue())
 
     def _frame(self, trainer: L.Trainer, model: Any) -> dict[str, Any]:
         (x, y), (many, labels) = self._few, self._many
-        posterior, classes = model.posterior(many, labels), getattr(model, "num_classes", 0)
-        if model.latent_dim == 2 and not classes:
-            z = latent_mesh(EXTENT, ROWS)
-        else:
-            z = _normal("prior", ROWS * ROWS, model.latent_dim)
+        posterior, classes = model.posterior(many, labels), classes_of(model)
         digits = torch.arange(ROWS * ROWS, device=x.device) % max(1, classes)
-        if classes:  # one sample decoded with every label
-            z = z.repeat_interleave(classes, 0)[: len(z)]
-        decoded = mean_images(model, z.to(posterior.mean), digits)
+        if model.latent_dim == 2 and not classes:
+            z = latent_mesh(EXTENT, ROWS).to(posterior.mean)
+        else:
+            prior, epsilon = model.prior(digits), _normal("prior", ROWS * ROWS, model.latent_dim).to(posterior.mean)
+            # of a conditional model, one sample with every label
+            z = prior.mean + prior.stddev * epsilon.repeat_interleave(max(1, classes), 0)[: ROWS * ROWS]
+        decoded = mean_images(model, z, digits)
         sample = posterior.mean + posterior.stddev * _normal("posterior", *posterior.mean.shape).to(posterior.mean)
         return {
-            "epoch": trainer.global_step / max(1, trainer.num_training_batches),
+            "epoch": trainer.global_step * trainer.accumulate_grad_batches / max(1, trainer.num_training_batches),
             "reconstructions": _grey(unpermuted(trainer, mean_images(model, model.posterior(x, y).mean, y))),
             "decoded": _grey(unpermuted(trainer, decoded)),
             "z": sample.float().cpu().numpy(),
@@ -123,14 +136,3 @@ def _normal(purpose: str, *shape: int) -> Tensor:
 
 def _grey(images: Tensor) -> Any:
     return (images * 255).round().to(torch.uint8).squeeze(1).cpu().numpy()
-
-
-def _write(path: Path, frame: dict[str, Any]) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("wb") as file:
-            np.savez_compressed(file, **frame)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise StorageError(f"{path}: could not be written ({error.strerror})") from error

@@ -120,9 +120,11 @@ def _classify(trainer: L.Trainer, model: Classifier, writer: Any) -> None:
         writer.add_pr_curve(f"test/precision_recall/{c}", labels == c, probabilities[:, c], trainer.global_step)
     # matplotlib takes a second to import, which other trainings should not wait for
     from vae_lightning.figures.metrics import confusion_matrix
+    from vae_lightning.figures.style import style
 
-    figure = confusion_matrix(labels, probabilities.argmax(-1), model.num_classes)
-    writer.add_figure("test/confusion", figure, trainer.global_step)
+    with style():
+        figure = confusion_matrix(labels, probabilities.argmax(-1), model.num_classes)
+        writer.add_figure("test/confusion", figure, trainer.global_step)
 
 
 def _table(meanings: Mapping[str, str]) -> str:

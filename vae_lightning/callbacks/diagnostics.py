@@ -46,7 +46,8 @@ class LatentDiagnostics(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # every process looks at the same images, so one is enough
-        if trainer.sanity_checking or self._images is None or not trainer.is_global_zero:
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if not fitting or self._images is None or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, LatentVariableModel)
         x, y = self._images
@@ -61,7 +62,7 @@ class LatentDiagnostics(Callback):
         # past Lightning's own logging: these are not figures of the whole split, which metrics.json holds
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "val/active_units": active}, step=trainer.global_step)
-        if trainer.state.fn == TrainerFn.FITTING and not self.warned:
+        if not self.warned:
             self._judge(trainer, sum(divergences) if divergences else None, active)
 
     def _judge(self, trainer: L.Trainer, divergence: float | None, active: int) -> None:

@@ -1,8 +1,8 @@
 """What the model sees and makes, as images in TensorBoard: means of p(x | z), from the same noise each time.
 
 - `val/reconstructions`: validation images; what is decoded from their posterior means; from a sample of their posteriors.
-- `val/traversals`: the posterior mean of the first of them, each latent dimension (the one with the highest KL first)
-  in turn going from -3 to 3.
+- `val/traversals`: the posterior mean of the first of them, the ten latent dimensions with the highest KL
+  each in turn going from -3 to 3.
 - `prior/samples`: from samples of the prior; `prior/classes`, of a conditional model: one sample a column, one class a row.
 - `prior/latent_grid`, of two latent dimensions: each image stands for an equal share of the prior.
 """
@@ -18,7 +18,7 @@ from torchvision.utils import make_grid
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
-from vae_lightning.inference.latents import mean_images, quantile_mesh, traversals
+from vae_lightning.inference.latents import classes_of, mean_images, quantile_mesh, traversals
 from vae_lightning.noise import generator
 from vae_lightning.objectives import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
@@ -75,13 +75,13 @@ Drawing = tuple[str, Tensor, int]
 
 
 def _drawings(model: LatentVariableModel, x: Tensor, y: Tensor) -> Iterator[Drawing]:
-    classes = getattr(model, "num_classes", 0)
+    classes = classes_of(model)
     yield _reconstructions(model, x, y)
     yield _classes(model, classes, x) if classes else _samples(model, x)
     if model.latent_dim == 2 and not classes:
         yield _latent_grid(model, x)
     else:
-        yield _traversals(model, x[:1], y[:1])
+        yield _traversals(model, x, y)
 
 
 def _reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawing:
@@ -94,11 +94,11 @@ def _reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawin
 def _traversals(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawing:
     posterior, values = model.posterior(x, y), torch.linspace(-3, 3, 11)
     try:
-        order = kl_per_dimension(posterior, model.prior(y))[0].argsort(descending=True)
+        order = kl_per_dimension(posterior, model.prior(y)).mean(0).argsort(descending=True)
     except NotImplementedError:  # its KL is no sum over dimensions
         order = torch.arange(model.latent_dim)
     z = traversals(posterior.mean[0], order[:MAX_UNITS], values).flatten(0, 1)
-    return "val/traversals", mean_images(model, z, y.expand(len(z))), len(values)
+    return "val/traversals", mean_images(model, z, y[:1].expand(len(z))), len(values)
 
 
 def _samples(model: LatentVariableModel, x: Tensor) -> Drawing:

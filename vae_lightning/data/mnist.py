@@ -153,6 +153,11 @@ class MNISTDataModule(L.LightningDataModule):
         loader = self.evaluation_loader(split, num_images)
         return to_unit_interval(loader.images), loader.labels
 
+    @property
+    def sorted_by_class(self) -> bool:
+        """Whether the first test images are all of one class, as those of Larochelle's files are."""
+        return self.binarization == "static"
+
     def mean_image(self) -> Tensor:
         """The mean training image `(1, 28, 28)` in [0, 1]."""
         images = self._split("train")[0]

@@ -20,7 +20,7 @@ from vae_lightning.arguments import require
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.figures.latents import plane_of
 from vae_lightning.figures.style import DIGIT_COLORS, digit_bar, figure, show_tiles, tiles
-from vae_lightning.inference.latents import great_circle, line, mean_images
+from vae_lightning.inference.latents import classes_of, great_circle, line, mean_images
 from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
 
@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
+HELD = ("epoch", "reconstructions", "decoded", "z", "labels")
 GREYS, COLORS = 16, 128
 """How many colours a GIF of images has, and one of coloured points."""
 
@@ -64,16 +65,17 @@ class Animation:
         """Write H.264 into `path`.
 
         Raises:
-            ConfigurationError: imageio-ffmpeg, which brings the encoder, is not installed.
+            ConfigurationError: there is no encoder; imageio-ffmpeg brings one.
         """
-        try:
-            import imageio_ffmpeg
-        except ImportError as error:
-            raise ConfigurationError(f"{path}: needs imageio-ffmpeg: pip install imageio-ffmpeg") from error
         height, width = (side - side % 2 for side in self.frames[0].shape[:2])  # the format wants even sides
         options = {"fps": 1 / self.seconds, "macro_block_size": 1, "output_params": ["-movflags", "+faststart"]}
-        writer = imageio_ffmpeg.write_frames(str(path), (width, height), **options)
-        writer.send(None)
+        try:
+            from imageio_ffmpeg import write_frames
+
+            writer = write_frames(str(path), (width, height), **options)
+            writer.send(None)
+        except (ImportError, OSError, RuntimeError) as error:
+            raise ConfigurationError(f"{path}: needs an encoder: pip install imageio-ffmpeg") from error
         for frame in [*self.frames, *self.frames[-1:] * 3]:
             writer.send(np.ascontiguousarray(frame[:height, :width]))
         writer.close()
@@ -108,8 +110,7 @@ def read_recording(folder: Path) -> Recording:
     for path in paths:
         try:
             with np.load(path) as file:
-                frames.append({name: torch.from_numpy(file[name]) for name in file.files})
-            _ = [frames[-1][name] for name in ("epoch", "reconstructions", "decoded", "z", "labels")]
+                frames.append({name: torch.from_numpy(file[name]) for name in HELD})
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise DataError(f"{path}: is damaged; remove it, the animation can do without") from error
     return Recording(
@@ -138,7 +139,7 @@ def training_manifold(recording: Recording, seconds: float = 0.5) -> Animation:
     """Posterior samples of test images by label; of more than two dimensions, in the plane of the last frame's components."""
     projection, names = plane_of(recording.z[-1].double())
     points = [projection(z.double()).numpy() for z in recording.z]
-    extent = float(np.quantile(np.abs(np.concatenate(points)), 0.998)) * 1.1
+    extent = 1.3 * float(np.quantile(np.abs(points[-1]), 0.998))
     made, axes = figure(4.6, 3.8)
     shuffled = torch.randperm(len(recording.labels), generator=generator("order of drawing")).numpy()
     colors = [DIGIT_COLORS[label % len(DIGIT_COLORS)] for label in recording.labels[torch.from_numpy(shuffled)].tolist()]
@@ -154,7 +155,7 @@ def training_manifold(recording: Recording, seconds: float = 0.5) -> Animation:
 
 
 def _sheets(recording: Recording, images: Sequence[Tensor], columns: int, title: str, seconds: float) -> Animation:
-    made, axes = figure(4, 4.3)
+    made, axes = figure(3.5, 3.8)
     show_tiles(axes, images[-1], columns)
 
     def draw(number: int) -> None:
@@ -168,12 +169,13 @@ def _sheets(recording: Recording, images: Sequence[Tensor], columns: int, title:
 
 
 @torch.no_grad()
-def latent_walk(model: LatentVariableModel, x: Tensor, y: Tensor, num_classes: int = 0, steps: int = 6) -> Animation:
+def latent_walk(model: LatentVariableModel, x: Tensor, y: Tensor, num_classes: int | None = None, steps: int = 6) -> Animation:
     """Means decoded on the way from the posterior mean of one digit's first image to the next digit's, and back to the first.
 
     In straight lines where the latent has at most two dimensions, else on great circles; of a conditional model, every label.
     """
     require(steps >= 2, "steps", steps, "at least 2")
+    num_classes = classes_of(model) if num_classes is None else num_classes
     stops = [int((y == label).nonzero()[0]) for label in y.unique().tolist()]
     loc = model.posterior(x[stops], y[stops]).mean
     walk = line if model.latent_dim <= 2 else great_circle

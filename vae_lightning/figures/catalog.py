@@ -35,7 +35,7 @@ class Subject:
     """Rate and distortion in nats, by split; empty for a classifier."""
     history: Mapping[str, tuple[Tensor, Tensor]]
     """Steps and values of every metric logged in training; empty if nothing was."""
-    best_step: int | None
+    step: int
     """The optimizer step that the weights are of."""
     recording: Path
     """Folder of the frames of the training."""
@@ -73,9 +73,14 @@ def _plane(subject: Subject) -> str | None:
     return _latent(subject) or (None if size == 2 else f"the latent has {size} dimensions, not two")
 
 
-def _more_than_two(subject: Subject) -> str | None:
-    size = getattr(subject.model, "latent_dim", 3)
-    return _latent(subject) or (None if size > 2 else "the latent has no more than two dimensions")
+def _more_than(dimensions: int) -> Callable[[Subject], str | None]:
+    words = ("one dimension", "two dimensions")[dimensions - 1]
+
+    def unfit(subject: Subject) -> str | None:
+        size = getattr(subject.model, "latent_dim", 0)
+        return _latent(subject) or (None if size > dimensions else f"the latent has no more than {words}")
+
+    return unfit
 
 
 def _conditional(subject: Subject) -> str | None:
@@ -110,7 +115,8 @@ def _completion(subject: Subject) -> Figure:
 
 
 def _isocontours(subject: Subject) -> Figure:
-    some = figures.one_of_each(subject.y)[2:4]
+    each = figures.one_of_each(subject.y)
+    some = each[2:4] or each[:2]
     return figures.isocontours(subject.model, subject.x[some], subject.y[some], subject.mask, subject.svi, seed=subject.seed)
 
 
@@ -125,7 +131,7 @@ def _probabilities(subject: Subject) -> Tensor:
 CATALOG: dict[str, Entry] = {
     "learning_curves": Entry(
         _curves,
-        lambda s: figures.learning_curves(s.history, s.best_step),
+        lambda s: figures.learning_curves(s.history, s.step),
         "Training (means since the entry before) and validation over optimizer steps; the dotted line is the checkpoint "
         "of this page. Good: both improve and stay together. Validation that turns while training goes on is overfitting.",
     ),
@@ -163,30 +169,31 @@ CATALOG: dict[str, Entry] = {
     ),
     "samples": Entry(
         _latent,
-        lambda s: figures.samples(s.model, num_classes=s.num_classes, seed=s.seed),
+        lambda s: figures.samples(s.model, num_classes=s.num_classes, seed=s.seed, device=s.x.device),
         "Above, means of p(x | z) for z from the prior; below, a sample of p(x | z) for the same z. Good: each is a digit "
         "somebody could have written, and they differ. Shapes between digits mean that the prior covers latents which no "
         "image uses.",
     ),
     "latent_grid_10x10": Entry(
         _plane,
-        lambda s: figures.latent_grid(s.model, s.extent, 10, _label(s)),
+        lambda s: figures.latent_grid(s.model, s.extent, 10, _label(s), s.x.device),
         "Means of p(x | z) on a mesh of 10 x 10 latents, z_0 to the right, z_1 upwards. Good: neighbours resemble each "
         "other, and all digits have a place.",
     ),
     "latent_grid_20x20": Entry(
         _plane,
-        lambda s: figures.latent_grid(s.model, s.extent, 20, _label(s)),
-        "The same on 20 x 20 latents: the borders between digits. The corners are far out in the prior and hardly ever sampled.",
+        lambda s: figures.latent_grid(s.model, s.extent, 20, _label(s), s.x.device),
+        "The same on 20 x 20 latents: the borders between digits. The corners are far out in the prior and hardly ever "
+        "sampled.",
     ),
     "latent_grid_quantiles": Entry(
         _plane,
-        lambda s: figures.latent_quantile_grid(s.model, 20, _label(s)),
+        lambda s: figures.latent_quantile_grid(s.model, 20, _label(s), s.x.device),
         "The same at equal steps of the prior's probability, so that every tile stands for the same share of samples. "
         "Good: each digit has about a tenth of the tiles.",
     ),
     "traversals": Entry(
-        _more_than_two,
+        _more_than(2),
         lambda s: figures.latent_traversals(s.model, s.x, s.y),
         "The most active latent dimensions, by KL over the test images, each moved from -3 to 3 while the others stay at "
         "the first test image's posterior mean. Good: a row changes one thing, such as slant or width; a row that changes "
@@ -196,8 +203,9 @@ CATALOG: dict[str, Entry] = {
         _latent,
         lambda s: figures.posterior_means(s.model, s.x, s.y, s.projection),
         "The mean of q(z | x) of every test image in the colour of its label, which the model has not seen unless it is "
-        "conditional. Of more than two dimensions, the first two principal components. Good: digits form groups; in a "
-        "conditional model they must not, for the label is known already and z is left for the style.",
+        "conditional. Of more than two dimensions, projected to a plane, by principal components if not asked otherwise. "
+        "Good: digits form groups; in a conditional model they must not, for the label is known already and z is left for "
+        "the style.",
     ),
     "posterior_samples": Entry(
         _latent,
@@ -213,14 +221,16 @@ CATALOG: dict[str, Entry] = {
         "label it starts from.",
     ),
     "interpolations_spherical": Entry(
-        _more_than_two,
+        _more_than(1),
         lambda s: figures.interpolations(s.model, s.x, s.y, spherical=True),
-        "The same along great circles, which keep to the distance from the origin where a prior of many dimensions has its mass.",
+        "The same along great circles, which keep to the distance from the origin where a prior of many dimensions has "
+        "its mass.",
     ),
     "class_style_grid": Entry(
         _conditional,
-        lambda s: figures.class_style_grid(s.model, s.num_classes, seed=s.seed),
-        "Means of p(x | z, y): a latent from the prior a column, a digit a row. Good: a row is one digit, a column one hand.",
+        lambda s: figures.class_style_grid(s.model, s.num_classes, seed=s.seed, device=s.x.device),
+        "Means of p(x | z, y): a latent from the prior a column, a digit a row. Good: a row is one digit, a column one "
+        "hand.",
     ),
     "style_transfer": Entry(
         _conditional,

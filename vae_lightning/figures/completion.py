@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from vae_lightning.arguments import require
 from vae_lightning.figures.latents import first_of_class, require_two_dimensions
 from vae_lightning.figures.style import DIGIT_COLORS, figure, show_tiles
-from vae_lightning.inference.latents import latent_mesh
+from vae_lightning.inference.latents import classes_of, latent_mesh
 from vae_lightning.inference.quadrature import Quadrature, kl_to_exact, log_joint_on, quadrature
 from vae_lightning.inference.svi import Fit, SVISettings, complete, stochastic_variational_inference
 from vae_lightning.noise import generator
@@ -76,6 +77,7 @@ def isocontours(
     q's lines at one to five standard deviations. The figure's label holds KL(q || p) for a caption.
     """
     require_two_dimensions(model, "isocontours")
+    require(len(x) > 0, "isocontours", len(x), "of at least one image")
     fit = _fit(model, x, y, mask, settings, seed)
     exact = quadrature(model, x, _given(model, y), mask, extent)
     gap = kl_to_exact(fit.posterior, exact)
@@ -112,12 +114,12 @@ def posterior_gap(
 
 
 def _fit(model: LatentVariableModel, x: Tensor, y: Tensor, mask: Tensor, settings: SVISettings | None, seed: int) -> Fit:
-    return stochastic_variational_inference(model, x, y, mask, settings, generator(seed, "svi", device=x.device))
+    return stochastic_variational_inference(model, x, _given(model, y), mask, settings, generator(seed, "svi", device=x.device))
 
 
 def _given(model: LatentVariableModel, y: Tensor) -> Tensor | None:
     """The labels, if the model has any use for them: without, images share what is decoded."""
-    return y if getattr(model, "num_classes", 0) else None
+    return y if classes_of(model) else None
 
 
 def _seen(x: Tensor, mask: Tensor) -> Tensor:
@@ -137,8 +139,9 @@ def _close(axes: Axes, fit: Fit, exact: Quadrature, row: int, log_joint_at: Call
     """The exact posterior of one image as shades and q as lines, over the box that holds both."""
     loc, scale = fit.posterior.mean[row], fit.posterior.stddev[row]
     held = exact.z[:, row][exact.weights[:, row] > 1e-5]
-    low = torch.minimum(held.amin(0), loc - 4 * scale).tolist()
-    high = torch.maximum(held.amax(0), loc + 4 * scale).tolist()
+    # the outermost of q's lines is at five of its standard deviations
+    low = torch.minimum(held.amin(0), loc - 5.2 * scale).tolist()
+    high = torch.maximum(held.amax(0), loc + 5.2 * scale).tolist()
     sides = [torch.linspace(a, b, 101, device=loc.device, dtype=loc.dtype) for a, b in zip(low, high, strict=True)]
     mesh = torch.cartesian_prod(*sides)
     density = (log_joint_at(mesh)[:, 0] - exact.log_evidence[row]).exp().view(101, 101).cpu().numpy()

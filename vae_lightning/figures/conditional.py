@@ -15,11 +15,12 @@ __all__ = ["chosen_digit", "class_means", "class_style_grid", "style_transfer"]
 
 
 @torch.no_grad()
-def class_style_grid(model: LatentVariableModel, num_classes: int = 10, styles: int = 12, seed: int = 0) -> Figure:
-    """Means of p(x | z, y): a latent a column, a class a row."""
-    y = torch.arange(num_classes)
+def class_style_grid(
+    model: LatentVariableModel, num_classes: int = 10, styles: int = 12, seed: int = 0, device: torch.device | str = "cpu"
+) -> Figure:
+    """Means of p(x | z, y): a latent a column, a class a row; `device` is where the model is."""
+    y = torch.arange(num_classes, device=device)
     prior = model.prior(y)
-    y = y.to(prior.mean.device)
     epsilon = torch.randn(styles, prior.mean.shape[-1], generator=generator(seed, "styles")).to(prior.mean)
     # of a prior that depends on the class, the same place relative to it
     loc, scale = (values.expand(num_classes, -1).unsqueeze(1) for values in (prior.mean, prior.stddev))

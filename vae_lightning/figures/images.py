@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lightning.figures.style import figure, show_tiles
+from vae_lightning.inference.latents import classes_of
 from vae_lightning.noise import generator
 from vae_lightning.objectives import elbo, kl, mean_log_likelihood
 from vae_lightning.types import Draw, LatentVariableModel
@@ -75,11 +76,18 @@ def reproductions(model: LatentVariableModel, x: Tensor, y: Tensor, columns: int
 
 
 @torch.no_grad()
-def samples(model: LatentVariableModel, count: int = 10, num_classes: int = 0, seed: int = 0) -> Figure:
-    """Means of p(x | z) for z from the prior, and below each a sample of it; of a conditional model, one digit after another."""
-    y = torch.arange(count) % num_classes if num_classes else None
+def samples(
+    model: LatentVariableModel, count: int = 10, num_classes: int | None = None, seed: int = 0, device: torch.device | str = "cpu"
+) -> Figure:
+    """Means of p(x | z) for z from the prior, and below each a sample of it; of a conditional model, one digit after another.
+
+    Args:
+        num_classes: of the labels; None: the model's own `num_classes`, if it has any.
+        device: where the model is.
+    """
+    num_classes = classes_of(model) if num_classes is None else num_classes
+    y = torch.arange(count, device=device) % num_classes if num_classes else None
     prior = model.prior(y)
-    y = None if y is None else y.to(prior.mean.device)
     epsilon = torch.randn(count, prior.mean.shape[-1], generator=generator(seed, "samples"))
     likelihood = model.likelihood(prior.mean + prior.stddev * epsilon.to(prior.mean), y)
     made, axes = figure(8, 1.9)
@@ -91,6 +99,7 @@ def samples(model: LatentVariableModel, count: int = 10, num_classes: int = 0, s
 
 def _sample(likelihood: torch.distributions.Distribution, *key: int | str) -> Tensor:
     """A sample of each image; torch's distributions draw from the global generator only, which is as it was afterwards."""
-    with torch.random.fork_rng():
+    device = likelihood.mean.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(generator(*key).initial_seed())
         return likelihood.sample().clamp(0, 1)

@@ -10,7 +10,16 @@ from torch import Tensor
 from vae_lightning.arguments import choose
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures.style import colored_by_digit, digit_bar, figure, show_tiles, tile_center
-from vae_lightning.inference.latents import great_circle, labels_for, latent_mesh, line, mean_images, quantile_mesh, traversals
+from vae_lightning.inference.latents import (
+    classes_of,
+    great_circle,
+    labels_for,
+    latent_mesh,
+    line,
+    mean_images,
+    quantile_mesh,
+    traversals,
+)
 from vae_lightning.noise import generator
 from vae_lightning.objectives import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
@@ -37,11 +46,17 @@ def require_two_dimensions(model: LatentVariableModel, name: str) -> None:
         raise ConfigurationError(f"{name}: needs a latent of two dimensions, this model has {model.latent_dim}")
 
 
-def latent_grid(model: LatentVariableModel, extent: float = 4.0, rows: int = 20, label: int | None = None) -> Figure:
-    """Means decoded from a mesh of `rows` x `rows` latents on [-extent, extent]^2; with `label` for a conditional model."""
+def latent_grid(
+    model: LatentVariableModel, extent: float = 4.0, rows: int = 20, label: int | None = None, device: torch.device | str = "cpu"
+) -> Figure:
+    """Means decoded from a mesh of `rows` x `rows` latents on [-extent, extent]^2; with `label` for a conditional model.
+
+    `device` is where the model is.
+    """
     require_two_dimensions(model, "latent_grid")
     made, axes = figure(6, 6.2)
-    _show_mesh(axes, model, latent_mesh(extent, rows), rows, label)
+    z = latent_mesh(extent, rows).to(device)
+    show_tiles(axes, mean_images(model, z, labels_for(z, label)), rows)
     ends = [f"{-extent:g}", "0", f"{extent:g}"]
     places = [tile_center(0), (tile_center(0) + tile_center(rows - 1)) / 2, tile_center(rows - 1)]
     axes.set_xticks(places, ends)
@@ -51,11 +66,16 @@ def latent_grid(model: LatentVariableModel, extent: float = 4.0, rows: int = 20,
     return made
 
 
-def latent_quantile_grid(model: LatentVariableModel, rows: int = 20, label: int | None = None) -> Figure:
-    """The same at equal steps of the prior's probability: each tile stands for as much of it as every other."""
+def latent_quantile_grid(
+    model: LatentVariableModel, rows: int = 20, label: int | None = None, device: torch.device | str = "cpu"
+) -> Figure:
+    """The same at equal steps of the (Gaussian) prior's probability: each tile stands for as much of it as every other."""
     require_two_dimensions(model, "latent_quantile_grid")
     made, axes = figure(6, 6.2)
-    _show_mesh(axes, model, quantile_mesh(rows), rows, label)
+    z = quantile_mesh(rows).to(device)
+    y = labels_for(z, label)
+    prior = model.prior(y)
+    show_tiles(axes, mean_images(model, prior.mean + prior.stddev * z, y), rows)
     places, shares = zip(
         *((tile_center(i), (i + 0.5) / rows) for i in (0, rows // 4, rows // 2, 3 * rows // 4, rows - 1)), strict=True
     )
@@ -68,11 +88,6 @@ def latent_quantile_grid(model: LatentVariableModel, rows: int = 20, label: int 
 
 def _title(label: int | None) -> str:
     return "mean of p(x | z)" if label is None else f"mean of p(x | z, y), digit {label}"
-
-
-def _show_mesh(axes, model: LatentVariableModel, mesh: Tensor, rows: int, label: int | None) -> None:  # type: ignore[no-untyped-def]
-    z = mesh.to(model.prior(labels_for(mesh, label)).mean)
-    show_tiles(axes, mean_images(model, z, labels_for(z, label)), rows)
 
 
 @torch.no_grad()
@@ -115,20 +130,16 @@ def kl_bars(model: LatentVariableModel, x: Tensor, y: Tensor) -> Figure:
 # ---- posteriors by label
 
 
-def posterior_means(
-    model: LatentVariableModel, x: Tensor, y: Tensor, projection: Projection = "pca", extent: float | None = None
-) -> Figure:
+def posterior_means(model: LatentVariableModel, x: Tensor, y: Tensor, projection: Projection = "pca") -> Figure:
     """Means of q(z | x) in the colour of their labels; of more than two dimensions, in the plane of `projection`."""
-    return _by_label(_posteriors(model, x, y)[0], y, r"\mu", "means of q(z | x)", projection, extent)
+    return _by_label(_posteriors(model, x, y)[0], y, r"\mu", "means of q(z | x)", projection)
 
 
-def posterior_samples(
-    model: LatentVariableModel, x: Tensor, y: Tensor, seed: int = 0, projection: Projection = "pca", extent: float | None = None
-) -> Figure:
+def posterior_samples(model: LatentVariableModel, x: Tensor, y: Tensor, seed: int = 0, projection: Projection = "pca") -> Figure:
     """One sample of each q(z | x) in the colour of its label: together, samples of the aggregate posterior."""
     loc, scale = _posteriors(model, x, y)
     z = loc + scale * torch.randn(loc.shape, generator=generator(seed, "posterior samples")).to(loc)
-    return _by_label(z, y, "z", "one sample of each q(z | x)", projection, extent)
+    return _by_label(z, y, "z", "one sample of each q(z | x)", projection)
 
 
 @torch.no_grad()
@@ -137,7 +148,7 @@ def _posteriors(model: LatentVariableModel, x: Tensor, y: Tensor, max_batch: int
     return torch.cat([q.mean for q in found]), torch.cat([q.stddev for q in found])
 
 
-def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Projection, extent: float | None) -> Figure:
+def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Projection) -> Figure:
     points, names = plane(z, symbol, projection)
     classes = int(y.max()) + 1
     shuffled = torch.randperm(len(y), generator=generator("order of drawing"))  # or the last class would hide the others
@@ -145,8 +156,6 @@ def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Project
     colored_by_digit(axes, points.cpu()[shuffled], y.cpu()[shuffled], classes)
     digit_bar(made, axes, classes)
     axes.set(xlabel=names[0], ylabel=names[1], title=f"{title}, {len(y):,} images", aspect="equal" if z.shape[-1] == 2 else "auto")
-    if extent is not None:
-        axes.set(xlim=(-extent, extent), ylim=(-extent, extent))
     return made
 
 
@@ -213,7 +222,7 @@ def interpolations(
         start, end = model.posterior(x[places], y[places]).mean
         z = (great_circle if spherical else line)(start, end, steps)
         rows.append(mean_images(model, z, y[places[:1]].expand(steps)))
-    labelled = getattr(model, "num_classes", 0)
+    labelled = classes_of(model)
     names = [f"{a} to {b}" + (f", as {a}" if labelled else "") for a, b in pairs]
     made, axes = figure(0.6 * steps + 0.8, 0.62 * len(pairs) + 0.4)
     show_tiles(axes, torch.cat(rows), steps, row_names=names)

@@ -23,8 +23,8 @@ TITLES = {
 }
 
 
-def learning_curves(history: History, best_step: int | None = None) -> Figure:
-    """Training (mean since the entry before) and validation of each metric over optimizer steps; `best_step` is marked."""
+def learning_curves(history: History, step: int | None = None) -> Figure:
+    """Training (mean since the entry before) and validation of each metric over optimizer steps; the weights' `step` is marked."""
     names = curves_in(history)
     require(bool(names), "history", sorted(history), f"of a training that logged one of {', '.join(TITLES)}")
     made, axes = figure(3.4 * len(names), 2.9, columns=len(names), squeeze=False)
@@ -34,8 +34,8 @@ def learning_curves(history: History, best_step: int | None = None) -> Figure:
                 steps, values = history[f"{split}/{name}"]
                 panel.plot(steps.numpy(), values.numpy(), label=split, **style)
         _limit_to_the_later_part(panel, history, name)
-        if best_step is not None:
-            panel.axvline(best_step, color="0.6", lw=0.8, ls=":", label="best checkpoint")
+        if step is not None:
+            panel.axvline(step, color="0.6", lw=0.8, ls=":", label="these weights")
         panel.set(title=TITLES[name], xlabel="optimizer step")
     axes[0][0].legend()
     return made

@@ -43,7 +43,8 @@ GAP = 2
 @contextmanager
 def style() -> Iterator[None]:
     """The look of this project's figures, whatever matplotlib's settings are outside."""
-    settings: dict[Any, Any] = {**mpl.rcParamsDefault, **STYLE, "backend": mpl.rcParams["backend"]}
+    settings: dict[Any, Any] = {**mpl.rcParamsDefault, **STYLE}
+    del settings["backend"]  # the user's: asking for it would start it
     with mpl.rc_context(settings):
         yield
 

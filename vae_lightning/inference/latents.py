@@ -9,7 +9,7 @@ from torch import Tensor
 from vae_lightning.arguments import require
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["great_circle", "labels_for", "latent_mesh", "line", "mean_images", "quantile_mesh", "traversals"]
+__all__ = ["classes_of", "great_circle", "labels_for", "latent_mesh", "line", "mean_images", "quantile_mesh", "traversals"]
 
 
 def latent_mesh(extent: float = 4.0, rows: int = 20) -> Tensor:
@@ -74,3 +74,8 @@ def mean_images(model: LatentVariableModel, z: Tensor, y: Tensor | None = None, 
 def labels_for(z: Tensor, label: int | None) -> Tensor | None:
     """`label` for each of the latents `(*, B, D)`, `(B,)`; None for a model without labels."""
     return None if label is None else torch.full((z.shape[-2],), label, device=z.device)
+
+
+def classes_of(model: LatentVariableModel) -> int:
+    """How many classes of labels `model` uses; 0 if it ignores them."""
+    return int(getattr(model, "num_classes", 0))

@@ -48,7 +48,7 @@ class SVISettings:
     start: Literal["draws", "prior", "encoder"] = "draws"
     """q before the first step.
 
-    draws: around the likeliest of `DRAWS` draws from the prior, so that the fit hardly ever ends in a lesser mode;
+    draws: around the likeliest of the encoder's mean, for the image whose unseen pixels are 0, and `DRAWS` draws from the prior;
     prior: with mean and deviation of p(z | y), from where noisy steps now and then end in one;
     encoder: the encoder's for the image with its unseen pixels black, which it is sure of and so often near a lesser one.
     """
@@ -129,6 +129,7 @@ def complete(
     posterior: Distribution,
     num_samples: int,
     source: torch.Generator,
+    max_batch: int = 4000,
 ) -> Tensor:
     """Images `(K, B, *event)`: the observed pixels of `x`, and for the others the means decoded from K samples of `posterior`.
 
@@ -142,7 +143,8 @@ def complete(
     require(num_samples >= 1, "num_samples", num_samples, "at least 1")
     loc, scale = posterior.mean, posterior.stddev
     z = loc + scale * torch.randn(num_samples, *loc.shape, generator=source, device=loc.device, dtype=loc.dtype)
-    return torch.where(mask.to(x.device), x, model.likelihood(z, y).mean)
+    means = torch.cat([model.likelihood(some, y).mean for some in z.split(max(1, max_batch // len(x)))])
+    return torch.where(mask.to(x.device), x, means)
 
 
 # ---- a fit
@@ -236,8 +238,10 @@ def _from_draws(model: LatentVariableModel, images: _Images, source: torch.Gener
     prior = model.prior(images.y)
     loc, scale = prior.mean, prior.stddev
     z = loc + scale * torch.randn(DRAWS, 1, loc.shape[-1], generator=source, device=loc.device, dtype=loc.dtype)
-    joint = log_joint(model, z, images.x, images.y, images.mask, max_batch)
-    z = z.expand(-1, len(images.x), -1)
+    guess = model.posterior(images.x, images.y).mean.unsqueeze(0)
+    candidates = (z, guess)
+    joint = torch.cat([log_joint(model, some, images.x, images.y, images.mask, max_batch) for some in candidates])
+    z = torch.cat([some.expand(-1, len(images.x), -1) for some in candidates])
     best = joint.argmax(0).view(1, -1, 1).expand(1, -1, z.shape[-1])
     return _start(z.gather(0, best).squeeze(0), 0.1 * scale, len(images.x))
 
