@@ -68,8 +68,9 @@ def print_report(
     console.print(table)
     console.print(f"checkpoint: {_short(Path(report['checkpoint']))}", highlight=False, soft_wrap=True)
     for reason in dict.fromkeys((skipped or {}).values()):
-        names = ", ".join(name for name, own in (skipped or {}).items() if own == reason)
-        console.print(f"not drawn:  {names}: {reason}", highlight=False, soft_wrap=True, style="dim")
+        names = [name for name, own in (skipped or {}).items() if own == reason]
+        shown = ", ".join(names) if len(names) < 5 else f"{len(names)} figures"
+        console.print(f"not drawn:  {shown}: {reason}", highlight=False, soft_wrap=True, style="dim")
     if drawn:
         console.print(f"figures:    {len(drawn)} in {_short(folder / 'figures')}", highlight=False, soft_wrap=True)
     console.print(f"report:     {_short(folder / 'report.html')}", highlight=False, soft_wrap=True)

@@ -110,7 +110,7 @@ def latent_traversals(
     images = mean_images(model, z, y[:1].expand(len(z)))
     made, axes = figure(0.55 * steps + 1.6, 0.52 * len(active) + 0.6)
     names = [f"unit {unit}: {divergence[unit]:.2f} nats" for unit in active.tolist()]
-    show_tiles(axes, images, steps, row_names=names, column_names=[f"{value:.1f}" for value in values.tolist()])
+    show_tiles(axes, images, steps, row_names=names, column_names=[f"{round(value, 1) + 0:g}" for value in values.tolist()])
     axes.set_title("mean of p(x | z), one unit of z moved")
     return made
 
