@@ -36,7 +36,7 @@ __all__ = [
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 HELD = ("epoch", "reconstructions", "decoded", "z", "labels")
-GREYS, COLORS = 16, 128
+GREYS, COLORS = 16, 64
 """How many colours a GIF of images has, and one of coloured points."""
 
 
@@ -140,7 +140,7 @@ def training_manifold(recording: Recording, seconds: float = 0.5) -> Animation:
     projection, names = plane_of(recording.z[-1].double())
     points = [projection(z.double()).numpy() for z in recording.z]
     extent = 1.3 * float(np.quantile(np.abs(points[-1]), 0.998))
-    made, axes = figure(4.6, 3.8)
+    made, axes = figure(3.8, 3.1)
     shuffled = torch.randperm(len(recording.labels), generator=generator("order of drawing")).numpy()
     colors = [DIGIT_COLORS[label % len(DIGIT_COLORS)] for label in recording.labels[torch.from_numpy(shuffled)].tolist()]
     dots = axes.scatter(*points[-1][shuffled].T, s=3, c=colors, alpha=0.6, linewidths=0)
