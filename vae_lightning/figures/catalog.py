@@ -183,8 +183,7 @@ CATALOG: dict[str, Entry] = {
     "latent_grid_20x20": Entry(
         _plane,
         lambda s: figures.latent_grid(s.model, s.extent, 20, _label(s), s.x.device),
-        "The same on 20 x 20 latents: the borders between digits. The corners are far out in the prior and hardly ever "
-        "sampled.",
+        "The same on 20 x 20 latents: the borders between digits. The corners are far out in the prior and hardly ever sampled.",
     ),
     "latent_grid_quantiles": Entry(
         _plane,
@@ -223,14 +222,12 @@ CATALOG: dict[str, Entry] = {
     "interpolations_spherical": Entry(
         _more_than(1),
         lambda s: figures.interpolations(s.model, s.x, s.y, spherical=True),
-        "The same along great circles, which keep to the distance from the origin where a prior of many dimensions has "
-        "its mass.",
+        "The same along great circles, which keep to the distance from the origin where a prior of many dimensions has its mass.",
     ),
     "class_style_grid": Entry(
         _conditional,
         lambda s: figures.class_style_grid(s.model, s.num_classes, seed=s.seed, device=s.x.device),
-        "Means of p(x | z, y): a latent from the prior a column, a digit a row. Good: a row is one digit, a column one "
-        "hand.",
+        "Means of p(x | z, y): a latent from the prior a column, a digit a row. Good: a row is one digit, a column one hand.",
     ),
     "style_transfer": Entry(
         _conditional,
