@@ -19,7 +19,7 @@ from vae_lightning.noise import generator
 from vae_lightning.training import train
 
 Compose = Callable[..., DictConfig]
-SMALL = ("model.net.hidden=[32]", "model.latent_dim=2", "logger=none", "trainer.limit_train_batches=120")
+SMALL = ("model.net.hidden=[32]", "model.latent_dim=2", "logger=none", "trainer.limit_train_batches=60")
 
 
 def steps_of(folder: Path) -> list[int]:
@@ -40,11 +40,11 @@ def test_frames_are_what_the_model_makes_of_test_images(compose: Compose, tmp_pa
     result = train(compose(*SMALL, "callbacks.animation.frames=4", "callbacks.checkpoint=null"))
     steps = steps_of(tmp_path / "run")
     assert steps[0] == 0
-    assert steps[-1] == 120
+    assert steps[-1] == 60
     assert isinstance(result.trainer.fit_loop.epoch_loop, ChunkLoop), "the fast path stays"
     model, data = result.model.eval(), result.data
     x, y = data.evaluation_images("test")  # type: ignore[attr-defined]
-    with np.load(tmp_path / "run" / "animation" / f"step_{120:09d}.npz") as frame:
+    with np.load(tmp_path / "run" / "animation" / f"step_{60:09d}.npz") as frame:
         expected = (model.reconstruct(x[:100], y[:100]) * 255).round().squeeze(1)  # type: ignore[operator]
         assert (torch.from_numpy(frame["reconstructions"]).float() - expected).abs().max() <= 1
         corner = model.decode(torch.tensor([[-4.0, 4.0]])) * 255  # type: ignore[operator]
@@ -63,12 +63,12 @@ def test_recording_changes_nothing_of_the_training(compose: Compose, tmp_path: P
 def test_run_that_goes_on_in_another_folder_has_all_frames(compose: Compose, tmp_path: Path) -> None:
     settings = (*SMALL, "callbacks.animation.frames=5", "trainer.max_epochs=2")
     train(compose(*settings, folder="whole"))
-    train(compose(*settings, "trainer.max_steps=120", folder="part"))
+    train(compose(*settings, "trainer.max_steps=60", folder="part"))
     train(compose(*settings, f"ckpt_path={tmp_path}/part/checkpoints/last.ckpt", folder="rest"))
     whole, rest = steps_of(tmp_path / "whole"), steps_of(tmp_path / "rest")
     assert rest[0] == 0
-    assert rest[-1] == whole[-1] == 240
-    last = [np.load(tmp_path / name / "animation" / f"step_{240:09d}.npz")["decoded"] for name in ("whole", "rest")]
+    assert rest[-1] == whole[-1] == 120
+    last = [np.load(tmp_path / name / "animation" / f"step_{120:09d}.npz")["decoded"] for name in ("whole", "rest")]
     assert (last[0] == last[1]).all()
 
 
@@ -82,9 +82,9 @@ def test_classifier_and_fast_dev_run_record_nothing(compose: Compose, tmp_path: 
 
 def test_conditional_model_is_recorded_with_every_label(compose: Compose, tmp_path: Path) -> None:
     result = train(compose("model=cvae_mlp", *SMALL, "callbacks.animation.frames=2", "callbacks.checkpoint=null"))
-    assert steps_of(tmp_path / "run") == [0, 120]
+    assert steps_of(tmp_path / "run") == [0, 60]
     model = result.model.eval()
-    with np.load(tmp_path / "run" / "animation" / f"step_{120:09d}.npz") as frame:
+    with np.load(tmp_path / "run" / "animation" / f"step_{60:09d}.npz") as frame:
         z = torch.randn(400, 2, generator=generator("animation", "prior"))[:1]
         each = model.decode(z.expand(10, 2), torch.arange(10)) * 255  # type: ignore[operator]
         assert (torch.from_numpy(frame["decoded"][:10]).float() - each[:, 0]).abs().max() <= 1
