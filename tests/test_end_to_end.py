@@ -42,6 +42,9 @@ def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: P
     result = call(tmp_path, "evaluate.py", "run=latest", *few)
     assert result.returncode == 0, result.stderr
     assert "nll" in result.stdout
+    assert "not drawn:  class_style_grid, style_transfer: the model ignores labels" in result.stdout
+    (page,) = folder.glob("*/evaluation/report.html")
+    assert page.read_text().count("data:image/") == 19
 
 
 def test_two_processes_train_one_model_and_report_the_figures_of_one(mnist_root: Path, tmp_path: Path) -> None:
@@ -51,7 +54,7 @@ def test_two_processes_train_one_model_and_report_the_figures_of_one(mnist_root:
     result = call(tmp_path, "train.py", *run, *two, *SMALL, "trainer.limit_train_batches=3", "trainer.max_epochs=1")
     assert result.returncode == 0, result.stderr
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
-    few = ["evaluation.num_samples=1", "evaluation.train_images=1", "gpus=0"]
+    few = ["evaluation.num_samples=1", "evaluation.train_images=1", "evaluation.figures=[]", "gpus=0"]
     assert call(tmp_path, "evaluate.py", "run=run", *few).returncode == 0
     report = json.loads((tmp_path / "run" / "evaluation" / "report.json").read_text())
     for name in ("elbo", "log_likelihood", "kl"):
@@ -71,7 +74,13 @@ def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tm
     assert process.returncode == 130, err
     assert "interrupted" in out
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
-    few = ["evaluation.num_samples=2", "evaluation.num_images=100", "evaluation.train_images=100", "gpus=0"]
+    few = [
+        "evaluation.num_samples=2",
+        "evaluation.num_images=100",
+        "evaluation.train_images=100",
+        "evaluation.figures=[samples]",
+        "gpus=0",
+    ]
     assert call(tmp_path, "evaluate.py", "run=run", *few).returncode == 0
 
 

@@ -32,7 +32,7 @@ _TRAINING = {
 LATENT_LAYOUT: Layout = {
     "latent-variable model": {
         "bounds of log p(x) (nats)": ["Multiline", ["(train|val)/(elbo|iwae_bound)"]],
-        "reconstruction against KL (nats)": ["Multiline", ["(train|val)/(log_likelihood|kl)"]],
+        "reconstruction against KL (nats)": ["Multiline", ["(train|val)/(log_likelihood|kl)$"]],
         "KL of each latent dimension (nats)": ["Multiline", ["val/kl_per_dimension/.*"]],
         "active units": ["Multiline", ["val/active_units"]],
     },
