@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vae_lightning.noise import bits15, generator
+from vae_lightning.noise import bits15, generator, standard_normal
 
 
 def first(*key: int | str) -> tuple[int, ...]:
@@ -76,3 +76,13 @@ def test_bits15_of_one_word_are_independent() -> None:
     bits = bits15((2**16, 4), generator(2)).double()
     correlation = torch.corrcoef(bits.mT) - torch.eye(4)
     assert correlation.abs().max() < 5 / 2**8
+
+
+def test_standard_normal_is_its_keys_and_takes_on_the_precision_asked_for() -> None:
+    like = torch.zeros(1, dtype=torch.float64)
+    z = standard_normal((200, 100), like, 0, "samples")
+    assert z.dtype == torch.float64
+    assert abs(float(z.mean())) < 4 / 20_000**0.5
+    assert abs(float(z.var()) - 1) < 4 * (2 / 20_000) ** 0.5
+    assert torch.equal(z.float(), torch.randn(200, 100, generator=generator(0, "samples")))
+    assert not torch.equal(z, standard_normal((200, 100), like, 1, "samples"))

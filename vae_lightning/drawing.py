@@ -19,6 +19,7 @@ from vae_lightning.figures.animation import Animation
 from vae_lightning.figures.catalog import CATALOG, Subject
 from vae_lightning.figures.latents import Projection
 from vae_lightning.figures.style import png, style
+from vae_lightning.inference.latents import classes_of
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
 from vae_lightning.noise import generator
@@ -144,7 +145,7 @@ def subject_of(
             model=model,
             x=x,
             y=y,
-            num_classes=getattr(model, "num_classes", 0),
+            num_classes=classes_of(model),
             rates=rates,
             history=runs.history(run.folder),
             step=run.step,

@@ -8,7 +8,7 @@ import hashlib
 
 import torch
 
-__all__ = ["bits15", "generator"]
+__all__ = ["bits15", "generator", "standard_normal"]
 
 
 def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -28,3 +28,11 @@ def bits15(shape: torch.Size | tuple[int, ...], source: torch.Generator) -> torc
     words = torch.empty(-(-count // 4), dtype=torch.int64, device=source.device)
     # random_ leaves the sign bit of int64 unset, so only 15 of each 16 bits are used
     return words.random_(generator=source).bitwise_and_(0x7FFF_7FFF_7FFF_7FFF).view(torch.int16)[:count].view(shape)
+
+
+def standard_normal(shape: torch.Size | tuple[int, ...], like: torch.Tensor, *key: int | str) -> torch.Tensor:
+    """Standard normal of `shape`, fixed by `key` alone, with the device and precision of `like`.
+
+    Drawn on the CPU, as its generator's numbers must not depend on the device: for figures and evaluations, not for training.
+    """
+    return torch.randn(shape, generator=generator(*key)).to(like)

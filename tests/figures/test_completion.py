@@ -6,7 +6,7 @@ from torch import Tensor
 from toys import Painter
 
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.figures.completion import completion, isocontours, one_of_each, posterior_gap
+from vae_lightning.figures.completion import completion, isocontours, posterior_gap
 from vae_lightning.inference.observed import observed_mask
 
 
@@ -41,7 +41,3 @@ def test_isocontours_of_a_given_part_state_the_gap_to_the_exact_posterior(x: Ten
 def test_isocontours_need_two_dimensions(x: Tensor, y: Tensor) -> None:
     with pytest.raises(ConfigurationError, match="two dimensions"):
         isocontours(Painter(3), x[:1], y[:1], observed_mask("top"))
-
-
-def test_one_of_each_class_is_the_first() -> None:
-    assert one_of_each(torch.tensor([2, 0, 0, 1, 2])) == [1, 3, 0]

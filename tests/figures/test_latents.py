@@ -108,3 +108,7 @@ def test_spherical_interpolation_is_on_the_great_circle(x: Tensor, y: Tensor, sh
 def test_digit_without_an_image_is_named(x: Tensor, y: Tensor) -> None:
     with pytest.raises(ConfigurationError, match="digit 9: none of the 5 images"):
         latents.interpolations(Painter(), x[:5], y[:5], pairs=((1, 9),))
+
+
+def test_one_of_each_class_is_the_first() -> None:
+    assert latents.one_of_each(torch.tensor([2, 0, 0, 1, 2])) == [1, 3, 0]

@@ -14,7 +14,7 @@ from torch import Tensor
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted
 from vae_lightning.inference.latents import classes_of, latent_mesh, mean_images
-from vae_lightning.noise import generator
+from vae_lightning.noise import standard_normal
 from vae_lightning.storage import write_bytes
 from vae_lightning.types import LatentVariableModel
 
@@ -97,11 +97,14 @@ class FrameRecorder(Callback):
         if model.latent_dim == 2 and not classes:
             z = latent_mesh(EXTENT, ROWS).to(posterior.mean)
         else:
-            prior, epsilon = model.prior(digits), _normal("prior", ROWS * ROWS, model.latent_dim).to(posterior.mean)
+            prior, epsilon = (
+                model.prior(digits),
+                standard_normal((ROWS * ROWS, model.latent_dim), posterior.mean, "animation", "prior"),
+            )
             # of a conditional model, one sample with every label
             z = prior.mean + prior.stddev * epsilon.repeat_interleave(max(1, classes), 0)[: ROWS * ROWS]
         decoded = mean_images(model, z, digits)
-        sample = posterior.mean + posterior.stddev * _normal("posterior", *posterior.mean.shape).to(posterior.mean)
+        sample = posterior.mean + posterior.stddev * standard_normal(posterior.mean.shape, posterior.mean, "animation", "posterior")
         return {
             "epoch": trainer.global_step * trainer.accumulate_grad_batches / max(1, trainer.num_training_batches),
             "reconstructions": _grey(unpermuted(trainer, mean_images(model, model.posterior(x, y).mean, y))),
@@ -128,10 +131,6 @@ class FrameRecorder(Callback):
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step_{step:09d}.npz"
-
-
-def _normal(purpose: str, *shape: int) -> Tensor:
-    return torch.randn(shape, generator=generator("animation", purpose))
 
 
 def _grey(images: Tensor) -> Any:

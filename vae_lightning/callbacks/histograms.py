@@ -1,14 +1,13 @@
 """Histograms of weights and latents in TensorBoard: an option, as they take more time and disk than all else that is logged."""
 
 import pytorch_lightning as L
-import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, writer_of
-from vae_lightning.noise import generator
+from vae_lightning.noise import standard_normal
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["Histograms"]
@@ -49,5 +48,5 @@ class Histograms(Callback):
         with undisturbed(trainer, model):
             posterior = model.posterior(x, y)
             mean, stddev = posterior.mean, posterior.stddev
-        epsilon = torch.randn(mean.shape, generator=generator("histograms", "posterior")).to(mean)
+        epsilon = standard_normal(mean.shape, mean, "histograms", "posterior")
         return {"latents/mean": mean, "latents/stddev": stddev, "latents/sample": mean + stddev * epsilon}

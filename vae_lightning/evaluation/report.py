@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll, marginal_nll, per_image
 from vae_lightning.inference.importance import LogLikelihood
-from vae_lightning.noise import generator
+from vae_lightning.noise import standard_normal
 from vae_lightning.objectives import elbo, kl, mean_log_likelihood
 from vae_lightning.types import Draw, Estimate, LatentVariableModel
 
@@ -94,7 +94,7 @@ def _elbo_terms(model: LatentVariableModel, x: Tensor, y: Tensor, settings: Sett
     """The very computation of training's own evaluation, noise included."""
     posterior = model.posterior(x, y)
     shape = (settings.elbo_samples, *posterior.mean.shape)
-    epsilon = torch.randn(shape, generator=generator(settings.seed, split, number, "posterior")).to(x)
+    epsilon = standard_normal(shape, x, settings.seed, split, number, "posterior")
     z = posterior.mean + posterior.stddev * epsilon
     draw = Draw(posterior, model.prior(y), z, model.likelihood(z, y))
     log_likelihood, divergence = mean_log_likelihood(draw, x), kl(draw)

@@ -12,7 +12,7 @@ from vae_lightning.figures.animation import (
     training_manifold,
     training_reconstructions,
 )
-from vae_lightning.figures.completion import completion, isocontours, one_of_each, posterior_gap
+from vae_lightning.figures.completion import completion, isocontours, posterior_gap
 from vae_lightning.figures.conditional import chosen_digit, class_means, class_style_grid, style_transfer
 from vae_lightning.figures.images import elbo_per_image, reconstruction_pairs, reconstructions, reproductions, samples
 from vae_lightning.figures.latents import (
@@ -21,6 +21,7 @@ from vae_lightning.figures.latents import (
     latent_grid,
     latent_quantile_grid,
     latent_traversals,
+    one_of_each,
     posterior_means,
     posterior_samples,
 )

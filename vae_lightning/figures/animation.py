@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.errors import ConfigurationError, DataError
-from vae_lightning.figures.latents import plane_of
+from vae_lightning.figures.latents import one_of_each, plane_of
 from vae_lightning.figures.style import DIGIT_COLORS, digit_bar, figure, show_tiles, tiles
 from vae_lightning.inference.latents import classes_of, great_circle, line, mean_images
 from vae_lightning.noise import generator
@@ -176,7 +176,7 @@ def latent_walk(model: LatentVariableModel, x: Tensor, y: Tensor, num_classes: i
     """
     require(steps >= 2, "steps", steps, "at least 2")
     num_classes = classes_of(model) if num_classes is None else num_classes
-    stops = [int((y == label).nonzero()[0]) for label in y.unique().tolist()]
+    stops = one_of_each(y)
     loc = model.posterior(x[stops], y[stops]).mean
     walk = line if model.latent_dim <= 2 else great_circle
     z = walk(loc, loc.roll(-1, 0), steps + 1)[:-1].transpose(0, 1).flatten(0, 1)

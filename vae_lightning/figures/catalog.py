@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,16 @@ class Subject:
     """The digit where one has to be chosen."""
     seed: int
     """Of everything that is drawn at random."""
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """A classifier's, `(N, C)`."""
+        return torch.cat([self.model.predict(part) for part in self.x.split(1000)])
+
+    @cached_property
+    def recorded(self) -> Recording:
+        """The frames of the training."""
+        return figures.read_recording(self.recording)
 
 
 class Entry(NamedTuple):
@@ -105,10 +116,6 @@ def _label(subject: Subject) -> int | None:
     return subject.digit if subject.num_classes else None
 
 
-def _recording(subject: Subject) -> Recording:
-    return figures.read_recording(subject.recording)
-
-
 def _completion(subject: Subject) -> Figure:
     some = figures.one_of_each(subject.y)
     return figures.completion(subject.model, subject.x[some], subject.y[some], subject.mask, subject.svi, seed=subject.seed)
@@ -118,14 +125,6 @@ def _isocontours(subject: Subject) -> Figure:
     each = figures.one_of_each(subject.y)
     some = each[2:4] or each[:2]
     return figures.isocontours(subject.model, subject.x[some], subject.y[some], subject.mask, subject.svi, seed=subject.seed)
-
-
-def _confusion(subject: Subject) -> Figure:
-    return figures.confusion_matrix(subject.y, _probabilities(subject).argmax(-1), subject.num_classes)
-
-
-def _probabilities(subject: Subject) -> Tensor:
-    return torch.cat([subject.model.predict(part) for part in subject.x.split(1000)])
 
 
 CATALOG: dict[str, Entry] = {
@@ -264,30 +263,30 @@ CATALOG: dict[str, Entry] = {
     ),
     "confusion_matrix": Entry(
         _classifier,
-        _confusion,
+        lambda s: figures.confusion_matrix(s.y, s.probabilities.argmax(-1), s.num_classes),
         "Test images by label and predicted class. Good: nothing beside the diagonal.",
     ),
     "mistakes": Entry(
         _classifier,
-        lambda s: figures.mistakes(s.x, s.y, _probabilities(s)),
+        lambda s: figures.mistakes(s.x, s.y, s.probabilities),
         "Test images whose class is wrong, the most confident first: label, prediction, probability given to it. Good: "
         "few, and such that one would hesitate oneself.",
     ),
     "training_reconstructions": Entry(
         _recorded,
-        lambda s: figures.training_reconstructions(_recording(s)),
+        lambda s: figures.training_reconstructions(s.recorded),
         "The reproductions of the first 100 test images while the model learned; the weights are those of the epoch "
         "shown, not of a checkpoint. Good: digits within the first epoch, sharper ones until the end.",
     ),
     "training_latents": Entry(
         _recorded,
-        lambda s: figures.training_decoded(_recording(s)),
+        lambda s: figures.training_decoded(s.recorded),
         "What the same latents decode to while the model learned: a mesh on [-4, 4]^2 for two dimensions, else samples of "
         "the prior. Good: digits take their places early and move little later.",
     ),
     "training_manifold": Entry(
         _recorded,
-        lambda s: figures.training_manifold(_recording(s)),
+        lambda s: figures.training_manifold(s.recorded),
         "One sample of q(z | x) of each of 5,000 test images in the colour of its label, while the model learned; of more "
         "than two dimensions, on the last frame's principal components. Good: a cloud that parts into digits and keeps "
         "the prior's extent.",

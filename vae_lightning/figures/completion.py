@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from vae_lightning.arguments import require
-from vae_lightning.figures.latents import first_of_class, require_two_dimensions
+from vae_lightning.figures.latents import require_two_dimensions
 from vae_lightning.figures.style import DIGIT_COLORS, figure, show_tiles
 from vae_lightning.inference.latents import classes_of, latent_mesh
 from vae_lightning.inference.quadrature import Quadrature, kl_to_exact, log_joint_on, quadrature
@@ -21,18 +21,13 @@ from vae_lightning.inference.svi import Fit, SVISettings, complete, stochastic_v
 from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["completion", "isocontours", "one_of_each", "posterior_gap"]
+__all__ = ["completion", "isocontours", "posterior_gap"]
 
 NEAR = [-12.5, -8.0, -4.5, -2.0, -0.5]
 """Nats below the peak: where a Gaussian would be at 5, 4, 3, 2 and 1 standard deviations."""
 FAR = [-800.0, -400.0, -200.0, -100.0, -50.0, -25.0, *NEAR[::2]]
 """Nats below the peak, for the whole plane."""
 JOINT, FITTED = DIGIT_COLORS[0], DIGIT_COLORS[6]
-
-
-def one_of_each(y: Tensor, count: int = 10) -> list[int]:
-    """Where the first image of each of the first `count` classes stands among labels `(N,)`."""
-    return [first_of_class(y, label) for label in y.unique().tolist()[:count]]
 
 
 def completion(

@@ -5,10 +5,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lightning.arguments import require
-from vae_lightning.figures.latents import first_of_class
+from vae_lightning.figures.latents import one_of_each
 from vae_lightning.figures.style import figure, show_tiles
 from vae_lightning.inference.latents import mean_images
-from vae_lightning.noise import generator
+from vae_lightning.noise import standard_normal
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["chosen_digit", "class_means", "class_style_grid", "style_transfer"]
@@ -21,7 +21,7 @@ def class_style_grid(
     """Means of p(x | z, y): a latent a column, a class a row; `device` is where the model is."""
     y = torch.arange(num_classes, device=device)
     prior = model.prior(y)
-    epsilon = torch.randn(styles, prior.mean.shape[-1], generator=generator(seed, "styles")).to(prior.mean)
+    epsilon = standard_normal((styles, prior.mean.shape[-1]), prior.mean, seed, "styles")
     # of a prior that depends on the class, the same place relative to it
     loc, scale = (values.expand(num_classes, -1).unsqueeze(1) for values in (prior.mean, prior.stddev))
     z = (loc + scale * epsilon).flatten(0, 1)
@@ -35,7 +35,7 @@ def class_style_grid(
 @torch.no_grad()
 def style_transfer(model: LatentVariableModel, x: Tensor, y: Tensor, num_classes: int = 10) -> Figure:
     """The first image of each class, encoded with its label and decoded with every label, a row an image."""
-    chosen = [first_of_class(y, label) for label in y.unique().tolist()]
+    chosen = one_of_each(y)
     loc = model.posterior(x[chosen], y[chosen]).mean
     labels = torch.arange(num_classes, device=y.device)
     decoded = mean_images(model, loc.repeat_interleave(num_classes, 0), labels.repeat(len(chosen)))
@@ -82,4 +82,4 @@ def class_mean_latents(model: LatentVariableModel, x: Tensor, y: Tensor) -> tupl
 
 
 def _with_noise(z: Tensor, noise: float, seed: int) -> Tensor:
-    return z + noise * torch.randn(z.shape, generator=generator(seed, "class means")).to(z)
+    return z + noise * standard_normal(z.shape, z, seed, "class means")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae_lightning.figures.style import figure, show_tiles
 from vae_lightning.inference.latents import classes_of
-from vae_lightning.noise import generator
+from vae_lightning.noise import generator, standard_normal
 from vae_lightning.objectives import elbo, kl, mean_log_likelihood
 from vae_lightning.types import Draw, LatentVariableModel
 
@@ -23,8 +23,8 @@ def elbo_per_image(model: LatentVariableModel, x: Tensor, y: Tensor, seed: int =
     parts = []
     for number, (images, labels) in enumerate(zip(x.split(max_batch), y.split(max_batch), strict=True)):
         posterior = model.posterior(images, labels)
-        epsilon = torch.randn(1, *posterior.mean.shape, generator=generator(seed, "elbo per image", number))
-        z = posterior.mean + posterior.stddev * epsilon.to(posterior.mean)
+        epsilon = standard_normal((1, *posterior.mean.shape), posterior.mean, seed, "elbo per image", number)
+        z = posterior.mean + posterior.stddev * epsilon
         draw = Draw(posterior, model.prior(labels), z, model.likelihood(z, labels))
         parts.append(elbo(mean_log_likelihood(draw, images), kl(draw)))
     return torch.cat(parts)
@@ -39,7 +39,7 @@ def reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor, columns: i
     made, axes = figure(10.5, 2.6, columns=3)
     for panel, (name, chosen) in zip(axes, groups.items(), strict=True):
         posterior = model.posterior(x[chosen], y[chosen])
-        epsilon = torch.randn(posterior.mean.shape, generator=generator(seed, "reconstructions", name)).to(posterior.mean)
+        epsilon = standard_normal(posterior.mean.shape, posterior.mean, seed, "reconstructions", name)
         likelihood = model.likelihood(posterior.mean + posterior.stddev * epsilon, y[chosen])
         rows = torch.cat([x[chosen], likelihood.mean, _sample(likelihood, seed, "pixels", name)])
         elbos = [f"{value:.0f}" for value in values[chosen].tolist()]
@@ -88,8 +88,8 @@ def samples(
     num_classes = classes_of(model) if num_classes is None else num_classes
     y = torch.arange(count, device=device) % num_classes if num_classes else None
     prior = model.prior(y)
-    epsilon = torch.randn(count, prior.mean.shape[-1], generator=generator(seed, "samples"))
-    likelihood = model.likelihood(prior.mean + prior.stddev * epsilon.to(prior.mean), y)
+    epsilon = standard_normal((count, prior.mean.shape[-1]), prior.mean, seed, "samples")
+    likelihood = model.likelihood(prior.mean + prior.stddev * epsilon, y)
     made, axes = figure(8, 1.9)
     names = None if y is None else [str(label) for label in y.tolist()]
     rows = torch.cat([likelihood.mean, _sample(likelihood, seed, "samples")])

@@ -20,7 +20,7 @@ from vae_lightning.inference.latents import (
     quantile_mesh,
     traversals,
 )
-from vae_lightning.noise import generator
+from vae_lightning.noise import generator, standard_normal
 from vae_lightning.objectives import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
@@ -31,6 +31,7 @@ __all__ = [
     "latent_quantile_grid",
     "latent_traversals",
     "mean_kl_per_dimension",
+    "one_of_each",
     "plane",
     "plane_of",
     "posterior_means",
@@ -138,7 +139,7 @@ def posterior_means(model: LatentVariableModel, x: Tensor, y: Tensor, projection
 def posterior_samples(model: LatentVariableModel, x: Tensor, y: Tensor, seed: int = 0, projection: Projection = "pca") -> Figure:
     """One sample of each q(z | x) in the colour of its label: together, samples of the aggregate posterior."""
     loc, scale = _posteriors(model, x, y)
-    z = loc + scale * torch.randn(loc.shape, generator=generator(seed, "posterior samples")).to(loc)
+    z = loc + scale * standard_normal(loc.shape, loc, seed, "posterior samples")
     return _by_label(z, y, "z", "one sample of each q(z | x)", projection)
 
 
@@ -236,3 +237,8 @@ def first_of_class(y: Tensor, label: int) -> int:
     if not len(places):
         raise ConfigurationError(f"digit {label}: none of the {len(y)} images has it")
     return int(places[0])
+
+
+def one_of_each(y: Tensor) -> list[int]:
+    """Where the first image of each class stands among labels `(N,)`."""
+    return [first_of_class(y, label) for label in y.unique().tolist()]

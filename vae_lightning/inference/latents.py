@@ -76,6 +76,6 @@ def labels_for(z: Tensor, label: int | None) -> Tensor | None:
     return None if label is None else torch.full((z.shape[-2],), label, device=z.device)
 
 
-def classes_of(model: LatentVariableModel) -> int:
+def classes_of(model: object) -> int:
     """How many classes of labels `model` uses; 0 if it ignores them."""
     return int(getattr(model, "num_classes", 0))
