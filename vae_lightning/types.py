@@ -3,8 +3,10 @@
 Shapes: `B` images, `K` samples an image, `D` latent dimensions; an image has shape `IMAGE_SHAPE`.
 """
 
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 from torch.distributions import Distribution
@@ -95,3 +97,9 @@ class Estimate:
     """How the images were binarized; figures of different binarizations are not comparable."""
     estimator: str
     """How it was estimated, in words."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the estimator was told beside that, plain values by name."""
+    seconds: float = math.nan
+    """Wall time of the computation it came out of; figures of one computation each have the whole of it."""
+    section: str = "likelihood"
+    """Under which heading a report shows it."""

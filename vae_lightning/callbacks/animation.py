@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted
+from vae_lightning.distributions import from_noise
 from vae_lightning.inference.latents import classes_of, latent_mesh, mean_images
 from vae_lightning.noise import standard_normal
 from vae_lightning.storage import write_bytes
@@ -102,9 +103,9 @@ class FrameRecorder(Callback):
                 standard_normal((ROWS * ROWS, model.latent_dim), posterior.mean, "animation", "prior"),
             )
             # of a conditional model, one sample with every label
-            z = prior.mean + prior.stddev * epsilon.repeat_interleave(max(1, classes), 0)[: ROWS * ROWS]
+            z = from_noise(prior, epsilon.repeat_interleave(max(1, classes), 0)[: ROWS * ROWS])
         decoded = mean_images(model, z, digits)
-        sample = posterior.mean + posterior.stddev * standard_normal(posterior.mean.shape, posterior.mean, "animation", "posterior")
+        sample = from_noise(posterior, standard_normal(posterior.mean.shape, posterior.mean, "animation", "posterior"))
         return {
             "epoch": trainer.global_step * trainer.accumulate_grad_batches / max(1, trainer.num_training_batches),
             "reconstructions": _grey(unpermuted(trainer, mean_images(model, model.posterior(x, y).mean, y))),

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, writer_of
+from vae_lightning.distributions import from_noise
 from vae_lightning.noise import standard_normal
 from vae_lightning.types import LatentVariableModel
 
@@ -48,5 +49,5 @@ class Histograms(Callback):
         with undisturbed(trainer, model):
             posterior = model.posterior(x, y)
             mean, stddev = posterior.mean, posterior.stddev
-        epsilon = standard_normal(mean.shape, mean, "histograms", "posterior")
-        return {"latents/mean": mean, "latents/stddev": stddev, "latents/sample": mean + stddev * epsilon}
+            sample = from_noise(posterior, standard_normal(mean.shape, mean, "histograms", "posterior"))
+        return {"latents/mean": mean, "latents/stddev": stddev, "latents/sample": sample}

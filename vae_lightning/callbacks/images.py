@@ -18,6 +18,7 @@ from torchvision.utils import make_grid
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
+from vae_lightning.distributions import from_noise
 from vae_lightning.inference.latents import classes_of, mean_images, quantile_mesh, traversals
 from vae_lightning.noise import standard_normal
 from vae_lightning.objectives import kl_per_dimension
@@ -86,7 +87,7 @@ def _drawings(model: LatentVariableModel, x: Tensor, y: Tensor) -> Iterator[Draw
 
 def _reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawing:
     posterior = model.posterior(x, y)
-    z = posterior.mean + posterior.stddev * standard_normal(posterior.mean.shape, posterior.mean, "images", "reconstructions")
+    z = from_noise(posterior, standard_normal(posterior.mean.shape, posterior.mean, "images", "reconstructions"))
     rows = [x, mean_images(model, posterior.mean, y), mean_images(model, z, y)]
     return "val/reconstructions", torch.cat(rows), len(x)
 
@@ -104,14 +105,14 @@ def _traversals(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawing:
 def _samples(model: LatentVariableModel, x: Tensor) -> Drawing:
     prior = model.prior()
     epsilon = standard_normal((NUM_SAMPLES, model.latent_dim), x, "images", "samples")
-    return "prior/samples", mean_images(model, prior.mean + prior.stddev * epsilon), 8
+    return "prior/samples", mean_images(model, from_noise(prior, epsilon)), 8
 
 
 def _classes(model: LatentVariableModel, classes: int, x: Tensor) -> Drawing:
     y = torch.arange(classes, device=x.device).repeat_interleave(COLUMNS)
     prior = model.prior(y)
     epsilon = standard_normal((COLUMNS, model.latent_dim), x, "images", "samples").repeat(classes, 1)
-    return "prior/classes", mean_images(model, prior.mean + prior.stddev * epsilon, y), COLUMNS
+    return "prior/classes", mean_images(model, from_noise(prior, epsilon), y), COLUMNS
 
 
 def _latent_grid(model: LatentVariableModel, x: Tensor) -> Drawing:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vae_lightning.distributions import from_noise
 from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll, marginal_nll, per_image
 from vae_lightning.inference.importance import LogLikelihood
 from vae_lightning.noise import standard_normal
@@ -95,7 +96,7 @@ def _elbo_terms(model: LatentVariableModel, x: Tensor, y: Tensor, settings: Sett
     posterior = model.posterior(x, y)
     shape = (settings.elbo_samples, *posterior.mean.shape)
     epsilon = standard_normal(shape, x, settings.seed, split, number, "posterior")
-    z = posterior.mean + posterior.stddev * epsilon
+    z = from_noise(posterior, epsilon)
     draw = Draw(posterior, model.prior(y), z, model.likelihood(z, y))
     log_likelihood, divergence = mean_log_likelihood(draw, x), kl(draw)
     return {"elbo": elbo(log_likelihood, divergence), "log_likelihood": log_likelihood, "kl": divergence}

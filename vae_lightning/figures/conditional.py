@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lightning.arguments import require
+from vae_lightning.distributions import from_noise
 from vae_lightning.figures.latents import one_of_each
 from vae_lightning.figures.style import figure, show_tiles
 from vae_lightning.inference.latents import mean_images
@@ -23,8 +24,7 @@ def class_style_grid(
     prior = model.prior(y)
     epsilon = standard_normal((styles, prior.mean.shape[-1]), prior.mean, seed, "styles")
     # of a prior that depends on the class, the same place relative to it
-    loc, scale = (values.expand(num_classes, -1).unsqueeze(1) for values in (prior.mean, prior.stddev))
-    z = (loc + scale * epsilon).flatten(0, 1)
+    z = from_noise(prior, epsilon.unsqueeze(1)).expand(-1, num_classes, -1).transpose(0, 1).flatten(0, 1)
     made, axes = figure(0.55 * styles + 0.5, 0.55 * num_classes + 0.4)
     images = mean_images(model, z, y.repeat_interleave(styles))
     show_tiles(axes, images, styles, row_names=[str(i) for i in range(num_classes)])

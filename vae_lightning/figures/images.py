@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vae_lightning.distributions import from_noise
 from vae_lightning.figures.style import figure, show_tiles
 from vae_lightning.inference.latents import classes_of
 from vae_lightning.noise import generator, standard_normal
@@ -24,7 +25,7 @@ def elbo_per_image(model: LatentVariableModel, x: Tensor, y: Tensor, seed: int =
     for number, (images, labels) in enumerate(zip(x.split(max_batch), y.split(max_batch), strict=True)):
         posterior = model.posterior(images, labels)
         epsilon = standard_normal((1, *posterior.mean.shape), posterior.mean, seed, "elbo per image", number)
-        z = posterior.mean + posterior.stddev * epsilon
+        z = from_noise(posterior, epsilon)
         draw = Draw(posterior, model.prior(labels), z, model.likelihood(z, labels))
         parts.append(elbo(mean_log_likelihood(draw, images), kl(draw)))
     return torch.cat(parts)
@@ -40,7 +41,7 @@ def reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor, columns: i
     for panel, (name, chosen) in zip(axes, groups.items(), strict=True):
         posterior = model.posterior(x[chosen], y[chosen])
         epsilon = standard_normal(posterior.mean.shape, posterior.mean, seed, "reconstructions", name)
-        likelihood = model.likelihood(posterior.mean + posterior.stddev * epsilon, y[chosen])
+        likelihood = model.likelihood(from_noise(posterior, epsilon), y[chosen])
         rows = torch.cat([x[chosen], likelihood.mean, _sample(likelihood, seed, "pixels", name)])
         elbos = [f"{value:.0f}" for value in values[chosen].tolist()]
         names = ["input", "mean", "sample"] if panel is axes[0] else ["", "", ""]
@@ -89,7 +90,7 @@ def samples(
     y = torch.arange(count, device=device) % num_classes if num_classes else None
     prior = model.prior(y)
     epsilon = standard_normal((count, prior.mean.shape[-1]), prior.mean, seed, "samples")
-    likelihood = model.likelihood(prior.mean + prior.stddev * epsilon, y)
+    likelihood = model.likelihood(from_noise(prior, epsilon), y)
     made, axes = figure(8, 1.9)
     names = None if y is None else [str(label) for label in y.tolist()]
     rows = torch.cat([likelihood.mean, _sample(likelihood, seed, "samples")])

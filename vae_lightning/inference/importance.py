@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.compilation import compiled
+from vae_lightning.distributions import from_noise
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_sampling"]
@@ -73,13 +74,13 @@ def importance_sampling(
     log_likelihood = log_likelihood or LogLikelihood(model)
     require(num_samples >= 1, "num_samples", num_samples, "at least 1")
     posterior, prior = model.posterior(x, y), model.prior(y)
-    loc, scale = posterior.mean, posterior.stddev
+    shape, dtype = (*posterior.batch_shape, *posterior.event_shape), prior.mean.dtype
     at_once = max(1, max_batch // len(x))
     log_sum = torch.full((len(x),), -torch.inf, device=x.device, dtype=torch.float64)
     log_sum_of_squares = log_sum.clone()
     for start in range(0, num_samples, at_once):
         count = min(at_once, num_samples - start)
-        z = loc + scale * torch.randn(count, *loc.shape, generator=source, device=x.device, dtype=loc.dtype)
+        z = from_noise(posterior, torch.randn(count, *shape, generator=source, device=x.device, dtype=dtype))
         log_weights = log_likelihood(z, x, y) + prior.log_prob(z) - posterior.log_prob(z)
         log_weights = log_weights.double()
         log_sum = torch.logaddexp(log_sum, log_weights.logsumexp(0))

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from vae_lightning.arguments import choose, require
+from vae_lightning.distributions import from_noise
 from vae_lightning.inference.observed import log_joint, observed_log_likelihood
 from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
@@ -141,8 +142,8 @@ def complete(
         source: generator on the device of `x`.
     """
     require(num_samples >= 1, "num_samples", num_samples, "at least 1")
-    loc, scale = posterior.mean, posterior.stddev
-    z = loc + scale * torch.randn(num_samples, *loc.shape, generator=source, device=loc.device, dtype=loc.dtype)
+    loc = posterior.mean
+    z = from_noise(posterior, torch.randn(num_samples, *loc.shape, generator=source, device=loc.device, dtype=loc.dtype))
     means = torch.cat([model.likelihood(some, y).mean for some in z.split(max(1, max_batch // len(x)))])
     return torch.where(mask.to(x.device), x, means)
 
@@ -236,8 +237,8 @@ def _start(loc: Tensor, scale: Tensor, count: int) -> Tensor:
 @torch.no_grad()
 def _from_draws(model: LatentVariableModel, images: _Images, source: torch.Generator, max_batch: int) -> Tensor:
     prior = model.prior(images.y)
-    loc, scale = prior.mean, prior.stddev
-    z = loc + scale * torch.randn(DRAWS, 1, loc.shape[-1], generator=source, device=loc.device, dtype=loc.dtype)
+    scale = prior.stddev
+    z = from_noise(prior, torch.randn(DRAWS, 1, scale.shape[-1], generator=source, device=scale.device, dtype=scale.dtype))
     guess = model.posterior(images.x, images.y).mean.unsqueeze(0)
     candidates = (z, guess)
     joint = torch.cat([log_joint(model, some, images.x, images.y, images.mask, max_batch) for some in candidates])

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
-from vae_lightning.models.vae import VAE, diagonal_gaussian
+from vae_lightning.distributions import diagonal_gaussian
+from vae_lightning.models.vae import VAE
 
 __all__ = ["CVAE"]
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution
 
 from vae_lightning.arguments import build, require
+from vae_lightning.distributions import diagonal_gaussian, from_noise
 from vae_lightning.likelihoods import LIKELIHOODS, full_precision
 from vae_lightning.models.base import Module, named
 from vae_lightning.nets import DECODERS, ENCODERS
@@ -30,11 +31,6 @@ from vae_lightning.objectives import (
 from vae_lightning.types import NUM_PIXELS, Draw, Noise
 
 __all__ = ["IWAE", "VAE", "BetaVAE", "CapacityVAE"]
-
-
-def diagonal_gaussian(loc: Tensor, log_variance: Tensor) -> Distribution:
-    """N(loc, diag exp(log_variance)) with event shape `(D,)`."""
-    return Independent(Normal(loc, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
 
 
 class VAE(Module):
@@ -129,7 +125,7 @@ class VAE(Module):
         dropout = iter(noise.dropout) if noise and noise.dropout else None
         posterior = self.posterior(x, y, dropout)
         epsilon = noise.posterior if noise else torch.randn_like(posterior.mean).unsqueeze(0)
-        z = posterior.mean + posterior.stddev * epsilon
+        z = from_noise(posterior, epsilon)
         return Draw(posterior, self.prior(y), z, self.likelihood(z, y, dropout))
 
     def terms(self, output: Draw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
@@ -177,7 +173,7 @@ class VAE(Module):
             raise ValueError(f"y: labels must be from 0 to {self.num_classes - 1}")
         prior = self.prior(y)
         epsilon = torch.randn(count, self.latent_dim, generator=source, device=self.origin.device)
-        return self.decode(prior.mean + prior.stddev * epsilon, y)
+        return self.decode(from_noise(prior, epsilon), y)
 
     def interpolate(self, start: Tensor, end: Tensor, steps: int = 10, y: Tensor | None = None) -> Tensor:
         """Mean images `(steps, 1, 28, 28)` at equal steps between the latents `start` and `end`, each `(D,)`."""

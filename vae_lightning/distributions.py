@@ -1,0 +1,63 @@
+r"""Distributions of latents, and how standard normal noise becomes a sample of one.
+
+Everything random in this project is a function of noise that is drawn beforehand, so a sample is $z = f(\epsilon)$ with
+$\epsilon \sim N(0, I)$ ("Auto-encoding variational Bayes", Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114).
+"""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
+from torch.special import ndtr, ndtri
+
+__all__ = ["diagonal_gaussian", "from_noise"]
+
+
+def diagonal_gaussian(loc: Tensor, log_variance: Tensor) -> Distribution:
+    """N(loc, diag exp(log_variance)) with event shape `(D,)`."""
+    return Independent(Normal(loc, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
+
+
+def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
+    """A sample `(*, D)` of `distribution` from standard normal noise of that shape, the same for the same noise.
+
+    Differentiable in the distribution's parameters, but for the choice of a mixture's component. A distribution of one's
+    own has a method `from_noise(epsilon)`.
+
+    Raises:
+        NotImplementedError: there is no such method, and the distribution is none that is known.
+    """
+    own = getattr(distribution, "from_noise", None)
+    sample: Tensor
+    if own is not None:
+        sample = own(epsilon)
+        return sample
+    if isinstance(distribution, MixtureSameFamily):
+        return _from_mixture(distribution, epsilon)
+    if isinstance(distribution, MultivariateNormal):
+        return distribution.loc + (distribution.scale_tril @ epsilon.unsqueeze(-1)).squeeze(-1)
+    if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
+        return distribution.mean + distribution.stddev * epsilon
+    if isinstance(distribution, Independent) and distribution.has_rsample:
+        sample = distribution.base_dist.icdf(ndtr(epsilon))
+        return sample
+    raise NotImplementedError(f"a {type(distribution).__name__} has no from_noise(epsilon), so it cannot be sampled here")
+
+
+def _from_mixture(mixture: MixtureSameFamily, epsilon: Tensor) -> Tensor:
+    """The first number chooses the component, and what is left of it is as good as new.
+
+    u = Phi(epsilon_1) is uniform; given that it falls into a component's share of [0, 1], its place within is uniform again.
+    """
+    epsilon = epsilon.expand(torch.broadcast_shapes(epsilon.shape, (*mixture.batch_shape, epsilon.shape[-1])))
+    share = mixture.mixture_distribution.probs.double()
+    u = ndtr(epsilon[..., :1].double())
+    ends = share.cumsum(-1)
+    chosen = (u >= ends[..., :-1]).sum(-1, keepdim=True)
+    start, size = ((values.expand(*u.shape[:-1], -1).gather(-1, chosen)) for values in (ends - share, share))
+    place = ((u - start) / size).clamp(1e-12, 1 - 1e-12)
+    noise = torch.cat([ndtri(place).to(epsilon.dtype), epsilon[..., 1:]], dim=-1)
+    parts = mixture.component_distribution
+    index = chosen.unsqueeze(-1).expand(*chosen.shape, epsilon.shape[-1])
+    each = (values.expand(*epsilon.shape[:-1], *values.shape[-2:]) for values in (parts.mean, parts.stddev))
+    loc, scale = (values.gather(-2, index).squeeze(-2) for values in each)
+    return loc + scale * noise
