@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.nets import DECODERS, ENCODERS, Decoder, Net
-from vae_lightning.nets.layers import ACTIVATIONS, INITIALISATIONS, Dropout, Stack, initialise
+from vae_lightning.nets.layers import ACTIVATIONS, INITIALISATIONS, Dropout, GatedLinear, Stack, initialise
 
 
 def test_dropout_drops_where_the_noise_is_below_p_and_rescales_the_rest() -> None:
@@ -81,6 +81,15 @@ def test_initialisation_has_its_variance_and_no_bias(name: str, variance: float)
     assert not layer.bias.any()
 
 
+@pytest.mark.parametrize(("name", "variance"), [("xavier", 2 / (400 + 300)), ("he", 2 / 400), ("normal", 0.01**2)])
+def test_both_matrices_of_a_gated_layer_vary_as_they_would_alone(name: str, variance: float) -> None:
+    net = GatedLinear(400, 300)
+    initialise(net, name)
+    for weight in net.weight.chunk(2):
+        assert weight.var().item() == pytest.approx(variance, rel=0.03)
+    assert not net.bias.any()
+
+
 def test_xavier_is_uniform_within_its_bound() -> None:
     weight, bound = big_layer("xavier").weight, (6 / 700) ** 0.5
     assert bound * 0.999 < weight.abs().max().item() <= bound
@@ -113,7 +122,7 @@ def test_unknown_initialisation_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("init", INITIALISATIONS)
-@pytest.mark.parametrize("name", ["mlp", "cnn2", "cnn3"])
+@pytest.mark.parametrize("name", ENCODERS)
 def test_every_net_takes_every_initialisation(name: str, init: str) -> None:
     for build in (ENCODERS[name], DECODERS[name]):
         net = build(2, 0, init=init)
@@ -143,8 +152,9 @@ def mean_image() -> Tensor:
     return 0.1 + 0.8 * torch.rand(1, 28, 28)
 
 
-def test_dense_decoder_starts_from_every_pixel_of_the_mean_image() -> None:
-    decoder = silenced(DECODERS["mlp"](2, 0))
+@pytest.mark.parametrize("name", ["mlp", "gated_mlp"])
+def test_dense_decoder_starts_from_every_pixel_of_the_mean_image(name: str) -> None:
+    decoder = silenced(DECODERS[name](2, 0))
     decoder.start_from_mean(mean_image())
     torch.testing.assert_close(decoder.output_bias.view(1, 28, 28), mean_image().logit())
     torch.testing.assert_close(decoder(torch.randn(3, 2)).sigmoid(), mean_image().expand(3, -1, -1, -1))

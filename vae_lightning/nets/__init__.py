@@ -4,11 +4,22 @@ from collections.abc import Callable
 
 from vae_lightning.nets.classifier import ClassifierCNN
 from vae_lightning.nets.cnn import CNN2Decoder, CNN2Encoder, CNN3Decoder, CNN3Encoder
+from vae_lightning.nets.gated import GatedMLPDecoder, GatedMLPEncoder
 from vae_lightning.nets.layers import Decoder, Encoder, Net
 from vae_lightning.nets.mlp import MLPDecoder, MLPEncoder
 
 __all__ = ["CLASSIFIERS", "DECODERS", "ENCODERS", "ClassifierCNN", "Decoder", "Encoder", "Net"]
 
-ENCODERS: dict[str, Callable[..., Encoder]] = {"mlp": MLPEncoder, "cnn2": CNN2Encoder, "cnn3": CNN3Encoder}
-DECODERS: dict[str, Callable[..., Decoder]] = {"mlp": MLPDecoder, "cnn2": CNN2Decoder, "cnn3": CNN3Decoder}
+ENCODERS: dict[str, Callable[..., Encoder]] = {
+    "mlp": MLPEncoder,
+    "gated_mlp": GatedMLPEncoder,
+    "cnn2": CNN2Encoder,
+    "cnn3": CNN3Encoder,
+}
+DECODERS: dict[str, Callable[..., Decoder]] = {
+    "mlp": MLPDecoder,
+    "gated_mlp": GatedMLPDecoder,
+    "cnn2": CNN2Decoder,
+    "cnn3": CNN3Decoder,
+}
 CLASSIFIERS: dict[str, Callable[..., Net]] = {"classifier_cnn": ClassifierCNN}

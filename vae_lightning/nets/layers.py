@@ -1,14 +1,15 @@
-"""The pieces the nets share: activations, initialisations, and dropout whose noise is given."""
+"""The pieces the nets share: activations, gates, initialisations, and dropout whose noise is given."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vae_lightning.arguments import choose, require
 
-__all__ = ["ACTIVATIONS", "INITIALISATIONS", "Decoder", "Dropout", "Encoder", "Net", "Stack", "initialise"]
+__all__ = ["ACTIVATIONS", "INITIALISATIONS", "Decoder", "Dropout", "Encoder", "GatedLinear", "Net", "Stack", "initialise"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -29,6 +30,17 @@ INITIALISATIONS: dict[str, Callable[[Tensor], object] | None] = {
 }
 
 
+class GatedLinear(nn.Linear):
+    r"""$(A x + a) \odot \sigma(B x + b)$ as one matrix product; `weight` is A above B, `bias` a above b."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__(before, 2 * after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.glu(super().forward(x), dim=-1)
+
+
+@torch.no_grad()
 def initialise(net: nn.Module, name: str) -> None:
     """Initialise all weights by `name` with zero biases; `default` leaves torch's own."""
     fill = choose("model.net.init", name, INITIALISATIONS)
@@ -36,7 +48,9 @@ def initialise(net: nn.Module, name: str) -> None:
         return
     for layer in net.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
-            fill(layer.weight)
+            # two matrices under one another are to vary as each of them would alone
+            for weight in layer.weight.chunk(2) if isinstance(layer, GatedLinear) else [layer.weight]:
+                fill(weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
