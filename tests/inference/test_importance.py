@@ -11,7 +11,7 @@ from toys import LinearGaussian
 from vae_lightning.compilation import compiled
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference import importance
-from vae_lightning.inference.importance import LogLikelihood, importance_sampling
+from vae_lightning.inference.importance import LogLikelihood, importance_curve, importance_sampling
 from vae_lightning.noise import generator
 
 
@@ -68,6 +68,21 @@ def test_exact_posterior_leaves_no_variance_and_every_sample_counts(max_batch: i
     result = importance_sampling(model, x, None, 9, generator(0), max_batch)
     torch.testing.assert_close(result.log_marginal, model.marginal().log_prob(x), atol=1e-10, rtol=0)
     torch.testing.assert_close(result.effective_sample_size, torch.full((10,), 9.0, dtype=torch.float64))
+
+
+def test_curve_is_the_estimate_of_each_number_of_samples() -> None:
+    model = LinearGaussian(shift=0.3, stretch=1.4)
+    x = images(model, 6)
+    whole = importance_curve(model, x, None, [1, 4, 12], generator(0), max_batch=6)
+    for estimate, count in zip(whole, [1, 4, 12], strict=True):
+        torch.testing.assert_close(estimate, importance_sampling(model, x, None, count, generator(0), max_batch=6))
+
+
+@pytest.mark.parametrize("counts", [[], [0, 5], [5, 5], [9, 3]])
+def test_curve_wants_ascending_numbers(counts: list[int]) -> None:
+    model = LinearGaussian()
+    with pytest.raises(ConfigurationError, match="num_samples"):
+        importance_curve(model, images(model, 2), None, counts, generator(0))
 
 
 def test_effective_sample_size_is_one_over_the_squared_relative_error() -> None:

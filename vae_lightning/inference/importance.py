@@ -6,7 +6,8 @@ $\log p(x) \ge E\left[\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)\right]$, $z_
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +18,7 @@ from vae_lightning.compilation import compiled
 from vae_lightning.distributions import from_noise
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_sampling"]
+__all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_curve", "importance_sampling"]
 
 COMPILE_AFTER = 300
 """A `LogLikelihood` compiles for a shape that has come so often."""
@@ -53,7 +54,6 @@ class LogLikelihood:
         return self.model.likelihood(z, y).log_prob(x)
 
 
-@torch.no_grad()
 def importance_sampling(
     model: LatentVariableModel,
     x: Tensor,
@@ -71,18 +71,36 @@ def importance_sampling(
         source: generator on the device of `x`.
         log_likelihood: that of `model`, kept by a caller with many batches so that it compiles only once.
     """
+    return importance_curve(model, x, y, [num_samples], source, max_batch, log_likelihood)[-1]
+
+
+@torch.no_grad()
+def importance_curve(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor | None,
+    counts: Sequence[int],
+    source: torch.Generator,
+    max_batch: int = 4000,
+    log_likelihood: LogLikelihood | None = None,
+) -> list[ImportanceEstimate]:
+    """The estimate after each of `counts` samples, ascending numbers: one pass over the last of them gives all."""
     log_likelihood = log_likelihood or LogLikelihood(model)
-    require(num_samples >= 1, "num_samples", num_samples, "at least 1")
+    require(len(counts) > 0 and counts[0] >= 1, "num_samples", counts[0] if counts else None, "at least 1")
+    require(all(a < b for a, b in pairwise(counts)), "num_samples", list(counts), "ascending")
     posterior, prior = model.posterior(x, y), model.prior(y)
     shape, dtype = (*posterior.batch_shape, *posterior.event_shape), prior.mean.dtype
     at_once = max(1, max_batch // len(x))
     log_sum = torch.full((len(x),), -torch.inf, device=x.device, dtype=torch.float64)
     log_sum_of_squares = log_sum.clone()
-    for start in range(0, num_samples, at_once):
-        count = min(at_once, num_samples - start)
-        z = from_noise(posterior, torch.randn(count, *shape, generator=source, device=x.device, dtype=dtype))
-        log_weights = log_likelihood(z, x, y) + prior.log_prob(z) - posterior.log_prob(z)
-        log_weights = log_weights.double()
-        log_sum = torch.logaddexp(log_sum, log_weights.logsumexp(0))
-        log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_weights).logsumexp(0))
-    return ImportanceEstimate(log_sum - math.log(num_samples), (2 * log_sum - log_sum_of_squares).exp())
+    estimates = []
+    for before, after in pairwise([0, *counts]):
+        for start in range(before, after, at_once):
+            count = min(at_once, after - start)
+            z = from_noise(posterior, torch.randn(count, *shape, generator=source, device=x.device, dtype=dtype))
+            log_weights = log_likelihood(z, x, y) + prior.log_prob(z) - posterior.log_prob(z)
+            log_weights = log_weights.double()
+            log_sum = torch.logaddexp(log_sum, log_weights.logsumexp(0))
+            log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_weights).logsumexp(0))
+        estimates.append(ImportanceEstimate(log_sum - math.log(after), (2 * log_sum - log_sum_of_squares).exp()))
+    return estimates
