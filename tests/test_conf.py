@@ -30,7 +30,7 @@ def test_model_runs_two_steps(compose: Compose, model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["vae", "cvae_mlp", "iwae"])
-@pytest.mark.parametrize("net", ["cnn2", "cnn3", "mlp", "gated_mlp"])
+@pytest.mark.parametrize("net", ["cnn2", "cnn3", "mlp", "gated_mlp", "resnet"])
 def test_net_composes_with_models(compose: Compose, model: str, net: str) -> None:
     runs_two_steps(compose(f"model={model}", f"model/net={net}", *TWO_STEPS))
 

@@ -160,7 +160,7 @@ def test_dense_decoder_starts_from_every_pixel_of_the_mean_image(name: str) -> N
     torch.testing.assert_close(decoder(torch.randn(3, 2)).sigmoid(), mean_image().expand(3, -1, -1, -1))
 
 
-@pytest.mark.parametrize("name", ["cnn2", "cnn3"])
+@pytest.mark.parametrize("name", ["cnn2", "cnn3", "resnet"])
 def test_convolutional_decoder_starts_from_the_mean_over_pixels(name: str) -> None:
     decoder = silenced(DECODERS[name](2, 0))
     decoder.start_from_mean(mean_image())

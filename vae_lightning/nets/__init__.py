@@ -7,6 +7,7 @@ from vae_lightning.nets.cnn import CNN2Decoder, CNN2Encoder, CNN3Decoder, CNN3En
 from vae_lightning.nets.gated import GatedMLPDecoder, GatedMLPEncoder
 from vae_lightning.nets.layers import Decoder, Encoder, Net
 from vae_lightning.nets.mlp import MLPDecoder, MLPEncoder
+from vae_lightning.nets.resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = ["CLASSIFIERS", "DECODERS", "ENCODERS", "ClassifierCNN", "Decoder", "Encoder", "Net"]
 
@@ -15,11 +16,13 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
     "gated_mlp": GatedMLPEncoder,
     "cnn2": CNN2Encoder,
     "cnn3": CNN3Encoder,
+    "resnet": ResNetEncoder,
 }
 DECODERS: dict[str, Callable[..., Decoder]] = {
     "mlp": MLPDecoder,
     "gated_mlp": GatedMLPDecoder,
     "cnn2": CNN2Decoder,
     "cnn3": CNN3Decoder,
+    "resnet": ResNetDecoder,
 }
 CLASSIFIERS: dict[str, Callable[..., Net]] = {"classifier_cnn": ClassifierCNN}

@@ -37,3 +37,8 @@ class ClassifierCNN(Net):
     def forward(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
         logits: Tensor = self.body(x, dropout)
         return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees of images `(B, 1, 28, 28)`, without dropout: `(B, 256)`, none of it negative."""
+        features: Tensor = self.body[:-1](x)
+        return features

@@ -129,7 +129,7 @@ class Decoder(Net):
     @property
     def output_bias(self) -> nn.Parameter:
         """The bias of the last layer: one number a pixel, or one for all."""
-        bias = [layer for layer in self.body if isinstance(layer, (nn.Linear, nn.ConvTranspose2d))][-1].bias
+        bias = [layer for layer in self.body if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))][-1].bias
         assert isinstance(bias, nn.Parameter)
         return bias
 
