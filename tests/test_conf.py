@@ -41,6 +41,11 @@ def test_likelihood_runs_two_steps(compose: Compose, likelihood: str) -> None:
     runs_two_steps(compose(f"model/likelihood={likelihood}", f"data.binarization={binarization}", *TWO_STEPS))
 
 
+@pytest.mark.parametrize("prior", sorted({*options("model/prior")} - {"standard"}))
+def test_prior_runs_two_steps(compose: Compose, prior: str) -> None:
+    runs_two_steps(compose(f"model/prior={prior}", f"model.num_classes={10 * (prior == 'class')}", *TWO_STEPS))
+
+
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_experiment_runs_two_steps(compose: Compose, experiment: str) -> None:
     runs_two_steps(compose(f"experiment={experiment}", *TWO_STEPS))

@@ -12,7 +12,7 @@ from torch.distributions import (
     Normal,
 )
 
-from vae_lightning.distributions import diagonal_gaussian, from_noise
+from vae_lightning.distributions import GaussianMixture, diagonal_gaussian, from_noise
 
 EPSILON = torch.randn(200_000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 LOC = torch.tensor([1.0, -2.0], dtype=torch.float64)
@@ -66,3 +66,30 @@ def test_ones_own_distribution_says_how() -> None:
 def test_unknown_ones_are_refused() -> None:
     with pytest.raises(NotImplementedError, match=r"LowRankMultivariateNormal has no from_noise"):
         from_noise(LowRankMultivariateNormal(LOC, torch.ones(2, 1).double(), LOC.exp()), EPSILON)
+
+
+@pytest.mark.parametrize("offset", [0.0, 20.0])
+def test_density_of_many_gaussians_is_that_of_torchs_mixture_to_within_a_thousandth_of_a_nat(offset: float) -> None:
+    """In single precision, with components narrow and far from 0, whose large squares cancel; and under autocast."""
+    torch.manual_seed(0)
+    loc, log_variance = 2 * torch.randn(500, 40) + offset, -4 + torch.rand(500, 40)
+    logits, z = torch.randn(500), loc[:60].unflatten(0, (3, 20)) + 0.2 * torch.randn(3, 20, 40)
+    mixture = GaussianMixture(logits, diagonal_gaussian(loc, log_variance))
+    exact = MixtureSameFamily(Categorical(logits=logits.double()), diagonal_gaussian(loc.double(), log_variance.double()))
+    expected = exact.log_prob(z.double())
+    found = mixture.log_prob(z)
+    assert (found.dtype, found.shape) == (torch.float32, (3, 20))
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(mixture.log_prob(z), found)
+
+
+def test_gradients_of_many_gaussians_are_those_of_torchs_mixture() -> None:
+    torch.manual_seed(0)
+    logits, loc, log_variance, z = (torch.randn(*shape).double().requires_grad_() for shape in ((7,), (7, 3), (7, 3), (4, 5, 3)))
+    components, inputs = diagonal_gaussian(loc, log_variance), (logits, loc, log_variance, z)
+    densities = GaussianMixture(logits, components), MixtureSameFamily(Categorical(logits=logits), components)
+    sums = [density.log_prob(z).square().sum() for density in densities]
+    found, expected = (torch.autograd.grad(total, inputs, retain_graph=True) for total in sums)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)

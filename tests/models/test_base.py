@@ -24,6 +24,7 @@ B, D = 6, 3
 STEP = torch.tensor(5.0)
 MLP = {"name": "mlp", "hidden": (12, 8), "activation": "tanh"}
 DROPOUT = {**MLP, "dropout": 0.3}
+VAMP = {"name": "vamp", "components": 7}
 NETS: dict[str, Any] = {"mlp": MLP, "cnn2": "cnn2", "cnn3": {"name": "cnn3", "init": "default"}}
 
 MODELS: dict[str, Callable[[], Module]] = {
@@ -44,6 +45,12 @@ MODELS: dict[str, Callable[[], Module]] = {
         for net in NETS
         for prior in (False, True)
     },
+    "vae-mog": lambda: VAE(D, MLP, prior={"name": "mog", "components": 7}, num_samples=2),
+    "vae-vamp": lambda: VAE(D, MLP, prior=VAMP, kl_warmup_steps=10),
+    "vae-vamp-cnn2": lambda: VAE(D, "cnn2", prior=VAMP),
+    "capacity-vamp": lambda: CapacityVAE(latent_dim=D, net=DROPOUT, prior=VAMP, capacity_steps=10),
+    "iwae-doubly-vamp": lambda: IWAE(latent_dim=D, net=MLP, prior=VAMP, doubly_reparameterised=True),
+    "iwae-class": lambda: IWAE(latent_dim=D, net=MLP, num_classes=10, prior="class"),
     "iwae-doubly-conditional": lambda: IWAE(latent_dim=D, net=MLP, num_classes=10, doubly_reparameterised=True),
     "classifier": lambda: Classifier({"name": "classifier_cnn", "dropout": 0.3}),
     "classifier-no-dropout": lambda: Classifier({"name": "classifier_cnn", "dropout": 0.0}, num_classes=11),

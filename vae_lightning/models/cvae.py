@@ -6,11 +6,11 @@ https://papers.nips.cc/paper/5775-learning-structured-output-representation-usin
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
-from vae_lightning.distributions import diagonal_gaussian
+from vae_lightning.models.priors import ClassPrior, StandardPrior
 from vae_lightning.models.vae import VAE
 
 __all__ = ["CVAE"]
@@ -21,22 +21,21 @@ class CVAE(VAE):
 
     Args beside those of `VAE`:
         num_classes: how many classes the labels have.
-        conditional_prior: learn p(z | y), a diagonal Gaussian a class, started at the standard normal.
+        conditional_prior: learn p(z | y), a diagonal Gaussian a class, started at the standard normal: what any model with
+            classes does with `prior="class"`.
     """
 
     def __init__(self, num_classes: int = 10, conditional_prior: bool = False, **vae: Any) -> None:
         require(num_classes >= 1, "model.num_classes", num_classes, "at least 1")
         super().__init__(num_classes=num_classes, **vae)
         self.keep_hyperparameters({"conditional_prior": conditional_prior})
-        latent_dim = self.latent_dim
-        self.class_prior = nn.Embedding(num_classes, 2 * latent_dim) if conditional_prior else None
-        if self.class_prior is not None:
-            nn.init.zeros_(self.class_prior.weight)
+        alone = not conditional_prior or isinstance(self.prior_of, StandardPrior)
+        require(alone, "model.conditional_prior", conditional_prior, "false with a model.prior other than standard")
+        self.class_prior = ClassPrior(self.latent_dim, num_classes) if conditional_prior else None
 
     def prior(self, y: Tensor | None = None) -> Distribution:
-        """p(z | y) of labels `(B,)`, batch shape `(B,)`; the standard normal unless `conditional_prior`."""
+        """p(z | y) of labels `(B,)`, batch shape `(B,)` if `conditional_prior`."""
         if self.class_prior is None:
             return super().prior(y)
-        if y is None:
-            raise ValueError(f"y: the prior is conditional and needs a label from 0 to {self.num_classes - 1} an image")
-        return diagonal_gaussian(*self.class_prior(y).chunk(2, dim=-1))
+        prior: Distribution = self.class_prior(y, self.posterior)
+        return prior

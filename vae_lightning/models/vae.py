@@ -1,7 +1,7 @@
 r"""Variational autoencoders: one latent-variable model, four objectives.
 
-$q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))$, $p(z) = N(0, I)$, $p(x \mid z)$ by likelihood; the objectives and their
-sources are in `vae_lightning.objectives`. All figures are nats per image.
+$q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))$, $p(z) = N(0, I)$ or another prior of `vae_lightning.models.priors`,
+$p(x \mid z)$ by likelihood; the objectives and their sources are in `vae_lightning.objectives`. All figures are nats per image.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ from vae_lightning.arguments import build, require
 from vae_lightning.distributions import diagonal_gaussian, from_noise
 from vae_lightning.likelihoods import LIKELIHOODS, full_precision
 from vae_lightning.models.base import Module, named
+from vae_lightning.models.priors import PRIORS
 from vae_lightning.nets import DECODERS, ENCODERS
 from vae_lightning.noise import generator
 from vae_lightning.objectives import (
@@ -44,6 +45,7 @@ class VAE(Module):
         num_classes: number of classes whose labels condition encoder and decoder; 0: unconditional.
         kl_warmup_steps: optimizer steps over which the weight of the KL grows from 0 to 1.
         start_from_mean: start the decoder's output bias from the mean training image.
+        prior: `{"name": "standard" | "mog" | "vamp" | "class", ...}`.
     """
 
     monitor: ClassVar[str] = "val/elbo"
@@ -63,6 +65,7 @@ class VAE(Module):
         optimizer: str | Mapping[str, Any] = "adam",
         lr_schedule: str | Mapping[str, Any] = "constant",
         seed: int = 0,
+        prior: str | Mapping[str, Any] = "standard",
     ) -> None:
         super().__init__(optimizer, lr_schedule, seed)
         self.keep_hyperparameters(locals())
@@ -76,14 +79,16 @@ class VAE(Module):
         self.encoder = build("model.net", named(net), ENCODERS, latent_dim, num_classes)
         self.decoder = build("model.net", named(net), DECODERS, latent_dim, num_classes)
         self.likelihood_of = build("model.likelihood", named(likelihood), LIKELIHOODS)
+        self.prior_of = build("model.prior", named(prior), PRIORS, latent_dim, num_classes)
         self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
         self.origin: Tensor
 
     # ---- the latent-variable model
 
     def prior(self, y: Tensor | None = None) -> Distribution:
-        """p(z): standard normal, event shape `(D,)`."""
-        return diagonal_gaussian(self.origin, self.origin)
+        """p(z), or p(z | y): event shape `(D,)`, batch shape `()`, or `(B,)` if it depends on the labels `(B,)`."""
+        prior: Distribution = self.prior_of(y, self.posterior)
+        return prior
 
     def posterior(self, x: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """q(z | x, y) of images `(B, 1, 28, 28)` and labels `(B,)`."""
@@ -144,11 +149,19 @@ class VAE(Module):
 
     def on_fit_start(self) -> None:
         # Lightning restores the weights before this hook, but the step only after it
-        if self.start_from_mean and self.global_step == 0 and self.trainer.ckpt_path is None:
-            mean_image = getattr(getattr(self.trainer, "datamodule", None), "mean_image", None)
+        if self.global_step != 0 or self.trainer.ckpt_path is not None:
+            return
+        data = getattr(self.trainer, "datamodule", None)
+        if self.start_from_mean:
+            mean_image = getattr(data, "mean_image", None)
             require(mean_image is not None, "model.start_from_mean", True, "false with a data module that has no mean_image()")
             assert mean_image is not None
             self.decoder.start_from_mean(mean_image().to(self.device))
+        if self.prior_of.num_images:
+            images = getattr(data, "evaluation_images", None)
+            require(images is not None, "model.prior.init", "images", "normal with a data module that has no evaluation_images()")
+            assert images is not None
+            self.prior_of.start_from(images("train", self.prior_of.num_images)[0].to(self.device))
 
     # ---- what one does with a trained model
 
