@@ -59,3 +59,18 @@ def test_judged_by_accuracy() -> None:
 def test_there_must_be_something_to_tell_apart(num_classes: int) -> None:
     with pytest.raises(ConfigurationError, match=rf"model\.num_classes={num_classes}: must be at least 2"):
         Classifier(num_classes=num_classes)
+
+
+def test_features_are_what_the_last_layer_makes_the_logits_of(x: Tensor) -> None:
+    model = Classifier(num_classes=7)
+    features = model.features(x)
+    assert features.shape == (5, 256)
+    assert not features.requires_grad
+    torch.testing.assert_close(model.net.body[-1](features), model(x))
+
+
+def test_net_without_features_says_so(x: Tensor) -> None:
+    model = Classifier()
+    model.net = torch.nn.Linear(1, 1)
+    with pytest.raises(NotImplementedError, match=r"a Linear has no features\(x\)"):
+        model.features(x)

@@ -57,3 +57,16 @@ class Classifier(Module):
     def predict(self, x: Tensor) -> Tensor:
         """Class probabilities `(B, C)` of images `(B, 1, 28, 28)`."""
         return self.forward(x).softmax(-1)
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> Tensor:
+        """Penultimate activations `(B, F)` of images `(B, 1, 28, 28)`: what the distances between sets of images are of.
+
+        Raises:
+            NotImplementedError: the net is one of one's own without a method `features(x)`.
+        """
+        own = getattr(self.net, "features", None)
+        if own is None:
+            raise NotImplementedError(f"a {type(self.net).__name__} has no features(x), which distances are of")
+        features: Tensor = own(x)
+        return features

@@ -1,13 +1,15 @@
-"""The classifier's network: a small CNN with dropout, 45,826 parameters."""
+"""The classifiers' networks: a small CNN with dropout, 45,826 parameters, and a dense one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from vae_lightning.nets.layers import Dropout, Net, Stack, initialise
+from vae_lightning.nets.mlp import hidden_layers
+from vae_lightning.types import NUM_PIXELS
 
-__all__ = ["ClassifierCNN"]
+__all__ = ["ClassifierCNN", "ClassifierMLP"]
 
 
 class ClassifierCNN(Net):
@@ -40,5 +42,40 @@ class ClassifierCNN(Net):
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer sees of images `(B, 1, 28, 28)`, without dropout: `(B, 256)`, none of it negative."""
+        features: Tensor = self.body[:-1](x)
+        return features
+
+
+class ClassifierMLP(Net):
+    """Flattened images, or latents, `(B, *)` to logits `(B, C)` through dense layers.
+
+    Args:
+        hidden: sizes of the hidden layers; none: logistic regression.
+        activation: a name in `ACTIVATIONS`.
+        dropout: probability after every hidden layer.
+        init: a name in `INITIALISATIONS`.
+        inputs: how many numbers the input has.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        hidden: Sequence[int] = (500,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        init: str = "xavier",
+        inputs: int = NUM_PIXELS,
+    ) -> None:
+        super().__init__()
+        layers = hidden_layers([inputs, *hidden], activation, dropout) if hidden else []
+        self.body = Stack(nn.Flatten(), *layers, nn.Linear([inputs, *hidden][-1], num_classes))
+        initialise(self, init)
+
+    def forward(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
+        logits: Tensor = self.body(x, dropout)
+        return logits
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the last layer sees of `(B, *)`, without dropout: `(B, F)`."""
         features: Tensor = self.body[:-1](x)
         return features

@@ -1,0 +1,272 @@
+"""Distances whose values are known in closed form, and judges of which one knows what they will say."""
+
+import math
+
+import pytest
+import scipy.linalg
+import torch
+from torch import Tensor
+from toys import LinearGaussian, Painter
+
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.evaluation.samples import draw_samples, frechet_distance, frechet_distances, kernel_distance, sample_report
+from vae_lightning.noise import generator
+
+
+def normal(count: int, features: int, *key: int | str) -> Tensor:
+    return torch.randn(count, features, generator=generator("test samples", *key), dtype=torch.float64)
+
+
+def with_moments(count: int, mean: Tensor, covariance: Tensor, *key: int | str) -> Tensor:
+    """Features that have these moments exactly."""
+    rest = normal(count, len(mean), *key)
+    rest = rest - rest.mean(0)
+    whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(rest.mT @ rest / (count - 1)), rest.mT, upper=False).mT
+    return mean + whitened @ torch.linalg.cholesky(covariance).mT
+
+
+class Reader:
+    """Says 1 for images whose first row is black and 0 for others, as sure as told; the features are means of rows."""
+
+    def __init__(self, sure: float = 0.9) -> None:
+        self.sure = sure
+
+    def predict(self, x: Tensor) -> Tensor:
+        odd = torch.where(x[:, 0, 0].mean(-1) > 0.5, self.sure, 1 - self.sure)
+        return torch.stack([1 - odd, odd], dim=-1)
+
+    def features(self, x: Tensor) -> Tensor:
+        return x[:, 0].mean(-1)
+
+
+class Clueless(Reader):
+    """All of seven classes are equally likely to it."""
+
+    def predict(self, x: Tensor) -> Tensor:
+        return torch.full((len(x), 7), 1 / 7)
+
+
+def drawn(count: int, *key: int | str) -> tuple[Tensor, Tensor]:
+    labels = torch.arange(count) % 2
+    return draw_samples(Painter(num_classes=2), count, labels, generator("test samples", *key)), labels
+
+
+# ---- Frechet
+
+
+def test_frechet_distance_of_gaussians_with_the_same_axes_is_that_of_means_and_deviations() -> None:
+    mean, a, b = (
+        torch.tensor([1.0, -2.0, 0.5]).double(),
+        torch.tensor([1.0, 2.0, 3.0]).double(),
+        torch.tensor([2.0, 0.5, 3.0]).double(),
+    )
+    one, other = with_moments(50, 0 * mean, a.square().diag(), 0), with_moments(70, mean, b.square().diag(), 1)
+    expected = (mean.square() + (a - b).square()).sum().item()
+    assert frechet_distance(one, other) == pytest.approx(expected, abs=1e-9)
+    assert frechet_distance(other, one) == pytest.approx(expected, abs=1e-9)
+
+
+def test_frechet_distance_of_gaussians_with_other_axes_agrees_with_the_matrix_root() -> None:
+    a, b = (normal(9, 4, key).T @ normal(9, 4, key) for key in (0, 1))
+    zero = torch.zeros(4, dtype=torch.float64)
+    expected = (a + b).trace().item() - 2 * scipy.linalg.sqrtm((a @ b).numpy()).trace().real
+    assert frechet_distance(with_moments(30, zero, a, 2), with_moments(30, zero, b, 3)) == pytest.approx(expected, abs=1e-8)
+
+
+@pytest.mark.parametrize("features", [3, 40])
+def test_frechet_distance_of_a_set_from_itself_is_zero_also_with_more_features_than_images(features: int) -> None:
+    a = normal(30, features, 0)
+    a[:, 0] = 0  # which covariances have no inverse of
+    assert frechet_distance(a, a[torch.randperm(30)]) == pytest.approx(0, abs=1e-9)
+
+
+def test_pooled_parts_have_the_moments_of_the_whole() -> None:
+    a, b = normal(100, 5, 0) + 100, normal(131, 5, 1) * 2
+    assert frechet_distances(a, b).distance == pytest.approx(frechet_distance(a, b), rel=1e-10)
+
+
+def test_extrapolation_takes_away_the_bias_that_few_images_bring() -> None:
+    """Two sets of N(0, I) in 20 dimensions, of unequal size: at a distance of 0, which the plain figure exceeds by 0.1."""
+    found = [frechet_distances(normal(1000, 20, "a", i), normal(1500, 20, "b", i)) for i in range(12)]
+    plain, infinity = (torch.tensor([getattr(f, name) for f in found]).double() for name in ("distance", "infinity"))
+    error = infinity.std().item() / math.sqrt(len(found))
+    assert plain.mean() > 0.1
+    assert abs(infinity.mean().item()) < 3 * error + 0.01 * plain.mean().item() + 1e-3
+    assert abs(infinity.mean().item()) < 0.1 * plain.mean().item()
+
+
+def test_extrapolation_ends_in_the_distance_of_the_distributions_where_that_is_not_zero() -> None:
+    scale = torch.linspace(0.5, 1.5, 20, dtype=torch.float64)
+    exact = (20 * 0.3**2 + (scale - 1).square().sum()).item()
+    found = [frechet_distances(normal(800, 20, "a", i) * scale + 0.3, normal(800, 20, "b", i)) for i in range(12)]
+    infinity = torch.tensor([f.infinity for f in found]).double()
+    plain = torch.tensor([f.distance for f in found]).double()
+    assert infinity.mean().item() == pytest.approx(exact, abs=3 * infinity.std().item() / math.sqrt(12))
+    assert (infinity.mean() - exact).abs() < 0.3 * (plain.mean() - exact).abs()
+    # the jackknife foresees the spread, of which 12 values tell a fifth more or less
+    spread = [f.infinity_error for f in found]
+    assert sum(spread) / 12 == pytest.approx(infinity.std().item(), rel=0.6)
+    assert sum(f.error for f in found) / 12 == pytest.approx(plain.std().item(), rel=0.6)
+
+
+def test_line_is_through_the_distances_of_smaller_and_smaller_parts() -> None:
+    line = frechet_distances(normal(1200, 5, 0), normal(2400, 5, 1)).line
+    assert list(line) == [1200, 600, 400, 300]
+    assert sorted(line.values()) == list(line.values())
+
+
+# ---- kernel
+
+
+def test_kernel_distance_of_two_halves_is_zero_within_its_error() -> None:
+    both = normal(4000, 10, 0)
+    value, error, subset = kernel_distance(both[:2000], both[2000:])
+    assert abs(value) < 3 * error
+    assert subset == 200
+
+
+def test_kernel_distance_of_a_shifted_gaussian_is_that_of_its_first_three_moments() -> None:
+    """In one dimension (x y + 1)^3 = sum of C(3, j) x^j y^j, so the squared MMD is sum of C(3, j) (difference of moments)^2."""
+    m = 0.7
+    exact = 3 * m**2 + 3 * (m**2) ** 2 + (m**3 + 3 * m) ** 2
+    value, error, _ = kernel_distance(normal(5000, 1, 0) + m, normal(5000, 1, 1))
+    assert value == pytest.approx(exact, abs=3 * error)
+    assert error < 0.1 * exact
+
+
+def test_kernel_distance_has_no_bias_for_small_subsets() -> None:
+    values = [kernel_distance(normal(40, 3, "a", i), normal(40, 3, "b", i))[0] for i in range(100)]
+    assert abs(sum(values) / 100) < 3 * torch.tensor(values).std().item() / math.sqrt(100)
+
+
+@pytest.mark.parametrize("distance", [frechet_distances, kernel_distance])
+def test_too_few_images_are_refused(distance: object) -> None:
+    with pytest.raises(ConfigurationError, match="images=23: must be at least 24"):
+        distance(normal(100, 2, 0), normal(23, 2, 1))  # type: ignore[operator]
+
+
+# ---- samples
+
+
+def test_samples_are_binary_draws_of_the_prior_and_the_likelihood() -> None:
+    x = draw_samples(Painter(), 2000, None, generator(0))
+    assert x.shape == (2000, 1, 28, 28)
+    assert ((x == 0) | (x == 1)).all()
+    # the share of black pixels of a half is sigmoid(z), z standard normal
+    halves = x.unflatten(-1, (2, 14)).mean((1, 2, 4))
+    expected = torch.sigmoid(normal(10**6, 1, 0))
+    assert halves.mean().item() == pytest.approx(0.5, abs=0.02)
+    pixel_variance = (expected * (1 - expected)).mean().item() / 392
+    assert halves.var().item() == pytest.approx(expected.var().item() + pixel_variance, rel=0.1)
+
+
+def test_source_alone_decides_the_samples_and_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first, again, other = (draw_samples(Painter(), 5, None, generator(key), max_batch=2) for key in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not torch.equal(first[:2], first[2:4])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_labels_reach_the_samples_batch_by_batch() -> None:
+    labels = torch.tensor([1, 0, 0, 1, 1, 0, 1])
+    x = draw_samples(Painter(num_classes=2), 7, labels, generator(0), max_batch=3)
+    assert torch.equal(x[:, 0, 0].mean(-1), labels.float())
+
+
+def test_samples_of_other_likelihoods_stay_within_the_range_of_images() -> None:
+    x = draw_samples(LinearGaussian(), 100, None, generator(0))
+    assert x.shape == (100, 5)
+    assert 0 == x.min() < x.max() == 1
+
+
+@pytest.mark.parametrize(("count", "labels", "named"), [(0, None, "count=0"), (3, 2, "y=2 labels")])
+def test_impossible_wishes_are_refused(count: int, labels: int | None, named: str) -> None:
+    y = None if labels is None else torch.zeros(labels, dtype=torch.int64)
+    with pytest.raises(ConfigurationError, match=named):
+        draw_samples(Painter(num_classes=2), count, y, generator(0))
+
+
+# ---- the report
+
+
+def test_conditional_samples_are_judged_by_the_label_they_were_drawn_for() -> None:
+    (x, y), (real, real_labels), (reference, _) = drawn(400, 0), drawn(300, 1), drawn(400, 2)
+    wrong = torch.cat([y[:300], 1 - y[300:]])
+    half = torch.cat([real_labels[:150], 1 - real_labels[150:]])
+    report = sample_report(x, wrong, real, half, reference, Reader(0.8), binarization="dynamic")
+    values = {name: figure.value for name, figure in report.items()}
+    assert (values["accuracy_samples"], values["accuracy_real"], values["accuracy_gap"]) == (0.75, 0.5, 0.25)
+    assert report["accuracy_samples"].standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 399))
+    assert report["accuracy_gap"].standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 399 + 0.25 / 299))
+    assert values["confidence_samples"] == pytest.approx(values["confidence_real"]) == pytest.approx(0.8)
+    assert not any(name.startswith("class_") for name in report)
+
+
+def test_balance_of_samples_of_one_class_only() -> None:
+    (x, y), (real, real_labels), (reference, _) = drawn(400, 0), drawn(400, 1), drawn(200, 2)
+    report = sample_report(x[y == 1], None, real, real_labels, reference, Reader(1.0), binarization="dynamic")
+    assert report["class_entropy"].value == pytest.approx(0, abs=1e-12)
+    assert report["class_balance_tv"].value == pytest.approx(0.5)
+    assert report["class_balance_tv_real"].value == pytest.approx(0, abs=1e-12)
+    assert "accuracy_samples" not in report
+    assert report["accuracy_real"].value == 1
+
+
+def test_entropy_of_a_judge_without_a_clue_is_log_of_the_number_of_classes() -> None:
+    x, y = drawn(50, 0)
+    figure = sample_report(x, None, x, y, x, Clueless(), binarization="dynamic")["class_entropy"]
+    assert figure.value == pytest.approx(math.log(7))
+    assert figure.standard_error == pytest.approx(0, abs=1e-8)
+    assert figure.settings["log_num_classes"] == math.log(7)
+    assert figure.settings["shares"] == [0.1429] * 7
+
+
+def test_error_of_the_entropy_is_that_of_the_share_times_the_slope() -> None:
+    """With a share s of two classes, dH / ds = log((1 - s) / s)."""
+    (odd, _), (real, y) = drawn(200, 0), drawn(24, 1)
+    odd[:, :, 0] = (torch.arange(200) < 40).float().view(-1, 1, 1)
+    figure = sample_report(odd, None, real, y, real, Reader(1.0), binarization="dynamic")["class_entropy"]
+    assert figure.value == pytest.approx(-0.2 * math.log(0.2) - 0.8 * math.log(0.8))
+    assert figure.standard_error == pytest.approx(math.log(4) * math.sqrt(0.2 * 0.8 / 199))
+
+
+def test_distances_of_samples_are_further_than_those_of_real_images_and_all_is_said() -> None:
+    (real, real_labels), (reference, _) = drawn(500, 1), drawn(600, 2)
+    samples = (torch.rand(400, 1, 28, 28, generator=generator(0)) < 0.9).float()
+    report = sample_report(
+        samples, None, real, real_labels, reference, Reader(), binarization="dynamic", settings={"classifier": "a"}, max_batch=37
+    )
+    for name in ("frechet_distance", "frechet_distance_infinity", "kernel_distance"):
+        own, other = report[name], report[f"{name}_real"]
+        assert own.value > other.value + 3 * math.hypot(own.standard_error, other.standard_error), name
+        assert (own.num_images, other.num_images) == (400, 600)
+        assert own.settings["other_images"] == other.settings["other_images"] == 500
+    assert report["frechet_distance"].value == pytest.approx(frechet_distance(*map(Reader().features, (samples, real))), rel=1e-6)
+    for figure in report.values():
+        assert (figure.section, figure.binarization, figure.settings["classifier"]) == ("samples", "dynamic", "a")
+        assert figure.seconds > 0
+
+
+def test_order_of_the_images_does_not_matter_to_what_is_known_of_subsets() -> None:
+    """Sorted by class, as Larochelle's test images are, parts of the set would differ by more than chance."""
+    (real, y), (reference, _) = drawn(600, 1), drawn(600, 2)
+    sorted_by_class = real[y.argsort(stable=True)]
+    report = sample_report(sorted_by_class, None, reference, y, reference, Reader(), binarization="dynamic")
+    figure = report["frechet_distance_infinity"]
+    assert abs(figure.value) < 4 * figure.standard_error
+    assert abs(report["kernel_distance"].value) < 4 * report["kernel_distance"].standard_error
+
+
+def test_means_in_place_of_samples_are_refused() -> None:
+    real, y = drawn(30, 0)
+    with pytest.raises(ConfigurationError, match="images=samples grey and real binary and reference binary: must be all binary"):
+        sample_report(real * 0.9, None, real, y, real, Reader(), binarization="dynamic")
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    real, y = drawn(30, 0)
+    with pytest.raises(ConfigurationError, match="labels=29: must be one for each of 30 images"):
+        sample_report(real, None, real, y[:29], real, Reader(), binarization="dynamic")
