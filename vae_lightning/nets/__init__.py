@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 
-from vae_lightning.nets.classifier import ClassifierCNN
+from vae_lightning.nets.classifier import ClassifierCNN, ClassifierMLP
 from vae_lightning.nets.cnn import CNN2Decoder, CNN2Encoder, CNN3Decoder, CNN3Encoder
 from vae_lightning.nets.gated import GatedMLPDecoder, GatedMLPEncoder
 from vae_lightning.nets.layers import Decoder, Encoder, Net
 from vae_lightning.nets.mlp import MLPDecoder, MLPEncoder
 from vae_lightning.nets.resnet import ResNetDecoder, ResNetEncoder
 
-__all__ = ["CLASSIFIERS", "DECODERS", "ENCODERS", "ClassifierCNN", "Decoder", "Encoder", "Net"]
+__all__ = ["CLASSIFIERS", "DECODERS", "ENCODERS", "ClassifierCNN", "ClassifierMLP", "Decoder", "Encoder", "Net"]
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
     "mlp": MLPEncoder,
@@ -25,4 +25,4 @@ DECODERS: dict[str, Callable[..., Decoder]] = {
     "cnn3": CNN3Decoder,
     "resnet": ResNetDecoder,
 }
-CLASSIFIERS: dict[str, Callable[..., Net]] = {"classifier_cnn": ClassifierCNN}
+CLASSIFIERS: dict[str, Callable[..., Net]] = {"classifier_cnn": ClassifierCNN, "classifier_mlp": ClassifierMLP}

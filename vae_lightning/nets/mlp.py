@@ -10,10 +10,11 @@ from vae_lightning.arguments import choose, require
 from vae_lightning.nets.layers import ACTIVATIONS, Decoder, Dropout, Encoder, Stack, initialise
 from vae_lightning.types import IMAGE_SHAPE, NUM_PIXELS
 
-__all__ = ["MLPDecoder", "MLPEncoder"]
+__all__ = ["MLPDecoder", "MLPEncoder", "hidden_layers"]
 
 
-def _hidden_layers(sizes: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
+def hidden_layers(sizes: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
+    """Dense layers of `sizes`, the first of which is the input's, each with its activation and, if any, its dropout."""
     require(len(sizes) > 1 and all(size > 0 for size in sizes), "model.net.hidden", list(sizes[1:]), "one or more sizes above 0")
     function = choose("model.net.activation", activation, ACTIVATIONS)
     layers: list[nn.Module] = []
@@ -44,7 +45,7 @@ class MLPEncoder(Encoder):
         init: str = "xavier",
     ) -> None:
         super().__init__()
-        self.body = Stack(*_hidden_layers([NUM_PIXELS + num_classes, *hidden], activation, dropout))
+        self.body = Stack(*hidden_layers([NUM_PIXELS + num_classes, *hidden], activation, dropout))
         self.add_heads(hidden[-1], latent_dim)
         initialise(self, init)
 
@@ -65,6 +66,6 @@ class MLPDecoder(Decoder):
         init: str = "xavier",
     ) -> None:
         super().__init__()
-        layers = _hidden_layers([latent_dim + num_classes, *reversed(hidden)], activation, dropout)
+        layers = hidden_layers([latent_dim + num_classes, *reversed(hidden)], activation, dropout)
         self.body = Stack(*layers, nn.Linear(hidden[0], NUM_PIXELS), nn.Unflatten(1, IMAGE_SHAPE))
         initialise(self, init)
