@@ -246,7 +246,8 @@ def sample_report(
         sample_labels: what they were drawn for, `(N,)`; None for an unconditional model.
         real: test images `(M, 1, 28, 28)`.
         real_labels: of them, `(M,)`.
-        reference: other real images `(R, 1, 28, 28)`, best of N, that the judge was not trained on, as it knows those too well.
+        reference: other real images `(R, 1, 28, 28)`, best as many as samples, and from all over the training set: MNIST is in
+            the order of its writers, and its last training images are further from the test set than the rest.
         judge: a classifier of images of the same binarization.
         binarization: of all of them.
         settings: what else to keep with each figure, such as where the classifier is from.
