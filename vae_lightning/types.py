@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 __all__ = [
     "IMAGE_SHAPE",
     "NUM_PIXELS",
+    "UNLABELLED",
     "Batch",
     "Draw",
     "Estimate",
@@ -23,6 +24,8 @@ __all__ = [
 
 IMAGE_SHAPE = (1, 28, 28)
 NUM_PIXELS = 784
+UNLABELLED = -1
+"""In place of the label of a training image that has none."""
 
 
 @runtime_checkable

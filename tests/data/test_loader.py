@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vae_lightning.data.loader import TensorLoader
+from vae_lightning.types import UNLABELLED
 
 IMAGES = torch.zeros(103, 1, 28, 28, dtype=torch.uint8)
 LABELS = torch.arange(103)
@@ -44,3 +45,46 @@ def test_state_goes_on_in_the_middle_of_its_epoch_only() -> None:
     assert head + order(resumed, 2) == order(TensorLoader(IMAGES, LABELS, 10, seed=3), 2)
     resumed.load_state_dict(loader.state_dict())
     assert len(order(resumed, 3)) == 103
+
+
+# ---- few labels
+
+FEW = torch.tensor([3, 14, 15, 92, 65])
+
+
+def with_few_labels(rank: int = 0, world_size: int = 1) -> TensorLoader:
+    return TensorLoader(IMAGES, LABELS, 10, 3, rank, world_size, labelled=FEW, labelled_batch_size=2)
+
+
+def test_each_batch_has_labelled_images_at_its_end_and_those_of_the_epoch_without_labels() -> None:
+    places = torch.arange(103, dtype=torch.uint8).view(-1, 1, 1, 1).expand(103, 1, 28, 28)
+    loader = TensorLoader(places, LABELS, 10, 3, labelled=FEW, labelled_batch_size=2)
+    plain = TensorLoader(places, LABELS, 10, 3)
+    assert loader.batch_size == 12
+    assert len(loader) == len(plain) == 11
+    for few, all_of_them in zip(loader, plain, strict=True):
+        assert torch.equal(few.images[:-2], all_of_them.images)
+        assert few.key == all_of_them.key
+        assert few.labels[:-2].unique().tolist() == [UNLABELLED]
+        assert few.labels[-2:].tolist() == few.images[-2:, 0, 0, 0].tolist()
+        assert set(few.labels[-2:].tolist()) < set(FEW.tolist())
+        assert len(few.labels[-2:].unique()) == 2
+    assert LABELS.min() == 0, "the labels themselves are left alone"
+
+
+def test_labelled_images_are_drawn_by_epoch_and_batch_for_each_rank() -> None:
+    first, second = order(with_few_labels(), 0), order(with_few_labels(), 1)
+    assert first == order(with_few_labels(), 0) != second
+    assert set(first) == {UNLABELLED, *FEW.tolist()}, "all of them come"
+    ranks = [order(with_few_labels(rank, 2), 0) for rank in range(2)]
+    assert ranks[0][:12] + ranks[1][:12] == first[:24]
+
+
+def test_state_goes_on_with_the_same_labelled_images() -> None:
+    loader = with_few_labels()
+    loader.set_epoch(2)
+    batches = iter(loader)
+    head = [int(label) for _ in range(4) for label in next(batches).labels]
+    resumed = with_few_labels()
+    resumed.load_state_dict(loader.state_dict())
+    assert head + order(resumed, 2) == order(with_few_labels(), 2)

@@ -1,13 +1,15 @@
 """Real MNIST as batches: splits, binarization that is fixed where it must be, fresh where it must be."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.types import Batch
+from vae_lightning.types import UNLABELLED, Batch
 
 
 def images(data: MNISTDataModule, split: str, count: int = 1000) -> torch.Tensor:
@@ -76,3 +78,70 @@ def test_impossible_sizes_are_refused_by_name(arguments: dict[str, int]) -> None
     (name,) = arguments
     with pytest.raises(ConfigurationError, match=rf"data\.{name}="):
         MNISTDataModule(**arguments)
+
+
+# ---- few labels
+
+
+def with_labels(mnist_root: Path, num_labels: int | None, **arguments: Any) -> MNISTDataModule:
+    return MNISTDataModule(root=str(mnist_root), binarization="none", num_labels=num_labels, **arguments)
+
+
+def test_equally_many_images_a_class_keep_their_label_the_same_ones_always(mnist_root: Path) -> None:
+    data = with_labels(mnist_root, 100)
+    hundred, labels = data.labelled(), data._split("train")[1]
+    assert labels[hundred].bincount().tolist() == [10] * 10
+    assert torch.equal(hundred, with_labels(mnist_root, 100, seed=7, batch_size=10).labelled())
+    assert not torch.equal(hundred, with_labels(mnist_root, 100, eval_seed=1).labelled())
+    assert set(hundred.tolist()) < set(with_labels(mnist_root, 1000).labelled().tolist())
+
+
+def test_training_batches_hold_both_kinds_and_evaluation_has_every_label(mnist_root: Path) -> None:
+    data = with_labels(mnist_root, 100, labelled_batch_size=5, batch_size=64)
+    batch = next(iter(data.train_dataloader()))
+    assert len(batch.labels) == 69
+    assert ((batch.labels == UNLABELLED) == (torch.arange(69) < 64)).all()
+    for split in ("train", "val", "test"):
+        assert data.evaluation_loader(split, 500).labels.min() == 0
+    assert next(iter(data.val_dataloader())).labels.min() == 0
+
+
+def test_labelled_images_can_be_trained_on_alone(mnist_root: Path) -> None:
+    data = with_labels(mnist_root, 100, only_labelled=True, batch_size=30)
+    loader = data.train_dataloader()
+    assert [len(batch.labels) for batch in loader] == [30, 30, 30, 10]
+    assert torch.cat([batch.labels for batch in loader]).bincount().tolist() == [10] * 10
+
+
+def test_more_labels_of_a_class_than_there_are_is_refused(mnist_root: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"data\.num_labels=50000: must be at most 4\d{3}0, equally many a class"):
+        with_labels(mnist_root, 50_000).labelled()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"num_labels": 0},
+        {"num_labels": 15},
+        {"num_labels": -10},
+        {"labelled_batch_size": 0, "num_labels": 100},
+        {"labelled_batch_size": 101, "num_labels": 100},
+        {"only_labelled": True},
+    ],
+)
+def test_impossible_numbers_of_labels_are_refused_by_name(arguments: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match=rf"data\.{next(iter(arguments))}="):
+        MNISTDataModule(**arguments)
+
+
+@pytest.mark.parametrize("semi_supervised", [False, True])
+def test_a_model_that_needs_every_label_is_told_so(mnist_root: Path, semi_supervised: bool) -> None:
+    data = with_labels(mnist_root, 100)
+    model = SimpleNamespace(semi_supervised=semi_supervised)
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(lightning_module=model, global_rank=0, world_size=1, strategy=strategy)
+    if semi_supervised:
+        assert data.train_dataloader().labelled_batch_size == 16
+    else:
+        with pytest.raises(ConfigurationError, match=r"data\.num_labels=100: .* use model=m1 or model=m2, or .*only_labelled=true"):
+            data.train_dataloader()

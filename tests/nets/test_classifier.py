@@ -1,4 +1,4 @@
-"""The classifier's network: its size, its padding, and where its dropout is."""
+"""The classifiers' networks: their sizes, padding, and where their dropout is."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.nets.classifier import ClassifierCNN
+from vae_lightning.nets.classifier import ClassifierCNN, ClassifierMLP
 from vae_lightning.nets.layers import Dropout
 
 X = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -59,3 +59,26 @@ def test_no_dropout_asked_for_is_no_layer() -> None:
 def test_certain_dropout_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"model\.net\.dropout=1\.0"):
         ClassifierCNN(10, dropout=1.0)
+
+
+# ---- the dense one
+
+
+@pytest.mark.parametrize("hidden", [[], [7], [9, 8]])
+def test_dense_classifier_has_its_sizes_and_features(hidden: list[int]) -> None:
+    net, z = ClassifierMLP(10, hidden, inputs=5), torch.randn(3, 5)
+    sizes = [5, *hidden, 10]
+    assert sum(p.numel() for p in net.parameters()) == sum((before + 1) * after for before, after in pairwise(sizes))
+    features = net.features(z)
+    assert features.shape == (3, sizes[-2])
+    torch.testing.assert_close(net(z), net.body[-1](features))
+
+
+def test_dense_classifier_without_hidden_layers_is_a_linear_one_of_pixels() -> None:
+    net = ClassifierMLP(10, [])
+    layer = net.body[-1]
+    torch.testing.assert_close(net(X), X.flatten(1) @ layer.weight.mT + layer.bias)
+
+
+def test_dense_classifier_lists_its_dropout() -> None:
+    assert ClassifierMLP(10, [9, 8], dropout=0.5).dropout_features == [(9,), (8,)]

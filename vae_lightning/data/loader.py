@@ -3,6 +3,9 @@
 The order of images is a function of (seed, epoch), drawn on their device, and batches are dealt to the ranks of a
 distributed run in turn, so that rank r of w gets batches r, r + w, ... A loader can stand in the middle of an epoch and
 go on there after a restart.
+
+Where few images have a label, uniform batches would hold hardly any of those; so each has some of them at its end ("Semi-supervised
+learning with deep generative models", Kingma, Mohamed, Rezende and Welling, 2014, https://arxiv.org/abs/1406.5298).
 """
 
 from collections.abc import Iterator
@@ -12,7 +15,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.noise import generator
-from vae_lightning.types import Batch
+from vae_lightning.types import UNLABELLED, Batch
 
 __all__ = ["TensorLoader"]
 
@@ -23,19 +26,33 @@ class TensorLoader:
     Args:
         seed: shuffle afresh every epoch by it, and give every batch a key for its noise; None: in order, without keys.
         rank: which of `world_size` processes this is.
+        labelled: places of the images that have a label, `(L,)`; then those of the epoch come without labels, and at the end
+            of each batch come `labelled_batch_size` of these with theirs, drawn without replacement. None: all have labels.
     """
 
     def __init__(
-        self, images: Tensor, labels: Tensor, batch_size: int, seed: int | None = None, rank: int = 0, world_size: int = 1
+        self,
+        images: Tensor,
+        labels: Tensor,
+        batch_size: int,
+        seed: int | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        labelled: Tensor | None = None,
+        labelled_batch_size: int = 0,
     ) -> None:
-        self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
+        self.images, self.labels, self.seed = images, labels, seed
+        self.labelled, self.labelled_batch_size = labelled, 0 if labelled is None else labelled_batch_size
+        self.batch_size = batch_size + self.labelled_batch_size
+        """How many images a full batch holds, those with labels among them."""
+        self._stride = batch_size
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
         self._position = 0
         self._resume: tuple[int, int] | None = None
 
     def __len__(self) -> int:
-        batches = -(-len(self.images) // self.batch_size)
+        batches = -(-len(self.images) // self._stride)
         if self.seed is None:
             return len(range(self.rank, batches, self.world_size))
         # in training the ranks must take the same number of steps
@@ -55,13 +72,22 @@ class TensorLoader:
             yield self._batch(number * self.world_size + self.rank, order)
 
     def _batch(self, number: int, order: Tensor | None) -> Batch:
-        chosen = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        chosen = slice(number * self._stride, (number + 1) * self._stride)
         if order is None or self.seed is None:
             return Batch(self.images[chosen], self.labels[chosen], None)
         index = order[chosen]
+        if self.labelled is not None:
+            index = torch.cat([index, self._some_labelled(self.labelled, self.seed, number)])
         # four times as fast as self.images[index]
         images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
+        if self.labelled is not None:
+            labels[: len(index) - self.labelled_batch_size] = UNLABELLED
         return Batch(images, labels, (self.seed, self.epoch, number))
+
+    def _some_labelled(self, labelled: Tensor, seed: int, number: int) -> Tensor:
+        source = generator(seed, "labelled", self.epoch, number, device=labelled.device)
+        drawn = torch.randperm(len(labelled), generator=source, device=labelled.device)[: self.labelled_batch_size]
+        return labelled.index_select(0, drawn)
 
     # Lightning tells a loader's sampler the epoch, and keeps a loader's state in checkpoints
 

@@ -21,6 +21,8 @@ from vae_lightning.types import Batch
 
 __all__ = ["FashionMNISTDataModule", "KMNISTDataModule", "MNISTDataModule"]
 
+NUM_CLASSES = 10
+
 
 class MNISTDataModule(L.LightningDataModule):
     """Batches `(x, y)`: images float32 `(B, 1, 28, 28)` in [0, 1], labels int64 `(B,)`.
@@ -35,6 +37,10 @@ class MNISTDataModule(L.LightningDataModule):
         val_size: how many training images are for validation; static binarization has its own 10,000.
         static_root: folder of Larochelle's files; None: `root`/binarized_mnist.
         permute_pixels: shuffle the pixels of all images alike, for permutation-invariant MNIST; see `unpermute`.
+        num_labels: how many training images keep their label, equally many a class, chosen by `eval_seed`; None: all. The
+            images of an epoch then come as `types.UNLABELLED`, for a model that says `semi_supervised = True`.
+        labelled_batch_size: with `num_labels`, so many images with their labels come at the end of each training batch.
+        only_labelled: train on the images that keep their label alone, for a baseline.
         augment_shift, augment_rotation, augment_scale: move each training image at random, by at most so many pixels,
             degrees, and so large a fraction of its size; see `data.augmentation`.
         seed: fixes the order and the binarization of training images, beside the epoch and the batch.
@@ -52,6 +58,9 @@ class MNISTDataModule(L.LightningDataModule):
         val_size: int = 5000,
         static_root: str | None = None,
         permute_pixels: bool = False,
+        num_labels: int | None = None,
+        labelled_batch_size: int = 16,
+        only_labelled: bool = False,
         augment_shift: float = 0.0,
         augment_rotation: float = 0.0,
         augment_scale: float = 0.0,
@@ -67,6 +76,12 @@ class MNISTDataModule(L.LightningDataModule):
             raise ConfigurationError(
                 f"data.binarization=static: exists for MNIST only, not for {self.dataset}; use dynamic or threshold"
             )
+        equal = num_labels is None or (num_labels > 0 and num_labels % NUM_CLASSES == 0)
+        require(equal, "data.num_labels", num_labels, "a multiple of 10, equally many a class, or null for all")
+        if num_labels is not None and not only_labelled:
+            wanted = f"from 1 to data.num_labels={num_labels}"
+            require(1 <= labelled_batch_size <= num_labels, "data.labelled_batch_size", labelled_batch_size, wanted)
+        require(not only_labelled or num_labels is not None, "data.only_labelled", True, "false without data.num_labels")
         require(augment_shift >= 0, "data.augment_shift", augment_shift, "at least 0 (pixels)")
         require(augment_rotation >= 0, "data.augment_rotation", augment_rotation, "at least 0 (degrees)")
         require(0 <= augment_scale < 1, "data.augment_scale", augment_scale, "from 0 to below 1")
@@ -78,6 +93,7 @@ class MNISTDataModule(L.LightningDataModule):
         self.binarization = binarization
         self.batch_size, self.eval_batch_size, self.val_size = batch_size, eval_batch_size, val_size
         self.permute_pixels, self.seed, self.eval_seed = permute_pixels, seed, eval_seed
+        self.num_labels, self.labelled_batch_size, self.only_labelled = num_labels, labelled_batch_size, only_labelled
         self._splits: dict[str, tuple[Tensor, Tensor]] = {}
         self._training: TensorLoader | None = None
         self._place: dict[str, Any] = {}
@@ -100,7 +116,14 @@ class MNISTDataModule(L.LightningDataModule):
         self._splits = {name: (x if name == "train" else self._fixed(x, name), y) for name, (x, y) in splits.items()}
 
     def train_dataloader(self) -> TensorLoader:
-        loader = TensorLoader(*self._on_device("train"), self.batch_size, self.seed, *self._rank())
+        images, labels = self._on_device("train")
+        labelled = None if self.num_labels is None else self.labelled().to(labels.device)
+        if labelled is not None and self.only_labelled:
+            images, labels, labelled = images[labelled], labels[labelled], None
+        elif labelled is not None:
+            self._require_semi_supervised()
+        beside = (labelled, self.labelled_batch_size)
+        loader = TensorLoader(images, labels, self.batch_size, self.seed, *self._rank(), *beside)
         if self._place:
             loader.load_state_dict(self._place)
         self._training = loader
@@ -153,6 +176,18 @@ class MNISTDataModule(L.LightningDataModule):
         loader = self.evaluation_loader(split, num_images)
         return to_unit_interval(loader.images), loader.labels
 
+    def labelled(self) -> Tensor:
+        """Places in the training split of the images that keep their label, `(L,)`; with fewer, they are among those of more."""
+        labels = self._split("train")[1]
+        if self.num_labels is None:
+            return torch.arange(len(labels))
+        source = generator(self.eval_seed, "labelled")
+        places = [(labels == c).nonzero().squeeze(1) for c in range(NUM_CLASSES)]
+        most = NUM_CLASSES * min(map(len, places))
+        require(self.num_labels <= most, "data.num_labels", self.num_labels, f"at most {most}, equally many a class")
+        each = self.num_labels // NUM_CLASSES
+        return torch.cat([place[torch.randperm(len(place), generator=source)[:each]] for place in places])
+
     @property
     def sorted_by_class(self) -> bool:
         """Whether the first test images are all of one class, as those of Larochelle's files are."""
@@ -191,6 +226,15 @@ class MNISTDataModule(L.LightningDataModule):
         images, labels = self._split(name)
         device = self.trainer.strategy.root_device if self.trainer else images.device
         return images.to(device), labels.to(device)
+
+    def _require_semi_supervised(self) -> None:
+        """Labels that are missing would go unnoticed into some models, and the images that come twice into others."""
+        model = getattr(self.trainer, "lightning_module", None)
+        if model is not None and not getattr(model, "semi_supervised", False):
+            raise ConfigurationError(
+                f"data.num_labels={self.num_labels}: {type(model).__name__} cannot learn from images without labels; use model=m1 "
+                "or model=m2, or train on the labelled images alone: data.only_labelled=true"
+            )
 
     def _rank(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
