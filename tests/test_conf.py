@@ -46,6 +46,10 @@ def test_prior_runs_two_steps(compose: Compose, prior: str) -> None:
     runs_two_steps(compose(f"model/prior={prior}", f"model.num_classes={10 * (prior == 'class')}", *TWO_STEPS))
 
 
+def test_posterior_of_a_flow_runs_two_steps(compose: Compose) -> None:
+    runs_two_steps(compose("model/posterior=iaf", "callbacks.histograms.every_n_epochs=1", *TWO_STEPS))
+
+
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_experiment_runs_two_steps(compose: Compose, experiment: str) -> None:
     runs_two_steps(compose(f"experiment={experiment}", *TWO_STEPS))

@@ -25,6 +25,7 @@ STEP = torch.tensor(5.0)
 MLP = {"name": "mlp", "hidden": (12, 8), "activation": "tanh"}
 DROPOUT = {**MLP, "dropout": 0.3}
 VAMP = {"name": "vamp", "components": 7}
+IAF = {"name": "iaf", "hidden": (9, 8), "context": 2}
 NETS: dict[str, Any] = {"mlp": MLP, "cnn2": "cnn2", "cnn3": {"name": "cnn3", "init": "default"}}
 
 MODELS: dict[str, Callable[[], Module]] = {
@@ -50,6 +51,9 @@ MODELS: dict[str, Callable[[], Module]] = {
     "vae-vamp-cnn2": lambda: VAE(D, "cnn2", prior=VAMP),
     "capacity-vamp": lambda: CapacityVAE(latent_dim=D, net=DROPOUT, prior=VAMP, capacity_steps=10),
     "iwae-doubly-vamp": lambda: IWAE(latent_dim=D, net=MLP, prior=VAMP, doubly_reparameterised=True),
+    "vae-iaf": lambda: VAE(D, MLP, posterior=IAF, num_samples=2),
+    "vae-iaf-cnn2-mog": lambda: VAE(D, "cnn2", posterior=IAF, prior={"name": "mog", "components": 7}),
+    "iwae-iaf-conditional": lambda: IWAE(latent_dim=D, net=DROPOUT, posterior=IAF, num_classes=10, prior="class"),
     "iwae-class": lambda: IWAE(latent_dim=D, net=MLP, num_classes=10, prior="class"),
     "iwae-doubly-conditional": lambda: IWAE(latent_dim=D, net=MLP, num_classes=10, doubly_reparameterised=True),
     "classifier": lambda: Classifier({"name": "classifier_cnn", "dropout": 0.3}),

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.utils.data import DataLoader, TensorDataset
 
+from vae_lightning.distributions import diagonal_gaussian
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, VAE, BetaVAE, CapacityVAE, Classifier
 from vae_lightning.models.base import Module
-from vae_lightning.models.vae import diagonal_gaussian
 
 B, D = 6, 3
 MLP = {"name": "mlp", "hidden": [12, 8]}

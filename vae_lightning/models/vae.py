@@ -1,7 +1,8 @@
 r"""Variational autoencoders: one latent-variable model, four objectives.
 
-$q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))$, $p(z) = N(0, I)$ or another prior of `vae_lightning.models.priors`,
-$p(x \mid z)$ by likelihood; the objectives and their sources are in `vae_lightning.objectives`. All figures are nats per image.
+$q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))$ or another of `models.posteriors`, $p(z) = N(0, I)$ or another of
+`models.priors`, $p(x \mid z)$ by likelihood; the objectives and their sources are in `vae_lightning.objectives`. All figures are
+nats per image.
 """
 
 from collections.abc import Mapping
@@ -12,9 +13,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import build, require
-from vae_lightning.distributions import diagonal_gaussian, from_noise
+from vae_lightning.distributions import from_noise
 from vae_lightning.likelihoods import LIKELIHOODS, full_precision
 from vae_lightning.models.base import Module, named
+from vae_lightning.models.posteriors import POSTERIORS, DiagonalPosterior
 from vae_lightning.models.priors import PRIORS
 from vae_lightning.nets import DECODERS, ENCODERS
 from vae_lightning.noise import generator
@@ -46,6 +48,7 @@ class VAE(Module):
         kl_warmup_steps: optimizer steps over which the weight of the KL grows from 0 to 1.
         start_from_mean: start the decoder's output bias from the mean training image.
         prior: `{"name": "standard" | "mog" | "vamp" | "class", ...}`.
+        posterior: `{"name": "diagonal" | "iaf", ...}`.
     """
 
     monitor: ClassVar[str] = "val/elbo"
@@ -66,6 +69,7 @@ class VAE(Module):
         lr_schedule: str | Mapping[str, Any] = "constant",
         seed: int = 0,
         prior: str | Mapping[str, Any] = "standard",
+        posterior: str | Mapping[str, Any] = "diagonal",
     ) -> None:
         super().__init__(optimizer, lr_schedule, seed)
         self.keep_hyperparameters(locals())
@@ -76,10 +80,13 @@ class VAE(Module):
         self.latent_dim, self.num_samples, self.num_classes = latent_dim, num_samples, num_classes
         self.start_from_mean = start_from_mean
         self.kl_weight = LinearWarmup(steps=kl_warmup_steps)
-        self.encoder = build("model.net", named(net), ENCODERS, latent_dim, num_classes)
+        self.posterior_of = build("model.posterior", named(posterior), POSTERIORS, latent_dim)
+        self.encoder = build("model.net", named(net), ENCODERS, latent_dim + self.posterior_of.extra, num_classes)
         self.decoder = build("model.net", named(net), DECODERS, latent_dim, num_classes)
         self.likelihood_of = build("model.likelihood", named(likelihood), LIKELIHOODS)
         self.prior_of = build("model.prior", named(prior), PRIORS, latent_dim, num_classes)
+        possible = self.has_gaussian_posterior or not self.prior_of.mixes_posteriors
+        require(possible, "model.prior.name", named(prior)["name"], "another unless model.posterior.name=diagonal")
         self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
         self.origin: Tensor
 
@@ -93,7 +100,13 @@ class VAE(Module):
     def posterior(self, x: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """q(z | x, y) of images `(B, 1, 28, 28)` and labels `(B,)`."""
         loc, log_variance = self.encoder(x, self.one_hot(y), dropout)
-        return diagonal_gaussian(full_precision(loc), full_precision(log_variance))
+        posterior: Distribution = self.posterior_of(full_precision(loc), full_precision(log_variance))
+        return posterior
+
+    @property
+    def has_gaussian_posterior(self) -> bool:
+        """Whether q(z | x, y) is a diagonal Gaussian."""
+        return isinstance(self.posterior_of, DiagonalPosterior)
 
     def likelihood(self, z: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """p(x | z, y) of latents `(*, B, D)` and labels `(B,)`: batch shape `(*, B)`."""
@@ -240,7 +253,8 @@ class IWAE(VAE):
 
     Args beside those of `VAE`:
         num_samples: K.
-        doubly_reparameterised: use the lower-variance gradient (Tucker et al., 2019, https://arxiv.org/abs/1810.04152).
+        doubly_reparameterised: use the lower-variance gradient (Tucker et al., 2019, https://arxiv.org/abs/1810.04152); for
+            Gaussian posteriors.
     """
 
     monitor: ClassVar[str] = "val/iwae_bound"
@@ -248,6 +262,8 @@ class IWAE(VAE):
     def __init__(self, num_samples: int = 5, doubly_reparameterised: bool = False, **vae: Any) -> None:
         super().__init__(num_samples=num_samples, **vae)
         self.keep_hyperparameters({"doubly_reparameterised": doubly_reparameterised})
+        possible = not doubly_reparameterised or self.has_gaussian_posterior
+        require(possible, "model.doubly_reparameterised", True, "false unless model.posterior.name=diagonal")
         self.doubly_reparameterised = doubly_reparameterised
         self.bound_samples = num_samples
 
