@@ -3,6 +3,7 @@
 from vae_lightning import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 from vae_lightning.models.classifier import Classifier
 from vae_lightning.models.cvae import CVAE
+from vae_lightning.models.semi_supervised import M1, M2
 from vae_lightning.models.vae import IWAE, VAE, BetaVAE, CapacityVAE
 
-__all__ = ["CVAE", "IWAE", "VAE", "BetaVAE", "CapacityVAE", "Classifier"]
+__all__ = ["CVAE", "IWAE", "M1", "M2", "VAE", "BetaVAE", "CapacityVAE", "Classifier"]

@@ -1,0 +1,203 @@
+r"""Learning to classify from few labels and many images without one.
+
+"Semi-supervised learning with deep generative models", Kingma, Mohamed, Rezende and Welling, 2014,
+https://arxiv.org/abs/1406.5298.
+
+- M1: a VAE of all images, and a classifier of its latents that learns from the labelled ones.
+- M2: the label is a latent variable beside z: $p(y)$ uniform, $p(z)$, $p(x \mid y, z)$; $q(y \mid x)$ classifies, $q(z \mid x, y)$.
+  With a label, $L(x, y) = E_q \log p(x \mid y, z) - KL(q(z \mid x, y) \,\|\, p(z)) + \log p(y) \le \log p(x, y)$; without,
+  $U(x) = \sum_y q(y \mid x) L(x, y) + H(q(y \mid x)) \le \log p(x)$. As $q(y \mid x)$ is not in L, the labelled images'
+  cross-entropy is added to the loss, weighted by $\alpha$.
+
+The paper's objective is a sum over the N images, with 0.1 N times the mean cross-entropy of the labelled ones. Here the loss is
+a mean over images, so its $\alpha$ is 0.1.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_lightning.arguments import build, require
+from vae_lightning.distributions import from_noise
+from vae_lightning.errors import DataError
+from vae_lightning.likelihoods import full_precision
+from vae_lightning.models.base import named
+from vae_lightning.models.vae import VAE
+from vae_lightning.nets import CLASSIFIERS, ClassifierMLP
+from vae_lightning.objectives import elbo, kl, mean_log_likelihood
+from vae_lightning.types import UNLABELLED, Draw, Noise
+
+__all__ = ["M1", "M2", "ClassifiedDraw", "SemiSupervised"]
+
+
+class ClassifiedDraw(NamedTuple):
+    """One pass of images through a model that classifies them too."""
+
+    draw: Draw
+    """Of `B` images; of M2, `C * B`: all of them with the first label, then with the second, and so on."""
+    logits: Tensor
+    """Of the classes, `(B, C)`, as in `predict`."""
+    trained_logits: Tensor
+    """Those that the classifier learns by, `(K, B, C)`: of M1, from each sample z."""
+
+
+class SemiSupervised(VAE):
+    """A VAE that classifies, and learns from images without a label, whose `y` is `UNLABELLED`."""
+
+    semi_supervised: ClassVar[bool] = True
+    """Tells a data module that labels may be missing."""
+    classes: int
+    """How many classes it tells apart."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Of the classes, `(B, C)`, for images `(B, 1, 28, 28)`."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def predict(self, x: Tensor) -> Tensor:
+        """Class probabilities `(B, C)` of images `(B, 1, 28, 28)`."""
+        return self.logits(x).softmax(-1)
+
+    def classification(self, output: ClassifiedDraw, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy, nats, and accuracy, `(B,)` each, whose means over the batch are those over its labelled images."""
+        share = _share(y != UNLABELLED, output.logits.dtype)
+        right = output.trained_logits.log_softmax(-1).gather(-1, y.clamp(min=0).expand(len(output.trained_logits), -1)[..., None])
+        return -share * right.squeeze(-1).mean(0), share * (output.logits.argmax(-1) == y)
+
+    def _checked(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x, y = batch
+        if y.device.type == "cpu" and not UNLABELLED <= int(y.min()) <= int(y.max()) < self.classes:
+            raise DataError(f"labels: found {int(y.min())} to {int(y.max())}, but the model knows 0 to {self.classes - 1}")
+        return x, y
+
+
+def _share(counted: Tensor, dtype: torch.dtype) -> Tensor:
+    """Weights `(B,)` with which a mean over the batch becomes one over the images that are `counted`; 0 where none is."""
+    return counted.to(dtype) * (len(counted) / counted.sum().clamp(min=1))
+
+
+class M1(SemiSupervised):
+    """A VAE of all images and a classifier of z from q(z | x), through which no gradient reaches the VAE.
+
+    The paper's classifier is a support vector machine, fitted to the latents of the trained VAE; this one learns along with it.
+
+    Args beside those of `VAE`:
+        classes: how many.
+        classifier: of the latents, `{"name": "classifier_mlp", ...}`.
+    """
+
+    def __init__(self, classes: int = 10, classifier: str | Mapping[str, Any] = "classifier_mlp", **vae: Any) -> None:
+        super().__init__(**vae)
+        self.keep_hyperparameters({"classes": classes, "classifier": classifier})
+        require(classes >= 2, "model.classes", classes, "at least 2")
+        require(self.num_classes == 0, "model.num_classes", self.num_classes, "0: labels are for the classifier alone")
+        self.classes = classes
+        of_latents = {"inputs": self.latent_dim, **named(classifier)}
+        self.classifier = build("model.classifier", of_latents, {"classifier_mlp": ClassifierMLP}, classes)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """From the posterior means."""
+        logits: Tensor = self.classifier(self.posterior(x).mean)
+        return logits
+
+    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+        """The VAE's, and then that of the classifier."""
+        noise = super().draw_noise(x, *key, training=training)
+        layers = [(len(noise.posterior) * len(x), features) for features in self.classifier.dropout_features]
+        own = self._uniforms(x, layers, *key, "classifier") if training and layers else ()
+        return noise._replace(dropout=noise.dropout + own)
+
+    def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> ClassifiedDraw:  # type: ignore[override]
+        """The VAE's pass, and the classes by posterior means and by samples."""
+        draw = super().forward(x, y, noise)
+        own = len(self.classifier.dropout_features)
+        dropout = iter(noise.dropout[-own:]) if own and noise and noise.dropout else None
+        samples = self.classifier(draw.z.detach().flatten(0, 1), dropout).unflatten(0, draw.z.shape[:2])
+        return ClassifiedDraw(draw, self.classifier(draw.posterior.mean.detach()), samples)
+
+    def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        """The VAE's and `accuracy`; beside images without labels come those with one a second time, not to be seen by the VAE."""
+        missing = y == UNLABELLED
+        share = _share(missing | ~missing.any(), output.logits.dtype)
+        terms = {name: share * term for name, term in super().terms(output.draw, x, y, step).items()}
+        cross_entropy, accuracy = self.classification(output, y)
+        return {**terms, "loss": terms["loss"] + cross_entropy, "accuracy": accuracy}
+
+
+class M2(SemiSupervised):
+    """The label as a latent variable, known for some images.
+
+    `elbo`, `log_likelihood` and `kl` are of log p(x | y) as those of a conditional VAE are, averaged by q(y | x) where the label is
+    not known, which is in training only. `elbo_marginal` is U(x), whether it is known or not. A step computes all of them for
+    every class, at the cost of C VAEs.
+
+    Args beside those of `VAE`:
+        num_classes: C.
+        classifier: q(y | x), `{"name": "classifier_mlp" | "classifier_cnn", ...}`.
+        alpha: weight of the mean cross-entropy of the labelled images beside the mean bound, nats an image.
+    """
+
+    monitor: ClassVar[str] = "val/elbo_marginal"
+
+    def __init__(
+        self, num_classes: int = 10, classifier: str | Mapping[str, Any] = "classifier_mlp", alpha: float = 0.1, **vae: Any
+    ) -> None:
+        super().__init__(num_classes=num_classes, **vae)
+        self.keep_hyperparameters({"classifier": classifier, "alpha": alpha})
+        require(num_classes >= 2, "model.num_classes", num_classes, "at least 2")
+        require(alpha >= 0, "model.alpha", alpha, "at least 0")
+        self.classes, self.alpha = num_classes, alpha
+        self.classifier = build("model.classifier", named(classifier), CLASSIFIERS, num_classes)
+
+    def logits(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
+        """Of q(y | x)."""
+        return full_precision(self.classifier(x, dropout))
+
+    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+        """That of z is the same for every class, so that their bounds differ by what the label makes of it alone."""
+        noise = super().draw_noise(x, *key, training=training)
+        rows = len(x) * self.classes
+        layers = [(len(x), features) for features in self.classifier.dropout_features]
+        layers += [(rows, features) for features in self.encoder.dropout_features]
+        layers += [(rows * len(noise.posterior), features) for features in self.decoder.dropout_features]
+        return noise._replace(dropout=self._uniforms(x, layers, *key) if training and layers else ())
+
+    def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> ClassifiedDraw:  # type: ignore[override]
+        """All images with every label in one pass; `y` is not looked at."""
+        dropout = iter(noise.dropout) if noise and noise.dropout else None
+        epsilon = noise.posterior if noise else x.new_empty(1, len(x), self.latent_dim).normal_()
+        logits = self.logits(x, dropout)
+        labels = torch.arange(self.classes, device=x.device).repeat_interleave(len(x))
+        posterior = self.posterior(x.repeat(self.classes, 1, 1, 1), labels, dropout)
+        z = from_noise(posterior, epsilon.repeat(1, self.classes, 1))
+        draw = Draw(posterior, self.prior(labels), z, self.likelihood(z, labels, dropout))
+        return ClassifiedDraw(draw, logits, logits.unsqueeze(0))
+
+    def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+        by_class = (self.classes, len(x))
+        log_likelihood = mean_log_likelihood(output.draw, x.repeat(self.classes, 1, 1, 1)).view(by_class)
+        divergence = kl(output.draw).view(by_class)
+        objective, bound = self.objective(log_likelihood, divergence, step), elbo(log_likelihood, divergence)
+        log_q = output.logits.log_softmax(-1).mT
+        q = log_q.exp()
+        label_kl = (q * log_q).sum(0) + math.log(self.classes)
+        known = y != UNLABELLED
+        share = torch.where(known, self._indicator(y), q)
+        cross_entropy, accuracy = self.classification(output, y)
+        # of a known label, KL(q(y | x) || p(y)) is -log p(y)
+        label = torch.where(known, math.log(self.classes), label_kl)
+        return {
+            "loss": label - (share * objective).sum(0) + self.alpha * cross_entropy,
+            "elbo": (share * bound).sum(0),
+            "elbo_marginal": (q * bound).sum(0) - label_kl,
+            "log_likelihood": (share * log_likelihood).sum(0),
+            "kl": (share * divergence).sum(0),
+            "accuracy": accuracy,
+        }
+
+    def _indicator(self, y: Tensor) -> Tensor:
+        """1 where a class is the label, `(C, B)`."""
+        return (y == torch.arange(self.classes, device=y.device).unsqueeze(-1)).to(self.origin.dtype)
