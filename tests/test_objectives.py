@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Laplace, LogNormal, MultivariateNormal, Normal, kl_divergence
 from toys import LinearGaussian
 
+from vae_lightning.distributions import GaussianMixture
 from vae_lightning.objectives import (
     LinearWarmup,
     active_units,
@@ -75,6 +76,22 @@ def test_kl_is_the_closed_form_and_what_monte_carlo_finds(prior_shape: tuple[int
     torch.testing.assert_close(found, kl_divergence(posterior, prior))
     log_ratio = posterior.log_prob(z) - prior.log_prob(z)
     assert ((log_ratio.mean(0) - found).abs() < 4 * standard_error(log_ratio)).all()
+
+
+def test_kl_to_a_mixture_is_that_of_the_samples_and_right_on_average() -> None:
+    """A mixture of equal components is a Gaussian, whose KL is known."""
+    torch.manual_seed(0)
+    (loc, scale), (prior_loc, prior_scale) = random_gaussians(4, 3), random_gaussians(3)
+    components = diagonal(prior_loc.expand(5, 3), prior_scale.expand(5, 3))
+    posterior, prior = diagonal(loc, scale), GaussianMixture(torch.randn(5, dtype=torch.float64), components)
+    z = posterior.sample((50_000,))
+    log_ratio = posterior.log_prob(z) - prior.log_prob(z)
+    found = kl(Draw(posterior, prior, z, posterior))
+    torch.testing.assert_close(found, log_ratio.mean(0))
+    exact = kl_divergence(posterior, diagonal(prior_loc, prior_scale))
+    assert ((found - exact).abs() < 4 * standard_error(log_ratio)).all()
+    with pytest.raises(NotImplementedError, match="factorise"):
+        kl_per_dimension(posterior, prior)
 
 
 def test_kl_of_equal_distributions_is_zero() -> None:

@@ -228,6 +228,9 @@ class BetaVAE(VAE):
 class CapacityVAE(VAE):
     """The KL drawn to a capacity that grows during training (Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
 
+    Where the KL has no closed form, an image's is estimated from `num_samples` samples, and what that estimate is off by counts
+    as distance from the capacity: take several.
+
     Args beside those of `VAE`:
         gamma: force that draws each image's KL to the capacity.
         capacity_max: the final capacity, nats.
