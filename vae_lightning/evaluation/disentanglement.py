@@ -30,7 +30,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -62,6 +62,7 @@ IMAGES_AT_ONCE = 2000
 ROWS_AT_ONCE = 2**18
 
 
+@runtime_checkable
 class GroundTruth(Protocol):
     """Data whose images are functions of factors; a factor is given as the number of its value, from 0."""
 
@@ -166,9 +167,14 @@ class Codes:
 
     @torch.no_grad()
     def _encode(self, factors: Tensor) -> Tensor:
-        parts = [self.represent(self.data.images_of(part)).float().cpu() for part in factors.split(IMAGES_AT_ONCE)]
-        codes = torch.cat(parts)
-        require(codes.shape[-1] >= 2, "model.latent_dim", codes.shape[-1], "at least 2 for metrics of disentanglement")
+        codes = torch.empty(0)
+        for start in range(0, len(factors), IMAGES_AT_ONCE):
+            part = self.represent(self.data.images_of(factors[start : start + IMAGES_AT_ONCE]))
+            if start == 0:
+                require(part.shape[-1] >= 2, "model.latent_dim", part.shape[-1], "at least 2 for metrics of disentanglement")
+                # one block and not many small ones, between which freed memory could not be used again
+                codes = torch.empty(len(factors), part.shape[-1])
+            codes[start : start + len(part)] = part
         return codes
 
 
