@@ -13,7 +13,7 @@ from vae_lightning.evaluating import evaluate
 from vae_lightning.training import train
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator"}
+ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator", "settings", "seconds", "section"}
 
 
 def evaluation(*overrides: str) -> DictConfig:
@@ -41,7 +41,7 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
         assert f"{report['test'][names[0]]['value']:.2f}" in text
         assert found.gallery.skipped[other] in text
         assert "best.ckpt, epoch 1, optimizer step 4" in text
-    assert set(report) == {"checkpoint", "test", "train"}
+    assert set(report) == {"checkpoint", "warnings", "not_measured", "test", "train"}
     for name in names:
         figure = report["test"][name]
         assert set(figure) == ESTIMATE
@@ -66,6 +66,12 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
         "evaluation.svi=adam",
         "evaluation.digit=10",
         "gpus=2",
+        "evaluation.parts=[aiss]",
+        "evaluation.convergence=[0]",
+        "evaluation.images.estimators=0",
+        "evaluation.ais.num_chains=0",
+        "evaluation.ais.schedule=quadratic",
+        "evaluation.disentanglement={num_trees:0}",
     ],
 )
 def test_impossible_setting_is_refused_by_name(override: str) -> None:

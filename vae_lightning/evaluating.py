@@ -4,25 +4,33 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
 
 from vae_lightning import runs
 from vae_lightning.allocator import keep_freed_memory
-from vae_lightning.arguments import check, choose, require
 from vae_lightning.data import MNISTDataModule
-from vae_lightning.drawing import SVI, Gallery, draw, subject_of
+from vae_lightning.drawing import Gallery, draw, subject_of
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.evaluation.disentanglement import GroundTruth
 from vae_lightning.evaluation.page import Page, Picture, to_html, to_markdown
-from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_estimate, to_json
-from vae_lightning.figures.catalog import CATALOG
-from vae_lightning.inference.observed import MASKS
+from vae_lightning.evaluation.parts import Material, check_parts, measure
+from vae_lightning.evaluation.report import (
+    Settings,
+    classifier_report,
+    latent_variable_report,
+    marginal_report,
+    splits_of,
+    to_json,
+)
+from vae_lightning.evaluation.sanity import NLL_FLOOR, warnings_of
 from vae_lightning.models import VAE, Classifier
 from vae_lightning.models.base import Module
+from vae_lightning.options import Options
 from vae_lightning.storage import write_bytes
 from vae_lightning.types import Batch, Estimate
 
@@ -44,12 +52,14 @@ class Evaluation:
 def evaluate(cfg: DictConfig) -> Evaluation:
     """Evaluate the run that `cfg` names on test and training images, draw its figures, and write its report.
 
+    The report is written after each part of it, so that hours of a full evaluation that is stopped are not lost.
+
     Raises:
         ConfigurationError: something in `cfg` is wrong.
         CheckpointError: the run cannot be used.
         DataError: the run's data cannot be had.
     """
-    options = _Options.of(cfg)
+    options = Options.of(cfg)
     keep_freed_memory()
     folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
     moved = {key: cfg[key] for key in ("root", "static_root") if cfg[key] is not None}
@@ -58,26 +68,104 @@ def evaluate(cfg: DictConfig) -> Evaluation:
         raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
     provenance = runs.record(folder).get("provenance", {})
     model = run.model.to(options.device)
-    with Progress(transient=True) as progress:
-        splits = {
-            "test": _report(model, run.data, "test", options.num_images, options, progress),
-            "train": _report(model, run.data, "train", options.train_images, options, progress),
-        }
-        path = folder / "evaluation" / "report.json"
-        report = to_json(str(checkpoint), splits)
+    judge = _judge(options, moved)
+    material = _material(model, run.data, options, judge)
+    path = folder / "evaluation" / "report.json"
+    splits: dict[str, dict[str, Estimate]] = {}
+    left_out: dict[str, str] = {}
+
+    nll_floor = _nll_floor(model, run.data)
+
+    def write() -> dict[str, Any]:
+        found = warnings_of(splits, nll_floor, judge and judge.binarization)
+        report = to_json(str(checkpoint), splits, warnings=found, not_measured=left_out)
         runs.write_json(path, report)
+        return report
+
+    with Progress(transient=True) as progress:
+        for split, count in (("test", options.num_images), ("train", options.train_images)):
+            splits[split] = _report(model, run.data, split, count, options, progress)
+            write()
+        if material is not None:
+            parts = measure(dataclasses.replace(material, bound=splits["test"]), options.parts)
+            for name, found in progress.track(parts, total=len(options.parts), description="parts"):
+                if isinstance(found, str):
+                    left_out[name] = found
+                else:
+                    splits["test"] |= found
+                write()
         gallery = _draw(run, model, splits, options, path.parent / "figures", progress)
+    report = write()
     page = _page(run, run.data.binarization, report, gallery, provenance)
     write_bytes(path.with_suffix(".html"), to_html(page).encode())
     write_bytes(path.with_suffix(".md"), to_markdown(page, path.parent).encode())
     return Evaluation(report, path.parent, gallery)
 
 
+class _Judge(NamedTuple):
+    """The classifier that samples are shown to."""
+
+    classifier: Classifier
+    name: str
+    """Its run."""
+    binarization: str
+    """Of the images it was trained on."""
+
+
+def _judge(options: Options, moved: dict[str, Any]) -> _Judge | None:
+    if options.classifier is None:
+        return None
+    run = runs.load(*runs.find(options.classifier, None), moved)
+    if not isinstance(run.model, Classifier):
+        raise ConfigurationError(
+            f"evaluation.classifier={options.classifier}: is a run of a {type(run.model).__name__}, not of a classifier; "
+            "train one: python train.py experiment=classifier data.binarization=dynamic"
+        )
+    binarization = getattr(run.data, "binarization", "unknown")
+    return _Judge(run.model.to(options.device), f"{run.folder} ({binarization})", binarization)
+
+
+def _material(model: Module, data: MNISTDataModule, options: Options, judge: _Judge | None) -> Material | None:
+    """What the parts of a full evaluation measure; None for a model without a latent."""
+    if not isinstance(model, VAE):
+        if options.parts and not options.all_parts:
+            raise ConfigurationError(
+                f"evaluation.parts: a {type(model).__name__} has no latent, so there is nothing for them to measure"
+            )
+        return None
+
+    def images(split: str, count: int | None) -> tuple[Tensor, Tensor]:
+        x, y = data.evaluation_images(split, count)
+        return x.to(options.device), y.to(options.device)
+
+    material = Material(
+        model=model,
+        images=images,
+        bound={},
+        binarization=data.binarization,
+        num_classes=model.num_classes,
+        settings=options.part_settings,
+        budget=options.budget,
+        judge=judge and judge.classifier,
+        judge_name=judge.name if judge else "",
+        factors=data if isinstance(data, GroundTruth) else None,
+    )
+    if not options.all_parts:
+        check_parts(material, options.parts)
+    return material
+
+
+def _nll_floor(model: Module, data: MNISTDataModule) -> float | None:
+    """What an nll should not be below: known for binary MNIST only."""
+    binary = isinstance(model, VAE) and model.likelihood_of.binary and data.binarization != "none"
+    return NLL_FLOOR if binary and data.dataset == "mnist" else None
+
+
 def _draw(
     run: runs.LoadedRun,
     model: Module,
     splits: dict[str, dict[str, Estimate]],
-    options: "_Options",
+    options: Options,
     folder: Path,
     progress: Progress,
 ) -> Gallery:
@@ -103,64 +191,14 @@ def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], galler
         checkpoint=f"{run.checkpoint.name}, epoch {run.epoch + 1}, optimizer step {run.step:,}",
         model=f"{type(run.model).__name__}, {sum(p.numel() for p in run.model.parameters()):,} parameters",
         binarization=binarization,
-        figures={split: figures for split, figures in report.items() if split != "checkpoint"},
+        figures=splits_of(report),
+        warnings=report["warnings"],
+        not_measured=report["not_measured"],
         command=provenance.get("command") or runs.asked_with(run.folder),
         provenance=provenance,
         pictures=[Picture(drawn.name, drawn.path, drawn.caption) for drawn in gallery.drawn],
         skipped=gallery.skipped,
     )
-
-
-class _Options:
-    """The checked settings of an evaluation; see `conf/evaluate.yaml` and `conf/evaluation/`."""
-
-    def __init__(
-        self,
-        num_samples: int,
-        num_images: int | None,
-        train_images: int,
-        marginal_samples: int,
-        marginal_images: int,
-        max_batch: int,
-        seed: int,
-        figures: list[str] | Literal["all"] = "all",
-        extent: float = 4.0,
-        mask: str = "top",
-        svi: str = "default",
-        projection: Literal["pca", "umap"] = "pca",
-        digit: int = 3,
-        gpus: int | str = "auto",
-    ) -> None:
-        require(num_samples >= 1, "evaluation.num_samples", num_samples, "at least 1")
-        require(num_images is None or num_images >= 1, "evaluation.num_images", num_images, "at least 1, or null for all")
-        require(train_images >= 1, "evaluation.train_images", train_images, "at least 1")
-        require(marginal_samples >= 1, "evaluation.marginal_samples", marginal_samples, "at least 1")
-        require(marginal_images >= 0, "evaluation.marginal_images", marginal_images, "at least 0")
-        require(max_batch >= 1, "evaluation.max_batch", max_batch, "at least 1")
-        self.num_samples, self.num_images, self.train_images = num_samples, num_images, train_images
-        self.marginal_samples, self.marginal_images = marginal_samples, marginal_images
-        self.max_batch, self.seed = max_batch, seed
-        self.figures = list(CATALOG) if figures == "all" else figures
-        for name in self.figures:
-            choose("evaluation.figures", name, CATALOG)
-        require(extent > 0, "evaluation.extent", extent, "positive")
-        choose("evaluation.mask", mask, MASKS)
-        choose("evaluation.svi", svi, SVI)
-        require(0 <= digit <= 9, "evaluation.digit", digit, "from 0 to 9")
-        self.extent, self.mask, self.svi = extent, mask, svi
-        self.projection, self.digit = projection, digit
-        require(gpus in ("auto", 0, 1), "gpus", gpus, "auto, 0 (CPU) or 1")
-        if gpus == 1 and not torch.cuda.is_available():
-            raise ConfigurationError("gpus=1: this machine has no GPU that torch can use; to run on the CPU: gpus=0")
-        self.device = torch.device("cuda" if gpus != 0 and torch.cuda.is_available() else "cpu")
-
-    @classmethod
-    def of(cls, cfg: DictConfig) -> "_Options":
-        plain = OmegaConf.to_container(cfg.evaluation, resolve=True)
-        assert isinstance(plain, dict)
-        arguments = {str(key): value for key, value in plain.items()}
-        check(cls, arguments, "evaluation")
-        return cls(**arguments, gpus=cfg.gpus)
 
 
 class _Batches:
@@ -180,18 +218,25 @@ class _Batches:
 
 
 def _report(
-    model: Any, data: MNISTDataModule, split: str, num_images: int | None, options: _Options, progress: Progress
+    model: Any, data: MNISTDataModule, split: str, num_images: int | None, options: Options, progress: Progress
 ) -> dict[str, Estimate]:
     batches = _Batches(data, split, num_images, options.device, progress, "images")
     if isinstance(model, Classifier):
         return classifier_report(model, batches, data.binarization)
     if not isinstance(model, VAE):
         raise ConfigurationError(f"a {type(model).__name__} cannot be evaluated: it is neither a VAE nor a classifier")
-    settings = Settings(options.num_samples, options.max_batch, model.bound_samples, options.seed)
-    report = latent_variable_report(model, batches, split, data.binarization, settings, model.num_classes)
+    full = bool(options.parts) and split == "test"
+    settings = Settings(
+        options.num_samples,
+        elbo_samples=model.bound_samples,
+        seed=options.seed,
+        convergence=options.convergence if split == "test" else (),
+        per_class=full,
+    )
+    report = latent_variable_report(model, batches, split, data.binarization, settings, model.num_classes, options.budget)
     if model.num_classes and options.marginal_images and split == "test":
         count = min(options.marginal_images, num_images or options.marginal_images)
         some = _Batches(data, split, count, options.device, progress, "images x labels")
         fewer = dataclasses.replace(settings, num_samples=options.marginal_samples)
-        report["nll_marginal"] = marginal_estimate(model, some, split, data.binarization, fewer, model.num_classes)
+        report |= marginal_report(model, some, split, data.binarization, fewer, model.num_classes, options.budget)
     return report

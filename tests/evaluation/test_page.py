@@ -12,7 +12,15 @@ from vae_lightning.evaluation.page import Page, Picture, to_html, to_markdown
 
 @pytest.fixture
 def page(tmp_path: Path) -> Page:
-    figure: dict[str, Any] = {"standard_error": 0.123, "num_images": 10_000, "num_samples": 50, "estimator": "-log p(x | y) < it"}
+    figure: dict[str, Any] = {
+        "standard_error": 0.123,
+        "num_images": 10_000,
+        "num_samples": 50,
+        "estimator": "-log p(x | y) < it",
+        "settings": {"schedule": "sigmoid", "step_size": 0.123456},
+        "seconds": 12.34,
+        "section": "likelihood",
+    }
     (tmp_path / "figures").mkdir()
     pictures = []
     for name in ("samples.png", "walk.gif"):
@@ -25,8 +33,13 @@ def page(tmp_path: Path) -> Page:
         model="VAE, 1,234 parameters",
         binarization="dynamic",
         figures={
-            "test": {"nll": {"value": 88.934, **figure}, "accuracy": {"value": 0.98765, **figure, "standard_error": float("nan")}}
+            "test": {
+                "nll": {"value": 88.934, **figure},
+                "accuracy": {"value": 0.98765, **figure, "standard_error": None, "seconds": None},
+            }
         },
+        warnings=["test/nll is too good to be true"],
+        not_measured={"quadrature": "needs a latent of at most two dimensions"},
         command="python train.py model.latent_dim=2",
         provenance={"seed": 0, "versions": {"torch": "2.13.0"}},
         pictures=pictures,
@@ -48,7 +61,10 @@ def test_page_tells_everything(page: Page, tmp_path: Path, markdown: bool) -> No
     text = to_markdown(page, tmp_path) if markdown else to_html(page)
     for expected in (page.checkpoint, page.command, page.model, "dynamic", "88.93", "0.12", "0.9877", "10,000", "no classifier"):
         assert str(expected) in text
+    for expected in ("schedule: sigmoid; step size: 0.1235", "12.3", "too good to be true", "quadrature: needs a latent"):
+        assert str(expected) in text
     assert "nan" not in text
+    assert "None" not in text
     caption = "Caption of walk: p(x | z) & more."
     assert (caption if markdown else caption.replace("&", "&amp;")) in text
     assert ("(figures/walk.gif)" in text) == markdown

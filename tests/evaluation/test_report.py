@@ -13,7 +13,8 @@ from vae_lightning.evaluation.report import (
     Settings,
     classifier_report,
     latent_variable_report,
-    marginal_estimate,
+    marginal_report,
+    splits_of,
     to_json,
 )
 from vae_lightning.models import VAE
@@ -116,18 +117,43 @@ def test_elbo_is_the_very_figure_of_the_models_own_test_step() -> None:
 def test_marginal_estimate_is_the_nll_with_labels_summed_over() -> None:
     model = LinearGaussian(num_classes=3, stretch=1.2)
     x, y = data_set(model)
-    result = marginal_estimate(model, in_batches(x, y), "test", "none", SETTINGS, 3)
+    result = marginal_report(model, in_batches(x, y), "test", "none", SETTINGS, 3)["nll_marginal"]
     exact = -model.log_marginal_over_labels(x)
     assert result.value == pytest.approx(exact.mean().item(), abs=0.03)
     assert result.standard_error == pytest.approx(exact.std().item() / math.sqrt(200), rel=0.05)
     assert (result.num_images, result.num_samples, result.binarization) == (200, 500, "none")
 
 
+def test_curve_and_classes_are_parts_of_the_same_pass() -> None:
+    model = LinearGaussian(num_classes=2, shift=0.3, stretch=1.4)
+    x, y = data_set(model, 60)
+    settings = Settings(num_samples=50, convergence=(1, 10, 70), per_class=True)
+    report = report_of(model, x, y, settings)
+    assert [name for name in report if name.startswith("nll")] == ["nll", "nll/k_1", "nll/k_10", "nll_of_class/0", "nll_of_class/1"]
+    assert report["nll/k_1"].value > report["nll/k_10"].value > report["nll"].value
+    assert report["nll/k_10"].num_samples == 10
+    alone = report_of(model, x, y, Settings(num_samples=50))["nll"]
+    assert report["nll"].value == pytest.approx(alone.value, abs=1e-9), "the noise is the same whatever is stated beside it"
+    assert [report[f"nll_of_class/{label}"].num_images for label in (0, 1)] == [30, 30]
+    both = (report["nll_of_class/0"].value + report["nll_of_class/1"].value) / 2
+    assert both == pytest.approx(report["nll"].value, abs=1e-9)
+
+
+def test_bayes_rule_finds_the_label_that_the_exact_likelihoods_find() -> None:
+    model = LinearGaussian(num_classes=3)
+    x, y = data_set(model)
+    found = marginal_report(model, in_batches(x, y), "test", "none", Settings(num_samples=5), 3)["bayes_accuracy"]
+    exact = torch.stack([model.marginal(torch.tensor(label)).log_prob(x) for label in range(3)]).argmax(0)
+    assert found.value == pytest.approx((exact == y).double().mean().item(), abs=1e-9)
+
+
 def test_marginal_estimate_does_not_look_at_the_labels() -> None:
     model = LinearGaussian(num_classes=3, shift=0.3)
     x, y = data_set(model, 30)
     settings = Settings(num_samples=2)
-    one, other = (marginal_estimate(model, in_batches(x, labels), "test", "", settings, 3) for labels in (y, y.flip(0)))
+    one, other = (
+        marginal_report(model, in_batches(x, labels), "test", "", settings, 3)["nll_marginal"].value for labels in (y, y.flip(0))
+    )
     assert one == other
 
 
@@ -142,18 +168,23 @@ def test_accuracy_is_the_share_of_right_classes() -> None:
 
 
 def test_json_form() -> None:
-    elbo = Estimate(-90.5, 0.25, 10_000, 1, "threshold", "lower bound")
-    form = to_json("best.ckpt", {"test": {"elbo": elbo}})
+    elbo = Estimate(-90.5, math.nan, 10_000, 1, "threshold", "lower bound", {"chains": 16}, 2.5, "bounds")
+    form = to_json("best.ckpt", {"test": {"elbo": elbo}}, warnings=["odd"])
+    assert splits_of(form) == {"test": form["test"]}
     assert json.loads(json.dumps(form)) == {
         "checkpoint": "best.ckpt",
+        "warnings": ["odd"],
         "test": {
             "elbo": {
                 "value": -90.5,
-                "standard_error": 0.25,
+                "standard_error": None,
                 "num_images": 10_000,
                 "num_samples": 1,
                 "binarization": "threshold",
                 "estimator": "lower bound",
+                "settings": {"chains": 16},
+                "seconds": 2.5,
+                "section": "bounds",
             }
         },
     }

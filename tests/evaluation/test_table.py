@@ -38,6 +38,18 @@ def test_report_shows_value_error_images_and_samples(capsys: pytest.CaptureFixtu
     assert "report:     evaluation/report.json" in text
 
 
+def test_report_warns_and_says_what_is_missing_and_what_is_too_much_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    many = {f"kl_per_dimension/{d:02}": Estimate(1.0, 0.1, 10, 0, "none", "", section="KL per dimension") for d in range(50)}
+    left_out = {"quadrature": "needs [two] dimensions", "samples": "needs a classifier"}
+    report = to_json("best.ckpt", {"test": many}, warnings=["test/nll is [odd]"], not_measured=left_out)
+    print_report(report, Path("evaluation"))
+    text = capsys.readouterr().out
+    assert "kl_per_dimension/03" not in text
+    assert "KL per dimension: 50 figures" in text
+    assert "WARNING: test/nll is [odd]" in text
+    assert "not measured: quadrature: needs [two] dimensions" in text
+
+
 def test_report_shows_every_split_and_every_binarization(capsys: pytest.CaptureFixture[str]) -> None:
     splits = {
         split: {"elbo": Estimate(value, 0.1, 10, 1, binarization, "")}

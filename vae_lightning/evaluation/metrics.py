@@ -4,12 +4,13 @@ Everything here is written against the protocol in `vae_lightning.types`, so it 
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from vae_lightning.inference.importance import LogLikelihood, importance_sampling
+from vae_lightning.inference.importance import LogLikelihood, importance_curve
 from vae_lightning.noise import generator
 from vae_lightning.types import Estimate, LatentVariableModel
 
@@ -25,14 +26,14 @@ def per_image(batches: Iterable[tuple[Tensor, Tensor]], figures: Callable[[Tenso
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
 
-def estimate(values: Tensor, *, num_samples: int, binarization: str, estimator: str) -> Estimate:
-    """Mean over images `(N,)` and its standard error.
+def estimate(values: Tensor, *, num_samples: int, binarization: str, estimator: str, **rest: Any) -> Estimate:
+    """Mean over images `(N,)` and its standard error; `rest` are further fields of `Estimate`.
 
     The mean is that of one float64 sum a batch of training's own evaluation to within rounding.
     """
     values = values.double()
     error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return Estimate(values.mean().item(), error, len(values), num_samples, binarization, estimator)
+    return Estimate(values.mean().item(), error, len(values), num_samples, binarization, estimator, **rest)
 
 
 def importance_nll(
@@ -43,11 +44,21 @@ def importance_nll(
     max_batch: int,
     *key: int | str,
     log_likelihood: LogLikelihood | None = None,
+    also: Sequence[int] = (),
 ) -> dict[str, Tensor]:
-    """-log p(x), or -log p(x | y) of a conditional model, by importance sampling: `nll` and `effective_sample_size`, `(B,)`."""
+    """-log p(x), or -log p(x | y) of a conditional model, by importance sampling: `nll` and `effective_sample_size`, `(B,)`.
+
+    `also`: the same after fewer samples K, of those below `num_samples`, as `nll/k_<K>` and `effective_sample_size/k_<K>`.
+    """
     source = generator(*key, "importance", device=x.device)
-    result = importance_sampling(model, x, y, num_samples, source, max_batch, log_likelihood)
-    return {"nll": -result.log_marginal, "effective_sample_size": result.effective_sample_size}
+    counts = [*sorted({count for count in also if count < num_samples}), num_samples]
+    curve = importance_curve(model, x, y, counts, source, max_batch, log_likelihood)
+    names = [*(f"/k_{count}" for count in counts[:-1]), ""]
+    return {
+        f"{figure}{name}": values
+        for name, estimate in zip(names, curve, strict=True)
+        for figure, values in (("nll", -estimate.log_marginal), ("effective_sample_size", estimate.effective_sample_size))
+    }
 
 
 def marginal_nll(
@@ -59,10 +70,14 @@ def marginal_nll(
     *key: int | str,
     log_likelihood: LogLikelihood | None = None,
 ) -> dict[str, Tensor]:
-    """-log p(x) of a conditional model, summed over equally likely labels: `nll_marginal` `(B,)`."""
+    """-log p(x) of a conditional model, its labels equally likely and summed over: `nll_marginal` `(B,)`.
+
+    And `label` `(B,)`, which Bayes' rule finds the likeliest.
+    """
     joint = []
     for label in range(num_classes):
         y = torch.full((len(x),), label, device=x.device)
         nll = importance_nll(model, x, y, num_samples, max_batch, *key, label, log_likelihood=log_likelihood)["nll"]
         joint.append(-nll - math.log(num_classes))
-    return {"nll_marginal": -torch.stack(joint).logsumexp(0)}
+    over_labels = torch.stack(joint)
+    return {"nll_marginal": -over_labels.logsumexp(0), "label": over_labels.argmax(0)}

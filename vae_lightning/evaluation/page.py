@@ -1,7 +1,6 @@
 """The report as a page to look at: `report.html`, which needs no other file, and `report.md`."""
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from vae_lightning.evaluation.table import digits_of
 from vae_lightning.glossary import GLOSSARY
 
 __all__ = ["Page", "Picture", "to_html", "to_markdown"]
@@ -60,27 +60,42 @@ class Page:
     """The figures that were drawn."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Why the others were not, by name."""
+    warnings: Sequence[str] = ()
+    """What is wrong with the figures."""
+    not_measured: Mapping[str, str] = field(default_factory=dict)
+    """Why parts of the evaluation were left out, by name."""
 
     @property
-    def rows(self) -> list[dict[str, Any]]:
-        """The metric table, formatted."""
-        return [
-            {"split": split, "name": name, "meaning": GLOSSARY.get(name, ""), **_formatted(name, figure)}
-            for split, estimates in self.figures.items()
-            for name, figure in estimates.items()
-        ]
+    def sections(self) -> dict[str, list[dict[str, str]]]:
+        """The metric table, formatted, by the heading under which it stands."""
+        sections: dict[str, list[dict[str, str]]] = {}
+        for split, estimates in self.figures.items():
+            for name, figure in estimates.items():
+                meaning = GLOSSARY.get(name.partition("/")[0], "")
+                row = {"split": split, "name": name, "meaning": meaning, **_formatted(name, figure)}
+                sections.setdefault(figure["section"], []).append(row)
+        return sections
 
 
 def _formatted(name: str, figure: Mapping[str, Any]) -> dict[str, str]:
-    digits = 4 if name == "accuracy" else 2
-    error = figure["standard_error"]
+    digits, error, seconds = digits_of(name, figure["value"]), figure["standard_error"], figure["seconds"]
     return {
         "value": f"{figure['value']:.{digits}f}",
-        "error": "" if math.isnan(error) else f"{error:.{digits}f}",
+        "error": "" if error is None else f"{error:.{digits}f}",
         "images": f"{figure['num_images']:,}",
         "samples": str(figure["num_samples"] or ""),
         "estimator": figure["estimator"],
+        "settings": "; ".join(f"{key.replace('_', ' ')}: {_short(value)}" for key, value in figure["settings"].items()),
+        "seconds": "" if seconds is None else f"{seconds:.1f}",
     }
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_short, value))
+    return str(value)
 
 
 def to_html(page: Page) -> str:

@@ -1,7 +1,9 @@
 """The report: one model over one data set, every figure an `Estimate`."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +11,14 @@ import torch
 from torch import Tensor
 
 from vae_lightning.distributions import from_noise
+from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll, marginal_nll, per_image
 from vae_lightning.inference.importance import LogLikelihood
 from vae_lightning.noise import standard_normal
 from vae_lightning.objectives import elbo, kl, mean_log_likelihood
 from vae_lightning.types import Draw, Estimate, LatentVariableModel
 
-__all__ = ["Settings", "classifier_report", "latent_variable_report", "marginal_estimate", "to_json"]
+__all__ = ["Settings", "classifier_report", "latent_variable_report", "marginal_report", "splits_of", "to_json"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -32,6 +35,10 @@ class Settings:
     """K of elbo and log_likelihood; as in training's own evaluation."""
     seed: int = 0
     """Fixes the noise; 0 is what training's own evaluation uses."""
+    convergence: Sequence[int] = ()
+    """Smaller K at which the nll is stated too."""
+    per_class: bool = False
+    """Whether the nll of a conditional model is stated of each class too."""
 
 
 @torch.no_grad()
@@ -42,53 +49,95 @@ def latent_variable_report(
     binarization: str,
     settings: Settings,
     num_classes: int = 0,
+    budget: Budget | None = None,
 ) -> dict[str, Estimate]:
     """`elbo`, `log_likelihood`, `kl` and `nll` over `batches` of `(x, y)`, nats per image.
 
-    `num_classes` is that of a conditional model, whose figures are of p(x | y); 0 for others.
+    Args:
+        num_classes: that of a conditional model, whose figures are of p(x | y); 0 for others.
+        budget: how much to compute at once, if it is shared with others.
     """
     given = "log p(x | y)" if num_classes else "log p(x)"
-    bound = per_image(batches, lambda x, y, number: _elbo_terms(model, x, y, settings, split, number))
-    log_likelihood, samples, at_once = LogLikelihood(model), settings.num_samples, settings.max_batch
-    weighted = per_image(
-        batches,
-        lambda x, y, number: importance_nll(
-            model, x, y, samples, at_once, settings.seed, split, number, log_likelihood=log_likelihood
-        ),
-    )
+    budget = budget or Budget(settings.max_batch)
+    log_likelihood = LogLikelihood(model)
 
-    def figure(values: Tensor, samples: int, estimator: str) -> Estimate:
-        return estimate(values, num_samples=samples, binarization=binarization, estimator=estimator)
+    def bounded(x: Tensor, y: Tensor, number: int) -> PerImage:
+        return _elbo_terms(model, x, y, settings, split, number)
 
-    return {
+    def weigh(x: Tensor, y: Tensor, number: int) -> PerImage:
+        key, samples, also = (settings.seed, split, number), settings.num_samples, settings.convergence
+        weighted = budget.run(
+            lambda at_once: importance_nll(model, x, y, samples, at_once, *key, log_likelihood=log_likelihood, also=also)
+        )
+        return {**weighted, "y": y}
+
+    bound, bound_seconds = _timed(batches, bounded)
+    weighted, seconds = _timed(batches, weigh)
+    y = weighted.pop("y")
+
+    def figure(values: Tensor, samples: int, estimator: str, seconds: float = bound_seconds, **rest: Any) -> Estimate:
+        return estimate(
+            values, num_samples=samples, binarization=binarization, estimator=estimator, seconds=seconds, **rest
+        )  # fmt: skip
+
+    report = {
         "elbo": figure(bound["elbo"], settings.elbo_samples, f"lower bound of {given}: log_likelihood - kl"),
         "log_likelihood": figure(bound["log_likelihood"], settings.elbo_samples, "mean of log p(x | z), z from the posterior"),
         "kl": figure(bound["kl"], 0, "KL(posterior || prior) in closed form"),
-        "nll": figure(weighted["nll"], settings.num_samples, f"-{given} by importance sampling from the posterior"),
-        "effective_sample_size": figure(
-            weighted["effective_sample_size"], settings.num_samples, "(sum w)^2 / sum w^2 of the importance weights"
-        ),
     }
+    estimators = {
+        "nll": f"-{given} by importance sampling from the posterior",
+        "effective_sample_size": "(sum w)^2 / sum w^2 of the importance weights",
+    }
+    for name, values in sorted(weighted.items(), key=lambda item: "/" in item[0]):
+        kind, _, count = name.partition("/k_")
+        section = {"section": "convergence of the nll with K"} if count else {}
+        report[name] = figure(values, int(count or settings.num_samples), estimators[kind], seconds, **section)
+    if settings.per_class and num_classes:
+        for label in y.unique().tolist():
+            own = weighted["nll"][y == label]
+            how = f"-log p(x | y = {label}) by importance sampling from the posterior"
+            report[f"nll_of_class/{label}"] = figure(own, settings.num_samples, how, seconds, section="nll of each class")
+    return report
 
 
 @torch.no_grad()
-def marginal_estimate(
-    model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, num_classes: int
-) -> Estimate:
-    """-log p(x) of a conditional model over `batches`, its labels summed over."""
-    log_likelihood, samples, at_once = LogLikelihood(model), settings.num_samples, settings.max_batch
-    summed = per_image(
-        batches,
-        lambda x, y, number: marginal_nll(
-            model, x, num_classes, samples, at_once, settings.seed, split, number, log_likelihood=log_likelihood
-        ),
-    )
-    return estimate(
-        summed["nll_marginal"],
-        num_samples=settings.num_samples,
-        binarization=binarization,
-        estimator="-log p(x): importance sampling of each p(x | y), summed over equally likely labels",
-    )
+def marginal_report(
+    model: LatentVariableModel,
+    batches: Batches,
+    split: str,
+    binarization: str,
+    settings: Settings,
+    num_classes: int,
+    budget: Budget | None = None,
+) -> dict[str, Estimate]:
+    """`nll_marginal`, -log p(x) of a conditional model with its labels summed over, and `bayes_accuracy` of the likeliest label."""
+    budget = budget or Budget(settings.max_batch)
+    log_likelihood = LogLikelihood(model)
+
+    def summed(x: Tensor, y: Tensor, number: int) -> PerImage:
+        key = (settings.seed, split, number)
+        found = budget.run(
+            lambda at_once: marginal_nll(model, x, num_classes, settings.num_samples, at_once, *key, log_likelihood=log_likelihood)
+        )
+        return {"nll_marginal": found["nll_marginal"], "hit": found["label"] == y}
+
+    found, seconds = _timed(batches, summed)
+    estimators = {
+        "nll_marginal": "-log p(x): importance sampling of each p(x | y), summed over equally likely labels",
+        "bayes_accuracy": "share of images whose label is the likeliest by Bayes' rule from these p(x | y)",
+    }
+    return {
+        name: estimate(
+            values, num_samples=settings.num_samples, binarization=binarization, estimator=estimators[name], seconds=seconds
+        )
+        for name, values in (("nll_marginal", found["nll_marginal"]), ("bayes_accuracy", found["hit"]))
+    }
+
+
+def _timed(batches: Batches, figures: Callable[[Tensor, Tensor, int], PerImage]) -> tuple[dict[str, Tensor], float]:
+    started = time.perf_counter()
+    return per_image(batches, figures), time.perf_counter() - started
 
 
 def _elbo_terms(model: LatentVariableModel, x: Tensor, y: Tensor, settings: Settings, split: str, number: int) -> PerImage:
@@ -113,7 +162,21 @@ def classifier_report(logits: Callable[[Tensor], Tensor], batches: Batches, bina
     }
 
 
-def to_json(checkpoint: str, splits: dict[str, dict[str, Estimate]]) -> dict[str, Any]:
-    """The form of `report.json`, which other programs read."""
-    figures = {split: {name: dataclasses.asdict(e) for name, e in report.items()} for split, report in splits.items()}
-    return {"checkpoint": checkpoint, **figures}
+def to_json(checkpoint: str, splits: Mapping[str, Mapping[str, Estimate]], **rest: Any) -> dict[str, Any]:
+    """The form of `report.json`, which other programs read: `checkpoint`, `rest`, and the figures of each split.
+
+    A number that is not known is null: JSON has no NaN.
+    """
+    figures = {split: {name: _plain(e) for name, e in report.items()} for split, report in splits.items()}
+    return {"checkpoint": checkpoint, **rest, **figures}
+
+
+def splits_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The figures in the content of a `report.json`, by split and name."""
+    return {key: content for key, content in report.items() if key in ("train", "val", "test")}
+
+
+def _plain(figure: Estimate) -> dict[str, Any]:
+    own = dataclasses.asdict(figure)
+    own["settings"] = dict(figure.settings)
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in own.items()}

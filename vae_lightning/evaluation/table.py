@@ -1,7 +1,7 @@
 """What a run and a report look like in a terminal."""
 
-import math
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_report", "print_run"]
+from vae_lightning.evaluation.report import splits_of
+
+__all__ = ["digits_of", "print_report", "print_run"]
 
 
 def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False) -> None:
@@ -39,41 +41,61 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
     console.print("watch:      tensorboard --logdir outputs", highlight=False, soft_wrap=True)
 
 
+MANY = 12
+"""Figures of one kind beyond which a terminal is told only that they are there."""
+
+
 def print_report(
     report: Mapping[str, Any], folder: Path, drawn: Sequence[str] = (), skipped: Mapping[str, str] | None = None
 ) -> None:
-    """A report as a table: one row a metric; what was drawn, and why something was not."""
-    splits = {split: figures for split, figures in report.items() if split != "checkpoint"}
+    """A report as a table: one row a metric; its warnings; what was measured and drawn, and why something was not."""
+    splits = splits_of(report)
     treatments = dict.fromkeys(figure["binarization"] for figures in splits.values() for figure in figures.values())
     table = Table()
     for column in ("split", "figure", "value", "±", "images", "K"):
         table.add_column(column, justify="left" if column in ("split", "figure") else "right")
     for split, figures in splits.items():
+        sizes = Counter(figure["section"] for figure in figures.values())
         for name, figure in figures.items():
-            digits = 4 if name == "accuracy" else 2
-            error = figure["standard_error"]
-            table.add_row(
-                split,
-                name,
-                f"{figure['value']:.{digits}f}",
-                "" if math.isnan(error) else f"{error:.{digits}f}",
-                str(figure["num_images"]),
-                str(figure["num_samples"] or ""),
-            )
+            if sizes[figure["section"]] <= MANY:
+                table.add_row(split, name, *_cells(name, figure))
+        for section, size in sizes.items():
+            if size > MANY:
+                table.add_row(split, f"{section}: {size} figures, in the report")
         table.add_section()
     console = Console()
-    console.print(
-        f"nats per image, mean ± standard error over images; binarization: {', '.join(treatments)}", highlight=False, soft_wrap=True
-    )
+
+    def say(line: str, style: str | None = None) -> None:
+        console.print(line, highlight=False, soft_wrap=True, markup=False, style=style)
+
+    say(f"nats per image, mean ± standard error over images; binarization: {', '.join(treatments)}")
     console.print(table)
-    console.print(f"checkpoint: {_short(Path(report['checkpoint']))}", highlight=False, soft_wrap=True)
-    for reason in dict.fromkeys((skipped or {}).values()):
-        names = [name for name, own in (skipped or {}).items() if own == reason]
-        shown = ", ".join(names) if len(names) < 5 else f"{len(names)} figures"
-        console.print(f"not drawn:  {shown}: {reason}", highlight=False, soft_wrap=True, style="dim")
+    for warning in report.get("warnings", ()):
+        say(f"WARNING: {warning}", "bold red")
+    say(f"checkpoint: {_short(Path(report['checkpoint']))}")
+    for what, reasons in (("not measured", report.get("not_measured", {})), ("not drawn", skipped or {})):
+        for reason in dict.fromkeys(reasons.values()):
+            names = [name for name, own in reasons.items() if own == reason]
+            shown = ", ".join(names) if len(names) < 5 else f"{len(names)} figures"
+            say(f"{what + ':':<11} {shown}: {reason}", "dim")
     if drawn:
-        console.print(f"figures:    {len(drawn)} in {_short(folder / 'figures')}", highlight=False, soft_wrap=True)
-    console.print(f"report:     {_short(folder / 'report.html')}", highlight=False, soft_wrap=True)
+        say(f"figures:    {len(drawn)} in {_short(folder / 'figures')}")
+    say(f"report:     {_short(folder / 'report.html')}")
+
+
+def _cells(name: str, figure: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    digits, error = digits_of(name, figure["value"]), figure["standard_error"]
+    return (
+        f"{figure['value']:.{digits}f}",
+        "" if error is None else f"{error:.{digits}f}",
+        str(figure["num_images"]),
+        str(figure["num_samples"] or ""),
+    )
+
+
+def digits_of(name: str, value: float) -> int:
+    """How many digits of a figure to show after the point: of shares and other small numbers four, of nats two."""
+    return 4 if "accuracy" in name or abs(value) < 1 else 2
 
 
 def _short(path: Path) -> Path:

@@ -7,7 +7,7 @@ $\log p(x) \ge E\left[\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)\right]$, $z_
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -94,13 +94,16 @@ def importance_curve(
     log_sum = torch.full((len(x),), -torch.inf, device=x.device, dtype=torch.float64)
     log_sum_of_squares = log_sum.clone()
     estimates = []
-    for before, after in pairwise([0, *counts]):
-        for start in range(before, after, at_once):
-            count = min(at_once, after - start)
-            z = from_noise(posterior, torch.randn(count, *shape, generator=source, device=x.device, dtype=dtype))
-            log_weights = log_likelihood(z, x, y) + prior.log_prob(z) - posterior.log_prob(z)
-            log_weights = log_weights.double()
-            log_sum = torch.logaddexp(log_sum, log_weights.logsumexp(0))
-            log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * log_weights).logsumexp(0))
-        estimates.append(ImportanceEstimate(log_sum - math.log(after), (2 * log_sum - log_sum_of_squares).exp()))
+    for start in range(0, counts[-1], at_once):
+        count = min(at_once, counts[-1] - start)
+        z = from_noise(posterior, torch.randn(count, *shape, generator=source, device=x.device, dtype=dtype))
+        log_weights = log_likelihood(z, x, y) + prior.log_prob(z) - posterior.log_prob(z)
+        reached = [c for c in counts if start < c <= start + count]
+        parts = log_weights.double().tensor_split([c - start for c in reached])
+        for part, total in zip_longest(parts, reached):
+            if len(part):
+                log_sum = torch.logaddexp(log_sum, part.logsumexp(0))
+                log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * part).logsumexp(0))
+            if total:
+                estimates.append(ImportanceEstimate(log_sum - math.log(total), (2 * log_sum - log_sum_of_squares).exp()))
     return estimates

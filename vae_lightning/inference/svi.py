@@ -28,10 +28,13 @@ from vae_lightning.inference.observed import log_joint, observed_log_likelihood
 from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "Fit", "SVISettings", "complete", "stochastic_variational_inference"]
+__all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "Fit", "SVISettings", "Start", "complete", "stochastic_variational_inference"]
 
 DRAWS = 400
 """Draws from the prior among which a fit looks for its start; q is then a tenth as wide as the prior."""
+
+
+Start = Literal["draws", "prior", "encoder"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class SVISettings:
     """Steps after which an image is left as it is."""
     num_samples: int = 20
     """K, reparameterised samples of q that the gradient of a step is the mean of."""
-    start: Literal["draws", "prior", "encoder"] = "draws"
+    start: Start = "draws"
     """q before the first step.
 
     draws: around the likeliest of the encoder's mean, for the image whose unseen pixels are 0, and `DRAWS` draws from the prior;

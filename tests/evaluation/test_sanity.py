@@ -1,0 +1,54 @@
+"""What cannot be right is said, and what is right is left alone."""
+
+import pytest
+
+from vae_lightning.evaluation.sanity import warnings_of
+from vae_lightning.types import Estimate
+
+
+def report(elbo: float = -95.0, nll: float = 90.0, binarization: str = "dynamic", error: float = 0.2) -> dict[str, Estimate]:
+    values = {"elbo": elbo, "nll": nll, "kl": 25.0}
+    return {name: Estimate(value, error, 10_000, 1, binarization, "") for name, value in values.items()}
+
+
+def test_good_figures_raise_no_warning() -> None:
+    assert warnings_of({"test": report(), "train": report(-93.0, 88.0)}) == []
+
+
+def test_simulated_images_are_not_another_binarization() -> None:
+    simulated = Estimate(0.1, 0.01, 100, 16, "simulated", "")
+    assert warnings_of({"test": {**report(), "bdmc/gap": simulated}}) == []
+
+
+@pytest.mark.parametrize("name", ["nll", "nll/ais", "nll/k_10", "nll_marginal"])
+def test_likelihood_that_is_too_good_points_to_a_bug(name: str) -> None:
+    low = {**report(), name: Estimate(75.9, 0.1, 100, 10, "dynamic", "")}
+    (warning,) = warnings_of({"test": low})
+    assert f"test/{name} is 75.90 nats, below 76" in warning
+
+
+def test_densities_and_other_data_have_no_floor() -> None:
+    assert warnings_of({"test": report(600.0, -650.0)}, nll_floor=None) == []
+
+
+def test_what_is_left_of_an_image_may_cost_less_than_the_floor() -> None:
+    assert warnings_of({"test": {**report(), "nll_unseen/given_3_quadrants": Estimate(20.0, 1, 9, 1, "dynamic", "")}}) == []
+
+
+def test_bound_above_the_likelihood_by_more_than_the_error() -> None:
+    assert warnings_of({"test": report(-89.8, 90.0)}) == []
+    (warning,) = warnings_of({"test": report(-89.0, 90.0)})
+    assert "test/elbo, a lower bound of log p(x), is 1.00 nats above -test/nll (error 0.28)" in warning
+
+
+def test_mixed_binarizations_are_not_comparable() -> None:
+    (warning,) = warnings_of({"test": report(), "train": report(binarization="static")})
+    assert "several binarizations" in warning
+    assert "dynamic, static" in warning
+
+
+def test_judge_of_another_binarization() -> None:
+    assert warnings_of({"test": report()}, judged_by="dynamic") == []
+    (warning,) = warnings_of({"test": report()}, judged_by="none")
+    assert "trained on none" in warning
+    assert "data.binarization=dynamic" in warning

@@ -1,0 +1,57 @@
+"""What a report has to warn of: figures that cannot be right, and figures that must not be compared."""
+
+from collections.abc import Mapping
+
+from vae_lightning.types import Estimate
+
+__all__ = ["NLL_FLOOR", "warnings_of"]
+
+NLL_FLOOR = 76.0
+"""Nats per image. The mean Bernoulli entropy of grey MNIST is 45.5, and the best models are above 77: less points to a bug."""
+SIMULATED = "simulated"
+
+
+def warnings_of(
+    splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = NLL_FLOOR, judged_by: str | None = None
+) -> list[str]:
+    """One line for each thing that is wrong, in words that stand by themselves.
+
+    Args:
+        splits: figures by split and name.
+        nll_floor: what no nll should be below; None where there is no such number, as for densities and other data sets.
+        judged_by: the binarization that the classifier of samples was trained on; None without one.
+    """
+    found = []
+    for split, report in splits.items():
+        if nll_floor is not None:
+            found += [
+                f"{split}/{name} is {figure.value:.2f} nats, below {nll_floor:g}: no model of binarized MNIST is known to "
+                "get there, so look for a bug or for test images in training"
+                for name, figure in report.items()
+                if name.partition("/")[0] in ("nll", "nll_marginal") and figure.value < nll_floor
+            ]
+        found += _bound_above_likelihood(split, report)
+    binarizations = {e.binarization for report in splits.values() for e in report.values()} - {SIMULATED}
+    if len(binarizations) > 1:
+        found.append(f"figures of several binarizations in one report, which do not compare: {', '.join(sorted(binarizations))}")
+    if judged_by is not None and binarizations - {judged_by}:
+        found.append(
+            f"samples are of binarization {', '.join(sorted(binarizations))}, but the classifier that judges them was trained on "
+            f"{judged_by}: train one with data.binarization={sorted(binarizations)[0]}"
+        )
+    return found
+
+
+def _bound_above_likelihood(split: str, report: Mapping[str, Estimate]) -> list[str]:
+    """An ELBO is below log p(x) in expectation, so beyond the error of either it cannot be above."""
+    if "elbo" not in report or "nll" not in report:
+        return []
+    elbo, nll = report["elbo"], report["nll"]
+    error = (elbo.standard_error**2 + nll.standard_error**2) ** 0.5
+    excess = elbo.value + nll.value
+    if not excess > error:
+        return []
+    return [
+        f"{split}/elbo, a lower bound of log p(x), is {excess:.2f} nats above -{split}/nll (error {error:.2f}): K is too small, "
+        "or one of them is wrong"
+    ]

@@ -1,0 +1,130 @@
+r"""Structured prediction: the unseen quadrants of an image, given the others.
+
+$-\log p(x_U \mid x_O, y) = \log p(x_O \mid y) - \log p(x \mid y)$ with O the observed and U the unseen pixels ("Learning structured
+output representation using deep conditional generative models", Sohn, Lee and Yan, 2015,
+https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models).
+
+Any latent-variable model whose pixels are independent given z can do that without having been trained for it: a posterior is
+fitted to the observed pixels of each image, and is what the importance samples of either term come from. A part of a digit
+may belong to several digits, and a fit finds one of them: so fits from two starts are taken together, and the prior with them.
+"""
+
+import dataclasses
+import math
+import time
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+
+from vae_lightning.distributions import from_noise
+from vae_lightning.evaluation.budget import Budget
+from vae_lightning.evaluation.metrics import estimate
+from vae_lightning.inference.observed import log_joint, observed_mask
+from vae_lightning.inference.svi import Start, SVISettings, stochastic_variational_inference
+from vae_lightning.noise import generator
+from vae_lightning.types import Estimate, LatentVariableModel
+
+__all__ = ["QUADRANTS", "observed_log_marginal", "structured_report"]
+
+QUADRANTS = {1: ("bottom_left",), 2: ("bottom_left", "top_left"), 3: ("bottom_left", "top_left", "bottom_right")}
+"""Which quadrants are observed, by their number."""
+
+
+def structured_report(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor | None,
+    binarization: str,
+    svi: SVISettings,
+    num_samples: int,
+    budget: Budget,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """`nll_unseen/given_<n>_quadrants`, nats per image: -log p(unseen pixels | observed ones) with 1, 2 and 3 quadrants observed.
+
+    Args:
+        x: images `(B, 1, H, W)`.
+        y: labels `(B,)` of a conditional model, which everything is given then too; None for others.
+        num_samples: K, importance samples from either fitted posterior.
+
+    Raises:
+        NotImplementedError: the model's pixels are not independent given z.
+    """
+
+    def log_marginal(mask: Tensor | None) -> Tensor:
+        return budget.run(lambda at_once: observed_log_marginal(model, x, y, mask, svi, num_samples, seed, at_once))
+
+    whole, report = log_marginal(None), {}
+    for count, names in QUADRANTS.items():
+        started = time.perf_counter()
+        seen = log_marginal(torch.stack([observed_mask(name, x.shape[1:]) for name in names]).any(0).to(x.device))
+        report[f"nll_unseen/given_{count}_quadrants"] = estimate(
+            seen - whole,
+            num_samples=num_samples,
+            binarization=binarization,
+            estimator="log p(observed) - log p(x), each by importance sampling from posteriors fitted to those pixels",
+            settings={"observed": list(names), **dataclasses.asdict(svi)},
+            seconds=time.perf_counter() - started,
+            section="structured prediction",
+        )
+    return report
+
+
+def observed_log_marginal(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor | None,
+    mask: Tensor | None,
+    svi: SVISettings,
+    num_samples: int,
+    seed: int = 0,
+    max_batch: int = 4000,
+) -> Tensor:
+    """log p(observed pixels | y) of each image, `(B,)` nats float64, by importance sampling.
+
+    The samples come from an equal mixture of posteriors fitted to the observed pixels and the prior.
+
+    Args:
+        mask: bool, `(1, H, W)` or `(B, 1, H, W)`, True where observed; None: everywhere.
+    """
+
+    def fitted_from(start: Start) -> Distribution:
+        own, source = dataclasses.replace(svi, start=start), generator(seed, "structured", "fit", start, device=x.device)
+        return stochastic_variational_inference(model, x, y, mask, own, source, max_batch).posterior
+
+    proposal = _together([fitted_from("encoder"), fitted_from(svi.start), model.prior(y)], len(x))
+    with torch.no_grad():
+        return _importance(model, proposal, x, y, mask, num_samples, seed, max_batch)
+
+
+def _together(parts: list[Distribution], count: int) -> Distribution:
+    """An equal mixture of the Gaussians with their means and deviations, of batch shape `(count,)`."""
+    loc = torch.stack([part.mean.expand(count, -1) for part in parts], 1)
+    scale = torch.stack([part.stddev.expand(count, -1) for part in parts], 1)
+    shares = Categorical(logits=loc.new_zeros(count, len(parts)))
+    return MixtureSameFamily(
+        shares, Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False), validate_args=False
+    )
+
+
+def _importance(
+    model: LatentVariableModel,
+    proposal: Distribution,
+    x: Tensor,
+    y: Tensor | None,
+    mask: Tensor | None,
+    num_samples: int,
+    seed: int,
+    max_batch: int,
+) -> Tensor:
+    source = generator(seed, "structured", "importance", device=x.device)
+    total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
+    at_once = max(1, max_batch // len(x))
+    for start in range(0, num_samples, at_once):
+        count = min(at_once, num_samples - start)
+        noise = torch.randn(count, *proposal.mean.shape, generator=source, device=x.device, dtype=proposal.mean.dtype)
+        z = from_noise(proposal, noise)
+        log_weights = log_joint(model, z, x, y, mask, max_batch) - proposal.log_prob(z)
+        total = torch.logaddexp(total, log_weights.double().logsumexp(0))
+    return total - math.log(num_samples)
