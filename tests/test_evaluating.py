@@ -71,7 +71,7 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
         "evaluation.images.estimators=0",
         "evaluation.ais.num_chains=0",
         "evaluation.ais.schedule=quadratic",
-        "evaluation.disentanglement={num_trees:0}",
+        "evaluation.disentanglement.num_trees=0",
     ],
 )
 def test_impossible_setting_is_refused_by_name(override: str) -> None:

@@ -147,6 +147,12 @@ def subject_of(
             y=y,
             num_classes=classes_of(model),
             rates=rates,
+            convergence=_convergence(report.get("test", {})),
+            estimates={
+                name.removeprefix("nll/").replace("_", " "): estimate
+                for name, estimate in report.get("test", {}).items()
+                if name in ("nll/ais", "nll/ais_from_encoder", "nll/quadrature")
+            },
             history=runs.history(run.folder),
             step=run.step,
             recording=run.folder / "animation",
@@ -157,6 +163,12 @@ def subject_of(
             digit=digit,
             seed=seed,
         )
+
+
+def _convergence(report: Mapping[str, Estimate]) -> dict[int, Estimate]:
+    """The nll by K, ascending."""
+    curve = {e.num_samples: e for name, e in report.items() if name == "nll" or name.startswith("nll/k_")}
+    return dict(sorted(curve.items()))
 
 
 @contextmanager

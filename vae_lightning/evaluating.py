@@ -28,7 +28,7 @@ from vae_lightning.evaluation.report import (
     to_json,
 )
 from vae_lightning.evaluation.sanity import NLL_FLOOR, warnings_of
-from vae_lightning.models import VAE, Classifier
+from vae_lightning.models import M1, M2, VAE, Classifier
 from vae_lightning.models.base import Module
 from vae_lightning.options import Options
 from vae_lightning.storage import write_bytes
@@ -234,6 +234,9 @@ def _report(
         per_class=full,
     )
     report = latent_variable_report(model, batches, split, data.binarization, settings, model.num_classes, options.budget)
+    if isinstance(model, M1 | M2):
+        again = _Batches(data, split, num_images, options.device, progress, "labels")
+        report |= classifier_report(model.predict, again, data.binarization)
     if model.num_classes and options.marginal_images and split == "test":
         count = min(options.marginal_images, num_images or options.marginal_images)
         some = _Batches(data, split, count, options.device, progress, "images x labels")

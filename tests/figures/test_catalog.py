@@ -13,6 +13,7 @@ from vae_lightning.figures.animation import Animation
 from vae_lightning.figures.catalog import CATALOG, Subject
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.svi import SVISettings
+from vae_lightning.types import Estimate
 
 HELP = Path(__file__).resolve().parents[2] / "conf" / "hydra" / "evaluate.yaml"
 TRAINING = {"training_reconstructions", "training_latents", "training_manifold"}
@@ -31,9 +32,25 @@ class Guesser(torch.nn.Module):
 
 def subject(model: torch.nn.Module, x: Tensor, y: Tensor, folder: Path) -> Subject:
     rates = {} if hasattr(model, "predict") else {"test": (5.0, 90.0)}
+    convergence = {k: Estimate(90.0 + 5 / k, 0.2, 100, k, "none", "") for k in (1, 10) if rates}
     history = {"val/elbo": (torch.arange(3), -torch.arange(3.0))}
     return Subject(
-        model, x, y, model.num_classes, rates, history, 2, folder, observed_mask("top"), SVISettings(max_steps=20), 4.0, "pca", 3, 0
+        model,
+        x,
+        y,
+        model.num_classes,
+        rates,
+        convergence,
+        {},
+        history,
+        2,
+        folder,
+        observed_mask("top"),
+        SVISettings(max_steps=20),
+        4.0,
+        "pca",
+        3,
+        0,
     )
 
 

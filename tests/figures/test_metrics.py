@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from vae_lightning.figures.metrics import confusion_matrix, learning_curves, mistakes, rate_distortion
+from vae_lightning.figures.metrics import confusion_matrix, learning_curves, mistakes, nll_convergence, rate_distortion
+from vae_lightning.types import Estimate
 
 
 def test_confusion_matrix_counts_labels_by_prediction() -> None:
@@ -45,6 +46,18 @@ def test_learning_curves_show_both_splits_and_mark_the_checkpoint() -> None:
     assert lines["train"].get_ydata().tolist() == history["train/elbo"][1].tolist()
     assert lines["val"].get_xdata().tolist() == steps[::2].tolist()
     assert lines["these weights"].get_xdata() == [60, 60]
+
+
+def test_convergence_shows_each_k_and_other_estimators_as_levels() -> None:
+    curve = {k: Estimate(90.0 + 5 / k, 0.2, 10_000, k, "dynamic", "") for k in (1, 10, 100)}
+    other = Estimate(89.5, 0.9, 100, 16, "dynamic", "")
+    (axes,) = nll_convergence(curve, {"ais": other}).axes
+    points, level = axes.lines[0], next(line for line in axes.lines if line.get_linestyle() == "--")
+    assert points.get_xydata().tolist() == [[1, 95.0], [10, 90.5], [100, 90.05]]
+    assert set(level.get_ydata()) == {89.5}
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert "ais, 100 images: 89.50 ± 0.90" in texts
+    assert "importance sampling, 10,000 images" in texts
 
 
 def test_rate_distortion_points_lie_on_a_line_of_their_elbo() -> None:

@@ -137,6 +137,7 @@ class Shapes2DDataModule(MNISTDataModule):
         super().__init__(binarization=binarization, val_size=val_size, **mnist)
         require(train_size >= 1, "data.train_size", train_size, "at least 1")
         require(test_size >= 1, "data.test_size", test_size, "at least 1")
+        require(self.num_labels is None, "data.num_labels", self.num_labels, "null: the shapes keep all their labels")
         rest = NUM_COMBINATIONS - val_size - test_size
         require(train_size <= rest, "data.train_size", train_size, f"at most {rest}, as there are {NUM_COMBINATIONS} combinations")
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}

@@ -108,11 +108,11 @@ class DisentanglementSettings:
 
     def __post_init__(self) -> None:
         for name in ("num_train", "num_test", "batch_size", "num_variance", "num_bins", "num_resamples"):
-            require(getattr(self, name) >= 2, f"disentanglement.{name}", getattr(self, name), "at least 2")
-        require(self.num_trees >= 1, "disentanglement.num_trees", self.num_trees, "at least 1")
-        require(self.prune_below >= 0, "disentanglement.prune_below", self.prune_below, "at least 0")
-        require(self.svm_penalty > 0, "disentanglement.svm_penalty", self.svm_penalty, "positive")
-        require(0 < self.leaf_share <= 0.5, "disentanglement.leaf_share", self.leaf_share, "above 0 and at most 0.5")
+            require(getattr(self, name) >= 2, f"evaluation.disentanglement.{name}", getattr(self, name), "at least 2")
+        require(self.num_trees >= 1, "evaluation.disentanglement.num_trees", self.num_trees, "at least 1")
+        require(self.prune_below >= 0, "evaluation.disentanglement.prune_below", self.prune_below, "at least 0")
+        require(self.svm_penalty > 0, "evaluation.disentanglement.svm_penalty", self.svm_penalty, "positive")
+        require(0 < self.leaf_share <= 0.5, "evaluation.disentanglement.leaf_share", self.leaf_share, "above 0 and at most 0.5")
 
     @property
     def num_images(self) -> int:

@@ -79,7 +79,9 @@ class Evidence:
     @cached_property
     def by_quadrature(self) -> tuple[Quadrature, float]:
         """The exact value, of at most two latent dimensions."""
-        return _timed(lambda: self.budget.run(lambda at_once: quadrature(self.model, self.x, self.y, max_batch=at_once)))
+        return _timed(
+            lambda: self.budget.run(lambda at_once: quadrature(self.model, self.x, self.y, points=128, max_batch=at_once))
+        )
 
     @property
     def best(self) -> tuple[Tensor, str]:

@@ -25,7 +25,7 @@ from vae_lightning.figures.latents import (
     posterior_means,
     posterior_samples,
 )
-from vae_lightning.figures.metrics import confusion_matrix, learning_curves, mistakes, rate_distortion
+from vae_lightning.figures.metrics import confusion_matrix, learning_curves, mistakes, nll_convergence, rate_distortion
 from vae_lightning.figures.style import DIGIT_COLORS, png, style
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "latent_walk",
     "learning_curves",
     "mistakes",
+    "nll_convergence",
     "one_of_each",
     "png",
     "posterior_gap",

@@ -15,7 +15,7 @@ from vae_lightning.figures.animation import Animation, Recording
 from vae_lightning.figures.latents import Projection
 from vae_lightning.figures.metrics import curves_in
 from vae_lightning.inference.svi import SVISettings
-from vae_lightning.types import LatentVariableModel
+from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["CATALOG", "Entry", "Subject"]
 
@@ -34,6 +34,10 @@ class Subject:
     """Of the labels that the model uses; 0: it ignores them."""
     rates: Mapping[str, tuple[float, float]]
     """Rate and distortion in nats, by split; empty for a classifier."""
+    convergence: Mapping[int, Estimate]
+    """The nll of the test images by K, the number of importance samples."""
+    estimates: Mapping[str, Estimate]
+    """The nll of some test images by other estimators, by their names."""
     history: Mapping[str, tuple[Tensor, Tensor]]
     """Steps and values of every metric logged in training; empty if nothing was."""
     step: int
@@ -140,6 +144,13 @@ CATALOG: dict[str, Entry] = {
         "Rate (KL) against distortion (-log-likelihood), nats per image; along a grey line the ELBO is the same. Good: "
         "far to the lower left, test close to train. A rate near 0 is a collapsed posterior; a larger beta moves a model "
         "to the upper left.",
+    ),
+    "nll_convergence": Entry(
+        lambda s: None if len(s.convergence) > 1 else "the nll was estimated with one K only: evaluation=full has several",
+        lambda s: figures.nll_convergence(s.convergence, s.estimates),
+        "-log p(x) of test images against K, the number of importance samples, with its standard error over images; dashed, "
+        "other estimators, of fewer images, so that only distances beyond the errors mean something. Good: the curve has "
+        "become level.",
     ),
     "kl_per_dimension": Entry(
         _latent,
@@ -263,7 +274,7 @@ CATALOG: dict[str, Entry] = {
     ),
     "confusion_matrix": Entry(
         _classifier,
-        lambda s: figures.confusion_matrix(s.y, s.probabilities.argmax(-1), s.num_classes),
+        lambda s: figures.confusion_matrix(s.y, s.probabilities.argmax(-1), s.probabilities.shape[-1]),
         "Test images by label and predicted class. Good: nothing beside the diagonal.",
     ),
     "mistakes": Entry(

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lightning.arguments import choose
+from vae_lightning.distributions import from_noise
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures.style import colored_by_digit, digit_bar, figure, show_tiles, tile_center
 from vae_lightning.inference.latents import (
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 Projection = Literal["pca", "umap"]
+AT_ONCE = 1000
+"""Images that are encoded at once."""
 
 
 def require_two_dimensions(model: LatentVariableModel, name: str) -> None:
@@ -133,20 +136,20 @@ def kl_bars(model: LatentVariableModel, x: Tensor, y: Tensor) -> Figure:
 
 def posterior_means(model: LatentVariableModel, x: Tensor, y: Tensor, projection: Projection = "pca") -> Figure:
     """Means of q(z | x) in the colour of their labels; of more than two dimensions, in the plane of `projection`."""
-    return _by_label(_posteriors(model, x, y)[0], y, r"\mu", "means of q(z | x)", projection)
+    return _by_label(_means(model, x, y), y, r"\mu", "means of q(z | x)", projection)
 
 
 def posterior_samples(model: LatentVariableModel, x: Tensor, y: Tensor, seed: int = 0, projection: Projection = "pca") -> Figure:
     """One sample of each q(z | x) in the colour of its label: together, samples of the aggregate posterior."""
-    loc, scale = _posteriors(model, x, y)
-    z = loc + scale * standard_normal(loc.shape, loc, seed, "posterior samples")
+    noise = standard_normal((len(x), model.latent_dim), model.prior(y[:1]).mean, seed, "posterior samples")
+    parts = zip(x.split(AT_ONCE), y.split(AT_ONCE), noise.split(AT_ONCE), strict=True)
+    z = torch.cat([from_noise(model.posterior(images, labels), some) for images, labels, some in parts])
     return _by_label(z, y, "z", "one sample of each q(z | x)", projection)
 
 
 @torch.no_grad()
-def _posteriors(model: LatentVariableModel, x: Tensor, y: Tensor, max_batch: int = 1000) -> tuple[Tensor, Tensor]:
-    found = [model.posterior(*part) for part in zip(x.split(max_batch), y.split(max_batch), strict=True)]
-    return torch.cat([q.mean for q in found]), torch.cat([q.stddev for q in found])
+def _means(model: LatentVariableModel, x: Tensor, y: Tensor) -> Tensor:
+    return torch.cat([model.posterior(*part).mean for part in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)])
 
 
 def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Projection) -> Figure:

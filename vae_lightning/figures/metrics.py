@@ -8,8 +8,9 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.figures.style import figure, show_tiles
+from vae_lightning.types import Estimate
 
-__all__ = ["confusion_matrix", "curves_in", "learning_curves", "mistakes", "rate_distortion"]
+__all__ = ["confusion_matrix", "curves_in", "learning_curves", "mistakes", "nll_convergence", "rate_distortion"]
 
 History = Mapping[str, tuple[Tensor, Tensor]]
 """By `split/metric`: optimizer steps `(N,)` and values `(N,)`."""
@@ -73,6 +74,28 @@ def rate_distortion(points: Mapping[str, tuple[float, float]]) -> Figure:
         axes.plot([low, high], [total - low, total - high], color="0.85", lw=0.7, zorder=0)
     axes.set(xlim=(low, high), ylim=(bottom, top), xlabel="rate: KL (nats)", ylabel="distortion: -log p(x | z) (nats)")
     axes.set_title("grey lines: equal ELBO")
+    axes.legend()
+    return made
+
+
+def nll_convergence(curve: Mapping[int, Estimate], others: Mapping[str, Estimate]) -> Figure:
+    """-log p(x) in nats against K, with its standard error; `others` by name as levels, each with its own."""
+    made, axes = figure(5.6, 3.6)
+    counts = list(curve)
+    axes.errorbar(
+        counts,
+        [e.value for e in curve.values()],
+        [e.standard_error for e in curve.values()],
+        marker="o",
+        capsize=3,
+        label=f"importance sampling, {next(iter(curve.values())).num_images:,} images",
+    )
+    for number, (name, e) in enumerate(others.items(), start=1):
+        label = f"{name}, {e.num_images:,} images: {e.value:.2f} ± {e.standard_error:.2f}"
+        axes.axhline(e.value, color=f"C{number}", ls="--", lw=1, label=label)
+    axes.set(xscale="log", xlabel="K", ylabel="-log p(x) (nats)", title="level: more samples would change nothing")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
     axes.legend()
     return made
 
