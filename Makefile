@@ -33,7 +33,7 @@ notebooks: setup ## Write the .ipynb of the notebooks, which are kept as text
 	$(BIN)/python notebooks/pair.py
 
 test: setup ## Run the test suite
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: setup ## Check style
 	$(BIN)/ruff check .

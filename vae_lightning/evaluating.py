@@ -115,7 +115,7 @@ class _Judge(NamedTuple):
 def _judge(options: Options, moved: dict[str, Any]) -> _Judge | None:
     if options.classifier is None:
         return None
-    run = runs.load(*runs.find(options.classifier, None), moved)
+    run = runs.load(*runs.find(options.classifier, None, key="evaluation.classifier"), moved)
     if not isinstance(run.model, Classifier):
         raise ConfigurationError(
             f"evaluation.classifier={options.classifier}: is a run of a {type(run.model).__name__}, not of a classifier; "

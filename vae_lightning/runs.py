@@ -118,8 +118,11 @@ def _git(*arguments: str) -> str | None:
 # ---- finding
 
 
-def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs") -> tuple[Path, Path]:
-    """The run folder and the checkpoint that `run` (a folder, or "latest") or `ckpt_path` names."""
+def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs", key: str = "run") -> tuple[Path, Path]:
+    """The run folder and the checkpoint that `run` (a folder, or "latest") or `ckpt_path` names.
+
+    `key` is what the user calls `run`, for the errors.
+    """
     if (run is None) == (ckpt_path is None):
         raise ConfigurationError("run: give either run=<folder>, run=latest or ckpt_path=<file>")
     if ckpt_path is not None:
@@ -132,14 +135,14 @@ def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs"
         raise CheckpointError(f"ckpt_path={ckpt_path}: is not in a run folder (none above it has {CONFIG})")
     folder = latest(outputs) if run == "latest" else Path(str(run))
     if not folder.is_dir():
-        raise CheckpointError(f"run={run}: there is no such folder")
+        raise CheckpointError(f"{key}={run}: there is no such folder")
     if not (folder / CONFIG).is_file():
-        raise CheckpointError(f"run={run}: is not a run folder (it has no {CONFIG})")
+        raise CheckpointError(f"{key}={run}: is not a run folder (it has no {CONFIG})")
     for name in ("best", "last"):
         checkpoint = folder / "checkpoints" / f"{name}.ckpt"
         if checkpoint.is_file():
             return folder, checkpoint
-    raise CheckpointError(f"run={run}: has no checkpoint (no checkpoints/best.ckpt or last.ckpt); train it first")
+    raise CheckpointError(f"{key}={run}: has no checkpoint (no checkpoints/best.ckpt or last.ckpt); train it first")
 
 
 def latest(outputs: str | Path) -> Path:

@@ -86,3 +86,5 @@ def test_a_part_that_fails_does_not_cost_the_others(monkeypatch: pytest.MonkeyPa
 def test_too_few_images_are_refused(count: int) -> None:
     with pytest.raises(ConfigurationError, match=rf"evaluation\.images\.estimators={count}: must be at least 2"):
         ImageCounts(estimators=count)
+    with pytest.raises(ConfigurationError, match=r"evaluation\.images\.samples=23: must be at least 24"):
+        ImageCounts(samples=23)

@@ -19,7 +19,7 @@ from vae_lightning.evaluation.evidence import Evidence
 from vae_lightning.evaluation.gaps import gap_report
 from vae_lightning.evaluation.information import dimension_report, information_report, rate_distortion_report
 from vae_lightning.evaluation.probes import probe_report
-from vae_lightning.evaluation.samples import Judge, draw_samples, sample_report
+from vae_lightning.evaluation.samples import FEWEST, Judge, draw_samples, sample_report
 from vae_lightning.evaluation.structured import structured_report
 from vae_lightning.inference.ais import AISSettings
 from vae_lightning.inference.svi import DEFAULT, SVISettings
@@ -48,7 +48,8 @@ class ImageCounts:
 
     def __post_init__(self) -> None:
         for name, count in dataclasses.asdict(self).items():
-            require(count is None or count >= 2, f"evaluation.images.{name}", count, "at least 2, or null for all")
+            least = FEWEST if name == "samples" else 2
+            require(count is None or count >= least, f"evaluation.images.{name}", count, f"at least {least}, or null for all")
 
 
 @dataclass(frozen=True)

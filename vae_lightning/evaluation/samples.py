@@ -37,6 +37,8 @@ __all__ = ["Frechet", "Judge", "draw_samples", "frechet_distance", "frechet_dist
 
 BLOCKS = 12
 """Into so many parts the images are dealt; each is left out in turn for the standard errors of the Frechet distances."""
+FEWEST = 2 * BLOCKS
+"""Images that a distance between sets of them needs at least."""
 LEVELS = (1, 2, 3, 4)
 """The line is through the mean Frechet distances of all images, of their halves, thirds and quarters."""
 SUBSET = 1000
@@ -207,7 +209,7 @@ def _squared_mmd(x: Tensor, y: Tensor) -> Tensor:
 
 def _require_enough(*sets: Tensor) -> None:
     for features in sets:
-        require(len(features) >= 2 * BLOCKS, "images", len(features), f"at least {2 * BLOCKS} for distances between sets of them")
+        require(len(features) >= FEWEST, "images", len(features), f"at least {FEWEST} for distances between sets of them")
 
 
 # ---- the report
