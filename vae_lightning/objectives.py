@@ -33,6 +33,7 @@ __all__ = [
     "elbo",
     "iwae_bound",
     "kl",
+    "kl_is_closed",
     "kl_per_dimension",
     "log_weights",
     "mean_log_likelihood",
@@ -45,6 +46,15 @@ def kl(draw: Draw) -> Tensor:
         return kl_divergence(draw.posterior, draw.prior)
     except NotImplementedError:
         return (draw.posterior.log_prob(draw.z) - draw.prior.log_prob(draw.z)).mean(0)
+
+
+def kl_is_closed(draw: Draw) -> bool:
+    """Whether `kl` is exact: torch has a closed form for these two distributions."""
+    try:
+        kl_divergence(draw.posterior, draw.prior)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def kl_per_dimension(posterior: Distribution, prior: Distribution) -> Tensor:

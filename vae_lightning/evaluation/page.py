@@ -67,13 +67,17 @@ class Page:
 
     @property
     def sections(self) -> dict[str, list[dict[str, str]]]:
-        """The metric table, formatted, by the heading under which it stands."""
+        """The metric table, formatted, by the heading under which it stands; settings only where they change."""
         sections: dict[str, list[dict[str, str]]] = {}
         for split, estimates in self.figures.items():
             for name, figure in estimates.items():
                 meaning = GLOSSARY.get(name.partition("/")[0], "")
                 row = {"split": split, "name": name, "meaning": meaning, **_formatted(name, figure)}
                 sections.setdefault(figure["section"], []).append(row)
+        for rows in sections.values():
+            told = ""
+            for row in rows:
+                row["settings"], told = ("" if row["settings"] == told else row["settings"]), row["settings"] or told
         return sections
 
 
