@@ -225,13 +225,12 @@ def _report(
         return classifier_report(model, batches, data.binarization)
     if not isinstance(model, VAE):
         raise ConfigurationError(f"a {type(model).__name__} cannot be evaluated: it is neither a VAE nor a classifier")
-    full = bool(options.parts) and split == "test"
     settings = Settings(
         options.num_samples,
         elbo_samples=model.bound_samples,
         seed=options.seed,
         convergence=options.convergence if split == "test" else (),
-        per_class=full,
+        per_class=bool(options.parts and model.num_classes) and split == "test",
     )
     report = latent_variable_report(model, batches, split, data.binarization, settings, model.num_classes, options.budget)
     if isinstance(model, M1 | M2):

@@ -38,7 +38,7 @@ class Settings:
     convergence: Sequence[int] = ()
     """Smaller K at which the nll is stated too."""
     per_class: bool = False
-    """Whether the nll of a conditional model is stated of each class too."""
+    """Whether the nll is stated of the images of each class too."""
 
 
 @torch.no_grad()
@@ -58,9 +58,14 @@ def latent_variable_report(
         budget: how much to compute at once, if it is shared with others.
     """
     given = "log p(x | y)" if num_classes else "log p(x)"
-    budget = budget or Budget(settings.max_batch)
-    log_likelihood = LogLikelihood(model)
+    bound = _bound_report(model, batches, split, binarization, settings, given)
+    weighted = _nll_report(model, batches, split, binarization, settings, given, budget or Budget(settings.max_batch))
+    return bound | weighted
 
+
+def _bound_report(
+    model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, given: str
+) -> dict[str, Estimate]:
     closed = []
 
     def bounded(x: Tensor, y: Tensor, number: int) -> PerImage:
@@ -69,45 +74,61 @@ def latent_variable_report(
         log_likelihood, divergence = mean_log_likelihood(draw, x), kl(draw)
         return {"elbo": elbo(log_likelihood, divergence), "log_likelihood": log_likelihood, "kl": divergence}
 
+    bound, seconds = _timed(batches, bounded)
+    samples, exact = settings.elbo_samples, all(closed)
+    how = {
+        "elbo": f"lower bound of {given}: log_likelihood - kl",
+        "log_likelihood": "mean of log p(x | z), z from the posterior",
+        "kl": "KL(posterior || prior) "
+        + ("in closed form" if exact else "as the mean of log q(z | x) - log p(z), z from the posterior"),
+    }
+    return {
+        name: estimate(
+            values,
+            num_samples=0 if name == "kl" and exact else samples,
+            binarization=binarization,
+            estimator=how[name],
+            seconds=seconds,
+        )
+        for name, values in bound.items()
+    }
+
+
+def _nll_report(
+    model: LatentVariableModel,
+    batches: Batches,
+    split: str,
+    binarization: str,
+    settings: Settings,
+    given: str,
+    budget: Budget,
+) -> dict[str, Estimate]:
+    log_likelihood, samples, also = LogLikelihood(model), settings.num_samples, settings.convergence
+
     def weigh(x: Tensor, y: Tensor, number: int) -> PerImage:
-        key, samples, also = (settings.seed, split, number), settings.num_samples, settings.convergence
+        key = (settings.seed, split, number)
         weighted = budget.run(
             lambda at_once: importance_nll(model, x, y, samples, at_once, *key, log_likelihood=log_likelihood, also=also)
         )
         return {**weighted, "y": y}
 
-    bound, bound_seconds = _timed(batches, bounded)
     weighted, seconds = _timed(batches, weigh)
     y = weighted.pop("y")
 
-    def figure(values: Tensor, samples: int, estimator: str, seconds: float = bound_seconds, **rest: Any) -> Estimate:
-        return estimate(
-            values, num_samples=samples, binarization=binarization, estimator=estimator, seconds=seconds, **rest
-        )  # fmt: skip
+    def figure(values: Tensor, count: int, how: str, section: str) -> Estimate:
+        return estimate(values, num_samples=count, binarization=binarization, estimator=how, seconds=seconds, section=section)
 
-    how = "in closed form" if all(closed) else "mean of log q(z | x) - log p(z), z from the posterior"
-    report = {
-        "elbo": figure(bound["elbo"], settings.elbo_samples, f"lower bound of {given}: log_likelihood - kl"),
-        "log_likelihood": figure(bound["log_likelihood"], settings.elbo_samples, "mean of log p(x | z), z from the posterior"),
-        "kl": figure(bound["kl"], 0, "KL(posterior || prior) in closed form")
-        if all(closed)
-        else figure(
-            bound["kl"], settings.elbo_samples, "KL(posterior || prior): mean of log q(z | x) - log p(z), z from the posterior"
-        ),
-    }
-    estimators = {
+    how = {
         "nll": f"-{given} by importance sampling from the posterior",
         "effective_sample_size": "(sum w)^2 / sum w^2 of the importance weights",
     }
-    for name, values in sorted(weighted.items(), key=lambda item: "/" in item[0]):
+    report = {name: figure(weighted[name], samples, how[name], "likelihood") for name in how}
+    for name in [name for name in weighted if name not in how]:
         kind, _, count = name.partition("/k_")
-        section = {"section": "convergence of the nll with K"} if count else {}
-        report[name] = figure(values, int(count or settings.num_samples), estimators[kind], seconds, **section)
-    if settings.per_class and num_classes:
-        for label in y.unique().tolist():
-            own = weighted["nll"][y == label]
-            how = f"-log p(x | y = {label}) by importance sampling from the posterior"
-            report[f"nll_of_class/{label}"] = figure(own, settings.num_samples, how, seconds, section="nll of each class")
+        report[name] = figure(weighted[name], int(count), how[kind], "convergence of the nll with K")
+    for label in y.unique().tolist() if settings.per_class else ():
+        own = weighted["nll"][y == label]
+        report[f"nll_of_class/{label}"] = figure(own, samples, f"{how['nll']}, y = {label}", "nll of each class")
     return report
 
 
