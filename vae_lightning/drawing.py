@@ -149,9 +149,9 @@ def subject_of(
             rates=rates,
             convergence=_convergence(report.get("test", {})),
             estimates={
-                name.removeprefix("nll/").replace("_", " "): estimate
+                name.removeprefix("nll/"): estimate
                 for name, estimate in report.get("test", {}).items()
-                if name in ("nll/ais", "nll/ais_from_encoder", "nll/quadrature")
+                if name.startswith("nll/") and not name.startswith("nll/k_")
             },
             history=runs.history(run.folder),
             step=run.step,

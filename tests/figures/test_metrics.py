@@ -50,14 +50,15 @@ def test_learning_curves_show_both_splits_and_mark_the_checkpoint() -> None:
 
 def test_convergence_shows_each_k_and_other_estimators_as_levels() -> None:
     curve = {k: Estimate(90.0 + 5 / k, 0.2, 10_000, k, "dynamic", "") for k in (1, 10, 100)}
-    other = Estimate(89.5, 0.9, 100, 16, "dynamic", "")
-    (axes,) = nll_convergence(curve, {"ais": other}).axes
+    own, other = Estimate(88.0, 0.9, 30, 100, "dynamic", ""), Estimate(87.5, 0.9, 30, 16, "dynamic", "")
+    (axes,) = nll_convergence(curve, {"importance": own, "ais_from_encoder": other}).axes
     points, level = axes.lines[0], next(line for line in axes.lines if line.get_linestyle() == "--")
     assert points.get_xydata().tolist() == [[1, 95.0], [10, 90.5], [100, 90.05]]
-    assert set(level.get_ydata()) == {89.5}
+    # half a nat below, on the same images
+    assert set(level.get_ydata()) == {89.55}
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
-    assert "ais, 100 images: 89.50 ± 0.90" in texts
-    assert "importance sampling, 10,000 images" in texts
+    assert texts == ["ais from encoder: -0.50 on 30 images", "importance sampling, 10,000 images"]
+    assert not [line for line in nll_convergence(curve, {"ais": other}).axes[0].lines if line.get_linestyle() == "--"]
 
 
 def test_rate_distortion_points_lie_on_a_line_of_their_elbo() -> None:

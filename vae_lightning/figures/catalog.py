@@ -37,7 +37,7 @@ class Subject:
     convergence: Mapping[int, Estimate]
     """The nll of the test images by K, the number of importance samples."""
     estimates: Mapping[str, Estimate]
-    """The nll of some test images by other estimators, by their names."""
+    """The nll of some test images, the same for all, by several estimators; empty if it was not measured."""
     history: Mapping[str, tuple[Tensor, Tensor]]
     """Steps and values of every metric logged in training; empty if nothing was."""
     step: int
@@ -149,8 +149,8 @@ CATALOG: dict[str, Entry] = {
         lambda s: None if len(s.convergence) > 1 else "the nll was estimated with one K only: evaluation=full has several",
         lambda s: figures.nll_convergence(s.convergence, s.estimates),
         "-log p(x) of test images against K, the number of importance samples, with its standard error over images; dashed, "
-        "other estimators, of fewer images, so that only distances beyond the errors mean something. Good: the curve has "
-        "become level.",
+        "how far other estimators are from the last point, going by the images for which all were computed. Good: the curve "
+        "has become level, and the others are no lower.",
     ),
     "kl_per_dimension": Entry(
         _latent,

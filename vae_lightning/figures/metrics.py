@@ -78,21 +78,29 @@ def rate_distortion(points: Mapping[str, tuple[float, float]]) -> Figure:
     return made
 
 
-def nll_convergence(curve: Mapping[int, Estimate], others: Mapping[str, Estimate]) -> Figure:
-    """-log p(x) in nats against K, with its standard error; `others` by name as levels, each with its own."""
+def nll_convergence(curve: Mapping[int, Estimate], estimates: Mapping[str, Estimate]) -> Figure:
+    """-log p(x) in nats against K, with its standard error over images.
+
+    `estimates` are of fewer images, the same for all. Where "importance" is among them, with as many samples as the end of
+    the curve, the others are drawn as levels as far from that end as they are from it.
+    """
     made, axes = figure(5.6, 3.6)
-    counts = list(curve)
+    counts, points = list(curve), list(curve.values())
     axes.errorbar(
         counts,
-        [e.value for e in curve.values()],
-        [e.standard_error for e in curve.values()],
+        [e.value for e in points],
+        [e.standard_error for e in points],
         marker="o",
         capsize=3,
-        label=f"importance sampling, {next(iter(curve.values())).num_images:,} images",
+        label=f"importance sampling, {points[-1].num_images:,} images",
     )
+    same = estimates.get("importance")
+    others = {name: e for name, e in estimates.items() if same and e is not same}
     for number, (name, e) in enumerate(others.items(), start=1):
-        label = f"{name}, {e.num_images:,} images: {e.value:.2f} ± {e.standard_error:.2f}"
-        axes.axhline(e.value, color=f"C{number}", ls="--", lw=1, label=label)
+        assert same is not None
+        distance = e.value - same.value
+        label = f"{name.replace('_', ' ')}: {distance:+.2f} on {e.num_images:,} images"
+        axes.axhline(points[-1].value + distance, color=f"C{number}", ls="--", lw=1, label=label)
     axes.set(xscale="log", xlabel="K", ylabel="-log p(x) (nats)", title="level: more samples would change nothing")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
