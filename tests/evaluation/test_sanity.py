@@ -48,7 +48,15 @@ def test_mixed_binarizations_are_not_comparable() -> None:
 
 
 def test_judge_of_another_binarization() -> None:
-    assert warnings_of({"test": report()}, judged_by="dynamic") == []
-    (warning,) = warnings_of({"test": report()}, judged_by="none")
+    samples = {**report(), "frechet_distance": Estimate(10.0, 1.0, 100, 0, "dynamic", "", section="samples")}
+    assert warnings_of({"test": samples}, judged_by="dynamic") == []
+    assert warnings_of({"test": report()}, judged_by="none") == [], "nothing was judged"
+    (warning,) = warnings_of({"test": samples}, judged_by="none")
     assert "trained on none" in warning
     assert "data.binarization=dynamic" in warning
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_figures_that_are_not_finite(value: float) -> None:
+    broken = {**report(), "acceptance/ais": Estimate(value, 0.1, 100, 16, "dynamic", "")}
+    assert warnings_of({"test": broken}) == ["test: not finite: acceptance/ais"]

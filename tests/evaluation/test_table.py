@@ -40,6 +40,7 @@ def test_report_shows_value_error_images_and_samples(capsys: pytest.CaptureFixtu
 
 def test_report_warns_and_says_what_is_missing_and_what_is_too_much_for_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     many = {f"kl_per_dimension/{d:02}": Estimate(1.0, 0.1, 10, 0, "none", "", section="KL per dimension") for d in range(50)}
+    many["acceptance/ais"] = Estimate(math.nan, math.inf, 10, 16, "none", "")
     left_out = {"quadrature": "needs [two] dimensions", "samples": "needs a classifier"}
     report = to_json("best.ckpt", {"test": many}, warnings=["test/nll is [odd]"], not_measured=left_out)
     print_report(report, Path("evaluation"))
@@ -47,6 +48,7 @@ def test_report_warns_and_says_what_is_missing_and_what_is_too_much_for_a_termin
     assert "kl_per_dimension/03" not in text
     assert "KL per dimension: 50 figures" in text
     assert "WARNING: test/nll is [odd]" in text
+    assert row(text, "acceptance/ais") == ["test", "acceptance/ais", "not finite", "", "10", "16"]
     assert "not measured: quadrature: needs [two] dimensions" in text
 
 

@@ -163,13 +163,13 @@ class Shapes2DDataModule(MNISTDataModule):
     factor_sizes: ClassVar[tuple[int, ...]] = FACTOR_SIZES
 
     def images_of(self, factors: Tensor) -> Tensor:
-        """Images `(N, 1, 28, 28)` in [0, 1] of factors int64 `(N, 5)`, as the model sees them.
+        """Images `(N, 1, 28, 28)` in [0, 1] of factors int64 `(N, 5)`, binarized as the splits are, their pixels in place.
 
         Where binarization is dynamic, the pixels are drawn by `eval_seed` and all of `factors`.
         """
         key = hashlib.md5(factors.numpy().tobytes()).hexdigest()
         images = binarize(render(factors), self.binarization, generator(self.eval_seed, "images of factors", key))
-        return to_unit_interval(self.permute(images))
+        return to_unit_interval(images)
 
     def factors(self, split: str) -> Tensor:
         """Factors int64 `(N, 5)` of the images of "train", "val" or "test", in their order."""

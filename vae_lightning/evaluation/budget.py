@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Budget:
     """A number of decoded images to hold at once, shared by all estimators of an evaluation."""
 
-    def __init__(self, max_batch: int) -> None:
+    def __init__(self, max_batch: int = 4000) -> None:
         require(max_batch >= 1, "evaluation.max_batch", max_batch, "at least 1")
         self.max_batch = max_batch
 

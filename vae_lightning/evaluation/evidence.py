@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.metrics import estimate
+from vae_lightning.evaluation.sanity import SIMULATED
 from vae_lightning.inference.ais import AISEstimate, AISSettings, annealed_importance_sampling, bidirectional_monte_carlo
 from vae_lightning.inference.importance import ImportanceEstimate, importance_sampling
 from vae_lightning.inference.quadrature import Quadrature, quadrature
@@ -61,7 +62,7 @@ class Evidence:
         return _timed(
             lambda: self.budget.run(
                 lambda at_once: importance_sampling(
-                    self.model, self.x, self.y, self.num_samples, self._source("importance"), at_once
+                    self.model, self.x, self.y, self.num_samples, self._source("importance", device=self.x.device), at_once
                 )
             )
         )
@@ -79,9 +80,21 @@ class Evidence:
     @cached_property
     def by_quadrature(self) -> tuple[Quadrature, float]:
         """The exact value, of at most two latent dimensions."""
+        # finer than by default, as others are measured against it
+        extent = self._extent()
         return _timed(
-            lambda: self.budget.run(lambda at_once: quadrature(self.model, self.x, self.y, points=128, max_batch=at_once))
+            lambda: self.budget.run(
+                lambda at_once: quadrature(self.model, self.x, self.y, extent=extent, points=128, max_batch=at_once)
+            )
         )
+
+    @torch.no_grad()
+    def _extent(self) -> float:
+        """Half the side of a square that holds prior and posteriors, which a learned prior may have put anywhere."""
+        reach = [
+            (q.mean.abs() + 7 * q.stddev).max().item() for q in (self.model.prior(self.y), self.model.posterior(self.x, self.y))
+        ]
+        return max(6.0, *reach)
 
     @property
     def best(self) -> tuple[Tensor, str]:
@@ -121,7 +134,9 @@ class Evidence:
                 f"effective_sample_size/{name}": self._figure(
                     found.effective_sample_size, "(sum w)^2 / sum w^2 of the chains' weights", chains, seconds
                 ),
-                f"acceptance/{name}": self._figure(found.acceptance, "share of Hamiltonian proposals accepted", chains, seconds),
+                f"acceptance/{name}": self._figure(
+                    found.acceptance, "mean probability with which a Hamiltonian trajectory is accepted", chains, seconds
+                ),
             }
             told = {key: value for key, value in dataclasses.asdict(self.ais).items() if key != "start"}
             report |= {key: dataclasses.replace(figure, settings=told) for key, figure in figures.items()}
@@ -138,10 +153,11 @@ class Evidence:
     def bidirectional_report(self, num_images: int, num_classes: int) -> dict[str, Estimate]:
         """`bdmc/lower`, `bdmc/upper` and `bdmc/gap` of images simulated from the model."""
         y = torch.arange(num_images, device=self.x.device) % num_classes if num_classes else None
+        settings = dataclasses.replace(self.ais, start="prior")
         found, seconds = _timed(
             lambda: self.budget.run(
                 lambda at_once: bidirectional_monte_carlo(
-                    self.model, num_images, y, settings=self.ais, source=self._source("bdmc"), max_batch=at_once
+                    self.model, num_images, y, settings=settings, source=self._source("bdmc"), max_batch=at_once
                 )
             )
         )
@@ -156,7 +172,7 @@ class Evidence:
             f"bdmc/{name}": estimate(
                 values,
                 num_samples=self.ais.num_chains,
-                binarization="simulated",
+                binarization=SIMULATED,
                 estimator=how,
                 settings=told,
                 seconds=seconds,
@@ -195,8 +211,8 @@ class Evidence:
             section=SECTION,
         )
 
-    def _source(self, *purpose: str) -> torch.Generator:
-        return generator(self.seed, "evidence", *purpose, device=self.x.device)
+    def _source(self, *purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        return generator(self.seed, "evidence", *purpose, device=device)
 
 
 def _timed(compute: Callable[[], T]) -> tuple[T, float]:

@@ -3,12 +3,13 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vae_lightning.evaluation.table import digits_of
+from vae_lightning.evaluation.table import shown
 from vae_lightning.glossary import GLOSSARY
 
 __all__ = ["Page", "Picture", "to_html", "to_markdown"]
@@ -67,25 +68,27 @@ class Page:
 
     @property
     def sections(self) -> dict[str, list[dict[str, str]]]:
-        """The metric table, formatted, by the heading under which it stands; settings only where they change."""
+        """The metric table, formatted, by the heading under which it stands."""
         sections: dict[str, list[dict[str, str]]] = {}
         for split, estimates in self.figures.items():
             for name, figure in estimates.items():
-                meaning = GLOSSARY.get(name.partition("/")[0], "")
+                kind = name.partition("/")[0]
+                meaning = GLOSSARY.get(kind) or GLOSSARY.get(kind.removesuffix("_real"), "")
                 row = {"split": split, "name": name, "meaning": meaning, **_formatted(name, figure)}
                 sections.setdefault(figure["section"], []).append(row)
         for rows in sections.values():
-            told = ""
-            for row in rows:
-                row["settings"], told = ("" if row["settings"] == told else row["settings"]), row["settings"] or told
+            for before, row in reversed(list(pairwise(rows))):
+                if row["settings"] and row["settings"] == before["settings"]:
+                    row["settings"] = "settings as above"
         return sections
 
 
 def _formatted(name: str, figure: Mapping[str, Any]) -> dict[str, str]:
-    digits, error, seconds = digits_of(name, figure["value"]), figure["standard_error"], figure["seconds"]
+    value, error = shown(name, figure)
+    seconds = figure["seconds"]
     return {
-        "value": f"{figure['value']:.{digits}f}",
-        "error": "" if error is None else f"{error:.{digits}f}",
+        "value": value,
+        "error": error,
         "images": f"{figure['num_images']:,}",
         "samples": str(figure["num_samples"] or ""),
         "estimator": figure["estimator"],

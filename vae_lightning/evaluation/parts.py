@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Independent, Normal
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.errors import ConfigurationError, DataError
@@ -161,6 +162,14 @@ def _few_dimensions(material: Material) -> str | None:
     return None if size <= 2 else f"needs a latent of at most two dimensions, and this model's has {size}"
 
 
+def _gaussian_posterior(material: Material) -> str | None:
+    x, y = material.labelled("test", 2)
+    with torch.no_grad():
+        q = material.model.posterior(x, y)
+    diagonal = isinstance(q, Independent) and isinstance(q.base_dist, Normal)
+    return None if diagonal else f"compares the encoder with diagonal Gaussians, and its posterior is a {type(q).__name__}"
+
+
 def _unconditional(material: Material) -> str | None:
     return "the posterior of a conditional model is told the label, which probes would read back" if material.num_classes else None
 
@@ -170,9 +179,9 @@ def _judge(material: Material) -> str | None:
 
 
 def _factors(material: Material) -> str | None:
-    if material.num_classes:
-        return "the posterior of a conditional model is told one of the factors"
-    return None if material.factors else "the data set has no known factors of variation: data=shapes2d has"
+    if material.factors is None:
+        return "the data set has no known factors of variation: data=shapes2d has"
+    return "the posterior of a conditional model is told one of the factors" if material.num_classes else None
 
 
 # ---- the parts
@@ -225,9 +234,11 @@ def _disentanglement(m: Material) -> dict[str, Estimate]:
 def _means(m: Material) -> Callable[[Tensor], Tensor]:
     """Posterior means `(N, D)` of images."""
 
+    device = m.model.prior(None).mean.device
+
     @torch.no_grad()
     def represent(x: Tensor) -> Tensor:
-        return torch.cat([m.model.posterior(some, None).mean for some in x.split(500)])
+        return torch.cat([m.model.posterior(some.to(device), None).mean for some in x.split(500)])
 
     return represent
 
@@ -237,7 +248,7 @@ PARTS: dict[str, Part] = {
     "ais": Part(_fits, lambda m: m.evidence.ais_report()),
     "quadrature": Part(_few_dimensions, lambda m: m.evidence.quadrature_report()),
     "bdmc": Part(_fits, lambda m: m.evidence.bidirectional_report(len(m.evidence.x), m.num_classes)),
-    "gaps": Part(_fits, lambda m: gap_report(m.evidence, m.settings.svi)),
+    "gaps": Part(_gaussian_posterior, lambda m: gap_report(m.evidence, m.settings.svi)),
     "rate_distortion": Part(_fits, lambda m: rate_distortion_report(m.bound)),
     "dimensions": Part(_fits, _dimensions),
     "information": Part(_fits, _information),

@@ -29,8 +29,6 @@ class Settings:
 
     num_samples: int = 1000
     """K of the importance-weighted nll."""
-    max_batch: int = 4000
-    """How many decoded images to hold at once, which bounds the memory."""
     elbo_samples: int = 1
     """K of elbo and log_likelihood; as in training's own evaluation."""
     seed: int = 0
@@ -59,7 +57,7 @@ def latent_variable_report(
     """
     given = "log p(x | y)" if num_classes else "log p(x)"
     bound = _bound_report(model, batches, split, binarization, settings, given)
-    weighted = _nll_report(model, batches, split, binarization, settings, given, budget or Budget(settings.max_batch))
+    weighted = _nll_report(model, batches, split, binarization, settings, given, budget or Budget())
     return bound | weighted
 
 
@@ -143,7 +141,7 @@ def marginal_report(
     budget: Budget | None = None,
 ) -> dict[str, Estimate]:
     """`nll_marginal`, -log p(x) of a conditional model with its labels summed over, and `bayes_accuracy` of the likeliest label."""
-    budget = budget or Budget(settings.max_batch)
+    budget = budget or Budget()
     log_likelihood = LogLikelihood(model)
 
     def summed(x: Tensor, y: Tensor, number: int) -> PerImage:
@@ -193,7 +191,7 @@ def classifier_report(logits: Callable[[Tensor], Tensor], batches: Batches, bina
 def to_json(checkpoint: str, splits: Mapping[str, Mapping[str, Estimate]], **rest: Any) -> dict[str, Any]:
     """The form of `report.json`, which other programs read: `checkpoint`, `rest`, and the figures of each split.
 
-    A number that is not known is null: JSON has no NaN.
+    A number that is not known or not finite is null: JSON has no NaN and no infinity.
     """
     figures = {split: {name: _plain(e) for name, e in report.items()} for split, report in splits.items()}
     return {"checkpoint": checkpoint, **rest, **figures}
@@ -207,4 +205,4 @@ def splits_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def _plain(figure: Estimate) -> dict[str, Any]:
     own = dataclasses.asdict(figure)
     own["settings"] = dict(figure.settings)
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in own.items()}
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in own.items()}

@@ -1,14 +1,16 @@
 """What a report has to warn of: figures that cannot be right, and figures that must not be compared."""
 
+import math
 from collections.abc import Mapping
 
 from vae_lightning.types import Estimate
 
-__all__ = ["NLL_FLOOR", "warnings_of"]
+__all__ = ["NLL_FLOOR", "SIMULATED", "warnings_of"]
 
 NLL_FLOOR = 76.0
 """Nats per image. The mean Bernoulli entropy of grey MNIST is 45.5, and the best models are above 77: less points to a bug."""
 SIMULATED = "simulated"
+"""In place of a binarization: of images that the model itself has drawn."""
 
 
 def warnings_of(
@@ -23,6 +25,9 @@ def warnings_of(
     """
     found = []
     for split, report in splits.items():
+        lost = [name for name, figure in report.items() if not math.isfinite(figure.value)]
+        if lost:
+            found.append(f"{split}: not finite: {', '.join(lost)}")
         if nll_floor is not None:
             found += [
                 f"{split}/{name} is {figure.value:.2f} nats, below {nll_floor:g}: no model of binarized MNIST is known to "
@@ -34,10 +39,11 @@ def warnings_of(
     binarizations = {e.binarization for report in splits.values() for e in report.values()} - {SIMULATED}
     if len(binarizations) > 1:
         found.append(f"figures of several binarizations in one report, which do not compare: {', '.join(sorted(binarizations))}")
-    if judged_by is not None and binarizations - {judged_by}:
+    samples = {e.binarization for report in splits.values() for e in report.values() if e.section == "samples"}
+    for own in samples - {judged_by}:
         found.append(
-            f"samples are of binarization {', '.join(sorted(binarizations))}, but the classifier that judges them was trained on "
-            f"{judged_by}: train one with data.binarization={sorted(binarizations)[0]}"
+            f"samples are of binarization {own}, but the classifier that judges them was trained on {judged_by}: train one with "
+            f"data.binarization={own}"
         )
     return found
 

@@ -46,7 +46,7 @@ def structured_report(
     Args:
         x: images `(B, 1, H, W)`.
         y: labels `(B,)` of a conditional model, which everything is given then too; None for others.
-        num_samples: K, importance samples from either fitted posterior.
+        num_samples: K, importance samples of each term, from an equal mixture of two fitted posteriors and the prior.
 
     Raises:
         NotImplementedError: the model's pixels are not independent given z.
@@ -63,7 +63,7 @@ def structured_report(
             seen - whole,
             num_samples=num_samples,
             binarization=binarization,
-            estimator="log p(observed) - log p(x), each by importance sampling from posteriors fitted to those pixels",
+            estimator="log p(observed) - log p(x), each by importance sampling from two fitted posteriors and the prior",
             settings={"observed": list(names), **dataclasses.asdict(svi)},
             seconds=time.perf_counter() - started,
             section="structured prediction",

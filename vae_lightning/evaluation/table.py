@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vae_lightning.evaluation.report import splits_of
+from vae_lightning.evaluation.sanity import SIMULATED
 
-__all__ = ["digits_of", "print_report", "print_run"]
+__all__ = ["print_report", "print_run", "shown"]
 
 
 def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False) -> None:
@@ -50,7 +51,8 @@ def print_report(
 ) -> None:
     """A report as a table: one row a metric; its warnings; what was measured and drawn, and why something was not."""
     splits = splits_of(report)
-    treatments = dict.fromkeys(figure["binarization"] for figures in splits.values() for figure in figures.values())
+    figures_of_all = [figure for figures in splits.values() for figure in figures.values()]
+    treatments = [name for name in dict.fromkeys(figure["binarization"] for figure in figures_of_all) if name != SIMULATED]
     table = Table()
     for column in ("split", "figure", "value", "±", "images", "K"):
         table.add_column(column, justify="left" if column in ("split", "figure") else "right")
@@ -68,7 +70,7 @@ def print_report(
     def say(line: str, style: str | None = None) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False, style=style)
 
-    say(f"nats per image, mean ± standard error over images; binarization: {', '.join(treatments)}")
+    say(f"nats per image (or shares, counts, distances), mean ± standard error over images; binarization: {', '.join(treatments)}")
     console.print(table)
     for warning in report.get("warnings", ()):
         say(f"WARNING: {warning}", "bold red")
@@ -84,18 +86,16 @@ def print_report(
 
 
 def _cells(name: str, figure: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    digits, error = digits_of(name, figure["value"]), figure["standard_error"]
-    return (
-        f"{figure['value']:.{digits}f}",
-        "" if error is None else f"{error:.{digits}f}",
-        str(figure["num_images"]),
-        str(figure["num_samples"] or ""),
-    )
+    return (*shown(name, figure), str(figure["num_images"]), str(figure["num_samples"] or ""))
 
 
-def digits_of(name: str, value: float) -> int:
-    """How many digits of a figure to show after the point: of shares and other small numbers four, of nats two."""
-    return 4 if "accuracy" in name or abs(value) < 1 else 2
+def shown(name: str, figure: Mapping[str, Any]) -> tuple[str, str]:
+    """Value and standard error of a figure in a `report.json`: of shares and other small numbers four digits, of nats two."""
+    value, error = figure["value"], figure["standard_error"]
+    if value is None:
+        return "not finite", ""
+    digits = 4 if "accuracy" in name or abs(value) < 1 else 2
+    return f"{value:.{digits}f}", "" if error is None else f"{error:.{digits}f}"
 
 
 def _short(path: Path) -> Path:

@@ -114,6 +114,8 @@ class VampPrior(Prior):
 
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
+        wanted = f"at most {len(images)}, the number of training images, with init: images"
+        require(len(images) == len(self.pseudo_inputs), "model.prior.components", len(self.pseudo_inputs), wanted)
         # what is added keeps pixels of exactly 0 and 1, which no gradient would reach, from all staying there
         self.pseudo_inputs.add_(images)
 
