@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vae_lightning.noise import bits15, generator, standard_normal
+from vae_lightning.noise import bits15, generator, global_noise, standard_normal
 
 
 def first(*key: int | str) -> tuple[int, ...]:
@@ -86,3 +86,15 @@ def test_standard_normal_is_its_keys_and_takes_on_the_precision_asked_for() -> N
     assert abs(float(z.var()) - 1) < 4 * (2 / 20_000) ** 0.5
     assert torch.equal(z.float(), torch.randn(200, 100, generator=generator(0, "samples")))
     assert not torch.equal(z, standard_normal((200, 100), like, 1, "samples"))
+
+
+def test_global_noise_is_fixed_within_and_leaves_no_trace() -> None:
+    def drawn() -> torch.Tensor:
+        with global_noise(7, torch.device("cpu")):
+            return torch.distributions.Normal(0.0, 1.0).sample((3,))
+
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    assert torch.equal(drawn(), drawn())
+    assert torch.equal(torch.rand(3), expected)

@@ -5,10 +5,12 @@ the middle of an epoch, and each rank of a distributed run draws its own numbers
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
-__all__ = ["bits15", "generator", "standard_normal"]
+__all__ = ["bits15", "generator", "global_noise", "standard_normal"]
 
 
 def generator(*key: int | str, device: torch.device | str = "cpu") -> torch.Generator:
@@ -36,3 +38,14 @@ def standard_normal(shape: torch.Size | tuple[int, ...], like: torch.Tensor, *ke
     Drawn on the CPU, as its generator's numbers must not depend on the device: for figures and evaluations, not for training.
     """
     return torch.randn(shape, generator=generator(*key)).to(like)
+
+
+@contextmanager
+def global_noise(seed: int, device: torch.device) -> Iterator[None]:
+    """Within, torch's global generators start from `seed`; afterwards they are as they were.
+
+    For what draws from no other: `torch.distributions`, and so a likelihood, which may be anyone's.
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

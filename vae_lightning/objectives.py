@@ -33,6 +33,7 @@ __all__ = [
     "elbo",
     "iwae_bound",
     "kl",
+    "kl_between",
     "kl_is_closed",
     "kl_per_dimension",
     "log_weights",
@@ -42,10 +43,15 @@ __all__ = [
 
 def kl(draw: Draw) -> Tensor:
     """KL(q(z|x) || p(z)), `(B,)` nats: closed form where torch has it, else the mean over the samples at hand."""
+    return kl_between(draw.posterior, draw.prior, draw.z)
+
+
+def kl_between(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
+    """The same of two distributions and samples `(K, B, D)` of the first."""
     try:
-        return kl_divergence(draw.posterior, draw.prior)
+        return kl_divergence(posterior, prior)
     except NotImplementedError:
-        return (draw.posterior.log_prob(draw.z) - draw.prior.log_prob(draw.z)).mean(0)
+        return (posterior.log_prob(z) - prior.log_prob(z)).mean(0)
 
 
 def kl_is_closed(draw: Draw) -> bool:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -112,7 +112,7 @@ class Evidence:
     # ---- as figures of a report
 
     def importance_report(self) -> dict[str, Estimate]:
-        """`nll/importance` and the effective sample size."""
+        """`nll/importance`."""
         found, seconds = self.by_importance
         how = f"-{self.given} by importance sampling from the posterior"
         return {
@@ -138,8 +138,7 @@ class Evidence:
                     found.acceptance, "mean probability with which a Hamiltonian trajectory is accepted", chains, seconds
                 ),
             }
-            told = {key: value for key, value in dataclasses.asdict(self.ais).items() if key != "start"}
-            report |= {key: dataclasses.replace(figure, settings=told) for key, figure in figures.items()}
+            report |= {key: dataclasses.replace(figure, settings=self._told) for key, figure in figures.items()}
             report |= self._distance(name, found.log_marginal)
         return report
 
@@ -167,14 +166,13 @@ class Evidence:
             "upper": (found.upper, f"upper bound of {what}: AIS backwards from the z that made the image"),
             "gap": (found.gap, "upper less lower bound: how far AIS may be off on such images"),
         }
-        told = {key: value for key, value in dataclasses.asdict(self.ais).items() if key != "start"}
         return {
             f"bdmc/{name}": estimate(
                 values,
                 num_samples=self.ais.num_chains,
                 binarization=SIMULATED,
                 estimator=how,
-                settings=told,
+                settings=self._told,
                 seconds=seconds,
                 section="bidirectional Monte Carlo",
             )
@@ -182,6 +180,11 @@ class Evidence:
         }
 
     # ---- inside
+
+    @property
+    def _told(self) -> dict[str, Any]:
+        """The settings of annealing; where it starts is said in words."""
+        return {key: value for key, value in dataclasses.asdict(self.ais).items() if key != "start"}
 
     def _anneal(self, start: Literal["prior", "encoder"]) -> tuple[AISEstimate, float]:
         settings = dataclasses.replace(self.ais, start=start)

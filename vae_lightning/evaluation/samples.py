@@ -30,7 +30,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.distributions import from_noise
-from vae_lightning.noise import generator
+from vae_lightning.noise import generator, global_noise
 from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["Frechet", "Judge", "draw_samples", "frechet_distance", "frechet_distances", "kernel_distance", "sample_report"]
@@ -100,9 +100,7 @@ def _draw(model: LatentVariableModel, count: int, y: Tensor | None, source: torc
     epsilon = torch.randn(count, prior.event_shape[-1], generator=source, device=source.device, dtype=prior.mean.dtype)
     likelihood = model.likelihood(from_noise(prior, epsilon), y)
     seed = int(torch.randint(2**62, (), generator=source, device=source.device))
-    # torch's distributions draw from the global generator only, which is as it was afterwards
-    with torch.random.fork_rng([source.device] if source.device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with global_noise(seed, source.device):
         return likelihood.sample().clamp(0, 1)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_lightning.distributions import from_noise
 from vae_lightning.figures.style import figure, show_tiles
 from vae_lightning.inference.latents import classes_of
-from vae_lightning.noise import generator, standard_normal
+from vae_lightning.noise import generator, global_noise, standard_normal
 from vae_lightning.objectives import elbo, kl, mean_log_likelihood
 from vae_lightning.types import Draw, LatentVariableModel
 
@@ -99,8 +99,6 @@ def samples(
 
 
 def _sample(likelihood: torch.distributions.Distribution, *key: int | str) -> Tensor:
-    """A sample of each image; torch's distributions draw from the global generator only, which is as it was afterwards."""
-    device = likelihood.mean.device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(generator(*key).initial_seed())
+    """A sample of each image."""
+    with global_noise(generator(*key).initial_seed(), likelihood.mean.device):
         return likelihood.sample().clamp(0, 1)

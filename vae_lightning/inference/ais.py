@@ -36,8 +36,8 @@ from torch.distributions import Distribution
 from vae_lightning.arguments import choose, require
 from vae_lightning.distributions import from_noise
 from vae_lightning.inference.hmc import Point, Terms, Weights, adapted, noise_size, transition
-from vae_lightning.inference.observed import observed_log_likelihood
-from vae_lightning.noise import generator
+from vae_lightning.inference.observed import Observed, observed_log_likelihood
+from vae_lightning.noise import generator, global_noise
 from vae_lightning.types import LatentVariableModel
 
 __all__ = [
@@ -151,9 +151,7 @@ def annealed_importance_sampling(
     """
     settings, source = settings or DEFAULT, source or generator(0, "ais")
     with torch.inference_mode(False), torch.no_grad():
-        # what was made in inference mode cannot be differentiated through; a copy made outside it can
-        mask = None if mask is None else mask.to(x.device).expand(x.shape).clone()
-        images = _Images(x.clone() if mask is None else torch.where(mask, x, 0), None if y is None else y.clone(), mask)
+        images = Observed.of(x, y, mask)
         log_weights, acceptance, step_size = _run(model, images, None, None, settings, source, max_batch)
         log_sum, log_sum_of_squares = log_weights.logsumexp(0), (2 * log_weights).logsumexp(0)
         effective_sample_size = (2 * log_sum - log_sum_of_squares).exp()
@@ -181,7 +179,7 @@ def bidirectional_monte_carlo(
     with torch.inference_mode(False), torch.no_grad():
         y = None if y is None else y.clone()
         z, x = _simulated(model, num_images, y, source, max_batch)
-        images = _Images(x, y, None)
+        images = Observed(x, y, None)
         forth = _run(model, images, None, None, settings, source, max_batch)
         back = _run(model, images, z, forth.step_size, settings, source, max_batch)
     return BidirectionalBounds(x, _log_mean(forth.log_weights), -_log_mean(back.log_weights))
@@ -218,7 +216,7 @@ class _Path(NamedTuple):
         return 1.0 if self.precisions is None else torch.lerp(*self.precisions, beta).rsqrt()
 
 
-def _path(model: LatentVariableModel, images: "_Images", settings: AISSettings) -> _Path:
+def _path(model: LatentVariableModel, images: Observed, settings: AISSettings) -> _Path:
     x, y, mask = images
     prior, posterior = model.prior(y), model.posterior(x, y)
 
@@ -277,16 +275,6 @@ SCHEDULES: dict[str, Callable[[int], Tensor]] = {"sigmoid": _sigmoid, "linear": 
 # ---- the chains
 
 
-class _Images(NamedTuple):
-    x: Tensor
-    y: Tensor | None
-    mask: Tensor | None
-    """`(B, *event)`."""
-
-    def take(self, rows: Tensor) -> "_Images":
-        return _Images(self.x[rows], *(None if field is None else field[rows] for field in (self.y, self.mask)))
-
-
 class _Chains(NamedTuple):
     log_weights: Tensor
     """`(C, B)` nats, float64."""
@@ -298,7 +286,7 @@ class _Chains(NamedTuple):
 
 def _run(
     model: LatentVariableModel,
-    images: _Images,
+    images: Observed,
     exact: Tensor | None,
     step_size: Tensor | None,
     settings: AISSettings,
@@ -371,8 +359,7 @@ def _simulated(
     noise = _Noise(_seeds(num_images, source), 1, prior.mean)(model.latent_dim)
     z = from_noise(prior, noise).squeeze(0)
     # a likelihood, which may be anyone's, can be sampled only with torch's own generator
-    with torch.random.fork_rng([z.device] if z.is_cuda else []):
-        torch.manual_seed(_seeds(1, source)[0])
+    with global_noise(_seeds(1, source)[0], z.device):
         rows = torch.arange(num_images, device=z.device).split(max_batch)
         x = [model.likelihood(z[some], None if y is None else y[some]).sample() for some in rows]
     return z, torch.cat(x)

@@ -5,6 +5,7 @@ $\log p(x_O \mid z, y) = \sum_{i \in O} \log p(x_i \mid z, y)$.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from vae_lightning.arguments import choose, require
 from vae_lightning.noise import generator
 from vae_lightning.types import IMAGE_SHAPE, LatentVariableModel
 
-__all__ = ["MASKS", "log_joint", "observed_log_likelihood", "observed_mask"]
+__all__ = ["MASKS", "Observed", "log_joint", "observed_log_likelihood", "observed_mask"]
 
 Mask = Callable[[Sequence[int], float, torch.Generator | None], Tensor]
 
@@ -75,6 +76,28 @@ def observed_mask(
     """
     require(0 <= fraction <= 1, "fraction", fraction, "from 0 to 1")
     return choose("mask", kind, MASKS)(shape, fraction, source)
+
+
+class Observed(NamedTuple):
+    """Images, and what is seen of them."""
+
+    x: Tensor
+    """`(B, *event)`, unseen pixels 0."""
+    y: Tensor | None
+    """Labels `(B,)` of a conditional model."""
+    mask: Tensor | None
+    """Bool `(B, *event)`, True where seen; None: everywhere."""
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor | None, mask: Tensor | None) -> "Observed":
+        """Copies; `mask` is `event` or `(B, *event)`."""
+        # what was made in inference mode cannot be differentiated through; a copy made outside it can
+        mask = None if mask is None else mask.to(x.device).expand(x.shape).clone()
+        return cls(x.clone() if mask is None else torch.where(mask, x, 0), None if y is None else y.clone(), mask)
+
+    def take(self, rows: Tensor) -> "Observed":
+        """Those of some images."""
+        return Observed(self.x[rows], *(None if field is None else field[rows] for field in (self.y, self.mask)))
 
 
 def observed_log_likelihood(likelihood: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -20,12 +20,13 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
+from torch.distributions import Distribution, Independent, Normal
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.distributions import from_noise
-from vae_lightning.inference.observed import log_joint, observed_log_likelihood
+from vae_lightning.inference.observed import Observed, log_joint, observed_log_likelihood
 from vae_lightning.noise import generator
+from vae_lightning.objectives import kl_between
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "Fit", "SVISettings", "Start", "complete", "stochastic_variational_inference"]
@@ -116,7 +117,7 @@ def stochastic_variational_inference(
     state = source.get_state()
     fits = []
     with torch.inference_mode(False), torch.enable_grad():
-        images = _Images.of(x, y, mask)
+        images = Observed.of(x, y, mask)
         for rows in torch.arange(len(x), device=x.device).split(max(1, max_batch // settings.num_samples)):
             source.set_state(state)
             fits.append(_fit(model, images.take(rows), settings, source, max_batch))
@@ -154,25 +155,8 @@ def complete(
 # ---- a fit
 
 
-class _Images(NamedTuple):
-    x: Tensor
-    """`(B, *event)`, unseen pixels 0."""
-    y: Tensor | None
-    mask: Tensor | None
-    """`(B, *event)`."""
-
-    @classmethod
-    def of(cls, x: Tensor, y: Tensor | None, mask: Tensor | None) -> "_Images":
-        # what was made in inference mode cannot be differentiated through; a copy made outside it can
-        mask = None if mask is None else mask.to(x.device).expand(x.shape).clone()
-        return cls(x.clone() if mask is None else torch.where(mask, x, 0), None if y is None else y.clone(), mask)
-
-    def take(self, rows: Tensor) -> "_Images":
-        return _Images(self.x[rows], *(None if field is None else field[rows] for field in (self.y, self.mask)))
-
-
 def _fit(
-    model: LatentVariableModel, images: _Images, settings: SVISettings, source: torch.Generator, max_batch: int
+    model: LatentVariableModel, images: Observed, settings: SVISettings, source: torch.Generator, max_batch: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Parameters `(B, 2, D)`, ELBO and steps `(B,)`."""
     parameters = STARTS[settings.start](model, images, source, max_batch).detach().clone()
@@ -208,24 +192,16 @@ def _noise(count: int, parameters: Tensor, source: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=source, device=parameters.device, dtype=parameters.dtype)
 
 
-def _elbo(model: LatentVariableModel, images: _Images, parameters: Tensor, noise: Tensor) -> Tensor:
+def _elbo(model: LatentVariableModel, images: Observed, parameters: Tensor, noise: Tensor) -> Tensor:
     """`(B,)` nats."""
     loc, log_scale = parameters.unbind(-2)
     z = loc + log_scale.exp() * noise
     log_likelihood = observed_log_likelihood(model.likelihood(z, images.y), images.x, images.mask).mean(0)
-    return log_likelihood - _kl(_posterior(parameters), model.prior(images.y), z)
-
-
-def _kl(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
-    """In closed form where torch has one, else of the samples `z`."""
-    try:
-        return kl_divergence(posterior, prior)
-    except NotImplementedError:
-        return (posterior.log_prob(z) - prior.log_prob(z)).mean(0)
+    return log_likelihood - kl_between(_posterior(parameters), model.prior(images.y), z)
 
 
 @torch.no_grad()
-def _mean_elbo(model: LatentVariableModel, images: _Images, parameters: Tensor, noise: Tensor, max_batch: int) -> Tensor:
+def _mean_elbo(model: LatentVariableModel, images: Observed, parameters: Tensor, noise: Tensor, max_batch: int) -> Tensor:
     parts = noise.split(max(1, max_batch // len(parameters)))
     return torch.stack([_elbo(model, images, parameters, part) * (len(part) / len(noise)) for part in parts]).sum(0)
 
@@ -238,7 +214,7 @@ def _start(loc: Tensor, scale: Tensor, count: int) -> Tensor:
 
 
 @torch.no_grad()
-def _from_draws(model: LatentVariableModel, images: _Images, source: torch.Generator, max_batch: int) -> Tensor:
+def _from_draws(model: LatentVariableModel, images: Observed, source: torch.Generator, max_batch: int) -> Tensor:
     prior = model.prior(images.y)
     scale = prior.stddev
     z = from_noise(prior, torch.randn(DRAWS, 1, scale.shape[-1], generator=source, device=scale.device, dtype=scale.dtype))
@@ -250,17 +226,17 @@ def _from_draws(model: LatentVariableModel, images: _Images, source: torch.Gener
     return _start(z.gather(0, best).squeeze(0), 0.1 * scale, len(images.x))
 
 
-def _from_prior(model: LatentVariableModel, images: _Images, source: torch.Generator, max_batch: int) -> Tensor:
+def _from_prior(model: LatentVariableModel, images: Observed, source: torch.Generator, max_batch: int) -> Tensor:
     prior = model.prior(images.y)
     return _start(prior.mean, prior.stddev, len(images.x))
 
 
-def _from_encoder(model: LatentVariableModel, images: _Images, source: torch.Generator, max_batch: int) -> Tensor:
+def _from_encoder(model: LatentVariableModel, images: Observed, source: torch.Generator, max_batch: int) -> Tensor:
     posterior = model.posterior(images.x, images.y)
     return _start(posterior.mean, posterior.stddev, len(images.x))
 
 
-STARTS: dict[str, Callable[[LatentVariableModel, _Images, torch.Generator, int], Tensor]] = {
+STARTS: dict[str, Callable[[LatentVariableModel, Observed, torch.Generator, int], Tensor]] = {
     "draws": _from_draws,
     "prior": _from_prior,
     "encoder": _from_encoder,
