@@ -1,15 +1,19 @@
 """What several tests need: real MNIST, and short runs of any config."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import hydra
 import pytest
+import scipy.io
 from omegaconf import DictConfig
 
 from vae_lightning.commandline import register_resolvers
-from vae_lightning.data import sources
+from vae_lightning.data import sources, static
+from vae_lightning.data.binarization import binarize
+from vae_lightning.noise import generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICK = [
@@ -30,6 +34,21 @@ def mnist_root() -> Path:
     """A folder with real MNIST: VAE_LIGHTNING_DATA, or the repository's `data`, fetched to if need be."""
     root = Path(os.environ.get("VAE_LIGHTNING_DATA", REPOSITORY / "data"))
     sources.raw_folder("mnist", root)
+    return root
+
+
+@pytest.fixture
+def static_root(mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data.root with real MNIST whose "static" images are a few of its own, so that no test needs Larochelle's files."""
+    root = tmp_path / "data"
+    folder = root / static.FOLDER
+    folder.mkdir(parents=True)
+    (root / "MNIST").symlink_to((mnist_root / "MNIST").resolve(), target_is_directory=True)
+    for split, images in {"train": slice(0, 200), "valid": slice(50_000, 50_100), "test": slice(0, 100)}.items():
+        grey, _ = sources.load("mnist", mnist_root, "test" if split == "test" else "train")
+        pixels = (binarize(grey[images], "dynamic", generator(0)) // 255).flatten(1).numpy()
+        monkeypatch.setitem(static.PIXELS_SHA256, split, hashlib.sha256(pixels.tobytes()).hexdigest())
+        scipy.io.savemat(str(folder / f"binarized_mnist_{split}.amat"), {"X": pixels}, appendmat=False)
     return root
 
 

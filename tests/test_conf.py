@@ -51,8 +51,11 @@ def test_posterior_of_a_flow_runs_two_steps(compose: Compose) -> None:
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_experiment_runs_two_steps(compose: Compose, experiment: str) -> None:
-    runs_two_steps(compose(f"experiment={experiment}", *TWO_STEPS))
+def test_experiment_runs_two_steps(compose: Compose, request: pytest.FixtureRequest, experiment: str) -> None:
+    cfg = compose(f"experiment={experiment}", *TWO_STEPS)
+    if cfg.data.get("binarization") == "static":
+        cfg.data.root = str(request.getfixturevalue("static_root"))
+    runs_two_steps(cfg)
 
 
 @pytest.mark.parametrize("data", options("data"))

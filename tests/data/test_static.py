@@ -49,6 +49,15 @@ def test_labels_are_recovered_from_the_grey_images(mnist_root: Path) -> None:
     assert (found == labels[::3]).double().mean() > 0.999
 
 
+def test_splits_are_loaded_with_their_labels(static_root: Path, mnist_root: Path) -> None:
+    found = static.load(static_root, None)
+    images, labels = found["valid"]
+    assert images.shape == (100, 1, 28, 28)
+    assert images.unique().tolist() == [0, 255]
+    assert torch.equal(labels, sources.load("mnist", mnist_root, "train")[1][50_000:50_100])
+    assert {split: len(part[0]) for split, part in found.items()} == {"train": 200, "valid": 100, "test": 100}
+
+
 @pytest.mark.skipif(
     "VAE_LIGHTNING_STATIC_DATA" not in os.environ, reason="VAE_LIGHTNING_STATIC_DATA names no folder with its files"
 )
