@@ -73,6 +73,16 @@ def test_permuted_pixels_are_drawn_in_their_place(compose: Compose, tmp_path: Pa
     assert torch.allclose(model.reconstruct(x[:5], y[:5]), run.model.reconstruct(x[:5], y[:5])), "the model is as it was"  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("model", ["m1", "m2"])
+def test_permuted_pixels_are_classified_as_they_were_learned(compose: Compose, tmp_path: Path, model: str) -> None:
+    overrides = (f"model={model}", "data.num_labels=100", "data.permute_pixels=true")
+    with trained(compose, tmp_path, *overrides) as subject:
+        run = runs.load(*runs.find(str(tmp_path / "run"), None))
+        x, _ = run.data.evaluation_images("test")  # type: ignore[attr-defined]
+        inside = subject.model.predict(subject.x[:5])
+    assert torch.allclose(inside, run.model.predict(x[:5]))  # type: ignore[operator]
+
+
 def test_training_is_animated_where_frames_were_recorded(compose: Compose, tmp_path: Path) -> None:
     with trained(compose, tmp_path, "callbacks.animation.frames=3") as subject:
         gallery = draw(subject, ["training_reconstructions", "training_manifold"], tmp_path / "figures")

@@ -22,6 +22,7 @@ from vae_lightning.figures.style import png, style
 from vae_lightning.inference.latents import classes_of
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
+from vae_lightning.models import M2
 from vae_lightning.noise import generator
 from vae_lightning.runs import LoadedRun
 from vae_lightning.storage import write_bytes
@@ -176,8 +177,11 @@ def pixels_in_place(model: Any, data: MNISTDataModule) -> Iterator[None]:
     """Within, a model of permuted pixels takes and gives images whose pixels are in place."""
     hooks = []
     if data.permute_pixels:
-        takes = model.encoder if hasattr(model, "encoder") else model.net
-        hooks.append(takes.register_forward_pre_hook(lambda _, arguments: (data.permute(arguments[0]), *arguments[1:])))
+        takes = [model.encoder if hasattr(model, "encoder") else model.net]
+        if isinstance(model, M2):
+            takes.append(model.classifier)
+        for net in takes:
+            hooks.append(net.register_forward_pre_hook(lambda _, arguments: (data.permute(arguments[0]), *arguments[1:])))
         if hasattr(model, "decoder"):
             hooks.append(model.decoder.register_forward_hook(lambda _, __, images: data.unpermute(images)))
     try:

@@ -27,6 +27,12 @@ def test_likelihood_that_is_too_good_points_to_a_bug(name: str) -> None:
     assert f"test/{name} is 75.90 nats, below 76" in warning
 
 
+def test_low_likelihood_of_thresholded_images_compares_with_nothing_published() -> None:
+    low = report(-70.0, 65.0, "threshold")
+    (warning,) = warnings_of({"test": low})
+    assert "test/nll is 65.00 nats, below 76: thresholded images cost less" in warning
+
+
 def test_densities_and_other_data_have_no_floor() -> None:
     assert warnings_of({"test": report(600.0, -650.0)}, nll_floor=None) == []
 

@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 from toys import Painter
 
+from vae_lightning.distributions import GaussianMixture
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.latents import great_circle, labels_for, latent_mesh, line, mean_images, quantile_mesh, traversals
 
@@ -20,8 +21,17 @@ def test_mesh_reads_from_the_top_left_with_the_second_dimension_upwards() -> Non
 
 
 def test_quantile_mesh_stands_for_equal_shares_of_the_prior() -> None:
-    side = quantile_mesh(10).view(10, 10, 2)[0, :, 0]
-    assert torch.allclose(Normal(0, 1).cdf(side), (torch.arange(10) + 0.5) / 10)
+    own = Normal(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0]))
+    mesh = quantile_mesh(Independent(own, 1), 10)
+    shares = own.cdf(mesh).view(10, 10, 2)
+    assert torch.allclose(shares[0, :, 0], (torch.arange(10) + 0.5) / 10)
+    assert torch.allclose(shares[:, 0, 1].flip(0), (torch.arange(10) + 0.5) / 10)
+
+
+def test_quantiles_of_a_prior_that_does_not_factorise_make_no_mesh() -> None:
+    components = Independent(Normal(torch.randn(3, 2), 1.0), 1)
+    with pytest.raises(NotImplementedError, match="GaussianMixture does not factorise"):
+        quantile_mesh(GaussianMixture(torch.zeros(3), components))
 
 
 def test_line_has_equal_steps_and_both_ends() -> None:
@@ -67,7 +77,7 @@ def test_mean_images_do_not_depend_on_the_batches() -> None:
     [
         (lambda: latent_mesh(0.0), "extent=0.0: must be positive"),
         (lambda: latent_mesh(1.0, 1), "rows=1: must be at least 2"),
-        (lambda: quantile_mesh(0), "rows=0"),
+        (lambda: quantile_mesh(Painter().prior(), 0), "rows=0"),
         (lambda: line(torch.zeros(2), torch.ones(2), 1), "steps=1"),
     ],
 )

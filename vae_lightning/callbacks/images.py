@@ -14,6 +14,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
+from torch.distributions import Independent
 from torchvision.utils import make_grid
 
 from vae_lightning.arguments import require
@@ -79,8 +80,8 @@ def _drawings(model: LatentVariableModel, x: Tensor, y: Tensor) -> Iterator[Draw
     classes = classes_of(model)
     yield _reconstructions(model, x, y)
     yield _classes(model, classes, x) if classes else _samples(model, x)
-    if model.latent_dim == 2 and not classes:
-        yield _latent_grid(model, x)
+    if model.latent_dim == 2 and not classes and isinstance(model.prior(), Independent):
+        yield _latent_grid(model)
     else:
         yield _traversals(model, x, y)
 
@@ -115,6 +116,5 @@ def _classes(model: LatentVariableModel, classes: int, x: Tensor) -> Drawing:
     return "prior/classes", mean_images(model, from_noise(prior, epsilon), y), COLUMNS
 
 
-def _latent_grid(model: LatentVariableModel, x: Tensor) -> Drawing:
-    prior, mesh = model.prior(), quantile_mesh(GRID_ROWS).to(x)
-    return "prior/latent_grid", mean_images(model, prior.mean + prior.stddev * mesh), GRID_ROWS
+def _latent_grid(model: LatentVariableModel) -> Drawing:
+    return "prior/latent_grid", mean_images(model, quantile_mesh(model.prior(), GRID_ROWS)), GRID_ROWS

@@ -73,13 +73,15 @@ def latent_grid(
 def latent_quantile_grid(
     model: LatentVariableModel, rows: int = 20, label: int | None = None, device: torch.device | str = "cpu"
 ) -> Figure:
-    """The same at equal steps of the (Gaussian) prior's probability: each tile stands for as much of it as every other."""
+    """The same at equal steps of the prior's probability: each tile stands for as much of it as every other.
+
+    Raises:
+        NotImplementedError: the prior does not factorise over dimensions.
+    """
     require_two_dimensions(model, "latent_quantile_grid")
     made, axes = figure(6, 6.2)
-    z = quantile_mesh(rows).to(device)
-    y = labels_for(z, label)
-    prior = model.prior(y)
-    show_tiles(axes, mean_images(model, prior.mean + prior.stddev * z, y), rows)
+    y = None if label is None else torch.full((rows * rows,), label, device=device)
+    show_tiles(axes, mean_images(model, quantile_mesh(model.prior(y), rows).to(device), y), rows)
     places, shares = zip(
         *((tile_center(i), (i + 0.5) / rows) for i in (0, rows // 4, rows // 2, 3 * rows // 4, rows - 1)), strict=True
     )

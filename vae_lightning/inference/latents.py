@@ -5,6 +5,7 @@ Everything is written against the protocol in `vae_lightning.types`. Latents hav
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Independent
 
 from vae_lightning.arguments import require
 from vae_lightning.types import LatentVariableModel
@@ -19,10 +20,17 @@ def latent_mesh(extent: float = 4.0, rows: int = 20) -> Tensor:
     return _mesh(torch.linspace(-extent, extent, rows))
 
 
-def quantile_mesh(rows: int = 20) -> Tensor:
-    """The same through the inverse of the standard normal's distribution function: each point stands for an equal share of it."""
+def quantile_mesh(prior: Distribution, rows: int = 20) -> Tensor:
+    """The same at equal steps of the probability of `prior`, of event shape `(2,)`: each point stands for as much of it.
+
+    Raises:
+        NotImplementedError: the prior does not factorise over dimensions, so its quantiles make no mesh.
+    """
     require(rows >= 2, "rows", rows, "at least 2")
-    return _mesh(torch.special.ndtri((torch.arange(rows) + 0.5) / rows))
+    if not isinstance(prior, Independent):
+        raise NotImplementedError(f"a {type(prior).__name__} does not factorise over dimensions, so its quantiles make no mesh")
+    points: Tensor = prior.base_dist.icdf(_mesh((torch.arange(rows) + 0.5) / rows).to(prior.mean))
+    return points
 
 
 def _mesh(side: Tensor) -> Tensor:
