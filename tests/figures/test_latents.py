@@ -4,9 +4,10 @@ import pytest
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Independent, Normal, kl_divergence
 from toys import Painter
 
+from vae_lightning.distributions import GaussianMixture
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures import latents
 from vae_lightning.inference.latents import great_circle
@@ -61,6 +62,18 @@ def test_traversals_move_the_most_active_units_from_end_to_end(x: Tensor, y: Ten
     grid, row = shown(axes), names.index(next(name for name in names if name.startswith("unit 0")))
     assert torch.allclose(grid[row, :, 5, 0].logit(), torch.tensor([-1.0, 0, 1]), atol=1e-5)
     assert grid[row, :, 5, 27].unique().numel() == 1, "the other unit stays"
+
+
+def test_traversals_go_by_the_variance_of_means_where_the_kl_is_no_sum(
+    x: Tensor, y: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Painter(3)
+    components = Independent(Normal(torch.randn(2, 3), 1.0), 1)
+    monkeypatch.setattr(model, "prior", lambda _=None: GaussianMixture(torch.zeros(2), components))
+    variance = model.posterior(x).mean.var(0)
+    expected = [f"unit {unit}: var {variance[unit]:.2f}" for unit in variance.argsort(descending=True).tolist()]
+    axes = latents.latent_traversals(model, x, y, units=3, steps=3).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == expected
 
 
 def test_posterior_means_are_no_samples_and_samples_are(x: Tensor, y: Tensor) -> None:

@@ -204,9 +204,9 @@ CATALOG: dict[str, Entry] = {
     "traversals": Entry(
         _more_than(2),
         lambda s: figures.latent_traversals(s.model, s.x, s.y),
-        "The most active latent dimensions, by KL over the test images, each moved from -3 to 3 while the others stay at "
-        "the first test image's posterior mean. Good: a row changes one thing, such as slant or width; a row that changes "
-        "nothing is unused.",
+        "The most active latent dimensions, by KL over the test images (by the variance of posterior means where the KL is "
+        "no sum over dimensions), each moved from -3 to 3 while the others stay at the first test image's posterior mean. "
+        "Good: a row changes one thing, such as slant or width; a row that changes nothing is unused.",
     ),
     "posterior_means": Entry(
         _latent,

@@ -107,15 +107,21 @@ def mean_kl_per_dimension(model: LatentVariableModel, x: Tensor, y: Tensor, max_
 def latent_traversals(
     model: LatentVariableModel, x: Tensor, y: Tensor, units: int = 10, steps: int = 11, extent: float = 3.0
 ) -> Figure:
-    """The most active units, by KL over the images, each moved from -extent to extent, the others at the first image's mean."""
-    divergence = mean_kl_per_dimension(model, x, y)
-    active = divergence.argsort(descending=True)[:units]
+    """The most active units, each moved from -extent to extent, the others at the first image's mean.
+
+    Activity is the KL over the images, or the variance of posterior means where the KL is no sum over dimensions.
+    """
+    try:
+        activity, words = mean_kl_per_dimension(model, x, y), "{:.2f} nats"
+    except NotImplementedError:
+        activity, words = _means(model, x, y).var(0), "var {:.2f}"
+    active = activity.argsort(descending=True)[:units]
     anchor = model.posterior(x[:1], y[:1]).mean[0]
     values = torch.linspace(-extent, extent, steps)
     z = traversals(anchor, active, values).flatten(0, 1)
     images = mean_images(model, z, y[:1].expand(len(z)))
     made, axes = figure(0.55 * steps + 1.6, 0.52 * len(active) + 0.6)
-    names = [f"unit {unit}: {divergence[unit]:.2f} nats" for unit in active.tolist()]
+    names = [f"unit {unit}: {words.format(activity[unit])}" for unit in active.tolist()]
     show_tiles(axes, images, steps, row_names=names, column_names=[f"{round(value, 1) + 0:g}" for value in values.tolist()])
     axes.set_title("mean of p(x | z), one unit of z moved")
     return made
