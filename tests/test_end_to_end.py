@@ -49,7 +49,7 @@ def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: P
 
 def test_two_processes_train_one_model_and_report_the_figures_of_one(mnist_root: Path, tmp_path: Path) -> None:
     two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp_spawn"]
-    run = [f"data.root={mnist_root}", "run_dir=run", "hydra.run.dir=run", "trainer.limit_val_batches=0"]
+    run = [f"data.root={mnist_root}", "hydra.run.dir=run", "trainer.limit_val_batches=0"]
     # the whole test set in two halves
     result = call(tmp_path, "train.py", *run, *two, *SMALL, "trainer.limit_train_batches=3", "trainer.max_epochs=1")
     assert result.returncode == 0, result.stderr
@@ -62,7 +62,7 @@ def test_two_processes_train_one_model_and_report_the_figures_of_one(mnist_root:
 
 
 def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tmp_path: Path) -> None:
-    arguments = [f"data.root={mnist_root}", "trainer.gpus=0", "trainer.max_epochs=1000", "run_dir=run", "hydra.run.dir=run", *SMALL]
+    arguments = [f"data.root={mnist_root}", "trainer.gpus=0", "trainer.max_epochs=1000", "hydra.run.dir=run", *SMALL]
     process = subprocess.Popen(
         command("train.py", *arguments), cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -92,6 +92,7 @@ def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tm
         ("train.py", ["trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
         ("train.py", ["model.latent_dim=abc"], "model.latent_dim='abc'"),
         ("train.py", ["-m", "model.latent_dim=2,abc"], "model.latent_dim='abc'"),
+        ("train.py", ["run_dir=elsewhere"], "choose it with hydra.run.dir=elsewhere"),
         ("evaluate.py", [], "run=<folder>"),
         ("evaluate.py", ["run=nix"], "run=nix: there is no such folder"),
     ],

@@ -73,7 +73,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         DataError: data could not be had.
         StorageError: the disk is full; the previous checkpoint is still there.
     """
-    folder = Path(cfg.run_dir)
+    folder = _folder(cfg)
     timing, interrupt = Timing(started or time.time()), StopOnInterrupt()
     keep_freed_memory()
     # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no figure
@@ -139,6 +139,17 @@ class CheckSweep(HydraCallback):
 
 
 # ---- the parts of a run
+
+
+def _folder(cfg: DictConfig) -> Path:
+    """The run folder, which is Hydra's own where Hydra started the program: evaluation needs the config that it writes there."""
+    folder = Path(cfg.run_dir)
+    if HydraConfig.initialized():
+        own = Path(HydraConfig.get().runtime.output_dir)
+        if folder.resolve() != own.resolve():
+            runs.discard_unused(own)
+            raise ConfigurationError(f"run_dir={folder}: follows Hydra's folder; choose it with hydra.run.dir={folder}")
+    return folder
 
 
 def _check_seed(cfg: DictConfig) -> None:

@@ -19,7 +19,7 @@ data, epochs, *overrides = sys.argv[1:]
 with tempfile.TemporaryDirectory() as folder:
     clock = Path(folder, "epochs")
     command = [sys.executable, str(REPOSITORY / "train.py"), f"data.root={data}", f"trainer.max_epochs={epochs}", "trainer.gpus=0"]
-    command += [f"run_dir={folder}/run", f"hydra.run.dir={folder}/run", *overrides]
+    command += [f"hydra.run.dir={folder}/run", *overrides]
     command += ["+callbacks.clock._target_=epoch_clock.EpochClock", f"+callbacks.clock.path={clock}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=REPOSITORY, env=os.environ | {"PYTHONPATH": str(HERE)})
     seconds = [float(line) for line in clock.read_text().split()]
