@@ -104,6 +104,12 @@ def test_value_of_another_type_is_refused_by_name(key: str, value: object) -> No
     assert message(lambda: check(typed, {key: value}, "model")).startswith(f"model.{key}={value!r}: ")
 
 
+def test_value_of_a_union_is_told_all_that_it_may_be() -> None:
+    def union(compile: bool | Literal["auto"] = "auto") -> None: ...
+
+    assert "a valid boolean or 'auto'" in message(lambda: check(union, {"compile": "ture"}, "trainer"))
+
+
 def test_unknown_key_suggests_the_nearest() -> None:
     assert message(lambda: check(Base, {"size": 1, "nmae": "x"}, "model.net")) == (
         "model.net.nmae: no such key; did you mean model.net.name?"

@@ -107,8 +107,10 @@ def _check_type(value: object, hint: Any, key: str) -> None:
         adapter.validate_python(value)
     except ValidationError as error:
         name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
-        message = error.errors()[0]["msg"]
-        raise ConfigurationError(f"{key}={value!r}: {message[0].lower()}{message[1:]} ({name})") from None
+        # of a union, each of its parts has something to say
+        first, *others = dict.fromkeys(problem["msg"] for problem in error.errors())
+        message = " or ".join([first[0].lower() + first[1:], *(other.removeprefix("Input should be ") for other in others)])
+        raise ConfigurationError(f"{key}={value!r}: {message} ({name})") from None
 
 
 @functools.cache
