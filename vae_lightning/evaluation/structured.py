@@ -10,16 +10,15 @@ may belong to several digits, and a fit finds one of them: so fits from two star
 """
 
 import dataclasses
-import math
 import time
 
 import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
-from vae_lightning.distributions import from_noise
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.metrics import estimate
+from vae_lightning.inference.importance import importance_weighted
 from vae_lightning.inference.observed import log_joint, observed_mask
 from vae_lightning.inference.svi import Start, SVISettings, stochastic_variational_inference
 from vae_lightning.noise import generator
@@ -94,8 +93,11 @@ def observed_log_marginal(
         return stochastic_variational_inference(model, x, y, mask, own, source, max_batch).posterior
 
     proposal = _together([fitted_from("encoder"), fitted_from(svi.start), model.prior(y)], len(x))
-    with torch.no_grad():
-        return _importance(model, proposal, x, y, mask, num_samples, seed, max_batch)
+    source = generator(seed, "structured", "importance", device=x.device)
+    (estimated,) = importance_weighted(
+        proposal, lambda z: log_joint(model, z, x, y, mask, max_batch), [num_samples], source, max_batch, x.dtype
+    )
+    return estimated.log_marginal
 
 
 def _together(parts: list[Distribution], count: int) -> Distribution:
@@ -106,25 +108,3 @@ def _together(parts: list[Distribution], count: int) -> Distribution:
     return MixtureSameFamily(
         shares, Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False), validate_args=False
     )
-
-
-def _importance(
-    model: LatentVariableModel,
-    proposal: Distribution,
-    x: Tensor,
-    y: Tensor | None,
-    mask: Tensor | None,
-    num_samples: int,
-    seed: int,
-    max_batch: int,
-) -> Tensor:
-    source = generator(seed, "structured", "importance", device=x.device)
-    total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
-    at_once = max(1, max_batch // len(x))
-    for start in range(0, num_samples, at_once):
-        count = min(at_once, num_samples - start)
-        noise = torch.randn(count, *proposal.mean.shape, generator=source, device=x.device, dtype=proposal.mean.dtype)
-        z = from_noise(proposal, noise)
-        log_weights = log_joint(model, z, x, y, mask, max_batch) - proposal.log_prob(z)
-        total = torch.logaddexp(total, log_weights.double().logsumexp(0))
-    return total - math.log(num_samples)

@@ -12,13 +12,14 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
 from vae_lightning.compilation import compiled
 from vae_lightning.distributions import from_noise
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_curve", "importance_sampling"]
+__all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_curve", "importance_sampling", "importance_weighted"]
 
 COMPILE_AFTER = 300
 """A `LogLikelihood` compiles for a shape that has come so often."""
@@ -74,7 +75,6 @@ def importance_sampling(
     return importance_curve(model, x, y, [num_samples], source, max_batch, log_likelihood)[-1]
 
 
-@torch.no_grad()
 def importance_curve(
     model: LatentVariableModel,
     x: Tensor,
@@ -85,19 +85,44 @@ def importance_curve(
     log_likelihood: LogLikelihood | None = None,
 ) -> list[ImportanceEstimate]:
     """The estimate after each of `counts` samples, ascending numbers: one pass over the last of them gives all."""
-    log_likelihood = log_likelihood or LogLikelihood(model)
+    likelihood = log_likelihood or LogLikelihood(model)
+    with torch.no_grad():
+        posterior, prior = model.posterior(x, y), model.prior(y)
+
+        def log_joint(z: Tensor) -> Tensor:
+            return likelihood(z, x, y) + prior.log_prob(z)
+
+        return importance_weighted(posterior, log_joint, counts, source, max_batch, prior.mean.dtype)
+
+
+@torch.no_grad()
+def importance_weighted(
+    proposal: Distribution,
+    log_density: Callable[[Tensor], Tensor],
+    counts: Sequence[int],
+    source: torch.Generator,
+    max_batch: int = 4000,
+    dtype: torch.dtype = torch.float32,
+) -> list[ImportanceEstimate]:
+    """The same of the integral of any density over z: that of p(x, z) is p(x).
+
+    Args:
+        proposal: what the points come from, of batch shape `(B,)` and event shape `(D,)`.
+        log_density: `(K, B)` nats of points `(K, B, D)`.
+        source: generator on the device of `proposal`.
+        dtype: of the points.
+    """
     require(len(counts) > 0 and counts[0] >= 1, "num_samples", counts[0] if counts else None, "at least 1")
     require(all(a < b for a, b in pairwise(counts)), "num_samples", list(counts), "ascending")
-    posterior, prior = model.posterior(x, y), model.prior(y)
-    shape, dtype = (*posterior.batch_shape, *posterior.event_shape), prior.mean.dtype
-    at_once = max(1, max_batch // len(x))
-    log_sum = torch.full((len(x),), -torch.inf, device=x.device, dtype=torch.float64)
+    images, shape = proposal.batch_shape, (*proposal.batch_shape, *proposal.event_shape)
+    at_once = max(1, max_batch // images.numel())
+    log_sum = torch.full(images, -torch.inf, device=source.device, dtype=torch.float64)
     log_sum_of_squares = log_sum.clone()
     estimates = []
     for start in range(0, counts[-1], at_once):
         count = min(at_once, counts[-1] - start)
-        z = from_noise(posterior, torch.randn(count, *shape, generator=source, device=x.device, dtype=dtype))
-        log_weights = log_likelihood(z, x, y) + prior.log_prob(z) - posterior.log_prob(z)
+        z = from_noise(proposal, torch.randn(count, *shape, generator=source, device=source.device, dtype=dtype))
+        log_weights = log_density(z) - proposal.log_prob(z)
         reached = [c for c in counts if start < c <= start + count]
         parts = log_weights.double().tensor_split([c - start for c in reached])
         for part, total in zip_longest(parts, reached):
