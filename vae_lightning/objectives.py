@@ -70,7 +70,8 @@ def kl_per_dimension(posterior: Distribution, prior: Distribution) -> Tensor:
         NotImplementedError: one of them does not, so its KL is no sum over dimensions.
     """
     if not (isinstance(posterior, Independent) and isinstance(prior, Independent)):
-        raise NotImplementedError(f"{type(posterior).__name__} and {type(prior).__name__} do not factorise over dimensions")
+        whole = prior if isinstance(posterior, Independent) else posterior
+        raise NotImplementedError(f"a {type(whole).__name__} does not factorise over dimensions, so its KL is no sum over them")
     return kl_divergence(posterior.base_dist, prior.base_dist)
 
 
