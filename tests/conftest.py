@@ -48,7 +48,7 @@ def static_root(mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         grey, _ = sources.load("mnist", mnist_root, "test" if split == "test" else "train")
         pixels = (binarize(grey[images], "dynamic", generator(0)) // 255).flatten(1).numpy()
         monkeypatch.setitem(static.PIXELS_SHA256, split, hashlib.sha256(pixels.tobytes()).hexdigest())
-        scipy.io.savemat(str(folder / f"binarized_mnist_{split}.amat"), {"X": pixels}, appendmat=False)
+        scipy.io.savemat(str(folder / static._name(split)), {"X": pixels}, appendmat=False)
     return root
 
 
