@@ -25,11 +25,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
 
-from vae_lightning import chunks, runs
+from vae_lightning import runs
 from vae_lightning.allocator import keep_freed_memory
 from vae_lightning.arguments import check, parameters, require
 from vae_lightning.callbacks import AtomicCheckpointIO, Dashboard, StopOnInterrupt, Timing
 from vae_lightning.commandline import one_line_errors
+from vae_lightning.engine import install
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
@@ -84,7 +85,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         model, data = parts.model(), parts.data()
         dashboard = Dashboard({"config": _code(OmegaConf.to_yaml(cfg, resolve=True))}, _hyperparameters(cfg))
         trainer = parts.trainer(model, [timing, interrupt, dashboard])
-        reason = chunks.install(trainer, model, cfg.trainer.compile)
+        reason = install(trainer, model, cfg.trainer.compile)
         if reason and cfg.trainer.compile is not False:
             level = logging.WARNING if cfg.trainer.compile is True else logging.INFO  # the terminal shows warnings only
             log.log(level, "trainer.compile=%s: Lightning's own loop, because %s", cfg.trainer.compile, reason)

@@ -13,7 +13,7 @@ import pytorch_lightning as L  # isort: skip
 from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.callbacks import FrameRecorder
 from vae_lightning.callbacks.animation import frame_steps
-from vae_lightning.chunks import ChunkLoop
+from vae_lightning.engine.loop import ChunkLoop
 from vae_lightning.errors import ConfigurationError, StorageError
 from vae_lightning.noise import generator
 from vae_lightning.training import train

@@ -11,9 +11,10 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, IterableDataset
 
-from vae_lightning import VAE, chunks
+from vae_lightning import VAE
 from vae_lightning.callbacks import Timing
-from vae_lightning.chunks import ChunkLoop, install, reason_against
+from vae_lightning.engine import install, reason_against, step
+from vae_lightning.engine.loop import ChunkLoop
 from vae_lightning.models.base import Module
 from vae_lightning.training import Result, train
 
@@ -143,10 +144,10 @@ def test_compiler_that_fails_is_said_and_done_without(compose: Compose, tmp_path
 
 def test_only_long_runs_are_compiled_of_themselves(compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
-    monkeypatch.setattr(chunks.Step, "_compiled", lambda *_: compiled.append(True))
+    monkeypatch.setattr(step.Step, "_compiled", lambda *_: compiled.append(True))
     run(compose, tmp_path, "auto", *SMALL)
     assert not compiled
-    monkeypatch.setattr(chunks, "COMPILE_FROM", 4)
+    monkeypatch.setattr(step, "COMPILE_FROM", 4)
     run(compose, tmp_path, "auto", *SMALL)
     assert compiled
 

@@ -1,0 +1,98 @@
+"""Many optimizer steps for one turn of Lightning's loop. The only file that touches Lightning's private names."""
+
+from collections import OrderedDict
+from typing import Any
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.loops.fetchers import _DataFetcher
+from pytorch_lightning.loops.optimization.automatic import _AutomaticOptimization
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.trainer import call
+
+from vae_lightning.engine.step import Step
+from vae_lightning.types import Batch
+
+__all__ = ["CHUNK", "ChunkLoop"]
+
+CHUNK = 50
+"""Steps between two batches that Lightning itself sees, at most."""
+MOVING_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device")
+
+
+class ChunkLoop(_TrainingEpochLoop):
+    """Lightning's loop over the batches of an epoch, with as many steps as possible between two of its turns."""
+
+    def __init__(self, trainer: L.Trainer, step: Step, min_steps: int | None, max_steps: int) -> None:
+        super().__init__(trainer, min_steps, max_steps)
+        self.step = step
+        self.automatic_optimization = _StepOptimization(trainer, step)
+
+    def advance(self, data_fetcher: _DataFetcher) -> None:
+        if not self.restarting:
+            for _ in range(self._steps_unseen()):
+                self._advance_unseen(data_fetcher)
+        super().advance(data_fetcher)
+
+    def _steps_unseen(self) -> int:
+        """How many steps can be taken before the one after which something may happen."""
+        trainer, batch, step = self.trainer, self.batch_idx + 1, self.global_step
+        distances = [CHUNK - batch % CHUNK, trainer.num_training_batches - batch]
+        if trainer.log_every_n_steps:
+            distances.append(trainer.log_every_n_steps - self._batches_that_stepped % trainer.log_every_n_steps)
+        if trainer.val_check_batch not in (None, float("inf")):
+            done = self.total_batch_idx + 1 if trainer.check_val_every_n_epoch is None else batch
+            distances.append(trainer.val_check_batch - done % trainer.val_check_batch)
+        if self.max_steps != -1:
+            distances.append(self.max_steps - step)
+        # the first full batch stops the clock of the start-up; of data of unknown length, any batch may be the last
+        if trainer.should_stop or not self.step.has_begun or trainer.num_training_batches == float("inf"):
+            return 0
+        return max(0, int(min(distances)) - 1)
+
+    def _advance_unseen(self, data_fetcher: _DataFetcher) -> None:
+        """One batch, with the counters of `advance` and `on_advance_end` and none of their hooks."""
+        trainer, progress = self.trainer, self.batch_progress
+        batch, _, _ = next(data_fetcher)
+        progress.is_last_batch = data_fetcher.done
+        batch = self._prepared(batch)
+        progress.increment_ready()
+        progress.increment_started()
+        self.automatic_optimization.run(trainer.optimizers[0], self.batch_idx, OrderedDict(batch=batch))
+        progress.increment_processed()
+        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        progress.increment_completed()
+        self._batches_that_stepped += 1
+
+    def _prepared(self, batch: Any) -> Any:
+        """What Lightning makes of `batch` before a step."""
+        trainer = self.trainer
+        if isinstance(batch, Batch) and self._stays and batch.images.device == trainer.strategy.root_device:
+            return trainer.datamodule.on_after_batch_transfer(batch, 0)
+        batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
+        return call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
+
+    @property
+    def _stays(self) -> bool:
+        """Whether a batch on the device need not be handed to Lightning to be moved there, for a quarter of a millisecond."""
+        owners, base = (self.trainer.datamodule, self.trainer.lightning_module), L.core.hooks.DataHooks
+        own = any(getattr(type(owner), hook) is not getattr(base, hook) for owner in owners if owner for hook in MOVING_HOOKS)
+        return owners[0] is not None and not own
+
+
+class _StepOptimization(_AutomaticOptimization):
+    """Lightning's automatic optimization, with `Step` in place of training_step, backward and the optimizer's closure."""
+
+    def __init__(self, trainer: L.Trainer, step: Step) -> None:
+        super().__init__(trainer)
+        self.step = step
+
+    def run(self, optimizer: torch.optim.Optimizer, batch_idx: int, kwargs: OrderedDict[str, Any]) -> dict[str, Any]:
+        progress = self.optim_progress.optimizer
+        progress.step.increment_ready()
+        loss = self.step(optimizer, kwargs["batch"], batch_idx)
+        progress.zero_grad.increment_ready()
+        progress.zero_grad.increment_started()
+        progress.zero_grad.increment_completed()
+        progress.step.increment_completed()
+        return {"loss": loss}
