@@ -13,6 +13,9 @@ from torch.special import ndtr, ndtri
 
 __all__ = ["GaussianMixture", "diagonal_gaussian", "from_noise"]
 
+TINY = 2.0**-53
+"""Half the distance from 1 to the next number in double precision."""
+
 
 def diagonal_gaussian(loc: Tensor, log_variance: Tensor) -> Distribution:
     """N(loc, diag exp(log_variance)) with event shape `(D,)`."""
@@ -65,7 +68,9 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
     if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
         return distribution.mean + distribution.stddev * epsilon
     if isinstance(distribution, Independent) and distribution.has_rsample:
-        sample = distribution.base_dist.icdf(ndtr(epsilon))
+        # in double precision, and never 1, of which a quantile is infinite: float32 draws beyond 5.3 have a share of 1
+        share = ndtr(epsilon.double()).clamp(TINY, 1 - TINY)
+        sample = distribution.base_dist.icdf(share).to(epsilon.dtype)
         return sample
     raise NotImplementedError(f"a {type(distribution).__name__} has no from_noise(epsilon), so it cannot be sampled here")
 

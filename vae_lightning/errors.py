@@ -1,9 +1,12 @@
 """The errors this project raises. Each is also a built-in error, and its message is one line a user can act on."""
 
+from typing import Any
+
 __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "DataError",
+    "NotFiniteError",
     "StorageError",
     "VAELightningError",
 ]
@@ -23,6 +26,19 @@ class DataError(VAELightningError, OSError):
 
 class CheckpointError(VAELightningError, RuntimeError):
     """A run folder or checkpoint cannot be used: the message names it and says why."""
+
+
+class NotFiniteError(VAELightningError, ArithmeticError):
+    """Training went wrong: a loss, a gradient or a metric is infinite or not a number. The message says where, and what to try.
+
+    Args:
+        message: that.
+        record: what is known of it, as plain values that JSON can hold: `step`, `epoch`, `tensor`, `images`, ...
+    """
+
+    def __init__(self, message: str, record: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.record = record or {}
 
 
 class StorageError(VAELightningError, OSError):

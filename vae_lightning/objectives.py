@@ -148,7 +148,7 @@ def detached(distribution: Distribution) -> Distribution:
 class LinearWarmup:
     """A weight that grows linearly to `end` over `steps` optimizer steps and stays there; `end` at once for 0 steps.
 
-    It is a function of the global step alone, so a resumed run goes on where it stood.
+    It is a function of the global step alone, so a resumed run goes on where it stood. Its fields may be tensors `()` too.
 
     >>> ramp = LinearWarmup(start=0.0, end=4.0, steps=8)
     >>> [float(ramp(torch.tensor(s))) for s in (0, 4, 8, 100)]
@@ -160,5 +160,5 @@ class LinearWarmup:
     start: float = 0.0
 
     def __call__(self, step: Tensor) -> Tensor:
-        fraction = (step / self.steps).clamp(max=1.0) if self.steps else torch.ones_like(step, dtype=torch.float32)
+        fraction = torch.where(step >= self.steps, 1.0, step / self.steps)
         return self.start + (self.end - self.start) * fraction

@@ -186,21 +186,26 @@ def test_direct_step_is_the_optimizers_own(spec: dict[str, Any]) -> None:
             for parameter in p:
                 parameter.grad = parameter.detach() ** 3 + number
             step()
-            step = direct_step(optimizer) if direct and number == 0 else step
+            step = (direct_step(optimizer) or step) if direct and number == 0 else step
         ends.append([*p, *(value for state in optimizer.state.values() for value in state.values())])
     for one, other in zip(*ends, strict=True):
         assert one == other if not isinstance(one, torch.Tensor) else torch.equal(one, other)
 
 
-def test_direct_step_leaves_hooks_their_say() -> None:
-    p = parameter()
-    optimizer = build_optimizer([p], {"name": "adam", "lr": 0.1})
-    p.grad = torch.ones(2)
-    optimizer.step()
-    seen = []
-    optimizer.register_step_post_hook(lambda *_: seen.append(True))
-    direct_step(optimizer)()
-    assert seen == [True]
+def test_direct_step_leaves_hooks_and_own_steps_their_say() -> None:
+    def stepped() -> torch.optim.Optimizer:
+        optimizer = build_optimizer([parameter()], {"name": "adam", "lr": 0.1})
+        optimizer.param_groups[0]["params"][0].grad = torch.ones(2)
+        optimizer.step()
+        return optimizer
+
+    assert direct_step(stepped()) is not None
+    hooked, own, thawed = stepped(), stepped(), stepped()
+    hooked.register_step_post_hook(lambda *_: None)
+    own.step = lambda closure=None: None  # type: ignore[method-assign]
+    thawed.param_groups[0]["params"].append(nn.Parameter(torch.ones(1)))
+    thawed.param_groups[0]["params"][1].grad = torch.ones(1)
+    assert [direct_step(optimizer) for optimizer in (hooked, own, thawed)] == [None, None, None]
 
 
 def test_state_of_another_layout_counts_as_it_did() -> None:

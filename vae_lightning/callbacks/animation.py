@@ -3,7 +3,7 @@
 import io
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytorch_lightning as L
@@ -42,6 +42,8 @@ class FrameRecorder(Callback):
         dirpath: folder of the files.
         frames: how many, at most; 0: none. A frame costs a tenth of a second.
     """
+
+    sees_every_batch: ClassVar[bool] = False
 
     def __init__(self, dirpath: str, frames: int = 25) -> None:
         require(frames == 0 or frames >= 2, "callbacks.animation.frames", frames, "0 (none) or at least 2")

@@ -5,7 +5,7 @@ import io
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as L
 import torch
@@ -49,6 +49,8 @@ class LastCheckpoint(Checkpoint):
     It is written while Lightning takes the epoch for unfinished. What Lightning writes after that has two faults: an epoch
     that training ended in the middle of counts as done, and with `max_steps` the next epoch is skipped on resuming.
     """
+
+    sees_every_batch: ClassVar[bool] = False
 
     def __init__(self, dirpath: str) -> None:
         self.path = Path(dirpath, "last.ckpt")

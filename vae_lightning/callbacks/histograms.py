@@ -42,6 +42,8 @@ class Histograms(Callback):
         if self._images is not None:
             values |= self._latents(trainer, pl_module, *self._images)
         for tag, tensor in values.items():
+            if not tensor.isfinite().all():  # which has no histogram
+                continue
             writer.add_histogram(tag, tensor.float(), trainer.global_step)
 
     def _latents(self, trainer: L.Trainer, model: L.LightningModule, x: Tensor, y: Tensor) -> dict[str, Tensor]:

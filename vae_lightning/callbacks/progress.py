@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import Callback
@@ -19,6 +19,8 @@ class Timing(Callback):
     Args:
         started: `time.time()` when the command was given.
     """
+
+    sees_every_batch: ClassVar[bool] = False
 
     def __init__(self, started: float) -> None:
         self.started = started
@@ -67,6 +69,8 @@ class Timing(Callback):
 
 class StopOnInterrupt(Callback):
     """Lets the first Ctrl-C end training after the next batch that hooks see; the second ends it at once."""
+
+    sees_every_batch: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.interrupted = False

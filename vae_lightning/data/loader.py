@@ -62,11 +62,7 @@ class TensorLoader:
         # a generator: the epoch and the place to resume from are looked up when the first batch is wanted, not before
         first = self._resume[1] if self._resume and self._resume[0] == self.epoch else 0
         self._resume = None
-        order = None
-        if self.seed is not None:
-            device = self.images.device
-            source = generator(self.seed, "order", self.epoch, device=device)
-            order = torch.randperm(len(self.images), generator=source, device=device)
+        order = None if self.seed is None else self._order(self.seed)
         for number in range(first, len(self)):
             self._position = number + 1
             yield self._batch(number * self.world_size + self.rank, order)
@@ -75,14 +71,27 @@ class TensorLoader:
         chosen = slice(number * self._stride, (number + 1) * self._stride)
         if order is None or self.seed is None:
             return Batch(self.images[chosen], self.labels[chosen], None)
-        index = order[chosen]
-        if self.labelled is not None:
-            index = torch.cat([index, self._some_labelled(self.labelled, self.seed, number)])
+        index = self._index(number, order, self.seed)
         # four times as fast as self.images[index]
         images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
         if self.labelled is not None:
             labels[: len(index) - self.labelled_batch_size] = UNLABELLED
         return Batch(images, labels, (self.seed, self.epoch, number))
+
+    def image_numbers(self, batch_idx: int) -> Tensor:
+        """Places in `images` of those in this process's batch `batch_idx` of the present epoch, `(B,)`."""
+        number = batch_idx * self.world_size + self.rank
+        if self.seed is None:
+            return torch.arange(len(self.images))[number * self._stride : (number + 1) * self._stride]
+        return self._index(number, self._order(self.seed), self.seed)
+
+    def _order(self, seed: int) -> Tensor:
+        device = self.images.device
+        return torch.randperm(len(self.images), generator=generator(seed, "order", self.epoch, device=device), device=device)
+
+    def _index(self, number: int, order: Tensor, seed: int) -> Tensor:
+        index = order[number * self._stride : (number + 1) * self._stride]
+        return index if self.labelled is None else torch.cat([index, self._some_labelled(self.labelled, seed, number)])
 
     def _some_labelled(self, labelled: Tensor, seed: int, number: int) -> Tensor:
         source = generator(seed, "labelled", self.epoch, number, device=labelled.device)

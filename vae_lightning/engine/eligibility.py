@@ -1,4 +1,10 @@
-"""May this run take the fast path, and if not, why."""
+"""May this run take the fast path, and if not, why.
+
+What the fast path leaves out are hooks: of callbacks, between two batches that Lightning itself sees, and of a step's parts. So
+whatever has such a hook keeps Lightning's own loop, unless a callback says that it can do without by `sees_every_batch = False`.
+"""
+
+from collections.abc import Iterator
 
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import (
@@ -7,17 +13,22 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     ModelSummary,
     ProgressBar,
+    RichModelSummary,
+    RichProgressBar,
     Timer,
+    TQDMProgressBar,
 )
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
-from vae_lightning.callbacks import FrameRecorder, LastCheckpoint, StopOnInterrupt, Timing
 from vae_lightning.models.base import Module
 
 __all__ = ["reason_against"]
 
 STEP_HOOKS = (
     "backward",
+    "clip_gradients",
     "configure_gradient_clipping",
     "on_after_backward",
     "on_before_backward",
@@ -27,41 +38,89 @@ STEP_HOOKS = (
     "optimizer_zero_grad",
 )
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
-CHUNKED = (
+EPOCH_HOOKS = ("on_train_epoch_start", "on_train_epoch_end")
+LIGHTNINGS = {
     EarlyStopping,
-    FrameRecorder,
-    LastCheckpoint,
     LearningRateMonitor,
+    ModelCheckpoint,
     ModelSummary,
     ProgressBar,
-    StopOnInterrupt,
+    RichModelSummary,
+    RichProgressBar,
+    TQDMProgressBar,
     Timer,
-    Timing,
-)
-"""Callbacks that need not see every batch."""
+}
+"""Callbacks of Lightning's that change no step and need not see every batch."""
 
 
 def reason_against(trainer: L.Trainer, model: L.LightningModule) -> str | None:
     """Why `model` in `trainer` needs Lightning's own loop, in words; None where it does not."""
     if not isinstance(model, Module):
         return f"{type(model).__name__} is not one of this project's models"
-    if not isinstance(trainer.strategy, SingleDeviceStrategy):
-        return "several devices train"
+    reasons = (*_of_trainer(trainer), *_of_model(model), *_of_optimizers(trainer, model), *_of_callbacks(trainer))
+    return next(iter(reasons), None)
+
+
+def _of_trainer(trainer: L.Trainer) -> Iterator[str]:
+    strategy, plugin = trainer.strategy, trainer.precision_plugin
+    if not isinstance(strategy, SingleDeviceStrategy):
+        yield "several devices train"
+    elif type(strategy) is not SingleDeviceStrategy:
+        yield f"{type(strategy).__name__} has steps of its own"
     if trainer.accumulate_grad_batches != 1:
-        return "trainer.accumulate_grad_batches is not 1"
+        yield "trainer.accumulate_grad_batches is not 1"
     if trainer.precision not in ("32-true", "bf16-mixed"):
-        return f"trainer.precision={trainer.precision}"
+        yield f"trainer.precision={trainer.precision}"
+    elif type(plugin) not in (Precision, MixedPrecision):
+        yield f"{type(plugin).__name__} has steps of its own"
     if trainer._detect_anomaly:
-        return "trainer.detect_anomaly=true"
-    for hook in ("training_step", *STEP_HOOKS, *BATCH_HOOKS):
-        if getattr(type(model), hook) is not getattr(Module, hook):
-            return f"{type(model).__name__} has its own {hook}"
+        yield "trainer.detect_anomaly=true"
+    profiler = trainer.profiler  # type: ignore[attr-defined]
+    if type(profiler) is not PassThroughProfiler:
+        yield f"{type(profiler).__name__} measures each of its parts"
+
+
+def _of_model(model: Module) -> Iterator[str]:
+    for hook in ("training_step", "functional_loss", *STEP_HOOKS, *BATCH_HOOKS):
+        if hook in vars(model) or getattr(type(model), hook) is not getattr(Module, hook):
+            yield f"{type(model).__name__} has its own {hook}"
+    if not model.automatic_optimization:
+        yield f"{type(model).__name__} optimizes by hand"
+
+
+def _of_optimizers(trainer: L.Trainer, model: Module) -> Iterator[str]:
+    """Known from when training starts."""
+    for optimizer in trainer.optimizers:
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        if any(id(parameter) not in held for parameter in model.parameters() if parameter.requires_grad):
+            yield "the optimizer does not hold every parameter"
+
+
+def _of_callbacks(trainer: L.Trainer) -> Iterator[str]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, ModelCheckpoint):
-            if callback._every_n_train_steps == 0 and callback._train_time_interval is None:
-                continue
-            return f"{type(callback).__name__} saves between validations"
-        for hook in STEP_HOOKS if isinstance(callback, CHUNKED) else (*STEP_HOOKS, *BATCH_HOOKS):
-            if getattr(type(callback), hook, None) is not getattr(L.Callback, hook, None):
-                return f"{type(callback).__name__} wants to see every step ({hook})"
-    return None
+        if isinstance(callback, ModelCheckpoint) and (callback._every_n_train_steps or callback._train_time_interval is not None):
+            yield f"{type(callback).__name__} saves between validations"
+        for hook in STEP_HOOKS:
+            if hook in vars(callback) or getattr(type(callback), hook, None) is not getattr(L.Callback, hook, None):
+                yield f"{type(callback).__name__} has a hook in every step ({hook})"
+        for hook in (*BATCH_HOOKS, *EPOCH_HOOKS):
+            if _is_undeclared(callback, hook):
+                name = type(callback).__name__
+                yield f"{name} has {hook}; if it can do without most batches, say so by sees_every_batch = False in class {name}"
+
+
+def _is_undeclared(callback: L.Callback, hook: str) -> bool:
+    """Whether `callback` has a `hook` that nobody has said of that it need not be called at every batch.
+
+    A declaration holds for the class it stands in and for what that class inherits, not for what a subclass overrides.
+    """
+    family = type(callback).__mro__
+    owner = -1 if hook in vars(callback) else next(place for place, kind in enumerate(family) if hook in vars(kind))
+    if family[owner] is L.Callback and owner >= 0:
+        return False
+    if "sees_every_batch" in vars(callback):
+        return bool(vars(callback)["sees_every_batch"])
+    for place, kind in enumerate(family):
+        if kind in LIGHTNINGS or "sees_every_batch" in vars(kind):
+            return place > owner or bool(vars(kind).get("sees_every_batch", False))
+    return True

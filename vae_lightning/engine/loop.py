@@ -29,7 +29,7 @@ class ChunkLoop(_TrainingEpochLoop):
         self.automatic_optimization = _StepOptimization(trainer, step)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
-        if not self.restarting:
+        if self.step.may_go_on() and not self.restarting:
             for _ in range(self._steps_unseen()):
                 self._advance_unseen(data_fetcher)
         super().advance(data_fetcher)
@@ -58,6 +58,7 @@ class ChunkLoop(_TrainingEpochLoop):
         batch = self._prepared(batch)
         progress.increment_ready()
         progress.increment_started()
+        trainer._logger_connector.on_batch_start(batch)
         self.automatic_optimization.run(trainer.optimizers[0], self.batch_idx, OrderedDict(batch=batch))
         progress.increment_processed()
         self.update_lr_schedulers("step", update_plateau_schedulers=False)
@@ -69,6 +70,7 @@ class ChunkLoop(_TrainingEpochLoop):
         trainer = self.trainer
         if isinstance(batch, Batch) and self._stays and batch.images.device == trainer.strategy.root_device:
             return trainer.datamodule.on_after_batch_transfer(batch, 0)
+        batch = trainer.precision_plugin.convert_input(batch)
         batch = trainer.lightning_module._on_before_batch_transfer(batch, dataloader_idx=0)
         return call._call_strategy_hook(trainer, "batch_to_device", batch, dataloader_idx=0)
 
@@ -81,13 +83,19 @@ class ChunkLoop(_TrainingEpochLoop):
 
 
 class _StepOptimization(_AutomaticOptimization):
-    """Lightning's automatic optimization, with `Step` in place of training_step, backward and the optimizer's closure."""
+    """Lightning's automatic optimization, with `Step` in place of training_step, backward and the optimizer's closure.
+
+    Where the step may not go on, for a callback that came later, say, it is Lightning's own.
+    """
 
     def __init__(self, trainer: L.Trainer, step: Step) -> None:
         super().__init__(trainer)
         self.step = step
+        step.plain_loss = self._plain_loss
 
     def run(self, optimizer: torch.optim.Optimizer, batch_idx: int, kwargs: OrderedDict[str, Any]) -> dict[str, Any]:
+        if not self.step.goes_on:
+            return super().run(optimizer, batch_idx, kwargs)
         progress = self.optim_progress.optimizer
         progress.step.increment_ready()
         loss = self.step(optimizer, kwargs["batch"], batch_idx)
@@ -96,3 +104,9 @@ class _StepOptimization(_AutomaticOptimization):
         progress.zero_grad.increment_completed()
         progress.step.increment_completed()
         return {"loss": loss}
+
+    def _plain_loss(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        """The loss as Lightning has it computed, so that a model may log while it does."""
+        loss = call._call_strategy_hook(self.trainer, "training_step", batch, batch_idx)
+        assert isinstance(loss, torch.Tensor)
+        return loss

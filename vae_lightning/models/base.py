@@ -1,31 +1,39 @@
 """What every model shares: the steps, their noise, the logging and the optimizer. Models add only their mathematics.
 
-A training step is a pure function of (parameters, batch, noise, step): `Module.terms(self(x, y, noise), x, y, step)`,
+A training step is a pure function of (parameters, numbers, batch, noise, step): `Module.terms(self(x, y, noise), x, y, step)`,
 with `noise` drawn beforehand by `draw_noise`. `functional_loss` hands it to `torch.func` and compilers as such.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import pytorch_lightning as L
 import torch
-from torch import Tensor
+from pytorch_lightning.trainer.states import TrainerFn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.metrics import MetricSums
 from vae_lightning.models.optimization import build_optimizer, build_schedule, check_specs, restore_layout
 from vae_lightning.noise import generator
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__
 
-__all__ = ["CHECKPOINT_FORMAT", "EVALUATION_SEED", "Module", "named"]
+__all__ = ["BOOKKEEPING", "CHECKPOINT_FORMAT", "EVALUATION_SEED", "Module", "named", "numbers_of", "replaced_numbers"]
 
 CHECKPOINT_FORMAT = 1
 """Grows when checkpoints of earlier versions can no longer be read."""
 EVALUATION_SEED = 0
 """Fixes the noise of validation and test whatever the run's seed, so that figures of different runs are comparable."""
+BOOKKEEPING = frozenset(
+    {"_window", "_epoch", "_evaluation", "_logged_step", "_sums_so_far", "_sums_epoch", "epoch_means", "evaluation_means"}
+)
+"""Attributes of a `Module` that say how training goes; no step depends on them."""
 
 
 def named(spec: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -41,6 +49,45 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def numbers_of(model: "Module") -> dict[str, float | Tensor]:
+    """The present values of `model.numbers`, without those that are no numbers, as a function in place of a weight is none."""
+    found: dict[str, float | Tensor] = {}
+    for path in model.numbers:
+        owner, _, field = path.partition(".")
+        value = vars(model).get(owner)
+        value = getattr(value, field, None) if field else value
+        if (isinstance(value, int | float) and not isinstance(value, bool)) or (isinstance(value, Tensor) and value.dim() == 0):
+            found[path] = value
+    return found
+
+
+@contextmanager
+def replaced_numbers(model: "Module", values: Mapping[str, Any]) -> Iterator[None]:
+    """Within, `values` stand in the place of those numbers of `model`, by the names in `model.numbers`."""
+    before = {owner: vars(model)[owner] for owner in {path.partition(".")[0] for path in values} if owner in vars(model)}
+    for path, value in values.items():
+        owner, _, field = path.partition(".")
+        if not field:
+            vars(model)[owner] = value
+        elif dataclasses.is_dataclass(vars(model).get(owner)):
+            vars(model)[owner] = dataclasses.replace(vars(model)[owner], **{field: value})
+    try:
+        yield
+    finally:
+        vars(model).update(before)
+
+
+class _Terms(nn.Module):
+    """All that a training step computes as one module, so that one `functional_call` reaches what `terms` looks at too."""
+
+    def __init__(self, model: "Module") -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, y: Tensor, noise: Noise, step: Tensor) -> dict[str, Tensor]:
+        return self.model.terms(self.model(x, y, noise), x, y, step)
+
+
 class Module(L.LightningModule):
     """A LightningModule whose loss is the mean over the batch of the per-image term `loss`.
 
@@ -53,6 +100,11 @@ class Module(L.LightningModule):
     monitor: ClassVar[str] = "val/loss"
     """The metric that says which checkpoint is best, and what a sweep optimises."""
     monitor_mode: ClassVar[str] = "min"
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """Attributes, or fields of dataclasses in them (`"kl_weight.end"`), that weigh the loss and may change as training goes on.
+
+    A compiled step takes them in anew each time; of any other attribute that changes, it has to be compiled again.
+    """
     num_classes: int = 0
     """How many classes of labels the model uses; 0: it ignores labels."""
 
@@ -95,14 +147,23 @@ class Module(L.LightningModule):
     # ---- the steps
 
     def functional_loss(
-        self, parameters: Mapping[str, Tensor], x: Tensor, y: Tensor, noise: Noise, step: Tensor
+        self,
+        parameters: Mapping[str, Tensor],
+        x: Tensor,
+        y: Tensor,
+        noise: Noise,
+        step: Tensor,
+        numbers: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The training loss and its terms as a pure function of all its arguments, for `torch.func` and compilers.
 
-        The mapping holds every parameter (and buffer, if it is to vary) by its name in `state_dict()`.
+        Args:
+            parameters: every parameter (and buffer, if it is to vary) by its name in `state_dict()`.
+            numbers: values `()` in the place of those that `self.numbers` names; None: as they are.
         """
-        output = functional_call(self, dict(parameters), (x, y, noise))
-        terms = self.terms(output, x, y, step)
+        with replaced_numbers(self, numbers or {}):
+            tensors = {f"model.{name}": tensor for name, tensor in parameters.items()}
+            terms: dict[str, Tensor] = functional_call(_Terms(self), tensors, (x, y, noise, step))
         return terms["loss"].mean(), terms
 
     def step_inputs(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Noise, Tensor]:
@@ -115,34 +176,40 @@ class Module(L.LightningModule):
         x, y, noise, step = self.step_inputs(batch, batch_idx)
         terms = self.terms(self(x, y, noise), x, y, step)
         loss = terms["loss"].mean()
+        check_loss(self, loss, batch, batch_idx)
         self._window.add(terms)
         return loss
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         every, step = getattr(self.trainer, "log_every_n_steps", 0), self.trainer.global_step
         # where gradients are accumulated, several batches end at the same step, and only the first of them is logged there
         if every and step % every == 0 and step != self._logged_step and self._window.count:
             self._logged_step = step
-            self._flush_window(log=True)
+            self._flush_window(batch_idx)
 
     def on_train_epoch_start(self) -> None:
         self._window.reset()
         self._epoch.reset()
 
     def on_train_epoch_end(self) -> None:
-        self._flush_window(log=False)
+        self._flush_window()
+        self._check_gradient(self._gradient_norm(), self.trainer.fit_loop.batch_idx)
         self.epoch_means = {f"train/{k}": v for k, v in self._epoch.means(self._sum_over_ranks).items()}
         # not to the logger, which has the means of each window; what Lightning brings back from spawned processes
         self.log_dict(self.epoch_means, logger=False, sync_dist=True)
 
-    def _flush_window(self, *, log: bool) -> None:
-        """Log the means since the last time, over every image and not the last batch only."""
-        if log:
-            means = {f"train/{k}": v for k, v in self._window.means(self._sum_over_ranks).items()}
-            shown = self.monitor.replace("val/", "train/")
+    def _flush_window(self, batch_idx: int | None = None) -> None:
+        """Take the means since the last time, over every image and not the last batch only; log them after batch `batch_idx`."""
+        means = {f"train/{k}": v for k, v in self._window.means(self._sum_over_ranks).items()}
+        check_means(self, means)
+        if batch_idx is not None:
+            norms = self._gradient_norm()
+            self._check_gradient(norms, batch_idx)
+            of_monitor = self.monitor.replace("val/", "train/")
+            shown = of_monitor if of_monitor in means else "train/loss"
             self.log_dict({k: v for k, v in means.items() if k != shown})
-            self.log_dict(self._gradient_norm())
-            self.log(shown, means.get(shown, means["train/loss"]), prog_bar=True)
+            self.log_dict(norms)
+            self.log(shown, means[shown], prog_bar=True)
         self._epoch.merge(self._window)
         self._window.reset()
 
@@ -150,6 +217,11 @@ class Module(L.LightningModule):
         self._evaluation.reset()
 
     on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_model_zero_grad(self) -> None:
+        # what is validated, and becomes a checkpoint, are the weights after the step that was taken with this gradient
+        self._check_gradient(self._gradient_norm(), self.trainer.fit_loop.batch_idx)
+        super().on_validation_model_zero_grad()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self._evaluation_step(batch, batch_idx, "val")
@@ -169,8 +241,10 @@ class Module(L.LightningModule):
         self._evaluation.add(self.terms(self(x, y, noise), x, y, self._step(x)))
 
     def _log_evaluation(self, split: str) -> None:
-        for name, value in self._evaluation.means(self._sum_over_ranks).items():
-            key = f"{split}/{name}"
+        means = {f"{split}/{name}": value for name, value in self._evaluation.means(self._sum_over_ranks).items()}
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_means(self, means)
+        for key, value in means.items():
             self.evaluation_means[key] = value
             self.log(key, value, prog_bar=key == self.monitor, sync_dist=True)
 
@@ -217,6 +291,10 @@ class Module(L.LightningModule):
         """The norm over all parameters of the gradient that the last step was taken with, after clipping."""
         norms = [p.grad.norm(dtype=torch.float32) for p in self.parameters() if p.grad is not None]
         return {"train/gradient_norm": torch.stack(norms).norm()} if norms else {}
+
+    def _check_gradient(self, norms: dict[str, Tensor], batch_idx: int) -> None:
+        if not self._gradients_are_scaled():  # float16 takes no step on a gradient that has overflown
+            check_gradient(self, norms, batch_idx)
 
     def _sum_over_ranks(self, value: Tensor) -> Tensor:
         reduced = self.trainer.strategy.reduce(value, reduce_op="sum")

@@ -44,19 +44,22 @@ def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any],
     return build("model.optimizer", arguments, OPTIMIZERS, list(parameters))
 
 
-def direct_step(optimizer: Optimizer) -> Callable[[], object]:
-    """`optimizer.step` of an optimizer that has taken a step, without its bookkeeping where it is a plain fused Adam.
+def direct_step(optimizer: Optimizer) -> Callable[[], object] | None:
+    """The update of an optimizer that has taken a step, without its bookkeeping; None unless it is a plain fused Adam.
 
-    On a small net that bookkeeping takes half as long as the update. Every parameter must have a gradient, as in the step before.
+    On a small net that bookkeeping takes half as long as the update. Good for as long as nobody touches the optimizer, but for its
+    learning rate, and the same parameters have gradients.
     """
     if type(optimizer) not in (Adam, AdamW) or len(optimizer.param_groups) != 1:
-        return optimizer.step
+        return None
     (group,) = optimizer.param_groups
-    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or _has_own_step(optimizer)
     if hooks or not group["fused"] or group["amsgrad"] or not isinstance(group["lr"], float):
-        return optimizer.step
+        return None
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-    states = [optimizer.state[parameter] for parameter in parameters]
+    states = [optimizer.state.get(parameter, {}) for parameter in parameters]
+    if not all(states):  # a parameter that has just begun to learn
+        return None
     means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
     update = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
     (beta1, beta2), names = group["betas"], ("weight_decay", "eps", "maximize")
@@ -69,6 +72,11 @@ def direct_step(optimizer: Optimizer) -> Callable[[], object]:
         update(parameters, gradients, means, squares, [], steps, lr=group["lr"], beta1=beta1, beta2=beta2, amsgrad=False, **fixed)
 
     return step
+
+
+def _has_own_step(optimizer: Optimizer) -> bool:
+    """Whether somebody has put a function in the place of this one optimizer's `step`; a schedule's counting one does not count."""
+    return "step" in vars(optimizer) and not hasattr(optimizer.step, "_wrapped_by_lr_sched")
 
 
 def laid_out_like(parameter: Tensor, values: Tensor) -> Tensor:

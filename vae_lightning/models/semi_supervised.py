@@ -141,6 +141,7 @@ class M2(SemiSupervised):
     """
 
     monitor: ClassVar[str] = "val/elbo_marginal"
+    numbers: ClassVar[tuple[str, ...]] = (*VAE.numbers, "alpha")
 
     def __init__(
         self, num_classes: int = 10, classifier: str | Mapping[str, Any] = "classifier_cnn", alpha: float = 5.0, **vae: Any

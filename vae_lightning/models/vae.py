@@ -53,6 +53,7 @@ class VAE(Module):
 
     monitor: ClassVar[str] = "val/elbo"
     monitor_mode: ClassVar[str] = "max"
+    numbers: ClassVar[tuple[str, ...]] = ("kl_weight.start", "kl_weight.end", "kl_weight.steps")
     bound_samples: int = 1
     """K in validation and test."""
 
@@ -89,6 +90,8 @@ class VAE(Module):
         require(possible, "model.prior.name", named(prior)["name"], "another unless model.posterior.name=diagonal")
         self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
         self.origin: Tensor
+        self._has_weights = False
+        self.register_load_state_dict_post_hook(_note_weights)  # type: ignore[no-untyped-call]
 
     # ---- the latent-variable model
 
@@ -161,8 +164,7 @@ class VAE(Module):
         return beta_objective(log_likelihood, kl, self.kl_weight(step))
 
     def on_fit_start(self) -> None:
-        # Lightning restores the weights before this hook, but the step only after it
-        if self.global_step != 0 or self.trainer.ckpt_path is not None:
+        if self._has_weights:
             return
         data = getattr(self.trainer, "datamodule", None)
         if self.start_from_mean:
@@ -175,6 +177,10 @@ class VAE(Module):
             require(images is not None, "model.prior.init", "images", "normal with a data module that has no evaluation_images()")
             assert images is not None
             self.prior_of.start_from(images("train", self.prior_of.num_images)[0].to(self.device))
+
+    def on_train_start(self) -> None:
+        super().on_train_start()
+        self._has_weights = True
 
     # ---- what one does with a trained model
 
@@ -207,6 +213,11 @@ class VAE(Module):
         return self.decode((1 - weight) * start + weight * end, y)
 
 
+def _note_weights(model: VAE, _: Any) -> None:
+    """Weights that were loaded are not to be replaced by those that a training starts from."""
+    model._has_weights = True
+
+
 class BetaVAE(VAE):
     r"""The KL weighted by `beta` (Higgins et al., 2017, https://openreview.net/forum?id=Sy2fzU9gl).
 
@@ -214,6 +225,8 @@ class BetaVAE(VAE):
         beta: weight of the KL in nats per image; 1 is the VAE.
         normalized: read `beta` as the paper's $\beta_{norm} = \beta D / 784$, so that it compares across latent sizes.
     """
+
+    numbers: ClassVar[tuple[str, ...]] = (*VAE.numbers, "beta")
 
     def __init__(self, beta: float = 4.0, normalized: bool = False, **vae: Any) -> None:
         super().__init__(**vae)
@@ -236,6 +249,8 @@ class CapacityVAE(VAE):
         capacity_max: the final capacity, nats.
         capacity_steps: optimizer steps over which the capacity grows linearly from 0.
     """
+
+    numbers: ClassVar[tuple[str, ...]] = (*VAE.numbers, "gamma", "capacity.start", "capacity.end", "capacity.steps")
 
     def __init__(self, gamma: float = 1000.0, capacity_max: float = 25.0, capacity_steps: int = 100_000, **vae: Any) -> None:
         super().__init__(**vae)

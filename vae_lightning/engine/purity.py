@@ -1,0 +1,179 @@
+"""What a traced graph would freeze: the Python state of a model, and reading what changes from step to step.
+
+A graph is traced once and then stands for a step of thousands. Tensors go into it anew each time; a number, a flag or a hook
+that the model's code looks at is looked at once. So `python_state` says what there is to look at, to be compared from time to
+time, and `run_state_forbidden` finds out whether the code looks at what cannot be compared: the Trainer and all it knows.
+"""
+
+import copy
+import dataclasses
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as L
+import torch
+from torch import Tensor, nn
+
+from vae_lightning.models.base import BOOKKEEPING, Module, numbers_of, replaced_numbers
+
+__all__ = ["ReadsRunStateError", "changes_of", "hooked", "python_state", "run_state_forbidden", "untouched"]
+
+OF_TORCH = frozenset(vars(nn.Module()))
+OF_LIGHTNING = frozenset(vars(L.LightningModule())) | BOOKKEEPING
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+RUN_STATE = BOOKKEEPING | {
+    "current_epoch",
+    "epoch_means",
+    "evaluation_means",
+    "global_rank",
+    "global_step",
+    "local_rank",
+    "log",
+    "log_dict",
+    "logger",
+    "loggers",
+    "lr_schedulers",
+    "optimizers",
+    "trainer",
+}
+"""Attributes of a model that may differ at the next step, whatever the model does."""
+DEPTH = 4
+"""How far objects within objects are looked into."""
+PLAIN = (bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
+
+
+class ReadsRunStateError(RuntimeError):
+    """A model reads the state of the run while it computes its loss."""
+
+
+class _Same:
+    """An object that equals itself alone."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value  # kept, so that its place in memory is not given to another
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def python_state(model: Module) -> dict[str, Any]:
+    """All that `model`'s code may look at beside tensors that go into a step, by name; two of these can be compared.
+
+    The numbers that `model.numbers` names are left out: they go into a step as tensors.
+    """
+    numbers = numbers_of(model)
+    state: dict[str, Any] = {"numbers": list(numbers)}
+    with replaced_numbers(model, dict.fromkeys(numbers)):
+        for prefix, module in model.named_modules():
+            own = f"{prefix}." if prefix else ""
+            state[f"{own}training"] = module.training
+            known = OF_LIGHTNING if module is model else OF_TORCH
+            for name, value in vars(module).items():
+                if name not in known:
+                    state[f"{own}{name}"] = _frozen(value, DEPTH)
+    for name, parameter in model.named_parameters():
+        state[name] = (_Same(parameter), parameter.requires_grad)
+    for name, buffer in model.named_buffers():
+        state[name] = (buffer.shape, buffer.dtype, buffer.device)
+    return state
+
+
+def _frozen(value: Any, depth: int) -> Any:
+    """`value` as something that stays as it is and equals what it may be exchanged for."""
+    if isinstance(value, PLAIN):
+        return type(value), value
+    if isinstance(value, float):
+        return float, repr(value)  # which of NaN equals itself
+    if isinstance(value, Tensor):
+        return _Same(value), value._version
+    if depth and isinstance(value, list | tuple):
+        return type(value), [_frozen(item, depth - 1) for item in value]
+    if depth and isinstance(value, Mapping):
+        return type(value), [(_frozen(k, 1), _frozen(v, depth - 1)) for k, v in value.items()]
+    if depth and dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return type(value), [_frozen(getattr(value, field.name), depth - 1) for field in dataclasses.fields(value)]
+    if isinstance(value, nn.Module | type) or callable(value) or not depth:
+        return _Same(value)
+    return _Same(value), [(name, _frozen(item, depth - 1)) for name, item in getattr(value, "__dict__", {}).items()]
+
+
+def changes_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Names of what is not the same in two states, in order."""
+    missing = object()
+    return sorted(n for n in {*before, *after} if before.get(n, missing) != after.get(n, missing))
+
+
+def hooked(model: nn.Module) -> str | None:
+    """The name of a module or parameter of `model` that somebody has hung a hook on, which a graph would not call; None without."""
+    for name, module in model.named_modules():
+        if any(getattr(module, hooks) for hooks in HOOKS):
+            return name or type(model).__name__
+    for name, parameter in model.named_parameters():
+        if parameter._backward_hooks or getattr(parameter, "_post_accumulate_grad_hooks", None):
+            return name
+    return None
+
+
+@contextmanager
+def run_state_forbidden(model: Module) -> Iterator[None]:
+    """Within, `model` raises ReadsRunStateError where it is asked for its Trainer or for anything that changes as it trains."""
+    before = type(model)
+
+    def read(self: Module, name: str) -> Any:
+        if name in RUN_STATE:
+            raise ReadsRunStateError(f"{before.__name__} reads its {name} while it computes the loss, which a graph would freeze")
+        return before.__getattribute__(self, name)
+
+    model.__class__ = type(before.__name__, (before,), {"__getattribute__": read})
+    try:
+        yield
+    finally:
+        model.__class__ = before
+
+
+@contextmanager
+def untouched(model: Module) -> Iterator[list[str]]:
+    """Leaves buffers and attributes of `model` and the global random numbers as they were; the list is then what would have changed.
+
+    Of attributes that are objects of somebody's own, what changes within them is listed, and stays changed.
+    """
+    changed: list[str] = []
+    state, numbers = python_state(model), _random_numbers()
+    attributes = [(vars(module), {name: _copied(value) for name, value in vars(module).items()}) for module in model.modules()]
+    buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    try:
+        yield changed
+    finally:
+        for name, buffer in model.named_buffers():
+            if name in buffers and not torch.equal(buffer, buffers[name]):
+                changed.append(name)
+                with torch.no_grad():
+                    buffer.copy_(buffers[name])
+        if own := changes_of(state, python_state(model)):
+            changed += own
+            for present, before in attributes:
+                present.clear()
+                present.update(before)
+        changed += [f"the numbers of {name}" for name, before in numbers.items() if _random_numbers()[name] != before]
+        random.setstate(numbers["random"])
+        np.random.set_state(numbers["numpy.random"])
+        torch.set_rng_state(torch.tensor(numbers["torch's global generator"], dtype=torch.uint8))
+
+
+def _copied(value: Any) -> Any:
+    return copy.copy(value) if type(value) in (list, dict, set) else value
+
+
+def _random_numbers() -> dict[str, Any]:
+    """Where the global generators of random numbers stand, by name."""
+    kind, key, *rest = np.random.get_state()
+    return {
+        "random": random.getstate(),
+        "numpy.random": (kind, tuple(key), *rest),
+        "torch's global generator": torch.get_rng_state().tolist(),
+    }
