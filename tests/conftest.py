@@ -63,3 +63,11 @@ def compose(mnist_root: Path, tmp_path: Path) -> Callable[..., DictConfig]:
             return hydra.compose("train", [*own, *(QUICK if quick else ()), *overrides])
 
     return of
+
+
+@pytest.fixture
+def graphs_as_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs run as they were traced, instead of what a C++ compiler makes of them in half a minute."""
+    import torch._inductor
+
+    monkeypatch.setattr(torch._inductor, "standalone_compile", lambda module, *_, **__: lambda *tensors: module(*tensors))

@@ -1,5 +1,7 @@
 """Samples from noise have the distribution they are of."""
 
+import math
+
 import pytest
 import torch
 from torch.distributions import (
@@ -35,6 +37,16 @@ def test_moments_are_the_distributions(distribution: torch.distributions.Distrib
     error = distribution.stddev / len(z) ** 0.5
     assert ((z.mean(0) - distribution.mean).abs() < 4 * error).all()
     torch.testing.assert_close(z.std(0), distribution.stddev, rtol=0.02, atol=0)
+
+
+def test_sample_of_a_rare_draw_is_finite() -> None:
+    """In float32, the share of a standard normal below 5.6 is 1, of which a quantile is infinite."""
+    laplace = Independent(Laplace(torch.zeros(1), torch.ones(1)), 1)
+    epsilon = torch.tensor([[-40.0], [-5.6], [5.6], [40.0]])
+    z = from_noise(laplace, epsilon)
+    quantile = torch.special.log_ndtr(epsilon[1:2].double()).float() + math.log(2)
+    torch.testing.assert_close(z[1:3], torch.cat([quantile, -quantile]), rtol=1e-6, atol=0)
+    assert z.isfinite().all()
 
 
 def test_a_mixtures_components_come_up_by_their_shares_and_keep_their_shape() -> None:

@@ -422,7 +422,7 @@ class Finetuning(BackboneFinetuning):
         (
             {"callbacks": [lambda: GradientAccumulationScheduler({1: 2})]},
             0,
-            "GradientAccumulationScheduler has on_train_epoch_start",
+            "trainer.accumulate_grad_batches is not 1",
         ),
         ({"profiler": "simple"}, 0, "SimpleProfiler measures each of its parts"),
         ({"accumulate_grad_batches": 2}, 0, "trainer.accumulate_grad_batches is not 1"),

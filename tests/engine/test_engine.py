@@ -176,7 +176,7 @@ def quiet_trainer(tmp_path: Path, **arguments: Any) -> L.Trainer:
         (VAE, {"precision": "bf16-mixed", "max_time": "00:01:00:00"}, None),
         (OwnStep, {}, "OwnStep has its own training_step"),
         (L.LightningModule, {}, "LightningModule is not one of this project's models"),
-        (VAE, {"callbacks": [SeesBatches()]}, "SeesBatches wants to see every step"),
+        (VAE, {"callbacks": [SeesBatches()]}, "SeesBatches has on_train_batch_end; if it can do without"),
         (VAE, {"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
         (VAE, {"precision": "64-true"}, "precision=64-true"),
         (VAE, {"detect_anomaly": True}, "detect_anomaly"),
@@ -210,6 +210,14 @@ def test_data_of_unknown_length_is_validated_after_its_last_batch(tmp_path: Path
     trainer.fit(model, DataLoader(Stream(), batch_size=1), DataLoader(Stream(), batch_size=10))
     assert trainer.global_step == 140
     assert "val/elbo" in model.evaluation_means
+
+
+def test_every_epoch_has_its_speed_however_short(compose: Compose, tmp_path: Path) -> None:
+    train(compose(*SMALL, "logger=csv", "trainer.limit_train_batches=3", "trainer.max_epochs=3"))
+    (log,) = (tmp_path / "run").glob("**/metrics.csv")
+    speeds = [float(row["time/images_per_second"]) for row in csv.DictReader(log.open()) if row["time/images_per_second"]]
+    assert len(speeds) == 3
+    assert min(speeds) > 0
 
 
 def test_first_step_is_seen_by_the_callbacks(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:

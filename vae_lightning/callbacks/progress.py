@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.trainer.states import TrainerFn
 
 __all__ = ["StopOnInterrupt", "Timing"]
 
@@ -37,20 +38,31 @@ class Timing(Callback):
         if self.first_step_seconds is None:
             self.first_step_seconds = time.time() - self.started
         batches, size = trainer.fit_loop.epoch_loop.batch_progress.total.ready, len(batch[0]) * trainer.world_size
-        if self._since is not None:  # the first batch starts the clock: it pays for warming up
+        if self._since is not None:
             # not every batch comes here: those in between are full
             self.images += (batches - self._batches - 1) * self._full + size
-        else:
+        else:  # the first batch of all starts the clock: it pays for warming up
             self._since, self._full = time.perf_counter(), size
         self._batches = batches
+
+    def _go_on(self) -> None:
+        if self._since is None and self.first_step_seconds is not None:
+            self._since = time.perf_counter()
 
     def _pause(self) -> None:
         if self._since is not None:
             self.training_seconds += time.perf_counter() - self._since
             self._since = None
 
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._go_on()
+
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._pause()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.is_last_batch:
+            self._go_on()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._pause()

@@ -138,7 +138,7 @@ def run_state_forbidden(model: Module) -> Iterator[None]:
 
 @contextmanager
 def untouched(model: Module) -> Iterator[list[str]]:
-    """Leaves buffers and attributes of `model` and the global random numbers as they were; the list is then what would have changed.
+    """Leaves buffers and attributes of `model` and the global random numbers as they were; the list is then what had changed.
 
     Of attributes that are objects of somebody's own, what changes within them is listed, and stays changed.
     """
