@@ -1,7 +1,7 @@
 """The folder that data lie in: what may be read from it, and where in it something may be written.
 
-    <data.root>/MNIST/raw, FashionMNIST/raw, KMNIST/raw     the raw files, in torchvision's layout
-    <data.root>/binarized_mnist                             Larochelle's static binarization
+<data.root>/MNIST/raw, FashionMNIST/raw, KMNIST/raw     the raw files, in torchvision's layout
+<data.root>/binarized_mnist                             Larochelle's static binarization
 """
 
 import os

@@ -201,9 +201,9 @@ class MNISTDataModule(L.LightningDataModule):
         return self.binarization == "static"
 
     def mean_image(self) -> Tensor:
-        """The mean of the images that training sees, `(1, 28, 28)` in [0, 1]: of pixels drawn afresh, the mean of their grey levels.
+        """The mean of the images that training sees, `(1, 28, 28)` in [0, 1].
 
-        Of images that are moved at random, each is moved once, by `eval_seed`.
+        Pixels that are drawn afresh count with their probability; images that are moved at random are moved once, by `eval_seed`.
         """
         images = self._split("train")[0]
         if self.only_labelled:

@@ -68,10 +68,12 @@ def load(root: str | Path, static_root: str | Path | None, *, fetch: bool = True
     """
     own = data_folder(root) / FOLDER
     folder = data_folder(static_root, "data.static_root") if static_root else own
+    key = "data.static_root" if fetch else "static_root"  # what train.py calls it, and evaluate.py, which never fetches
     images, checksums = {}, {}
     for split in PIXELS_SHA256:
-        images[split], checksums[_name(split)] = _images(folder, split, fetch=fetch and not static_root)
-    labels = _kept_labels(folder) or _kept_labels(own) or _recovered(own, root, images, fetch=fetch)
+        images[split], checksums[_name(split)] = _images(folder, split, fetch=fetch and not static_root, key=key)
+    kept = (_kept_labels(place) for place in dict.fromkeys((folder, own)))
+    labels = next((labels for labels in kept if labels), None) or _recovered(own, root, images, fetch=fetch)
     return Verified({split: (images[split] * 255, labels[split]) for split in images}, dict(sorted(checksums.items())))
 
 
@@ -82,7 +84,7 @@ def _name(split: str) -> str:
 # ---- images
 
 
-def _images(folder: Path, split: str, *, fetch: bool) -> tuple[Tensor, str]:
+def _images(folder: Path, split: str, *, fetch: bool, key: str = "data.static_root") -> tuple[Tensor, str]:
     """Pixels 0 or 1 `(N, 1, 28, 28)`, and the MD5 of the file they were read from."""
     path = folder / _name(split)
     content = content_of(path)
@@ -90,7 +92,8 @@ def _images(folder: Path, split: str, *, fetch: bool) -> tuple[Tensor, str]:
     if pixels is None:
         if not fetch:
             state = "missing" if content is None else "altered (its pixels' SHA-256 is not the known one)"
-            raise DataError(f"{path} is {state}; data.static_root must hold Larochelle's three files, or be left out to fetch them")
+            or_fetch = ", or be left out to fetch them" if key.startswith("data.") else ""
+            raise DataError(f"{path} is {state}; {key} must name a folder that holds Larochelle's three files{or_fetch}")
         refuse_foreign(folder.parent)
         with locked_folder(folder):
             content = content_of(path)  # another run may have fetched it while this one waited
@@ -166,7 +169,8 @@ def _recovered(own: Path, root: str | Path, images: Mapping[str, Tensor], *, fet
         try:
             with locked_folder(own), tempfile.TemporaryDirectory(dir=own, prefix=".fetch-") as scratch:
                 finished = Path(scratch) / LABELS
-                np.savez_compressed(finished, **{split: label.numpy().astype(np.uint8) for split, label in labels.items()})
+                small = {split: label.numpy().astype(np.uint8) for split, label in labels.items()}
+                np.savez_compressed(finished, allow_pickle=False, **small)
                 replace_file(finished, own / LABELS)
         except OSError as error:
             print(f"labels of the static binarization will be recovered again next time: {one_line(error)}", file=sys.stderr)
