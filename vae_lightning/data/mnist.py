@@ -27,7 +27,8 @@ NUM_CLASSES = 10
 class MNISTDataModule(L.LightningDataModule):
     """Batches `(x, y)`: images float32 `(B, 1, 28, 28)` in [0, 1], labels int64 `(B,)`.
 
-    The official test set is held out; the last `val_size` training images are for validation.
+    The official test set is held out; the last `val_size` training images are for validation. With `trainer.overfit_batches`, every
+    epoch has the batches of the first one: its images, as they were moved and binarized there.
 
     Args:
         root: folder that holds `MNIST/raw`, as torchvision's; fetched to if it is not there, unless `root` holds only other things.

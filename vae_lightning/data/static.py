@@ -164,6 +164,7 @@ def _kept_labels(folder: Path) -> dict[str, Tensor] | None:
 def _recovered(own: Path, root: str | Path, images: Mapping[str, Tensor], *, fetch: bool) -> dict[str, Tensor]:
     """Labels from the grey MNIST in `root`, kept in `own` where that is possible and wanted."""
     grey = sources.read("mnist", root, fetch=fetch).splits
+    print("recovering the labels of the static images from the grey ones", file=sys.stderr)
     labels = {split: recover_labels(part, *grey["test" if split == "test" else "train"]) for split, part in images.items()}
     if fetch:
         try:

@@ -205,7 +205,7 @@ class Module(L.LightningModule):
     def _checked(self, batch: tuple[Tensor, Tensor], split: str = "train") -> tuple[Tensor, Tensor]:
         """Images and labels of a batch: the first of a loop is looked at as a whole, later ones where no GPU has to wait for it."""
         first, self._first_batch = self._first_batch, False
-        x, y = check_batch(batch, split, next(self.parameters()).dtype) if first else batch
+        x, y = check_batch(batch, split, next((p.dtype for p in self.parameters()), torch.float32)) if first else batch
         lowest, classes = self._label_range()
         if classes and (first or y.device.type == "cpu"):
             check_labels(y, lowest, classes)
