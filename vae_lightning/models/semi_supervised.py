@@ -197,6 +197,5 @@ class M2(SemiSupervised):
 
     def _indicator(self, y: Tensor) -> Tensor:
         """1 where a class is the label, `(C, B)`; NaN where no class is."""
-        indicator = self.one_hot(y)
-        assert indicator is not None
-        return indicator.mT
+        label = (y == torch.arange(self.classes, device=y.device).unsqueeze(-1)).to(self.origin.dtype)
+        return label.masked_fill((y < 0) | (y >= self.classes), math.nan)
