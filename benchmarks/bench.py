@@ -112,7 +112,9 @@ def main() -> None:
     options = parser.parse_args()
     from vae_lightning.data.sources import raw_folder
 
-    raw_folder("mnist", options.data)
+    processed = raw_folder("mnist", options.data).with_name("processed")
+    if processed.exists():
+        parser.error(f"{processed}: torchvision, and so the contenders, would read it instead of the raw files; move it away")
     chosen = contenders(options.data, options.epochs, options.quick)
     chosen = {name: c for name, c in chosen.items() if options.peers or c.whose == "ours"}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}

@@ -45,7 +45,8 @@ def static_root(mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder.mkdir(parents=True)
     (root / "MNIST").symlink_to((mnist_root / "MNIST").resolve(), target_is_directory=True)
     for split, images in {"train": slice(0, 200), "valid": slice(50_000, 50_100), "test": slice(0, 100)}.items():
-        grey, _ = sources.load("mnist", mnist_root, "test" if split == "test" else "train")
+        grey, labels = sources.load("mnist", mnist_root, "test" if split == "test" else "train")
+        monkeypatch.setitem(static.LABELS_SHA256, split, hashlib.sha256(labels[images].byte().numpy().tobytes()).hexdigest())
         pixels = (binarize(grey[images], "dynamic", generator(0)) // 255).flatten(1).numpy()
         monkeypatch.setitem(static.PIXELS_SHA256, split, hashlib.sha256(pixels.tobytes()).hexdigest())
         scipy.io.savemat(str(folder / static._name(split)), {"X": pixels}, appendmat=False)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.data import SequentialSampler
 
 from vae_lightning.data.loader import TensorLoader
 from vae_lightning.types import UNLABELLED
@@ -45,6 +46,29 @@ def test_state_goes_on_in_the_middle_of_its_epoch_only() -> None:
     assert head + order(resumed, 2) == order(TensorLoader(IMAGES, LABELS, 10, seed=3), 2)
     resumed.load_state_dict(loader.state_dict())
     assert len(order(resumed, 3)) == 103
+
+
+def test_same_every_epoch_serves_the_first_epoch_and_keeps_its_place_in_the_others() -> None:
+    loader = TensorLoader(IMAGES, LABELS, 10, seed=3)
+    first = order(loader)
+    loader.same_every_epoch = True
+    assert isinstance(loader.sampler, SequentialSampler)
+    loader.sampler.set_epoch(2)
+    batches = iter(loader)
+    head = [next(batches) for _ in range(4)]
+    assert [batch.key for batch in head] == [(3, 0, number) for number in range(4)]
+    assert [int(label) for batch in head for label in batch.labels] == first[:40]
+    resumed = TensorLoader(IMAGES, LABELS, 10, seed=3)
+    resumed.same_every_epoch = True
+    resumed.load_state_dict(loader.state_dict())
+    assert order(resumed, 2) == first[40:]
+    resumed.load_state_dict(loader.state_dict())
+    assert order(resumed, 3) == first
+
+
+def test_only_a_loader_that_shuffles_says_so_to_lightning() -> None:
+    assert not isinstance(TensorLoader(IMAGES, LABELS, 10, seed=3).sampler, SequentialSampler)
+    assert isinstance(TensorLoader(IMAGES, LABELS, 10).sampler, SequentialSampler)
 
 
 # ---- few labels

@@ -1,14 +1,18 @@
 """Real MNIST as batches: splits, binarization that is fixed where it must be, fresh where it must be."""
 
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import pytorch_lightning as L
 import torch
 
-from vae_lightning.data import MNISTDataModule
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.data import MNISTDataModule, sources
+from vae_lightning.engine import install
+from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.models import M2, VAE
 from vae_lightning.types import UNLABELLED, Batch
 
 
@@ -73,6 +77,99 @@ def test_mean_image_is_the_mean(mnist_root: Path) -> None:
     assert torch.allclose(data.mean_image(), (data._splits["train"][0].float() / 255).mean(0), atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"binarization": "threshold"},
+        {"binarization": "threshold", "permute_pixels": True},
+        {"binarization": "none", "num_labels": 100, "only_labelled": True},
+        {"binarization": "none", "augment_shift": 8.0},
+        {"binarization": "dynamic"},
+    ],
+)
+def test_mean_image_is_that_of_the_images_that_training_sees(mnist_root: Path, arguments: dict[str, Any]) -> None:
+    data = MNISTDataModule(root=str(mnist_root), batch_size=5000, val_size=50_000, **arguments)
+    seen = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.train_dataloader()])
+    # drawn pixels and movements differ from those of the mean by chance; of a pixel that is hardly ever white, by some images
+    by_chance = data.binarization == "dynamic" or any(data.augmentation)
+    tolerance = 6 * seen.std(0) / len(seen) ** 0.5 + 10 / len(seen) if by_chance else 1e-5
+    assert ((data.mean_image() - seen.mean(0)).abs() <= tolerance).all()
+    if data.binarization != "dynamic":
+        grey = MNISTDataModule(root=str(mnist_root), binarization="none", val_size=50_000, permute_pixels=data.permute_pixels)
+        assert (data.mean_image() - grey.mean_image()).abs().max() > 0.01
+
+
+def test_mean_image_of_static_binarization_is_that_of_its_images(static_root: Path) -> None:
+    data = MNISTDataModule(root=str(static_root), binarization="static")
+    seen = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.train_dataloader()])
+    assert seen.unique().tolist() == [0, 1]
+    assert torch.allclose(data.mean_image(), seen.mean(0), atol=1e-6)
+
+
+def test_checksums_are_of_the_files_in_use(mnist_root: Path, static_root: Path) -> None:
+    for binarization in ("dynamic", "threshold"):
+        assert MNISTDataModule(root=str(mnist_root), binarization=binarization).checksums() == sources.MNIST_MD5
+    names = [f"binarized_mnist_{split}.amat" for split in ("test", "train", "valid")]
+    assert list(MNISTDataModule(root=str(static_root), binarization="static").checksums()) == names
+
+
+def test_files_are_read_once_a_data_module(mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    original = sources.read
+    monkeypatch.setattr(sources, "read", lambda *a, **k: calls.append(a) or original(*a, **k))
+    data = MNISTDataModule(root=str(mnist_root))
+    data.prepare_data()
+    data.checksums()
+    data.setup("fit")
+    data.evaluation_images("test", 10)
+    assert calls == [("mnist", str(mnist_root))]
+    copied = pickle.loads(pickle.dumps(data))
+    assert len(pickle.dumps(data)) < 100_000, "other processes read the files themselves"
+    assert torch.equal(copied.evaluation_images("test", 10)[0], data.evaluation_images("test", 10)[0])
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("binarization", ["dynamic", "static"])
+def test_nothing_is_made_where_nothing_is_to_be_fetched(tmp_path: Path, binarization: str) -> None:
+    data = MNISTDataModule(root=str(tmp_path / "data"), binarization=binarization)
+    data.fetch = False
+    with pytest.raises(DataError, match=r"(give root=|missing; static_root must name)"):
+        data.evaluation_loader("test")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("few_labels", [False, True])
+def test_overfitting_sees_the_same_images_in_every_epoch(
+    mnist_root: Path, fast: bool, few_labels: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    labels = {"num_labels": 100, "labelled_batch_size": 4} if few_labels else {"augment_shift": 2.0}
+    data = MNISTDataModule(root=str(mnist_root), batch_size=16, eval_batch_size=16, **labels)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    original = data.on_after_batch_transfer
+
+    def noted(batch: Batch, dataloader_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = original(batch, dataloader_idx)
+        if batch.key is not None:
+            seen.append((x, y))
+        return x, y
+
+    data.on_after_batch_transfer = noted  # type: ignore[method-assign]
+    net = {"name": "mlp", "hidden": [8]}
+    model = M2(latent_dim=2, net=net, classifier="classifier_mlp") if few_labels else VAE(latent_dim=2, net=net)
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    trainer = L.Trainer(max_epochs=3, overfit_batches=2, enable_checkpointing=False, num_sanity_val_steps=0, **quiet)
+    if fast:
+        assert install(trainer, model) is None
+    trainer.fit(model, datamodule=data)
+    assert trainer.global_step == len(seen) == 6
+    for number, (x, y) in enumerate(seen):
+        assert torch.equal(x, seen[number % 2][0])
+        assert torch.equal(y, seen[number % 2][1])
+    assert not torch.equal(seen[0][0], seen[1][0])
+    assert not [str(w.message) for w in recwarn if "shuffling" in str(w.message)]
+
+
 @pytest.mark.parametrize("arguments", [{"batch_size": 0}, {"eval_batch_size": 0}, {"val_size": 0}, {"val_size": 60_000}])
 def test_impossible_sizes_are_refused_by_name(arguments: dict[str, int]) -> None:
     (name,) = arguments
@@ -116,6 +213,8 @@ def test_labelled_images_can_be_trained_on_alone(mnist_root: Path) -> None:
 def test_more_labels_of_a_class_than_there_are_is_refused(mnist_root: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"data\.num_labels=50000: must be at most 4\d{3}0, equally many a class"):
         with_labels(mnist_root, 50_000).labelled()
+    with pytest.raises(ConfigurationError, match=r"data\.num_labels=20: must be null: of some class there is no training image"):
+        with_labels(mnist_root, 20, val_size=59_999).labelled()
 
 
 @pytest.mark.parametrize(
@@ -127,9 +226,12 @@ def test_more_labels_of_a_class_than_there_are_is_refused(mnist_root: Path) -> N
         {"labelled_batch_size": 0, "num_labels": 100},
         {"labelled_batch_size": 101, "num_labels": 100},
         {"only_labelled": True},
+        {"augment_shift": float("inf")},
+        {"augment_shift": float("nan")},
+        {"augment_rotation": 181.0},
     ],
 )
-def test_impossible_numbers_of_labels_are_refused_by_name(arguments: dict[str, int]) -> None:
+def test_impossible_numbers_are_refused_by_name(arguments: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=rf"data\.{next(iter(arguments))}="):
         MNISTDataModule(**arguments)
 

@@ -1,5 +1,6 @@
 """Rendered shapes: areas, centres and symmetries are those of geometry, and splits are of distinct combinations."""
 
+import hashlib
 import math
 
 import pytest
@@ -129,6 +130,22 @@ def test_checksums_tell_settings_and_images_apart() -> None:
     other = Shapes2DDataModule(train_size=7).checksums()
     assert other["shapes2d settings"] != sums["shapes2d settings"]
     assert other["shapes2d images"] == sums["shapes2d images"]
+    for split in ("train", "val", "test"):
+        assert other[f"shapes2d {split}"] != sums[f"shapes2d {split}"]
+
+
+def test_checksums_are_of_the_images_in_use() -> None:
+    data = Shapes2DDataModule(train_size=100, test_size=50, val_size=50)
+    sums = data.checksums()
+    images = (data.evaluation_images("test")[0] * 255).round().to(torch.uint8)
+    assert sums["shapes2d test"] == hashlib.md5(images.numpy().tobytes()).hexdigest()
+    data._splits["train"][0][3, 0, 5, 5] += 1
+    assert data.checksums()["shapes2d train"] != sums["shapes2d train"]
+
+
+def test_mean_image_is_of_images_as_they_are_binarized() -> None:
+    data = Shapes2DDataModule(train_size=100, test_size=50, val_size=50)
+    assert torch.allclose(data.mean_image(), data.images_of(data.factors("train")).mean(0), atol=1e-6)
 
 
 def test_rounding_decides_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import SequentialSampler
 
 from vae_lightning.noise import generator
 from vae_lightning.types import UNLABELLED, Batch
@@ -48,6 +49,8 @@ class TensorLoader:
         self._stride = batch_size
         self.rank, self.world_size = rank, world_size
         self.epoch = 0
+        self.same_every_epoch = False
+        """Serve the batches of epoch 0 in every epoch, in order and with noise, as `trainer.overfit_batches` wants it."""
         self._position = 0
         self._resume: tuple[int, int] | None = None
 
@@ -76,7 +79,7 @@ class TensorLoader:
         images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
         if self.labelled is not None:
             labels[: len(index) - self.labelled_batch_size] = UNLABELLED
-        return Batch(images, labels, (self.seed, self.epoch, number))
+        return Batch(images, labels, (self.seed, self._served_epoch, number))
 
     def image_numbers(self, batch_idx: int) -> Tensor:
         """Places in `images` of those in this process's batch `batch_idx` of the present epoch, `(B,)`."""
@@ -87,24 +90,29 @@ class TensorLoader:
 
     def _order(self, seed: int) -> Tensor:
         device = self.images.device
-        return torch.randperm(len(self.images), generator=generator(seed, "order", self.epoch, device=device), device=device)
+        source = generator(seed, "order", self._served_epoch, device=device)
+        return torch.randperm(len(self.images), generator=source, device=device)
 
     def _index(self, number: int, order: Tensor, seed: int) -> Tensor:
         index = order[number * self._stride : (number + 1) * self._stride]
         return index if self.labelled is None else torch.cat([index, self._some_labelled(self.labelled, seed, number)])
 
     def _some_labelled(self, labelled: Tensor, seed: int, number: int) -> Tensor:
-        source = generator(seed, "labelled", self.epoch, number, device=labelled.device)
+        source = generator(seed, "labelled", self._served_epoch, number, device=labelled.device)
         drawn = torch.randperm(len(labelled), generator=source, device=labelled.device)[: self.labelled_batch_size]
         return labelled.index_select(0, drawn)
+
+    @property
+    def _served_epoch(self) -> int:
+        return 0 if self.same_every_epoch else self.epoch
 
     # Lightning tells a loader's sampler the epoch, and keeps a loader's state in checkpoints
 
     batch_sampler = None
 
     @property
-    def sampler(self) -> "TensorLoader":
-        return self
+    def sampler(self) -> "TensorLoader | _FixedOrder":
+        return _FixedOrder(self) if self.seed is None or self.same_every_epoch else self
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -114,3 +122,14 @@ class TensorLoader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._resume = (state["epoch"], state["batch"])
+
+
+class _FixedOrder(SequentialSampler):
+    """Tells Lightning of a loader that does not shuffle: for `overfit_batches`, it would say that it turned shuffling off."""
+
+    def __init__(self, loader: TensorLoader) -> None:
+        super().__init__(loader.images)
+        self.loader = loader
+
+    def set_epoch(self, epoch: int) -> None:
+        self.loader.set_epoch(epoch)

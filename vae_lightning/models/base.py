@@ -16,7 +16,8 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.batches import check_batch, check_labels
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.metrics import MetricSums
 from vae_lightning.models.optimization import build_optimizer, build_schedule, check_specs, restore_layout
@@ -31,7 +32,17 @@ CHECKPOINT_FORMAT = 1
 EVALUATION_SEED = 0
 """Fixes the noise of validation and test whatever the run's seed, so that figures of different runs are comparable."""
 BOOKKEEPING = frozenset(
-    {"_window", "_epoch", "_evaluation", "_logged_step", "_sums_so_far", "_sums_epoch", "epoch_means", "evaluation_means"}
+    {
+        "_epoch",
+        "_evaluation",
+        "_first_batch",
+        "_logged_step",
+        "_sums_epoch",
+        "_sums_so_far",
+        "_window",
+        "epoch_means",
+        "evaluation_means",
+    }
 )
 """Attributes of a `Module` that say how training goes; no step depends on them."""
 
@@ -119,6 +130,7 @@ class Module(L.LightningModule):
         check_specs(self.optimizer, self.lr_schedule)
         self._window, self._epoch, self._evaluation = MetricSums(), MetricSums(), MetricSums()
         self._logged_step = 0
+        self._first_batch = True
         self._sums_so_far: dict[str, dict[str, float]] = {}
         self._sums_epoch: int | None = None
         self.epoch_means: dict[str, float] = {}
@@ -168,7 +180,7 @@ class Module(L.LightningModule):
 
     def step_inputs(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Noise, Tensor]:
         """What a training step is a function of beside the parameters: images, labels, noise and the step's number."""
-        x, y = self._checked(batch)
+        x, y = self._checked(batch, "train")
         noise = self.draw_noise(x, self.seed, "train", self.current_epoch, self._batch_of_all_ranks(batch_idx))
         return x, y, noise, self._step(x)
 
@@ -214,6 +226,7 @@ class Module(L.LightningModule):
         self._window.reset()
 
     def on_validation_epoch_start(self) -> None:
+        self._first_batch = True
         self._evaluation.reset()
 
     on_test_epoch_start = on_validation_epoch_start
@@ -236,7 +249,7 @@ class Module(L.LightningModule):
         self._log_evaluation("test")
 
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, split: str) -> None:
-        x, y = self._checked(batch)
+        x, y = self._checked(batch, split)
         noise = self.draw_noise(x, EVALUATION_SEED, split, self._batch_of_all_ranks(batch_idx), training=False)
         self._evaluation.add(self.terms(self(x, y, noise), x, y, self._step(x)))
 
@@ -261,6 +274,7 @@ class Module(L.LightningModule):
         self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
 
     def on_train_start(self) -> None:
+        self._first_batch = True
         for optimizer in self.trainer.optimizers:
             restore_layout(optimizer)
         # of a run that goes on in the middle of an epoch: its means are of the whole epoch
@@ -272,11 +286,18 @@ class Module(L.LightningModule):
 
     # ---- small things the steps need
 
-    def _checked(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        x, y = batch
-        if self.num_classes and y.device.type == "cpu" and not 0 <= int(y.min()) <= int(y.max()) < self.num_classes:
-            raise DataError(f"labels: found {int(y.min())} to {int(y.max())}, but the model knows 0 to {self.num_classes - 1}")
+    def _checked(self, batch: tuple[Tensor, Tensor], split: str = "train") -> tuple[Tensor, Tensor]:
+        """Images and labels of a batch: the first of a loop is looked at as a whole, later ones where no GPU has to wait for it."""
+        first, self._first_batch = self._first_batch, False
+        x, y = check_batch(batch, split, next((p.dtype for p in self.parameters()), torch.float32)) if first else batch
+        lowest, classes = self._label_range()
+        if classes and (first or y.device.type == "cpu"):
+            check_labels(y, lowest, classes)
         return x, y
+
+    def _label_range(self) -> tuple[int, int]:
+        """The lowest label that may come, and the number of classes; 0: labels are ignored."""
+        return 0, self.num_classes
 
     def _step(self, x: Tensor) -> Tensor:
         attached = self._trainer is not None

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from vae_lightning.arguments import build, require
 from vae_lightning.distributions import from_noise
-from vae_lightning.errors import DataError
 from vae_lightning.likelihoods import full_precision
 from vae_lightning.models.base import named
 from vae_lightning.models.vae import VAE
@@ -64,14 +63,12 @@ class SemiSupervised(VAE):
     def classification(self, output: ClassifiedDraw, y: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy, nats, and accuracy, `(B,)` each, whose means over the batch are those over its labelled images."""
         share = _share(y != UNLABELLED, output.logits.dtype)
-        right = output.trained_logits.log_softmax(-1).gather(-1, y.clamp(min=0).expand(len(output.trained_logits), -1)[..., None])
+        label = torch.where(y == UNLABELLED, 0, y).expand(len(output.trained_logits), -1)
+        right = output.trained_logits.log_softmax(-1).gather(-1, label[..., None])
         return -share * right.squeeze(-1).mean(0), share * (output.logits.argmax(-1) == y)
 
-    def _checked(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        x, y = batch
-        if y.device.type == "cpu" and not UNLABELLED <= int(y.min()) <= int(y.max()) < self.classes:
-            raise DataError(f"labels: found {int(y.min())} to {int(y.max())}, but the model knows 0 to {self.classes - 1}")
-        return x, y
+    def _label_range(self) -> tuple[int, int]:
+        return UNLABELLED, self.classes
 
 
 def _share(counted: Tensor, dtype: torch.dtype) -> Tensor:
@@ -200,5 +197,6 @@ class M2(SemiSupervised):
         }
 
     def _indicator(self, y: Tensor) -> Tensor:
-        """1 where a class is the label, `(C, B)`."""
-        return (y == torch.arange(self.classes, device=y.device).unsqueeze(-1)).to(self.origin.dtype)
+        """1 where a class is the label, `(C, B)`; NaN where no class is."""
+        label = (y == torch.arange(self.classes, device=y.device).unsqueeze(-1)).to(self.origin.dtype)
+        return label.masked_fill((y < 0) | (y >= self.classes), math.nan)

