@@ -293,6 +293,18 @@ class Memory(Logger):
         return [metrics[name] for _, metrics in self.rows if name in metrics]
 
 
+def test_loss_is_not_logged_under_the_name_of_a_metric_that_training_does_not_have(tmp_path: Path) -> None:
+    class Judged(VAE):
+        monitor = "val/score"
+
+    memory = Memory()
+    trained = trainer(logger=memory, log_every_n_steps=2, default_root_dir=tmp_path)
+    trained.fit(Judged(D, MLP), loader())
+    assert memory.of("train/score") == []
+    assert len(memory.of("train/loss")) == len(memory.of("train/elbo")) == 3
+    assert "train/loss" in trained.progress_bar_metrics
+
+
 def trainer(**arguments: Any) -> L.Trainer:
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
     return L.Trainer(**{"accelerator": "cpu", "max_epochs": 1, "logger": False, **quiet, **arguments})

@@ -306,6 +306,27 @@ def test_output_bias_starts_from_the_logits_of_the_mean_image_if_asked() -> None
 
 
 @pytest.mark.filterwarnings("ignore:.*val_dataloader.*", "ignore:.*number of training batches.*")
+def test_second_fit_goes_on_with_what_was_learned_or_loaded() -> None:
+    slow, init = {"name": "sgd", "lr": 1e-30}, {"name": "vamp", "components": 2, "init": "images"}
+
+    class Some(Images):
+        def evaluation_images(self, split: str, count: int) -> tuple[Tensor, Tensor]:
+            return torch.full((count, 1, 28, 28), 0.5), torch.zeros(count)
+
+    model = VAE(D, MLP, start_from_mean=True, optimizer=slow, prior=init)
+    fit(model, datamodule=Some())
+    loaded = VAE(D, MLP, start_from_mean=True, optimizer=slow, prior=init)
+    loaded.load_state_dict(model.state_dict())
+    for again in (model, loaded):
+        with torch.no_grad():
+            again.decoder.output_bias.fill_(0.25)
+            again.prior_of.pseudo_inputs.fill_(0.125)
+        fit(again, datamodule=Some())  # of a Trainer of its own, whose steps are counted from 0
+        assert (again.decoder.output_bias == 0.25).all()
+        assert (again.prior_of.pseudo_inputs == 0.125).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*val_dataloader.*", "ignore:.*number of training batches.*")
 def test_start_from_mean_needs_data_that_know_their_mean() -> None:
     with pytest.raises(ConfigurationError, match=r"model\.start_from_mean=True: must be false with a data module"):
         fit(VAE(D, MLP, start_from_mean=True), train_dataloaders=Images().train_dataloader())
