@@ -1,0 +1,77 @@
+"""Loggers that keep what was logged when a training goes on in its folder."""
+
+import csv
+import io
+from pathlib import Path
+
+from pytorch_lightning.loggers import CSVLogger as LightningCSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.utilities import rank_zero_only
+
+from vae_lightning.storage import write_bytes
+
+__all__ = ["CSVLogger", "set_aside"]
+
+
+class _KeepingWriter(ExperimentWriter):
+    """Lightning's writer of `metrics.csv`, which adds to a file that is there instead of deleting it."""
+
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        if not path.is_file():
+            return
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):  # a killed training left half a line
+            write_bytes(path, content + b"\r\n")
+        header, _ = _read(path)
+        if header:
+            self.metrics_keys = header
+        else:
+            path.unlink()
+
+
+class CSVLogger(LightningCSVLogger):
+    """Lightning's CSVLogger, which keeps the rows of a `metrics.csv` that is there and adds its own."""
+
+    @property
+    def experiment(self) -> ExperimentWriter:
+        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
+            self._fs.makedirs(self.root_dir, exist_ok=True)
+            self._experiment = _KeepingWriter(log_dir=self.log_dir)
+        experiment: ExperimentWriter = super().experiment
+        return experiment
+
+
+def set_aside(path: Path, step: int) -> None:
+    """Move rows of steps after `step` from `path` to `superseded.csv` beside it, before they are trained once more."""
+    if not path.is_file():
+        return
+    header, rows = _read(path)
+    later = [row for row in rows if _step(row) > step]
+    if later:
+        earlier = path.with_name("superseded.csv")
+        columns, before = _read(earlier) if earlier.is_file() else ([], [])
+        columns += [name for name in header if name not in columns]
+        write_bytes(earlier, _table(columns, before + later))
+        write_bytes(path, _table(header, [row for row in rows if _step(row) <= step]))
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        return list(reader.fieldnames or []), list(reader)
+
+
+def _step(row: dict[str, str]) -> int:
+    try:
+        return int(row["step"])
+    except (KeyError, TypeError, ValueError):
+        return -1
+
+
+def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
