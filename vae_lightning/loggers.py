@@ -1,7 +1,9 @@
-"""Loggers that keep what was logged when a training goes on in its folder."""
+"""What was logged is kept, and not mixed up, when a training goes on in its folder."""
 
 import csv
 import io
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from pytorch_lightning.loggers import CSVLogger as LightningCSVLogger
@@ -10,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from vae_lightning.storage import write_bytes
 
-__all__ = ["CSVLogger", "set_aside"]
+__all__ = ["CSVLogger", "drop_hyperparameters", "set_aside"]
 
 
 class _KeepingWriter(ExperimentWriter):
@@ -75,3 +77,28 @@ def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
+
+
+def drop_hyperparameters(events: Path) -> None:
+    """Take a run's hyperparameters out of a file of TensorBoard's: of several sets in a folder, HParams shows the first."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    content, kept = events.read_bytes(), bytearray()
+    for record, data in _records(content):
+        values = Event.FromString(data).summary.value
+        if not any(value.tag.startswith("_hparams_/session") for value in values):
+            kept += record
+    if len(kept) < len(content):
+        write_bytes(events, bytes(kept))
+
+
+def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each record of a TFRecord file, whole and its data alone; the last one may be cut."""
+    place = 0
+    while place + 12 <= len(content):
+        (length,) = struct.unpack_from("<Q", content, place)  # and 4 bytes of checksum after it, as after the data
+        end = place + 12 + length + 4
+        if end > len(content):
+            return
+        yield content[place:end], content[place + 12 : end - 4]
+        place = end

@@ -29,7 +29,7 @@ from vae_lightning.callbacks import BestCheckpoint, LastCheckpoint
 from vae_lightning.commandline import one_line_errors
 from vae_lightning.continuing import Continuation
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.loggers import set_aside
+from vae_lightning.loggers import drop_hyperparameters, set_aside
 from vae_lightning.storage import write_bytes
 
 __all__ = ["KeepFolders", "RunFolder"]
@@ -120,7 +120,8 @@ class RunFolder:
             write = functools.partial(_write_config, self.path, _config_files(cfg))
             if going_on is not None and here:
                 logs = [Path(logger.log_dir) for logger in _file_loggers(trainer)]
-                going_on.begin = functools.partial(_begin_again, self.path, going_on.progress.steps, logs, write)
+                events = [path for log in logs for path in log.glob("events.*")]
+                going_on.begin = functools.partial(_begin_again, self.path, going_on.progress.steps, logs, events, write)
                 _hide_later_events(trainer, going_on.progress.steps)
             else:
                 write()
@@ -234,7 +235,7 @@ def _write_config(folder: Path, files: dict[str, bytes]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _begin_again(folder: Path, steps: int, logs: list[Path], write: functools.partial[None]) -> None:
+def _begin_again(folder: Path, steps: int, logs: list[Path], events: list[Path], write: functools.partial[None]) -> None:
     """Replace the records of the training so far, which are kept in a folder of their own."""
     kept = folder / ".hydra" / f"until_step_{steps}"
     for path in (*(folder / ".hydra").glob("*.yaml"), folder / "metrics.json"):
@@ -243,6 +244,8 @@ def _begin_again(folder: Path, steps: int, logs: list[Path], write: functools.pa
             shutil.copyfile(path, kept / path.name)
     (folder / "metrics.json").unlink(missing_ok=True)
     write()
+    for path in events:
+        drop_hyperparameters(path)
     for log in logs:
         set_aside(log / "metrics.csv", steps)
         (log / "hparams.yaml").unlink(missing_ok=True)  # which TensorBoardLogger writes only where there is none
