@@ -44,31 +44,33 @@ class CSVLogger(LightningCSVLogger):
         return experiment
 
 
-def set_aside(path: Path, step: int) -> None:
-    """Move rows of steps after `step` from `path` to `superseded.csv` beside it, before they are trained once more."""
+def set_aside(path: Path, steps: int) -> None:
+    """Move what was logged after `steps` steps from `path` to `superseded.csv` beside it, before it is trained once more."""
     if not path.is_file():
         return
     header, rows = _read(path)
-    later = [row for row in rows if _step(row) > step]
-    if later:
+    cut = next((place for place, row in enumerate(rows) if _is_after(row, steps)), len(rows))
+    if cut < len(rows):
         earlier = path.with_name("superseded.csv")
         columns, before = _read(earlier) if earlier.is_file() else ([], [])
         columns += [name for name in header if name not in columns]
-        write_bytes(earlier, _table(columns, before + later))
-        write_bytes(path, _table(header, [row for row in rows if _step(row) <= step]))
+        write_bytes(earlier, _table(columns, before + rows[cut:]))
+        write_bytes(path, _table(header, rows[:cut]))
+
+
+def _is_after(row: dict[str, str], steps: int) -> bool:
+    """Whether `row` was logged later: a step has the number of those before it, validation that of all up to it."""
+    try:
+        step = int(row["step"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return step > steps or (step == steps and any(value for key, value in row.items() if str(key).startswith(("train/", "lr"))))
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     with path.open(newline="") as file:
         reader = csv.DictReader(file)
         return list(reader.fieldnames or []), list(reader)
-
-
-def _step(row: dict[str, str]) -> int:
-    try:
-        return int(row["step"])
-    except (KeyError, TypeError, ValueError):
-        return -1
 
 
 def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:

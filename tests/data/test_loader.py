@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from vae_lightning.data.loader import TensorLoader
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.types import UNLABELLED
 
 IMAGES = torch.zeros(103, 1, 28, 28, dtype=torch.uint8)
@@ -45,6 +46,36 @@ def test_state_goes_on_in_the_middle_of_its_epoch_only() -> None:
     assert head + order(resumed, 2) == order(TensorLoader(IMAGES, LABELS, 10, seed=3), 2)
     resumed.load_state_dict(loader.state_dict())
     assert len(order(resumed, 3)) == 103
+
+
+def test_place_is_kept_in_images_so_that_batches_may_have_another_size() -> None:
+    loader = TensorLoader(IMAGES, LABELS, 10, seed=3)
+    batches = iter(loader)
+    head = [int(label) for _ in range(4) for label in next(batches).labels]
+    assert loader.state_dict() == {"epoch": 0, "images": 40}
+    for size in (20, 5):
+        resumed = TensorLoader(IMAGES, LABELS, size, seed=3)
+        resumed.load_state_dict(loader.state_dict())
+        assert head + order(resumed) == order(TensorLoader(IMAGES, LABELS, 10, seed=3))
+    resumed = TensorLoader(IMAGES, LABELS, 16, seed=3)
+    resumed.load_state_dict(loader.state_dict())
+    with pytest.raises(ConfigurationError, match=r"data\.batch_size=16: cannot go on within an epoch after 40 images"):
+        order(resumed)
+
+
+def test_epoch_that_is_over_stays_so_at_any_batch_size() -> None:
+    loader = TensorLoader(IMAGES, LABELS, 10, seed=3)
+    list(loader)
+    for size in (10, 7, 50):
+        resumed = TensorLoader(IMAGES, LABELS, size, seed=3)
+        resumed.load_state_dict(loader.state_dict())
+        assert order(resumed) == []
+
+
+def test_place_of_an_older_checkpoint_is_in_batches() -> None:
+    resumed = TensorLoader(IMAGES, LABELS, 10, seed=3)
+    resumed.load_state_dict({"epoch": 0, "batch": 4})
+    assert order(resumed) == order(TensorLoader(IMAGES, LABELS, 10, seed=3))[40:]
 
 
 # ---- few labels
