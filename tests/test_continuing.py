@@ -15,7 +15,7 @@ from vae_lightning.models.optimization import BurdaSchedule, CosineSchedule
 from vae_lightning.training import Result, train
 
 Compose = Callable[..., DictConfig]
-MODEL = ("model.net.hidden=[8]", "model.latent_dim=2", "trainer.log_every_n_steps=1", "callbacks.latents=null")
+MODEL = ("model.net.hidden=[8]", "model.latent_dim=2", "trainer.log_every_n_steps=1", "callbacks.latents=null", "logger=csv")
 SHAPES = ("data=shapes2d", "data.train_size=200", "data.val_size=100", "data.test_size=100")
 SMALL = (*SHAPES, *MODEL)
 EARLY = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=1e9")
@@ -26,7 +26,7 @@ EARLY = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+ca
 def before(compose_into: Compose, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs of four batches; their checkpoints stand between two epochs."""
     folder = tmp_path_factory.mktemp("before") / "run"
-    train(compose_into(folder, *SMALL, "model.lr_schedule.name=cosine", "trainer.max_epochs=2", "logger=csv"))
+    train(compose_into(folder, *SMALL, "model.lr_schedule.name=cosine", "trainer.max_epochs=2"))
     return folder / "checkpoints" / "last.ckpt"
 
 
@@ -70,20 +70,20 @@ def rates(result: Result) -> dict[int, float]:
 def test_schedule_is_the_one_asked_for_now(
     compose: Compose, before: Path, overrides: tuple[str, ...], factor: Callable[[int], float]
 ) -> None:
-    result = train(compose(*SMALL, "logger=csv", "model.optimizer.lr=0.002", *overrides, f"ckpt_path={before}"))
+    result = train(compose(*SMALL, "model.optimizer.lr=0.002", *overrides, f"ckpt_path={before}"))
     logged = rates(result)
     assert list(logged) == list(range(8, result.trainer.global_step))
     assert logged == pytest.approx({step: 0.002 * factor(step) for step in logged}, abs=1e-12)
 
 
 def test_schedule_of_a_training_that_had_none_stands_where_it_would(compose: Compose, within: Path) -> None:
-    result = train(compose(*MODEL, "logger=csv", "model.lr_schedule.name=cosine", "trainer.max_epochs=2", f"ckpt_path={within}"))
+    result = train(compose(*MODEL, "model.lr_schedule.name=cosine", "trainer.max_epochs=2", f"ckpt_path={within}"))
     assert rates(result) == pytest.approx({step: 1e-3 * CosineSchedule(8, 4)(step) for step in range(2, 8)}, abs=1e-12)
 
 
 def test_numbers_of_the_optimizer_are_the_commands_and_all_records_agree(compose: Compose, before: Path) -> None:
     settings = ("model.optimizer.lr=0.00001", "+model.optimizer.betas=[0.5,0.6]", "+model.optimizer.weight_decay=0.1")
-    result = train(compose(*SMALL, *settings, "logger=csv", "trainer.max_epochs=3", f"ckpt_path={before}"))
+    result = train(compose(*SMALL, *settings, "trainer.max_epochs=3", f"ckpt_path={before}"))
     (group,) = last(result)["optimizer_states"][0]["param_groups"]
     assert (group["lr"], tuple(group["betas"]), group["weight_decay"]) == (1e-5, (0.5, 0.6), 0.1)
     assert int(last(result)["optimizer_states"][0]["state"][0]["step"]) == 12, "the moments go on"
@@ -109,9 +109,8 @@ def test_another_optimizer_starts_afresh_and_says_so(
     assert "starts afresh" in line
 
 
-@pytest.mark.parametrize("limit", ["trainer.max_steps=-1", "trainer.max_steps=100"])
-def test_epochs_of_another_batch_size_have_their_own_number_of_steps(compose: Compose, limit: str) -> None:
-    few = (*SMALL, "trainer.limit_train_batches=1.0", limit)  # 200 training images
+def test_epochs_of_another_batch_size_have_their_own_number_of_steps(compose: Compose) -> None:
+    few = (*SMALL, "trainer.limit_train_batches=1.0")  # 200 training images
     first = train(compose(*few, "data.batch_size=80", "trainer.max_epochs=1", folder="first"))
     assert first.trainer.global_step == 3
     checkpoint = first.folder / "checkpoints" / "last.ckpt"
@@ -123,10 +122,15 @@ def test_epochs_of_another_batch_size_have_their_own_number_of_steps(compose: Co
 # ---- as if it had never stopped
 
 
+@pytest.fixture(scope="module")
+def whole(compose_into: Compose, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Three epochs without a stop, and with early stopping."""
+    return train(compose_into(tmp_path_factory.mktemp("whole") / "run", *SMALL, "callbacks=early_stopping", "trainer.max_epochs=3"))
+
+
 @pytest.mark.parametrize(("name", "limit"), [("last", "trainer.max_steps=-1"), ("best", "trainer.max_steps=100")])
-def test_going_on_between_epochs_is_exact_with_early_stopping_too(compose: Compose, name: str, limit: str) -> None:
-    settings = (*SMALL, "logger=csv", "callbacks=early_stopping", "callbacks.latents=null", limit)
-    whole = train(compose(*settings, "trainer.max_epochs=3", folder="whole"))
+def test_going_on_between_epochs_is_exact_with_early_stopping_too(compose: Compose, whole: Result, name: str, limit: str) -> None:
+    settings = (*SMALL, "callbacks=early_stopping", limit)
     first = train(compose(*settings, "trainer.max_epochs=2", folder="first"))
     checkpoint = first.folder / "checkpoints" / f"{name}.ckpt"
     assert content(checkpoint)["global_step"] == 8, "each epoch is better than the one before"

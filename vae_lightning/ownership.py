@@ -103,22 +103,38 @@ class RunFolder:
             self._made_after = _existing
         return self
 
-    def take(self, cfg: DictConfig, trainer: L.Trainer, going_on: Continuation | None) -> None:
-        """Lock the folder for this training, and write what was asked for.
+    def check(self, trainer: L.Trainer, going_on: Continuation | None) -> None:
+        """Refuse a folder that another training holds, or that holds another run; changes nothing in it.
 
         Raises:
-            ConfigurationError: another training holds it, or it holds another run.
+            ConfigurationError: what the folder is used by, and what to do.
         """
+        if not trainer.is_global_zero:
+            return
+        if (self.path / LOCK).is_file():
+            with _locked(self.path):
+                pass
+        owned = self._owned(going_on)
+        if self.path.resolve() in owned:
+            return
+        for path in _products(self.path, trainer):
+            if path.parent.resolve() not in owned:
+                last = self.path / "checkpoints" / "last.ckpt"
+                on = f", or go on with that run: ckpt_path={last}" if last.is_file() else ""
+                raise ConfigurationError(f"hydra.run.dir={self.path}: {path} is of another run; choose another hydra.run.dir{on}")
+
+    def take(self, cfg: DictConfig, trainer: L.Trainer, going_on: Continuation | None) -> None:
+        """Lock the folder for this training, and write what was asked for: at once, or as it goes on with the run in it.
+
+        Raises:
+            ConfigurationError: as `check`.
+        """
+        self.check(trainer, going_on)
         if trainer.is_global_zero:
-            owned = set() if going_on is None else {_home(going_on.path), going_on.path.resolve().parent}
-            here = self.path.resolve() in owned
-            self._require_unused(trainer, owned)
             self.path.mkdir(parents=True, exist_ok=True)
             self._open.enter_context(_locked(self.path))
-            self._taken = True
-            self._require_unused(trainer, owned)  # another training may have come and gone
             write = functools.partial(_write_config, self.path, _config_files(cfg))
-            if going_on is not None and here:
+            if going_on is not None and self.path.resolve() in self._owned(going_on):
                 logs = [Path(logger.log_dir) for logger in _file_loggers(trainer)]
                 events = [path for log in logs for path in log.glob("events.*")]
                 going_on.begin = functools.partial(_begin_again, self.path, going_on.progress.steps, logs, events, write)
@@ -128,15 +144,9 @@ class RunFolder:
         self._taken = True
         self._open.enter_context(_logged_to(self.path))
 
-    def _require_unused(self, trainer: L.Trainer, owned: set[Path]) -> None:
-        if self.path.resolve() in owned:
-            return
-        for path in _products(self.path, trainer):
-            if path.parent.resolve() in owned:
-                continue
-            last = self.path / "checkpoints" / "last.ckpt"
-            on = f", or go on with that run: ckpt_path={last}" if last.is_file() else ""
-            raise ConfigurationError(f"hydra.run.dir={self.path}: {path} is of another run; choose another hydra.run.dir{on}")
+    def _owned(self, going_on: Continuation | None) -> set[Path]:
+        """The folders of the run that a training goes on with."""
+        return set() if going_on is None else {_home(going_on.path), going_on.path.resolve().parent}
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()

@@ -97,6 +97,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
         log.log(level, "trainer.compile=%s: Lightning's own loop, because %s", cfg.trainer.compile, reason)
     torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
     going_on = _going_on(cfg, trainer, model, data)
+    run_folder.check(trainer, going_on)
     data.prepare_data()  # before Lightning starts, so that an error about data is one line
     run_folder.take(cfg, trainer, going_on)
     # now and not at the end: by then the working tree may be another

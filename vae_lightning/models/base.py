@@ -252,7 +252,7 @@ class Module(L.LightningModule):
         total = self.trainer.estimated_stepping_batches
         if total in (-1, float("inf")):
             raise ConfigurationError(f"model.lr_schedule={self.lr_schedule['name']}: needs trainer.max_epochs or trainer.max_steps")
-        before = self._continued_from
+        before = self._continued_from if self.trainer.ckpt_path else None
         if before is None or self.trainer.max_epochs in (None, -1):
             return int(total)
         # the epochs so far may have had another number of batches
