@@ -53,15 +53,25 @@ def static_root(mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return root
 
 
-@pytest.fixture
-def compose(mnist_root: Path, tmp_path: Path) -> Callable[..., DictConfig]:
-    """A config of a quick run on real MNIST, with the given overrides, that writes into a folder of its own."""
+@pytest.fixture(scope="session")
+def compose_into(mnist_root: Path) -> Callable[..., DictConfig]:
+    """A config of a quick run on real MNIST, with the given overrides, that writes into the given folder."""
     register_resolvers()
 
-    def of(*overrides: str, folder: str = "run", quick: bool = True) -> DictConfig:
-        own = [f"data.root={mnist_root}", f"run_dir={tmp_path / folder}", "name=test"]
+    def of(folder: Path, *overrides: str, quick: bool = True) -> DictConfig:
+        own = [f"data.root={mnist_root}", f"run_dir={folder}", "name=test"]
         with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
             return hydra.compose("train", [*own, *(QUICK if quick else ()), *overrides])
+
+    return of
+
+
+@pytest.fixture
+def compose(compose_into: Callable[..., DictConfig], tmp_path: Path) -> Callable[..., DictConfig]:
+    """A config of a quick run on real MNIST, with the given overrides, that writes into a folder of its own."""
+
+    def of(*overrides: str, folder: str = "run", quick: bool = True) -> DictConfig:
+        return compose_into(tmp_path / folder, *overrides, quick=quick)
 
     return of
 

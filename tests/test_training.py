@@ -10,7 +10,7 @@ import torch
 from omegaconf import DictConfig
 from torch.utils.data import DataLoader, TensorDataset
 
-from vae_lightning import VAE, MNISTDataModule, runs
+from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.training import check_config, train
 
@@ -162,14 +162,3 @@ def test_missing_gpu_is_said_with_the_way_out(compose: Compose) -> None:
 def test_pair_whose_figure_is_no_elbo_of_binary_data_is_warned_of(compose: Compose, overrides: list[str]) -> None:
     with pytest.warns(UserWarning, match="is not an ELBO of binary data|bound those of dynamically binarized"):
         check_config(compose(*overrides))
-
-
-def test_refused_run_leaves_no_folder_but_a_used_one_stays(tmp_path: Path) -> None:
-    for name, extra in (("refused", None), ("used", "metrics.json")):
-        folder = tmp_path / name
-        (folder / ".hydra").mkdir(parents=True)
-        (folder / ".hydra" / "config.yaml").write_text("seed: 0")
-        if extra:
-            (folder / extra).write_text("{}")
-        runs.discard_unused(folder)
-        assert folder.exists() == bool(extra)

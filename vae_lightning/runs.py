@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import shlex
-import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -33,12 +32,13 @@ from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from vae_lightning.arguments import check
+from vae_lightning.checkpoints import read
 from vae_lightning.errors import CheckpointError, ConfigurationError
-from vae_lightning.models.base import CHECKPOINT_FORMAT, Module
+from vae_lightning.models.base import Module
 from vae_lightning.storage import write_bytes
 from vae_lightning.version import __version__
 
-__all__ = ["LoadedRun", "asked_with", "discard_unused", "find", "history", "load", "provenance", "record", "write_json"]
+__all__ = ["LoadedRun", "asked_with", "find", "history", "load", "provenance", "record", "write_json"]
 
 CONFIG = Path(".hydra", "config.yaml")
 TRUSTED = ("vae_lightning", "torch")
@@ -52,13 +52,6 @@ VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content`, whole or not at all."""
     write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
-
-
-def discard_unused(folder: Path) -> None:
-    """Remove the folder that Hydra made for a run that was refused, if there is nothing in it but Hydra's own files."""
-    known = {".hydra", "train.log"}
-    if folder.is_dir() and (folder / CONFIG).is_file() and {path.name for path in folder.iterdir()} <= known:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def provenance(seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
@@ -253,7 +246,7 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read.
     """
     config = _config(folder)
-    content = _checkpoint(checkpoint)
+    content = read(checkpoint)
     model_class = _trusted(config, "model", Module, folder)
     data_class = _trusted(config, "data", L.LightningDataModule, folder)
     made_by = f"made by vae_lightning {content['vae_lightning'].get('version')}, this is {__version__}"
@@ -288,23 +281,6 @@ def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
         raise CheckpointError(f"{CONFIG}: {group} cannot be resolved ({' '.join(str(error).split())})") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items() if key != "_target_"}
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or foreign file fails in many ways
-        reason = " ".join(str(error).split())[:120]
-        raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
-    if not isinstance(content, dict) or "vae_lightning" not in content or "hyper_parameters" not in content:
-        raise CheckpointError(f"{path}: is not a checkpoint of this project")
-    found = content["vae_lightning"].get("format")
-    if found != CHECKPOINT_FORMAT:
-        raise CheckpointError(
-            f"{path}: has checkpoint format {found}, this version reads {CHECKPOINT_FORMAT}; evaluate it with "
-            f"vae_lightning {content['vae_lightning'].get('version')}, which made it"
-        )
-    return content
 
 
 def _trusted(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:

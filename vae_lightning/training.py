@@ -30,8 +30,10 @@ from vae_lightning.allocator import keep_freed_memory
 from vae_lightning.arguments import check, parameters, require
 from vae_lightning.callbacks import AtomicCheckpointIO, Dashboard, StopOnInterrupt, Timing
 from vae_lightning.commandline import one_line_errors
+from vae_lightning.continuing import Continuation, continuation
 from vae_lightning.engine import install
-from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError
+from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.ownership import RunFolder
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
@@ -70,35 +72,41 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         started: `time.time()` when the command was given, for the timings.
 
     Raises:
-        ConfigurationError: something in `cfg` is wrong; nothing was trained.
+        ConfigurationError: something in `cfg` is wrong, or `cfg.run_dir` holds another run; nothing was trained or written.
+        CheckpointError: `cfg.ckpt_path` cannot be gone on from.
         DataError: data could not be had.
         StorageError: the disk is full; the previous checkpoint is still there.
     """
+    with RunFolder(_hydras_folder() or Path(cfg.run_dir)) as run_folder:
+        return _train(cfg, started, run_folder)
+
+
+def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Result:
     folder = _folder(cfg)
     timing, interrupt = Timing(started or time.time()), StopOnInterrupt()
     keep_freed_memory()
     # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no figure
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
-        parts = _Parts(cfg)
-        L.seed_everything(cfg.seed, verbose=False)
-        model, data = parts.model(), parts.data()
-        dashboard = Dashboard({"config": _code(OmegaConf.to_yaml(cfg, resolve=True))}, _hyperparameters(cfg))
-        trainer = parts.trainer(model, [timing, interrupt, dashboard])
-        reason = install(trainer, model, cfg.trainer.compile)
-        if reason and cfg.trainer.compile is not False:
-            level = logging.WARNING if cfg.trainer.compile is True else logging.INFO  # the terminal shows warnings only
-            log.log(level, "trainer.compile=%s: Lightning's own loop, because %s", cfg.trainer.compile, reason)
-        torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
-        resume = _existing(cfg.ckpt_path)
-        data.prepare_data()  # before Lightning starts, so that an error about data is one line
-    except VAELightningError:
-        runs.discard_unused(folder)
-        raise
+    parts = _Parts(cfg)
+    L.seed_everything(cfg.seed, verbose=False)
+    model, data = parts.model(), parts.data()
+    dashboard = Dashboard({"config": _code(OmegaConf.to_yaml(cfg, resolve=True))}, _hyperparameters(cfg))
+    trainer = parts.trainer(model, [timing, interrupt, dashboard])
+    reason = install(trainer, model, cfg.trainer.compile)
+    if reason and cfg.trainer.compile is not False:
+        log.warning("Lightning's own loop and not the fast path, because %s", reason)
+    torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
+    going_on = _going_on(cfg, trainer, model, data)
+    run_folder.check(trainer, going_on)
+    data.prepare_data()  # before Lightning starts, so that an error about data is one line
+    run_folder.take(cfg, trainer, going_on)
     # now and not at the end: by then the working tree may be another
     provenance = runs.provenance(cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
+    if going_on is not None:
+        provenance["continued_from"] = going_on.record()
     dashboard.texts["provenance"] = _code(OmegaConf.to_yaml(provenance))
     with _quiet(), _lightning_errors():
+        resume = cfg.ckpt_path
         trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
         logged = _callback_metrics(trainer)
         if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
@@ -142,14 +150,15 @@ class CheckSweep(HydraCallback):
 # ---- the parts of a run
 
 
+def _hydras_folder() -> Path | None:
+    return Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
+
+
 def _folder(cfg: DictConfig) -> Path:
-    """The run folder, which is Hydra's own where Hydra started the program: evaluation needs the config that it writes there."""
-    folder = Path(cfg.run_dir)
-    if HydraConfig.initialized():
-        own = Path(HydraConfig.get().runtime.output_dir)
-        if folder.resolve() != own.resolve():
-            runs.discard_unused(own)
-            raise ConfigurationError(f"run_dir={folder}: follows Hydra's folder; choose it with hydra.run.dir={folder}")
+    """The run folder, which is Hydra's own where Hydra started the program."""
+    folder, own = Path(cfg.run_dir), _hydras_folder()
+    if own is not None and folder.resolve() != own.resolve():
+        raise ConfigurationError(f"run_dir={folder}: follows Hydra's folder; choose it with hydra.run.dir={folder}")
     return folder
 
 
@@ -393,10 +402,13 @@ def _code(text: str) -> str:
 # ---- running
 
 
-def _existing(ckpt_path: str | None) -> str | None:
-    if ckpt_path is not None and not Path(ckpt_path).is_file():
-        raise CheckpointError(f"ckpt_path={ckpt_path}: there is no such file")
-    return ckpt_path
+def _going_on(cfg: DictConfig, trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> Continuation | None:
+    """How the training goes on from `cfg.ckpt_path`; None if it starts anew."""
+    if cfg.ckpt_path is None:
+        return None
+    callback = continuation(cfg.ckpt_path, trainer, model, data)
+    trainer.callbacks.insert(0, callback)  # type: ignore[attr-defined]
+    return callback
 
 
 def _weights_only(function: Any, ckpt_path: str | None) -> dict[str, bool]:
@@ -453,6 +465,7 @@ class _quiet(warnings.catch_warnings):
             ".*does not have many workers.*",  # batches come from memory
             ".*isinstance\\(treespec, LeafSpec\\).*",  # within Lightning
             ".*Checkpoint directory .* exists and is not empty.*",
+            ".*callbacks used to create the checkpoint need to be provided.*",  # the command says which there are
             ".*could not find the monitored key.*",  # training ended before the first validation; a wrong key is an error
         ):
             warnings.filterwarnings("ignore", message=message)

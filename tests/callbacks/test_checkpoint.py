@@ -7,8 +7,8 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from vae_lightning.callbacks import AtomicCheckpointIO, BestCheckpoint
-from vae_lightning.errors import StorageError
+from vae_lightning.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, Timing
+from vae_lightning.errors import ConfigurationError, StorageError
 from vae_lightning.training import train
 
 Compose = Callable[..., DictConfig]
@@ -63,3 +63,58 @@ def test_best_checkpoint_that_is_gone_is_not_pointed_to(compose: Compose, tmp_pa
     (checkpoints / "best.ckpt").unlink()
     callback.load_state_dict(state[key])
     assert callback.best_model_path == ""
+
+
+def test_damaged_best_checkpoint_counts_as_gone(compose: Compose, tmp_path: Path) -> None:
+    train(compose(*SMALL, folder="first"))
+    checkpoints = tmp_path / "first" / "checkpoints"
+    (checkpoints / "best.ckpt").write_bytes(b"cut")
+    resumed = train(compose(*SMALL, "trainer.max_epochs=2", f"ckpt_path={checkpoints}/last.ckpt", folder="second"))
+    assert torch.load(tmp_path / "second" / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
+    assert resumed.objective is not None
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["save_top_k=3", "save_top_k=-1", "save_last=true", "every_n_train_steps=2", "save_on_train_epoch_end=true", "filename=x"],
+)
+def test_setting_under_which_best_is_not_the_best_is_refused(compose: Compose, tmp_path: Path, setting: str) -> None:
+    new = "" if setting.startswith(("filename", "save_on_train_epoch_end")) else "+"
+    with pytest.raises(ConfigurationError, match=f"callbacks.checkpoint.{setting.partition('=')[0]}=.*: "):
+        train(compose(*SMALL, f"{new}callbacks.checkpoint.{setting}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_others_may_be_kept_beside_the_best(compose: Compose, tmp_path: Path) -> None:
+    beside = [
+        "+callbacks.all._target_=pytorch_lightning.callbacks.ModelCheckpoint",
+        f"+callbacks.all.dirpath={tmp_path}/all",
+        "+callbacks.all.save_top_k=-1",
+    ]
+    result = train(compose(*SMALL, *beside, "trainer.max_epochs=2"))
+    assert len(list((tmp_path / "all").iterdir())) == 2
+    assert Path(result.trainer.checkpoint_callback.best_model_path).name == "best.ckpt"  # type: ignore[union-attr]
+
+
+def test_signal_to_stop_that_has_to_wait_costs_neither_checkpoints_nor_the_fast_path(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Early stopping signals after the second of four epochs that are to be trained at least."""
+    saved, seen = [], []
+    whole = Timing.on_train_batch_end
+    monkeypatch.setattr(LastCheckpoint, "_save", lambda _, trainer: saved.append(trainer.global_step))
+    monkeypatch.setattr(Timing, "on_train_batch_end", lambda self, t, *a: (seen.append(t.global_step), whole(self, t, *a)))
+    early = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=1e9")
+    result = train(compose(*SMALL, *early, "trainer.limit_train_batches=20", "trainer.min_epochs=4", "trainer.max_epochs=9"))
+    assert result.trainer.global_step == 80
+    assert sorted(set(saved)) == [20, 40, 60, 80]
+    assert len(saved) <= 8, "after its validation and at its end, of which the second writes nothing"
+    assert seen == [1, 20, 40, 50, 60, 80], "the first batch, the last of each epoch, and what is logged"
+
+
+def test_least_number_of_steps_is_kept_to_the_step(compose: Compose) -> None:
+    early = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=1e9")
+    limits = ("trainer.limit_train_batches=20", "trainer.min_steps=47", "trainer.max_epochs=9")
+    for path in ("auto", "false"):
+        result = train(compose(*SMALL, *early, *limits, f"trainer.compile={path}", folder=path))
+        assert result.trainer.global_step == 47

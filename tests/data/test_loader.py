@@ -5,6 +5,7 @@ import torch
 from torch.utils.data import SequentialSampler
 
 from vae_lightning.data.loader import TensorLoader
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.types import UNLABELLED
 
 IMAGES = torch.zeros(103, 1, 28, 28, dtype=torch.uint8)
@@ -69,6 +70,36 @@ def test_same_every_epoch_serves_the_first_epoch_and_keeps_its_place_in_the_othe
 def test_only_a_loader_that_shuffles_says_so_to_lightning() -> None:
     assert not isinstance(TensorLoader(IMAGES, LABELS, 10, seed=3).sampler, SequentialSampler)
     assert isinstance(TensorLoader(IMAGES, LABELS, 10).sampler, SequentialSampler)
+
+
+def test_place_is_kept_in_images_so_that_batches_may_have_another_size() -> None:
+    loader = TensorLoader(IMAGES, LABELS, 10, seed=3)
+    batches = iter(loader)
+    head = [int(label) for _ in range(4) for label in next(batches).labels]
+    assert loader.state_dict() == {"epoch": 0, "images": 40}
+    for size in (20, 5):
+        resumed = TensorLoader(IMAGES, LABELS, size, seed=3)
+        resumed.load_state_dict(loader.state_dict())
+        assert head + order(resumed) == order(TensorLoader(IMAGES, LABELS, 10, seed=3))
+    resumed = TensorLoader(IMAGES, LABELS, 16, seed=3)
+    resumed.load_state_dict(loader.state_dict())
+    with pytest.raises(ConfigurationError, match=r"data\.batch_size=16: cannot go on within an epoch after 40 images"):
+        order(resumed)
+
+
+def test_epoch_that_is_over_stays_so_at_any_batch_size() -> None:
+    loader = TensorLoader(IMAGES, LABELS, 10, seed=3)
+    list(loader)
+    for size in (10, 7, 50):
+        resumed = TensorLoader(IMAGES, LABELS, size, seed=3)
+        resumed.load_state_dict(loader.state_dict())
+        assert order(resumed) == []
+
+
+def test_place_of_an_older_checkpoint_is_in_batches() -> None:
+    resumed = TensorLoader(IMAGES, LABELS, 10, seed=3)
+    resumed.load_state_dict({"epoch": 0, "batch": 4})
+    assert order(resumed) == order(TensorLoader(IMAGES, LABELS, 10, seed=3))[40:]
 
 
 # ---- few labels

@@ -247,3 +247,12 @@ def test_a_model_that_needs_every_label_is_told_so(mnist_root: Path, semi_superv
     else:
         with pytest.raises(ConfigurationError, match=r"data\.num_labels=100: .* use model=m1 or model=m2, or .*only_labelled=true"):
             data.train_dataloader()
+
+
+def test_place_of_one_training_is_not_that_of_the_next(mnist_root: Path) -> None:
+    module = MNISTDataModule(root=str(mnist_root), batch_size=100)
+    module.setup("fit")
+    module.load_state_dict({"epoch": 0, "images": 54_900})
+    assert len(list(module.train_dataloader())) == 1
+    module.setup("fit")  # as Lightning does at the start of each
+    assert len(list(module.train_dataloader())) == 550

@@ -163,6 +163,49 @@ def test_schedule_multiplies_the_rate_step_by_step() -> None:
     assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(5)])
 
 
+def test_schedule_takes_of_a_checkpoint_the_step_alone() -> None:
+    state = {}
+    for total, rate in ((4, 0.5), (8, 0.1)):
+        optimizer = SGD([parameter()], lr=rate)
+        schedule = build_schedule(optimizer, {"name": "cosine"}, lambda total=total: total, lambda: 2)  # type: ignore[misc]
+        assert schedule is not None
+        if state:
+            schedule.load_state_dict(state)
+        for _ in range(3):
+            optimizer.step()
+            schedule.step()
+        state = schedule.state_dict()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * (1 + math.cos(math.pi * 6 / 8)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "kept"),
+    [
+        ({"name": "adam"}, {"name": "adam", "lr": 0.5, "betas": [0.1, 0.2], "eps": 1e-3, "fused": False}, True),
+        ({"name": "adam"}, {"name": "adamw"}, True),
+        ({"name": "adam", "amsgrad": True}, {"name": "adam"}, True),
+        ({"name": "adam"}, {"name": "adam", "amsgrad": True}, False),
+        ({"name": "sgd"}, {"name": "sgd", "momentum": 0.9}, False),
+        ({"name": "sgd", "momentum": 0.9}, {"name": "sgd", "momentum": 0.5}, True),
+        ({"name": "rmsprop"}, {"name": "rmsprop", "centered": True}, False),
+        ({"name": "adam"}, {"name": "adamax"}, False),
+    ],
+)
+def test_optimizer_takes_of_a_checkpoint_the_moments_that_it_has_a_use_for(
+    was: dict[str, Any], now: dict[str, Any], kept: bool
+) -> None:
+    old, new = (build_optimizer([p], spec) for p, spec in ((parameter(), was), (parameter(), now)))
+    for optimizer in (old, new):
+        p = optimizer.param_groups[0]["params"][0]
+        p.grad = torch.ones(2)
+        if optimizer is new:
+            settings = {key: value for key, value in new.param_groups[0].items() if key != "params"}
+            new.load_state_dict(old.state_dict())
+            assert {key: value for key, value in new.param_groups[0].items() if key != "params"} == settings
+            assert bool(new.state) == kept
+        optimizer.step()
+
+
 @pytest.mark.parametrize(
     "spec",
     [

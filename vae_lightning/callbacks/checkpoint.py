@@ -13,9 +13,25 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
-from vae_lightning.errors import StorageError
+from vae_lightning.checkpoints import read_any
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
+
+ONLY = {
+    "save_top_k": 1,
+    "save_last": None,
+    "every_n_train_steps": None,
+    "train_time_interval": None,
+    "save_on_exception": False,
+    "save_on_train_epoch_end": False,
+    "enable_version_counter": False,
+}
+"""Settings of ModelCheckpoint under which best.ckpt is the best, and last.ckpt our own."""
+INSTEAD = (
+    "this callback keeps the best checkpoint alone, as best.ckpt; for others beside it, add another callback: "
+    "+callbacks.<name>._target_=pytorch_lightning.callbacks.ModelCheckpoint with a dirpath of its own"
+)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -60,11 +76,11 @@ class LastCheckpoint(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # after the last batch of an epoch comes its validation, which must not be lost
-        if not trainer.is_last_batch and (trainer.should_stop or trainer.global_step == trainer.max_steps):
+        if not trainer.is_last_batch and (_stops(trainer) or trainer.global_step == trainer.max_steps):
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and (trainer.is_last_batch or trainer.should_stop):
+        if trainer.state.fn == TrainerFn.FITTING and (trainer.is_last_batch or _stops(trainer)):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -83,11 +99,37 @@ class LastCheckpoint(Checkpoint):
             self._saved_step = trainer.global_step
 
 
+def _stops(trainer: L.Trainer) -> bool:
+    """Whether training ends here: a signal to stop counts only when `min_epochs` and `min_steps` have been trained."""
+    return trainer.should_stop and trainer.fit_loop._can_stop_early
+
+
 class BestCheckpoint(ModelCheckpoint):
-    """Lightning's ModelCheckpoint, which takes the best checkpoint so far along when a run goes on in a new folder."""
+    """Keeps the best checkpoint in `dirpath`/best.ckpt, and takes it along when a run goes on in a new folder.
+
+    Args:
+        dirpath: folder of the file.
+        monitor, mode: which metric says what is best, and whether it is least (`"min"`) or most (`"max"`).
+        filename: of the file, without its ending; evaluation looks for best.ckpt.
+        settings: further ones of Lightning's ModelCheckpoint, but for those by which best.ckpt would not be the best.
+    """
+
+    def __init__(self, dirpath: str, monitor: str, mode: str = "min", filename: str = "best", **settings: Any) -> None:
+        for key, value in settings.items():
+            if key in ONLY and value not in (None, False, ONLY[key]):
+                raise ConfigurationError(f"callbacks.checkpoint.{key}={value}: {INSTEAD}")
+        if filename != "best":
+            raise ConfigurationError(f"callbacks.checkpoint.filename={filename}: must be best, which is what evaluation looks for")
+        names = {"auto_insert_metric_name": False, "enable_version_counter": False, "save_on_train_epoch_end": False}
+        super().__init__(dirpath=dirpath, monitor=monitor, mode=mode, filename=filename, **{**names, **settings})
+
+    @property
+    def path(self) -> Path:
+        """The file of the best checkpoint."""
+        return Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        best, here = Path(state_dict["best_model_path"]), Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
+        best, here = Path(state_dict["best_model_path"]), self.path
         state = {**state_dict, "dirpath": self.dirpath, "best_model_path": "", "best_k_models": {}, "last_model_path": ""}
         if self._is_of(best, state_dict["best_model_score"]):
             if best != here:
@@ -100,8 +142,12 @@ class BestCheckpoint(ModelCheckpoint):
         """Whether `path` is the checkpoint that reached `score`: the other run may have gone on and written a better one."""
         if score is None or not path.is_file():
             return False
-        states = torch.load(path, map_location="cpu", weights_only=True)["callbacks"]
-        return bool(states[self.state_key]["best_model_score"] == score.cpu())
+        try:
+            states = read_any(path).get("callbacks", {})
+        except CheckpointError:  # damaged: as if it were gone
+            return False
+        held = states.get(self.state_key, {}).get("best_model_score")
+        return held is not None and bool(held == score.cpu())
 
 
 def _copy(source: Path, target: Path) -> None:

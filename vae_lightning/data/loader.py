@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.noise import generator
 from vae_lightning.types import UNLABELLED, Batch
 
@@ -52,7 +53,7 @@ class TensorLoader:
         self.same_every_epoch = False
         """Serve the batches of epoch 0 in every epoch, in order and with noise, as `trainer.overfit_batches` wants it."""
         self._position = 0
-        self._resume: tuple[int, int] | None = None
+        self._resume: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         batches = -(-len(self.images) // self._stride)
@@ -63,12 +64,24 @@ class TensorLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         # a generator: the epoch and the place to resume from are looked up when the first batch is wanted, not before
-        first = self._resume[1] if self._resume and self._resume[0] == self.epoch else 0
+        first = self._first_batch(self._resume) if self._resume and self._resume["epoch"] == self.epoch else 0
         self._resume = None
         order = None if self.seed is None else self._order(self.seed)
         for number in range(first, len(self)):
             self._position = number + 1
             yield self._batch(number * self.world_size + self.rank, order)
+
+    def _first_batch(self, place: dict[str, Any]) -> int:
+        """The number, among this rank's batches, of the one that comes after `place`."""
+        if "images" not in place:  # of an older checkpoint
+            return int(place["batch"])
+        dealt = self._stride * self.world_size
+        if place["images"] % dealt and place["images"] < len(self.images):
+            raise ConfigurationError(
+                f"data.batch_size={self._stride}: cannot go on within an epoch after {place['images']} images, which are no whole "
+                f"number of batches of {self.world_size} device(s)"
+            )
+        return -(-int(place["images"]) // dealt)
 
     def _batch(self, number: int, order: Tensor | None) -> Batch:
         chosen = slice(number * self._stride, (number + 1) * self._stride)
@@ -118,10 +131,12 @@ class TensorLoader:
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "batch": self._position}
+        """How many images of the epoch all ranks have been dealt: batches may have another size when a training goes on."""
+        dealt = self._position * self._stride * self.world_size
+        return {"epoch": self.epoch, "images": min(dealt, len(self.images))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._resume = (state["epoch"], state["batch"])
+        self._resume = state
 
 
 class _FixedOrder(SequentialSampler):

@@ -110,6 +110,8 @@ class MNISTDataModule(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Load and split, and fix the binarization of validation and test images."""
+        if stage == "fit":
+            self._place = {}  # of an earlier training: Lightning restores this one's after this hook
         if self._splits:
             return
         splits = self._static_splits() if self.binarization == "static" else self._grey_splits()
@@ -140,7 +142,9 @@ class MNISTDataModule(L.LightningDataModule):
     # asks for the number of steps
 
     def state_dict(self) -> dict[str, Any]:
-        return self._training.state_dict() if self._training else {}
+        if self._training is None:
+            return {}
+        return {**self._training.state_dict(), "settings": {**self.settings(), "devices": self._training.world_size}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._place = state_dict
@@ -228,6 +232,22 @@ class MNISTDataModule(L.LightningDataModule):
         """MD5 of each file whose images are in use, by file name: Larochelle's where the binarization is static."""
         self._split("train")
         return dict(self._checksums)
+
+    def settings(self) -> dict[str, Any]:
+        """What says which images training, validation and test see, and in what order; in each checkpoint."""
+        few = self.num_labels is not None and not self.only_labelled
+        return {
+            "dataset": self.dataset,
+            "binarization": self.binarization,
+            "val_size": None if self.binarization == "static" else self.val_size,
+            "permute_pixels": self.permute_pixels,
+            "eval_seed": self.eval_seed,
+            "batch_size": self.batch_size,
+            "num_labels": self.num_labels,
+            "labelled_batch_size": self.labelled_batch_size if few else None,
+            "only_labelled": self.only_labelled,
+            "seed": self.seed,
+        }
 
     # ---- inside
 

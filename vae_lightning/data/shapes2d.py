@@ -162,6 +162,10 @@ class Shapes2DDataModule(MNISTDataModule):
             **in_use,
         }
 
+    def settings(self) -> dict[str, Any]:
+        sizes = {f"{split}_size": size for split, size in self.sizes.items()}
+        return {**super().settings(), **sizes}
+
     # ---- the ground truth, for evaluation
 
     factor_names: ClassVar[tuple[str, ...]] = FACTORS

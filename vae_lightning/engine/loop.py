@@ -45,8 +45,11 @@ class ChunkLoop(_TrainingEpochLoop):
             distances.append(trainer.val_check_batch - done % trainer.val_check_batch)
         if self.max_steps != -1:
             distances.append(self.max_steps - step)
+        if trainer.should_stop and self.min_steps and self.min_steps > step:
+            distances.append(self.min_steps - step)
         # the first full batch stops the clock of the start-up; of data of unknown length, any batch may be the last
-        if trainer.should_stop or not self.step.has_begun or trainer.num_training_batches == float("inf"):
+        stops = trainer.should_stop and trainer.fit_loop._can_stop_early
+        if stops or not self.step.has_begun or trainer.num_training_batches == float("inf"):
             return 0
         return max(0, int(min(distances)) - 1)
 

@@ -17,22 +17,22 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vae_lightning.batches import check_batch, check_labels
+from vae_lightning.checkpoints import CHECKPOINT_FORMAT, Progress
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.metrics import MetricSums
-from vae_lightning.models.optimization import build_optimizer, build_schedule, check_specs, restore_layout
+from vae_lightning.models.optimization import Schedule, build_optimizer, build_schedule, check_specs, restore_layout
 from vae_lightning.noise import generator
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__
 
 __all__ = ["BOOKKEEPING", "CHECKPOINT_FORMAT", "EVALUATION_SEED", "Module", "named", "numbers_of", "replaced_numbers"]
 
-CHECKPOINT_FORMAT = 1
-"""Grows when checkpoints of earlier versions can no longer be read."""
 EVALUATION_SEED = 0
 """Fixes the noise of validation and test whatever the run's seed, so that figures of different runs are comparable."""
 BOOKKEEPING = frozenset(
     {
+        "_continued_from",
         "_epoch",
         "_evaluation",
         "_first_batch",
@@ -133,6 +133,7 @@ class Module(L.LightningModule):
         self._first_batch = True
         self._sums_so_far: dict[str, dict[str, float]] = {}
         self._sums_epoch: int | None = None
+        self._continued_from: Progress | None = None
         self.epoch_means: dict[str, float] = {}
         """Means over the whole of the last training epoch, by metric name."""
         self.evaluation_means: dict[str, float] = {}
@@ -265,6 +266,7 @@ class Module(L.LightningModule):
         checkpoint["vae_lightning"] = {
             "format": CHECKPOINT_FORMAT,
             "version": __version__,
+            "model": type(self).__name__,
             "epoch": self.current_epoch,
             "sums": {"window": self._window.totals(self._sum_over_ranks), "epoch": self._epoch.totals(self._sum_over_ranks)},
         }
@@ -272,11 +274,17 @@ class Module(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         own = checkpoint.get("vae_lightning", {})
         self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
+        fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        self._continued_from = Progress.of(checkpoint) if fits and "loops" in checkpoint else None
 
     def on_train_start(self) -> None:
         self._first_batch = True
         for optimizer in self.trainer.optimizers:
             restore_layout(optimizer)
+        for config in self.trainer.lr_scheduler_configs:
+            if isinstance(config.scheduler, Schedule):  # the checkpoint may be of a training that had none
+                config.scheduler.move_to(self.trainer.global_step)
+        self._continued_from = None
         # of a run that goes on in the middle of an epoch: its means are of the whole epoch
         for sums, totals in ((self._window, self._sums_so_far.get("window")), (self._epoch, self._sums_so_far.get("epoch"))):
             if totals and self._sums_epoch == self.current_epoch:
@@ -343,7 +351,13 @@ class Module(L.LightningModule):
         total = self.trainer.estimated_stepping_batches
         if total in (-1, float("inf")):
             raise ConfigurationError(f"model.lr_schedule={self.lr_schedule['name']}: needs trainer.max_epochs or trainer.max_steps")
-        return int(total)
+        before = self._continued_from if self.trainer.ckpt_path else None
+        if before is None or self.trainer.max_epochs in (None, -1):
+            return int(total)
+        # the epochs so far may have had another number of batches
+        each, accumulated = self._steps_per_epoch(), self.trainer.accumulate_grad_batches
+        steps = before.steps + (self.trainer.max_epochs - before.epochs) * each - math.ceil(before.batches / accumulated)
+        return steps if self.trainer.max_steps == -1 else min(steps, self.trainer.max_steps)
 
     def _steps_per_epoch(self) -> int:
         # estimated_stepping_batches sets the loader up, which num_training_batches is then the length of

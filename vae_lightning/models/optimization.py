@@ -1,19 +1,23 @@
 """Optimizers and learning-rate schedules by name, from torch."""
 
+import functools
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer, RMSprop
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 
 from vae_lightning.arguments import build, choose, require
 
 __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
+    "Schedule",
     "build_optimizer",
     "build_schedule",
     "check_specs",
@@ -21,6 +25,8 @@ __all__ = [
     "laid_out_like",
     "restore_layout",
 ]
+
+log = logging.getLogger(__name__)
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": Adam,
@@ -33,7 +39,11 @@ _FUSED = {"adam", "adamw", "sgd"}
 
 
 def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any], *, scaled: bool = False) -> Optimizer:
-    """The optimizer `spec` describes; fused where torch can, unless gradients are `scaled` (float16), which may clip them."""
+    """The optimizer `spec` describes; fused where torch can, unless gradients are `scaled` (float16), which may clip them.
+
+    Of a checkpoint's state it takes the moments and keeps its own numbers (learning rate, betas, ...). Moments of another kind of
+    optimizer it leaves, and says so.
+    """
     choose("model.optimizer.name", spec.get("name"), OPTIMIZERS)
     lr = spec.get("lr", 1e-3)
     if isinstance(lr, int | float):
@@ -41,7 +51,40 @@ def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any],
     arguments = {key: tuple(v) if key == "betas" and isinstance(v, list) else v for key, v in spec.items()}
     if spec["name"] in _FUSED:
         arguments.setdefault("fused", not scaled)
-    return build("model.optimizer", arguments, OPTIMIZERS, list(parameters))
+    make = functools.partial(build, "model.optimizer", arguments, OPTIMIZERS)
+    optimizer: Optimizer = make(list(parameters))
+    optimizer.register_load_state_dict_pre_hook(functools.partial(_with_own_settings, make))
+    return optimizer
+
+
+def _with_own_settings(make: Callable[..., Optimizer], optimizer: Optimizer, restored: dict[str, Any]) -> dict[str, Any]:
+    """What `optimizer` takes of `restored`, the `state_dict` of an optimizer that may have had other settings or another kind."""
+    if len(restored["param_groups"]) != len(optimizer.param_groups):
+        return restored  # of which torch says what is wrong
+    pairs = zip(optimizer.param_groups, restored["param_groups"], strict=True)
+    groups = [{**own, "params": theirs["params"]} for own, theirs in pairs]
+    wanted = _state_names(make, optimizer.param_groups[0]["params"][0])
+    held = {name for state in restored["state"].values() for name, value in state.items() if value is not None}
+    if wanted and wanted <= held:
+        state = {key: {name: value for name, value in s.items() if name in wanted} for key, s in restored["state"].items()}
+        return {**restored, "state": state, "param_groups": groups}
+    if held or wanted:
+        _say_fresh(type(optimizer).__name__)
+    return {**restored, "state": {}, "param_groups": groups}
+
+
+@rank_zero_only
+def _say_fresh(name: str) -> None:
+    log.warning("model.optimizer: %s has no use for the state of the checkpoint's optimizer, and starts afresh", name)
+
+
+def _state_names(make: Callable[..., Optimizer], like: Tensor) -> set[str]:
+    """What an optimizer keeps of each parameter."""
+    parameter = nn.Parameter(torch.zeros(1, device=like.device))
+    parameter.grad = torch.zeros_like(parameter)
+    trial = make([parameter])
+    trial.step()
+    return {name for name, value in trial.state[parameter].items() if value is not None}
 
 
 def direct_step(optimizer: Optimizer) -> Callable[[], object] | None:
@@ -92,6 +135,31 @@ def restore_layout(optimizer: Optimizer) -> None:
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 state[name] = laid_out_like(parameter, value)
+
+
+class Schedule(LambdaLR):
+    """The learning rate as a function of the optimizer step, times the rate the optimizer was built with.
+
+    Of a checkpoint's state it takes the step alone, so that a training that goes on follows the schedule it is asked for now.
+    """
+
+    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]) -> None:
+        # LambdaLR keeps and restores the attributes of a callable object, but not those of a function
+        super().__init__(optimizer, lambda step: factor(step))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.move_to(state_dict["last_epoch"])
+
+    def move_to(self, step: int) -> None:
+        """Set the rate to that of optimizer step `step`."""
+        self.last_epoch, self._step_count = step, step + 1
+        for group, base, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
+            rate = base * factor(step)
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
 
 class ConstantSchedule:
@@ -145,13 +213,13 @@ SCHEDULES: dict[str, Callable[..., Callable[[int], float]]] = {
 
 def build_schedule(
     optimizer: Optimizer, spec: Mapping[str, Any], total_steps: Callable[[], int], steps_per_epoch: Callable[[], int]
-) -> LRScheduler | None:
+) -> Schedule | None:
     """The schedule `spec` describes, stepped once an optimizer step; None where the rate is constant."""
     if spec.get("name") == "constant":
         build("model.lr_schedule", spec, SCHEDULES, 0, 0)
         return None
     choose("model.lr_schedule.name", spec.get("name"), SCHEDULES)
-    return LambdaLR(optimizer, build("model.lr_schedule", spec, SCHEDULES, total_steps(), steps_per_epoch()))
+    return Schedule(optimizer, build("model.lr_schedule", spec, SCHEDULES, total_steps(), steps_per_epoch()))
 
 
 def check_specs(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:

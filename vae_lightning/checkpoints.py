@@ -1,0 +1,73 @@
+"""Reading checkpoint files safely, and where in its training a checkpoint stands."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vae_lightning.errors import CheckpointError
+
+__all__ = ["CHECKPOINT_FORMAT", "Progress", "read", "read_any"]
+
+CHECKPOINT_FORMAT = 1
+"""Grows when checkpoints of earlier versions can no longer be read."""
+
+
+def read_any(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint file of any LightningModule, read without executing a pickle.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or foreign.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or foreign file fails in many ways
+        reason = " ".join(str(error).split())[:120]
+        raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
+    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError(f"{path}: is not a checkpoint of this project")
+    return content
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint file of one of this project's models.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, foreign, or of a version that cannot be read.
+    """
+    content = read_any(path)
+    own = content.get("vae_lightning")
+    if not isinstance(own, dict) or not isinstance(content.get("hyper_parameters"), Mapping):
+        raise CheckpointError(f"{path}: is not a checkpoint of this project")
+    if own.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(
+            f"{path}: has checkpoint format {own.get('format')}, this version reads {CHECKPOINT_FORMAT}; evaluate it with "
+            f"vae_lightning {own.get('version')}, which made it"
+        )
+    return content
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the training of a checkpoint had come."""
+
+    epochs: int
+    """Epochs whose last batch, and validation, had been done."""
+    batches: int
+    """Batches of the epoch under way; 0 between two epochs."""
+    steps: int
+    """Optimizer steps."""
+
+    @classmethod
+    def of(cls, checkpoint: Mapping[str, Any]) -> "Progress":
+        """Read from the content of a checkpoint, which Lightning writes while it takes the epoch for unfinished."""
+        loops = checkpoint["loops"]["fit_loop"]
+        epoch, batch = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
+        ready = batch["current"]["ready"]
+        finished = batch["is_last_batch"] and batch["current"]["completed"] == ready > 0
+        under_way = epoch["processed"] < epoch["ready"] and not finished
+        return cls(epoch["ready"] - under_way, ready if under_way else 0, checkpoint["global_step"])
