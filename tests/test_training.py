@@ -3,15 +3,17 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig
+from pytorch_lightning.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lightning import VAE, MNISTDataModule
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, NotFiniteError
 from vae_lightning.training import check_config, train
 
 Compose = Callable[..., DictConfig]
@@ -162,3 +164,40 @@ def test_missing_gpu_is_said_with_the_way_out(compose: Compose) -> None:
 def test_pair_whose_figure_is_no_elbo_of_binary_data_is_warned_of(compose: Compose, overrides: list[str]) -> None:
     with pytest.warns(UserWarning, match="is not an ELBO of binary data|bound those of dynamically binarized"):
         check_config(compose(*overrides))
+
+
+# ---- a run that goes wrong
+
+
+@pytest.mark.parametrize("more", [[], ["callbacks.histograms.every_n_epochs=1"], ["trainer.compile=false", "logger=csv"]])
+def test_loss_that_is_not_finite_ends_the_run_and_names_the_images(compose: Compose, tmp_path: Path, more: list[str]) -> None:
+    broken = ["model/likelihood=gaussian", "data.binarization=none", "model.likelihood.scale=1e-30", *more]
+    with pytest.raises(
+        NotFiniteError, match=r"the loss of step 1 \(epoch 0\) is not finite.*log_likelihood of the images.*metrics\.json"
+    ):
+        train(compose(*SMALL, *broken))
+    text = (tmp_path / "run" / "metrics.json").read_text()
+    record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    numbers = record["not_finite"]["images"]
+    assert len(set(numbers)) == 32
+    assert record["not_finite"]["images_not_finite"] == numbers
+    (batch, *_) = MNISTDataModule(root=compose().data.root, binarization="none", batch_size=32).train_dataloader()
+    data = MNISTDataModule(root=compose().data.root, binarization="none")
+    assert torch.equal(data.evaluation_images("train")[0][numbers], batch.images / 255)
+
+
+def test_figure_that_is_not_finite_at_the_end_is_null_and_an_error(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = VAE.terms
+
+    def broken(self: VAE, *arguments: Any) -> dict[str, torch.Tensor]:
+        found = terms(self, *arguments)
+        return {**found, "elbo": found["elbo"] / 0} if self.trainer.state.fn == TrainerFn.TESTING else found
+
+    monkeypatch.setattr(VAE, "terms", broken)
+    with pytest.raises(NotFiniteError, match="test/elbo: not finite at the end of training"):
+        train(compose(*SMALL))
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert record["metrics"]["test/elbo"] is None
+    assert record["metrics"]["val/elbo"] < 0

@@ -1,6 +1,7 @@
 """`train(cfg)`: one resolved config to a trained model and a run folder. The command line is only a wrapper around it."""
 
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -32,7 +33,7 @@ from vae_lightning.callbacks import AtomicCheckpointIO, Dashboard, StopOnInterru
 from vae_lightning.commandline import one_line_errors
 from vae_lightning.continuing import Continuation, continuation
 from vae_lightning.engine import install
-from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.ownership import RunFolder
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
@@ -75,6 +76,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         ConfigurationError: something in `cfg` is wrong, or `cfg.run_dir` holds another run; nothing was trained or written.
         CheckpointError: `cfg.ckpt_path` cannot be gone on from.
         DataError: data could not be had.
+        NotFiniteError: a loss, gradient or metric is; `metrics.json` says which, and the numbers of the batch's images.
         StorageError: the disk is full; the previous checkpoint is still there.
     """
     with RunFolder(_hydras_folder() or Path(cfg.run_dir)) as run_folder:
@@ -105,16 +107,24 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     if going_on is not None:
         provenance["continued_from"] = going_on.record()
     dashboard.texts["provenance"] = _code(OmegaConf.to_yaml(provenance))
-    with _quiet(), _lightning_errors():
-        resume = cfg.ckpt_path
-        trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
-        logged = _callback_metrics(trainer)
-        if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
-            logged |= _evaluate_best(trainer, model, data)
+    wrong: NotFiniteError | None = None
+    try:
+        with _quiet(), _lightning_errors():
+            resume = cfg.ckpt_path
+            trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
+            logged = _callback_metrics(trainer)
+            if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
+                logged |= _evaluate_best(trainer, model, data)
+    except NotFiniteError as error:
+        wrong, logged = error, _callback_metrics(trainer)
     # our own models keep their figures in double precision, unless they were trained in processes that are gone
     metrics = (getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})) or logged
+    wrong = wrong or _of_metrics(metrics)
     if trainer.is_global_zero:
-        runs.write_json(folder / "metrics.json", _record(metrics, model, timing, provenance))
+        more = {"not_finite": wrong.record} if wrong else {}
+        runs.write_json(folder / "metrics.json", _record(metrics, model, timing, provenance) | more)
+    if wrong:
+        raise NotFiniteError(f"{wrong}; {folder / 'metrics.json'} has the numbers of the batch's images", wrong.record) from wrong
     objective = metrics.get(_monitor(cfg, model)[0])
     return Result(metrics, objective, interrupt.interrupted, folder, model, data, trainer)
 
@@ -424,6 +434,13 @@ def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.Lightni
         function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
         logged |= _callback_metrics(trainer)
     return logged
+
+
+def _of_metrics(metrics: Mapping[str, float]) -> NotFiniteError | None:
+    """The error that a run ends in whose final figures are not finite, though its training was."""
+    lost = [name for name, value in metrics.items() if not math.isfinite(value)]
+    what = ", ".join(lost)
+    return NotFiniteError(f"{what}: not finite at the end of training", {"what": what, "images": None}) if lost else None
 
 
 def _callback_metrics(trainer: L.Trainer) -> dict[str, float]:

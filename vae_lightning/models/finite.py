@@ -88,7 +88,8 @@ def _first_in_step(model: "Module", batch: Pair, batch_idx: int) -> tuple[str, l
                 hooks.callback(module.register_forward_pre_hook(_noting(f"what goes into {name}", found)).remove)
                 hooks.callback(module.register_forward_hook(_noting(f"output of {name}", found)).remove)
         terms = model.terms(model(x, y, noise), x, y, step)
-    found += [f"{name} of the images" for name, term in sorted(terms.items(), key=lambda t: t[0] == "loss") if not _is_finite(term)]
+    names = sorted(terms, key=lambda name: (name == "loss", name not in ("log_likelihood", "kl")))  # the others are made of these
+    found += [f"{name} of the images" for name in names if not _is_finite(terms[name])]
     return found[0] if found else "their mean", terms["loss"].isfinite().logical_not().nonzero().flatten().tolist()
 
 
