@@ -6,7 +6,7 @@ outputs/<name>/<time>/
     tensorboard/              scalars
     metrics.json              what came out, with provenance
     animation/                frames of the training, if they were asked for
-    evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/
+    evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/; see `report_folder`
 """
 
 import contextlib
@@ -185,7 +185,10 @@ def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
     # 0 is all: a run that goes on has several files, and a page of figures wants every point
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
     events.Reload()
-    return {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
+    logged = {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
+    if not logged:  # the reader says nothing of a file that it cannot read
+        raise ValueError("its event files hold no metric")
+    return logged
 
 
 def _from_csv(path: Path) -> dict[str, list[tuple[int, float]]]:
@@ -303,7 +306,7 @@ def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> d
         moved = (
             f"; where the data lie now: {key.removeprefix('data.')}=<folder>" if key in ("data.root", "data.static_root") else ""
         )
-        raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from error
+        raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
     if not isinstance(plain, dict):
         raise CheckpointError(f"{folder / CONFIG}: its data is not a group of keys")
     own = {str(key): value for key, value in plain.items() if key != "_target_"}
@@ -313,7 +316,7 @@ def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> d
 def _checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or _one_line(error)})") from error
     except Exception as error:  # a damaged or foreign file fails in many ways
         reason = _one_line(error)[:120]

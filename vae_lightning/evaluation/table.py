@@ -99,7 +99,7 @@ def print_report(
     say(f"report:     {_short(folder / 'report.html')}")
     more, pictures = len(everything) - len(figures_of_all), len(set(report.get("figures", {})) - set(drawn))
     if more or pictures:
-        say(f"            beside {more} estimates and {pictures} figures of earlier evaluations of the same weights")
+        say(f"            beside what earlier evaluations found of the same weights (estimates: {more}, figures: {pictures})")
 
 
 def _cells(name: str, figure: Mapping[str, Any]) -> tuple[str, str, str, str]:

@@ -262,8 +262,10 @@ def pairs_among(y: Tensor, count: int = 3) -> list[tuple[int, int]]:
         raise ConfigurationError(f"interpolations: need images of two classes, and all {len(y)} are of class {classes[0]}")
     wanted = [pair for pair in PAIRS if set(pair) <= set(classes)]
     around = zip(classes, classes[1:] + classes[:1], strict=True)
-    pairs = {frozenset(pair): pair for pair in reversed([*wanted, *around])}
-    return [*reversed(pairs.values())][:count]
+    pairs: dict[frozenset[int], tuple[int, int]] = {}
+    for pair in [*wanted, *around]:
+        pairs.setdefault(frozenset(pair), pair)
+    return [*pairs.values()][:count]
 
 
 def first_of_class(y: Tensor, label: int) -> int:
