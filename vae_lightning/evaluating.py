@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
@@ -20,27 +19,20 @@ from vae_lightning.data import MNISTDataModule
 from vae_lightning.data.sources import DATASETS
 from vae_lightning.drawing import Drawn, Gallery, draw, model_of_images, subject_of
 from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.estimates import measure_split, nll_floor
 from vae_lightning.evaluation.disentanglement import GroundTruth
 from vae_lightning.evaluation.merging import with_others
 from vae_lightning.evaluation.page import Page, Picture, to_html, to_markdown
 from vae_lightning.evaluation.parts import Material, check_parts, measure
-from vae_lightning.evaluation.report import (
-    Settings,
-    classifier_report,
-    from_plain,
-    latent_variable_report,
-    marginal_report,
-    splits_of,
-    to_json,
-)
-from vae_lightning.evaluation.sanity import NLL_FLOOR, warnings_of
+from vae_lightning.evaluation.report import from_plain, splits_of, to_json
+from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.figures.catalog import CATALOG
-from vae_lightning.models import M1, M2, VAE, Classifier
+from vae_lightning.models import VAE, Classifier
 from vae_lightning.models.base import Module
 from vae_lightning.options import Options
 from vae_lightning.report_folder import ReportFolder, owned
 from vae_lightning.storage import write_bytes
-from vae_lightning.types import Batch, Estimate
+from vae_lightning.types import Estimate
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -113,7 +105,7 @@ class _Evaluating:
     def all(self) -> Evaluation:
         """Estimates, figures, and the page that shows them."""
         for split, count in (("test", self.options.num_images), ("train", self.options.train_images)):
-            self.splits[split] = _report(self.model, self.data, split, count, self.options, self.progress)
+            self.splits[split] = measure_split(self.model, self.data, split, count, self.options, self.progress)
             self.write()
         if self.material is not None:
             self.measure_parts(dataclasses.replace(self.material, bound=self.splits["test"]))
@@ -178,7 +170,7 @@ class _Evaluating:
     def warnings(self, report: Mapping[str, Any]) -> list[str]:
         """Of all that the report holds under its names."""
         splits = {split: {name: from_plain(e) for name, e in estimates.items()} for split, estimates in splits_of(report).items()}
-        return warnings_of(splits, _nll_floor(self.model, self.data))
+        return warnings_of(splits, nll_floor(self.model, self.data))
 
     def _plain(self, drawn: Drawn) -> dict[str, Any]:
         settings = {name: getattr(self.options, name) for name in CATALOG[drawn.name].settings}
@@ -197,7 +189,9 @@ def _own_keys() -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(re.sub(r"\bdata\.(root|static_root)\b", r"\1", str(error))) from error
+        # which binarization an evaluation takes is not for it to choose
+        said = str(error).replace(", or use data.binarization=dynamic", "")
+        raise DataError(re.sub(r"\bdata\.(root|static_root)\b", r"\1", said)) from error
 
 
 def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
@@ -273,12 +267,6 @@ def _material(model: Module, data: MNISTDataModule, options: Options, judge: _Ju
     return material
 
 
-def _nll_floor(model: Module, data: MNISTDataModule) -> float | None:
-    """What an nll should not be below: known for outcomes of pixels, 0 or 1, on MNIST."""
-    binary = isinstance(model, VAE) and model.likelihood_of.binary
-    return NLL_FLOOR if binary and data.dataset == "mnist" else None
-
-
 def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], folder: Path) -> Page:
     provenance = runs.record(run.folder).get("provenance", {})
     figures = sorted(report["figures"].items(), key=lambda entry: [*CATALOG, entry[0]].index(entry[0]))
@@ -295,46 +283,3 @@ def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], folder
         pictures=[Picture(name, folder / figure["file"], figure["caption"], figure["settings"]) for name, figure in figures],
         skipped=report["not_drawn"],
     )
-
-
-class _Batches:
-    """Batches of a split as `(x, y)` on `device`, to be gone through any number of times, each with a progress bar."""
-
-    def __init__(
-        self, data: MNISTDataModule, split: str, num_images: int | None, device: torch.device, progress: Progress, what: str
-    ) -> None:
-        self.loader = data.evaluation_loader(split, num_images)
-        self.data, self.device, self.progress = data, device, progress
-        self.title = f"{split} {what}"
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels, key in self.progress.track(self.loader, total=len(self.loader), description=self.title):
-            batch = Batch(images.to(self.device), labels.to(self.device), key)
-            yield self.data.on_after_batch_transfer(batch, 0)
-
-
-def _report(
-    model: Any, data: MNISTDataModule, split: str, num_images: int | None, options: Options, progress: Progress
-) -> dict[str, Estimate]:
-    batches = _Batches(data, split, num_images, options.device, progress, "images")
-    if isinstance(model, Classifier):
-        return classifier_report(model, batches, data.binarization)
-    if not isinstance(model, VAE):
-        raise ConfigurationError(f"a {type(model).__name__} cannot be evaluated: it is neither a VAE nor a classifier")
-    settings = Settings(
-        options.num_samples,
-        elbo_samples=model.bound_samples,
-        seed=options.seed,
-        convergence=options.convergence if split == "test" else (),
-        per_class=bool(options.parts and model.num_classes) and split == "test",
-    )
-    report = latent_variable_report(model, batches, split, data.binarization, settings, model.num_classes, options.budget)
-    if isinstance(model, M1 | M2):
-        again = _Batches(data, split, num_images, options.device, progress, "labels")
-        report |= classifier_report(model.predict, again, data.binarization)
-    if model.num_classes and options.marginal_images and split == "test":
-        count = min(options.marginal_images, num_images or options.marginal_images)
-        some = _Batches(data, split, count, options.device, progress, "images x labels")
-        fewer = dataclasses.replace(settings, num_samples=options.marginal_samples)
-        report |= marginal_report(model, some, split, data.binarization, fewer, model.num_classes, options.budget)
-    return report
