@@ -8,6 +8,7 @@ from torch.optim import SGD, Adam
 
 from vae_lightning.arguments import build, check, choose, parameters, require, unknown_key
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.models import M1, M2, VAE, Classifier
 
 
 class Base:
@@ -195,3 +196,42 @@ def test_annotation_that_exists_for_type_checkers_only_takes_anything() -> None:
     check(function, {"count": "three"}, "model")
     with pytest.raises(ConfigurationError, match=r"did you mean model\.count"):
         check(function, {"cuont": 3}, "model")
+
+
+def test_what_is_built_refuses_by_its_own_names_and_gets_the_path_where_it_was_asked_for() -> None:
+    class Inner:
+        def __init__(self, latent_dim: int, size: int = 1, kind: str = "a") -> None:
+            require(size > 0, "size", size, "positive")
+            choose("kind", kind, {"a": 1, "b": 2})
+            require(latent_dim > 1, "latent_dim", latent_dim, "above 1")
+            require(size < 9, "model.latent_dim", latent_dim, "9 with such a size")
+
+    class Outer:
+        def __init__(self, latent_dim: int, inner: dict[str, object]) -> None:
+            self.inner = build("inner", inner, {"inner": Inner}, latent_dim)
+
+    def built(latent_dim: int = 2, **inner: object) -> str:
+        spec = {"name": "outer", "latent_dim": latent_dim, "inner": {"name": "inner", **inner}}
+        return message(lambda: build("model", spec, {"outer": Outer}))
+
+    assert built(size=0) == "model.inner.size=0: must be positive"
+    assert built(kind="c").startswith("model.inner.kind=c: unknown")
+    assert built(latent_dim=1) == "model.latent_dim=1: must be above 1", "who built it has that argument"
+    assert built(size=10) == "model.latent_dim=2: must be 9 with such a size", "a full path stays"
+
+
+@pytest.mark.parametrize(
+    ("built", "expected"),
+    [
+        (lambda: M2(classifier={"name": "classifier_mlp", "hidden": [0]}), "model.classifier.hidden=[0]: "),
+        (lambda: M2(classifier={"name": "classifier_cnn", "dropout": 1.0}), "model.classifier.dropout=1.0: "),
+        (lambda: M1(classifier={"name": "classifier_mlp", "activation": "rely"}), "model.classifier.activation=rely: "),
+        (lambda: M2(net={"name": "mlp", "hidden": [0]}), "model.net.hidden=[0]: "),
+        (lambda: Classifier(net={"name": "classifier_mlp", "init": "zero"}), "model.net.init=zero: "),
+        (lambda: VAE(net={"name": "resnet", "channels": [1]}), "model.net.channels=[1]: "),
+        (lambda: VAE(net={"name": "gated_mlp", "hidden": []}), "model.net.hidden=[]: "),
+        (lambda: VAE(net={"name": "cnn2", "kernel": 9}), "model.net.kernel=9: "),
+    ],
+)
+def test_net_is_refused_by_the_key_of_the_place_it_stands_in(built: Callable[[], object], expected: str) -> None:
+    assert message(built).startswith(expected)

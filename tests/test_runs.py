@@ -1,5 +1,7 @@
 """Run folders are found, and loaded without executing anything that came with them."""
 
+import json
+import math
 import os
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from vae_lightning import VAE, runs
-from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.errors import CheckpointError
 
 
 @pytest.fixture
@@ -45,35 +47,6 @@ def test_run_comes_back_as_it_was(run: Path) -> None:
     loaded = load(run)
     assert loaded.model.hparams["net"] == {"name": "mlp", "hidden": [8]}
     assert loaded.data.seed == 3  # type: ignore[attr-defined]
-
-
-def test_latest_is_the_newest_checkpoint(run: Path, tmp_path: Path) -> None:
-    assert runs.find("latest", None, tmp_path)[0] == run
-
-
-def test_checkpoint_finds_its_folder(run: Path) -> None:
-    assert runs.find(None, str(run / "checkpoints" / "best.ckpt"))[0] == run
-
-
-@pytest.mark.parametrize(("name", "path"), [(None, None), ("a", "b")])
-def test_run_and_checkpoint_are_alternatives(name: str | None, path: str | None) -> None:
-    with pytest.raises(ConfigurationError, match="run=<folder>"):
-        runs.find(name, path)
-
-
-def test_what_is_missing_is_named(run: Path, tmp_path: Path) -> None:
-    (run / "checkpoints" / "best.ckpt").unlink()
-    for name, message in (
-        (str(run), "has no checkpoint"),
-        (str(tmp_path / "nix"), "no such folder"),
-        (str(tmp_path), "not a run folder"),
-    ):
-        with pytest.raises(CheckpointError, match=message):
-            runs.find(name, None)
-    with pytest.raises(CheckpointError, match="train one first"):
-        runs.find("latest", None, tmp_path)
-    with pytest.raises(CheckpointError, match="no such file"):
-        runs.find(None, str(tmp_path / "nix.ckpt"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
@@ -125,7 +98,11 @@ def test_other_versions_are_told_apart(run: Path) -> None:
     with pytest.raises(CheckpointError, match=r"format 99.*vae_lightning 9\.9"):
         load(run)
     write(run, hyper_parameters={"latent_dimension": 2})
-    with pytest.raises(CheckpointError, match=r"does not fit this version.*latent_dim"):
+    with pytest.raises(CheckpointError, match=r"its model cannot be built here: model\.latent_dimension: no such key") as refusal:
+        load(run)
+    assert "made by" not in str(refusal.value), "this version made it"
+    write(run, hyper_parameters={"latent_dimension": 2}, vae_lightning={"format": 1, "version": "0.0.9"})
+    with pytest.raises(CheckpointError, match=r"it was made by vae_lightning 0\.0\.9, this is .*: model\.latent_dimension"):
         load(run)
     torch.save({"weights": torch.zeros(1)}, run / "checkpoints" / "best.ckpt")
     with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
@@ -158,3 +135,86 @@ def test_command_of_a_training_that_did_not_end_is_known(tmp_path: Path) -> None
     assert runs.asked_with(tmp_path) == "python train.py model=iwae 'model.net.hidden=[3]'"
     assert runs.asked_with(tmp_path / "none") is None
     assert runs.record(tmp_path) == {}
+
+
+def test_run_of_somebodys_own_net_is_refused_for_that(run: Path) -> None:
+    write(run, hyper_parameters={"latent_dim": 2, "net": {"name": "mydec.MyDecoder"}})
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: its model cannot be built here: model\.net\.name=mydec\.MyDecoder"):
+        load(run)
+    write(run, hyper_parameters={"latent_dim": 3, "net": {"name": "mlp", "hidden": [8]}})
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: its model cannot be built here: .*size mismatch") as refusal:
+        load(run)
+    assert "\n" not in str(refusal.value)
+    write(run)
+    retarget(run, "data.batch_size", 0)
+    with pytest.raises(CheckpointError, match=r"config\.yaml: its data cannot be built here: data\.batch_size=0"):
+        load(run)
+
+
+def test_what_says_where_the_data_lie_is_not_resolved_where_something_else_is_told(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOMEBODYS_FOLDER", raising=False)
+    retarget(run, "data.root", "${oc.env:SOMEBODYS_FOLDER}")
+    with pytest.raises(CheckpointError, match=r"config\.yaml: data\.root cannot be resolved .*SOMEBODYS_FOLDER.*: root=<folder>"):
+        load(run)
+    loaded = runs.load(*runs.find(str(run), None), {"root": "elsewhere"})
+    assert loaded.data.root == "elsewhere"  # type: ignore[attr-defined]
+    assert loaded.config.data._get_node("root")._value() == "${oc.env:SOMEBODYS_FOLDER}", "the record is as it was"
+
+
+def test_digest_is_of_the_weights_and_not_of_the_file(run: Path) -> None:
+    torch.manual_seed(0)
+    write(run)
+    first = load(run)
+    write(run, state_dict=first.model.state_dict(), global_step=7)
+    again = load(run)
+    assert (again.digest, again.step) == (first.digest, 7)
+    changed = {name: value + (name == "decoder.body.0.bias") for name, value in first.model.state_dict().items()}
+    write(run, state_dict=changed)
+    assert load(run).digest != first.digest
+
+
+def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
+    content = {"metrics": {"val/elbo": math.nan, "val/kl": 3.0}, "steps": [math.inf, (-math.inf, 1)]}
+    runs.write_json(tmp_path / "metrics.json", content)
+    read = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert read == {"metrics": {"val/elbo": None, "val/kl": 3.0}, "steps": [None, [None, 1]]}
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"\xff\xfe\x00", b"[]", b'{"provenance": 3}'])
+def test_damaged_record_is_said_in_a_line(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "metrics.json").write_bytes(content)
+    assert runs.record(tmp_path) == {}
+    (line,) = caplog.messages
+    assert line.startswith(f"{tmp_path / 'metrics.json'}: ")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("content", [b"- [", b"\xff\xfe\x00", b"a: b: c"])
+def test_damaged_command_is_said_in_a_line(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_bytes(content)
+    assert runs.asked_with(tmp_path) is None
+    (line,) = caplog.messages
+    assert "overrides.yaml: cannot be read" in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(("name", "content"), [("csv/metrics.csv", b"\xff\xfe\x00"), ("csv/metrics.csv", b"a,b\n1,2\n")])
+def test_damaged_log_is_said_in_a_line(tmp_path: Path, name: str, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_bytes(content)
+    assert runs.history(tmp_path) == {}
+    (line,) = caplog.messages
+    assert "metrics.csv: cannot be read" in line
+    assert "\n" not in line
+
+
+def test_event_file_that_is_none_leaves_the_csv(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events.out.tfevents.1").write_bytes(os.urandom(300))
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "metrics.csv").write_text("step,val/elbo\n1,-90\n")
+    assert runs.history(tmp_path)["val/elbo"][1].tolist() == [-90]
+    assert "tensorboard: cannot be read" in caplog.text

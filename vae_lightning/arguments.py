@@ -3,6 +3,7 @@
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar, get_type_hints
 
@@ -92,11 +93,21 @@ def _hints(function: Callable[..., object]) -> dict[str, Any]:
 
 
 def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..., T]], *leading: object) -> T:
-    """Build what `spec` describes, `{"name": <option>, **arguments}`, with `leading` as its first positional arguments."""
+    """Build what `spec` describes, `{"name": <option>, **arguments}`, with `leading` as its first positional arguments.
+
+    What is built refuses an argument by its own name for it, `hidden=[0]: ...`; here it gets the path where it was asked for.
+    """
     target = choose(f"{where}.name", spec.get("name"), options)
     arguments = {key: value for key, value in spec.items() if key != "name"}
     check(target, arguments, where, leading=len(leading))
-    return target(*leading, **arguments)
+    try:
+        return target(*leading, **arguments)
+    except ConfigurationError as error:
+        refused = re.split(r"[=:.\[ ]", str(error), maxsplit=1)[0]
+        # another key is of who called this: it is named from where that stands, or by its full path already
+        if refused in list(parameters(target)[0])[len(leading) :]:
+            raise ConfigurationError(f"{where}.{error}") from error
+        raise
 
 
 def _check_type(value: object, hint: Any, key: str) -> None:

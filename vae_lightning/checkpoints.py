@@ -25,6 +25,8 @@ def read_any(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: there is no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except (IsADirectoryError, PermissionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except Exception as error:  # a damaged or foreign file fails in many ways
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error

@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,20 @@ from vae_lightning.figures.style import png, style
 from vae_lightning.inference.latents import classes_of
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
-from vae_lightning.models import M2
 from vae_lightning.noise import generator
+from vae_lightning.pixels import in_place
 from vae_lightning.runs import LoadedRun
 from vae_lightning.storage import write_bytes
 from vae_lightning.types import Estimate
 
-__all__ = ["SVI", "Drawn", "Gallery", "draw", "pixels_in_place", "subject_of"]
+__all__ = ["SVI", "Drawn", "Gallery", "draw", "model_of_images", "subject_of"]
 
 log = logging.getLogger(__name__)
 
 SVI: dict[str, SVISettings] = {"default": DEFAULT, "original": ORIGINAL}
 """How q(z | seen part) may be fitted, by name."""
+DIGIT = 3
+"""The class where a figure shows one and nobody said which."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,20 @@ class Gallery:
     """Why each of the others was not drawn, by its name."""
 
 
-def draw(subject: Subject, names: Sequence[str], folder: Path, track: Callable[[list[str]], Any] = iter) -> Gallery:
+def draw(
+    subject: Subject,
+    names: Sequence[str],
+    folder: Path,
+    track: Callable[[list[str]], Any] = iter,
+    after_each: Callable[[Gallery], object] = lambda gallery: None,
+) -> Gallery:
     """Draw the figures `names` that fit `subject` into `folder`, as PNG, or as GIF and, where there is an encoder, MP4.
+
+    Each takes the place of an earlier one of its name; others that are there stay.
 
     Args:
         track: goes through a list, showing a progress bar if it likes.
+        after_each: is told what there is so far after each figure that was drawn.
 
     Raises:
         ConfigurationError: there is no figure of such a name.
@@ -72,10 +83,8 @@ def draw(subject: Subject, names: Sequence[str], folder: Path, track: Callable[[
     """
     for name in names:
         choose("evaluation.figures", name, CATALOG)
-    for name in CATALOG:  # of an earlier evaluation, perhaps of other weights
-        for path in folder.glob(f"{name}.*"):
-            path.unlink()
-    drawn, skipped = [], {}
+    drawn: list[Drawn] = []
+    skipped: dict[str, str] = {}
     for name in track(list(names)):
         entry, started = CATALOG[name], time.perf_counter()
         reason = entry.unfit(subject)
@@ -92,6 +101,7 @@ def draw(subject: Subject, names: Sequence[str], folder: Path, track: Callable[[
         if reason is None:
             own = figure.get_label() if isinstance(figure, Figure) else ""
             drawn.append(Drawn(name, path, f"{entry.caption} {own}".strip(), time.perf_counter() - started))
+            after_each(Gallery(drawn, skipped))
         else:
             skipped[name] = reason
     return Gallery(drawn, skipped)
@@ -102,6 +112,7 @@ def _save(figure: Figure | Animation, path: Path) -> Path:
         target = path.with_suffix(".gif")
         write_bytes(target, figure.gif())
         unfinished = path.with_name(f".{path.name}.unfinished.mp4")
+        path.with_suffix(".mp4").unlink(missing_ok=True)  # or, without an encoder, it would be of another evaluation than the GIF
         with suppress(ConfigurationError):  # there is no encoder, and the GIF has to do
             figure.save_mp4(unfinished)
             unfinished.replace(path.with_suffix(".mp4"))
@@ -111,7 +122,6 @@ def _save(figure: Figure | Animation, path: Path) -> Path:
     return target
 
 
-@contextmanager
 def subject_of(
     run: LoadedRun,
     model: torch.nn.Module,
@@ -122,15 +132,16 @@ def subject_of(
     svi: str = "default",
     extent: float = 4.0,
     projection: Projection = "pca",
-    digit: int = 3,
+    digit: int | None = None,
     seed: int = 0,
-) -> Iterator[Subject]:
+) -> Subject:
     """What there is to draw of `run`, whose test images are drawn with their pixels in place, also if it permutes them.
 
     Args:
         report: estimates by split and name.
         mask: a name in `inference.observed.MASKS`.
         svi: a name in `SVI`.
+        digit: where one has to be chosen; None: 3, or the last class that there is.
     """
     data = run.data
     if not isinstance(data, MNISTDataModule):
@@ -141,51 +152,37 @@ def subject_of(
     if data.sorted_by_class:
         order = torch.randperm(len(y), generator=generator("order of test images")).to(device)
         x, y = x[order], y[order]
-    with pixels_in_place(model, data):
-        yield Subject(
-            model=model,
-            x=x,
-            y=y,
-            num_classes=classes_of(model),
-            rates=rates,
-            convergence=_convergence(report.get("test", {})),
-            estimates={
-                name.removeprefix("nll/"): estimate
-                for name, estimate in report.get("test", {}).items()
-                if name.startswith("nll/") and not name.startswith("nll/k_")
-            },
-            history=runs.history(run.folder),
-            step=run.step,
-            recording=run.folder / "animation",
-            mask=observed_mask(mask),
-            svi=choose("evaluation.svi", svi, SVI),
-            extent=extent,
-            projection=projection,
-            digit=digit,
-            seed=seed,
-        )
+    classes = y.unique().tolist()
+    return Subject(
+        model=model_of_images(model, data),
+        x=x,
+        y=y,
+        num_classes=classes_of(model),
+        rates=rates,
+        convergence=_convergence(report.get("test", {})),
+        estimates={
+            name.removeprefix("nll/"): estimate
+            for name, estimate in report.get("test", {}).items()
+            if name.startswith("nll/") and not name.startswith("nll/k_")
+        },
+        history=runs.history(run.folder),
+        step=run.step,
+        recording=run.folder / "animation",
+        mask=observed_mask(mask),
+        svi=choose("evaluation.svi", svi, SVI),
+        extent=extent,
+        projection=projection,
+        digit=(DIGIT if DIGIT in classes else classes[-1]) if digit is None else digit,
+        seed=seed,
+    )
+
+
+def model_of_images(model: Any, data: MNISTDataModule) -> Any:
+    """`model` for images whose pixels are in place, also if those of `data`, which it was trained on, are permuted."""
+    return in_place(model, data.permute, data.unpermute) if data.permute_pixels else model
 
 
 def _convergence(report: Mapping[str, Estimate]) -> dict[int, Estimate]:
     """The nll by K, ascending."""
     curve = {e.num_samples: e for name, e in report.items() if name == "nll" or name.startswith("nll/k_")}
     return dict(sorted(curve.items()))
-
-
-@contextmanager
-def pixels_in_place(model: Any, data: MNISTDataModule) -> Iterator[None]:
-    """Within, a model of permuted pixels takes and gives images whose pixels are in place."""
-    hooks = []
-    if data.permute_pixels:
-        takes = [model.encoder if hasattr(model, "encoder") else model.net]
-        if isinstance(model, M2):
-            takes.append(model.classifier)
-        for net in takes:
-            hooks.append(net.register_forward_pre_hook(lambda _, arguments: (data.permute(arguments[0]), *arguments[1:])))
-        if hasattr(model, "decoder"):
-            hooks.append(model.decoder.register_forward_hook(lambda _, __, images: data.unpermute(images)))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -1,12 +1,14 @@
 """`evaluate(cfg)`: a run folder to its report and figures. Model, data and checkpoint come from the folder, never from `cfg`."""
 
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
@@ -14,25 +16,23 @@ from torch import Tensor
 from vae_lightning import runs
 from vae_lightning.allocator import keep_freed_memory
 from vae_lightning.data import MNISTDataModule
-from vae_lightning.drawing import Gallery, draw, pixels_in_place, subject_of
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.data.sources import DATASETS
+from vae_lightning.drawing import Drawn, Gallery, draw, model_of_images, subject_of
+from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.estimates import measure_split, nll_floor
 from vae_lightning.evaluation.disentanglement import GroundTruth
+from vae_lightning.evaluation.merging import with_others
 from vae_lightning.evaluation.page import Page, Picture, to_html, to_markdown
 from vae_lightning.evaluation.parts import Material, check_parts, measure
-from vae_lightning.evaluation.report import (
-    Settings,
-    classifier_report,
-    latent_variable_report,
-    marginal_report,
-    splits_of,
-    to_json,
-)
-from vae_lightning.evaluation.sanity import NLL_FLOOR, warnings_of
-from vae_lightning.models import M1, M2, VAE, Classifier
+from vae_lightning.evaluation.report import from_plain, splits_of, to_json
+from vae_lightning.evaluation.sanity import warnings_of
+from vae_lightning.figures.catalog import CATALOG
+from vae_lightning.models import VAE, Classifier
 from vae_lightning.models.base import Module
 from vae_lightning.options import Options
+from vae_lightning.report_folder import ReportFolder, owned
 from vae_lightning.storage import write_bytes
-from vae_lightning.types import Batch, Estimate
+from vae_lightning.types import Estimate
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -52,55 +52,160 @@ class Evaluation:
 def evaluate(cfg: DictConfig) -> Evaluation:
     """Evaluate the run that `cfg` names on test and training images, draw its figures, and write its report.
 
-    The report is written after each part of it, so that hours of a full evaluation that is stopped are not lost.
+    The report is written after each part of it, so that hours of a full evaluation that is stopped are not lost. It goes on to
+    hold what earlier evaluations have measured and drawn of the same weights, see `evaluation.merging`.
 
     Raises:
         ConfigurationError: something in `cfg` is wrong.
         CheckpointError: the run cannot be used.
         DataError: the run's data cannot be had.
+        StorageError: one may not write there.
     """
     options = Options.of(cfg)
     keep_freed_memory()
     folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
-    moved = {key: cfg[key] for key in ("root", "static_root") if cfg[key] is not None}
+    moved = {key: str(cfg[key]) for key in ("root", "static_root") if cfg[key] is not None}
     run = runs.load(folder, checkpoint, moved)
     if not isinstance(run.data, MNISTDataModule):
         raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
-    provenance = runs.record(folder).get("provenance", {})
     model = run.model.to(options.device)
     judge = _judge(options, run.data, moved)
+    with _own_keys():
+        _require_data(run, moved)
+        run.data.prepare_data()
+        run.data.setup()
     material = _material(model, run.data, options, judge)
-    path = folder / "evaluation" / "report.json"
-    splits: dict[str, dict[str, Estimate]] = {}
-    left_out: dict[str, str] = {}
+    weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
+    target = folder / "evaluation" if cfg.to is None else Path(str(cfg.to)).expanduser()
+    with owned(target, weights) as place, Progress(transient=True) as progress:
+        return _Evaluating(run, model, options, material, place, progress).all()
 
-    nll_floor = _nll_floor(model, run.data)
 
-    def write() -> dict[str, Any]:
-        found = warnings_of(splits, nll_floor, judge and judge.binarization)
-        report = to_json(str(checkpoint), splits, warnings=found, not_measured=left_out)
-        runs.write_json(path, report)
-        return report
+class _Evaluating:
+    """One evaluation, whose report is written after each part of it."""
 
-    with Progress(transient=True) as progress:
-        for split, count in (("test", options.num_images), ("train", options.train_images)):
-            splits[split] = _report(model, run.data, split, count, options, progress)
-            write()
-        if material is not None:
-            parts = measure(dataclasses.replace(material, bound=splits["test"]), options.parts)
-            with pixels_in_place(model, run.data):
-                for name, found in progress.track(parts, total=len(options.parts), description="parts"):
-                    if isinstance(found, str):
-                        left_out[name] = found
-                    else:
-                        splits["test"] |= found
-                    write()
-        gallery = _draw(run, model, splits, options, path.parent / "figures", progress)
-    report = write()
-    page = _page(run, run.data.binarization, report, gallery, provenance)
-    write_bytes(path.with_suffix(".html"), to_html(page).encode())
-    write_bytes(path.with_suffix(".md"), to_markdown(page, path.parent).encode())
-    return Evaluation(report, path.parent, gallery)
+    def __init__(
+        self,
+        run: runs.LoadedRun,
+        model: Module,
+        options: Options,
+        material: Material | None,
+        place: ReportFolder,
+        progress: Progress,
+    ) -> None:
+        assert isinstance(run.data, MNISTDataModule)
+        self.run, self.model, self.data, self.options, self.material = run, model, run.data, options, material
+        self.place, self.progress = place, progress
+        self.started = datetime.now(UTC).isoformat()
+        self.splits: dict[str, dict[str, Estimate]] = {}
+        self.parts: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self.gallery = Gallery([], {})
+
+    def all(self) -> Evaluation:
+        """Estimates, figures, and the page that shows them."""
+        for split, count in (("test", self.options.num_images), ("train", self.options.train_images)):
+            self.splits[split] = measure_split(self.model, self.data, split, count, self.options, self.progress)
+            self.write()
+        if self.material is not None:
+            self.measure_parts(dataclasses.replace(self.material, bound=self.splits["test"]))
+        self.draw()
+        report = self.write()
+        page = _page(self.run, self.data.binarization, report, self.place.path)
+        write_bytes(self.place.path / "report.html", to_html(page).encode())
+        write_bytes(self.place.path / "report.md", to_markdown(page, self.place.path).encode())
+        return Evaluation(report, self.place.path, self.gallery)
+
+    def measure_parts(self, material: Material) -> None:
+        parts = measure(material, self.options.parts)
+        for name, found in self.progress.track(parts, total=len(self.options.parts), description="parts"):
+            if isinstance(found, str):
+                self.left_out[name] = found
+            else:
+                self.splits["test"] |= found
+                self.parts.append(name)
+            self.write()
+
+    def draw(self) -> None:
+        options = self.options
+        subject = subject_of(
+            self.run,
+            self.model,
+            self.splits,
+            device=options.device,
+            mask=options.mask,
+            svi=options.svi,
+            extent=options.extent,
+            projection=options.projection,
+            digit=options.digit,
+            seed=options.seed,
+        )
+
+        def track(names: list[str]) -> Iterable[str]:
+            return self.progress.track(names, description="figures")
+
+        self.gallery = draw(subject, options.figures, self.place.figures, track, self.drawn_so_far)
+
+    def drawn_so_far(self, gallery: Gallery) -> None:
+        self.gallery = gallery
+        self.write()
+
+    def write(self) -> dict[str, Any]:
+        """Write the report so far, beside what earlier evaluations of the same weights have measured."""
+        now = {
+            split: {name: dataclasses.replace(e, seed=self.options.seed, measured=self.started) for name, e in estimates.items()}
+            for split, estimates in self.splits.items()
+        }
+        report = to_json(
+            str(self.run.checkpoint),
+            now,
+            evaluated=self.started,
+            not_measured=self.left_out,
+            parts=self.parts,
+            figures={drawn.name: self._plain(drawn) for drawn in self.gallery.drawn},
+            not_drawn=self.gallery.skipped,
+        )
+        return self.place.write(report, self.warnings)
+
+    def warnings(self, report: Mapping[str, Any]) -> list[str]:
+        """Of all that the report holds under its names."""
+        splits = {split: {name: from_plain(e) for name, e in estimates.items()} for split, estimates in splits_of(report).items()}
+        return warnings_of(splits, nll_floor(self.model, self.data))
+
+    def _plain(self, drawn: Drawn) -> dict[str, Any]:
+        settings = {name: getattr(self.options, name) for name in CATALOG[drawn.name].settings}
+        return {
+            "file": drawn.path.relative_to(self.place.path).as_posix(),
+            "caption": drawn.caption,
+            "settings": {name: value for name, value in settings.items() if value is not None},
+            "seconds": drawn.seconds,
+            "drawn": self.started,
+        }
+
+
+@contextmanager
+def _own_keys() -> Iterator[None]:
+    """What the data say of their arguments `data.root` and `data.static_root`, by the names that these have here."""
+    try:
+        yield
+    except DataError as error:
+        # which binarization an evaluation takes is not for it to choose
+        said = str(error).replace(", or use data.binarization=dynamic", "")
+        raise DataError(re.sub(r"\bdata\.(root|static_root)\b", r"\1", said)) from error
+
+
+def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
+    """Refuse to make a folder where the training's data have been: they have moved, and who knows where they are can say so."""
+    data = run.data
+    assert isinstance(data, MNISTDataModule)
+    if "root" in moved or data.dataset not in DATASETS:
+        return
+    raw = Path(data.root).expanduser() / DATASETS[data.dataset] / "raw"
+    if not raw.is_dir():
+        raise DataError(
+            f"{raw}: is not there any more, and {run.folder} was trained on it; say where {DATASETS[data.dataset]} lies now (or is "
+            "to be fetched to): root=<folder>"
+        )
 
 
 class _Judge(NamedTuple):
@@ -128,7 +233,7 @@ def _judge(options: Options, data: MNISTDataModule, moved: dict[str, Any]) -> _J
             f"{run.data.permute_pixels}, and this run's images are {data.dataset}: train one with data={data.dataset}"
         )
     binarization = run.data.binarization
-    return _Judge(run.model.to(options.device), f"{run.folder} ({binarization})", binarization)
+    return _Judge(run.model.to(options.device), str(run.folder), binarization)
 
 
 def _material(model: Module, data: MNISTDataModule, options: Options, judge: _Judge | None) -> Material | None:
@@ -145,7 +250,7 @@ def _material(model: Module, data: MNISTDataModule, options: Options, judge: _Ju
         return data.unpermute(x).to(options.device), y.to(options.device)
 
     material = Material(
-        model=model,
+        model=model_of_images(model, data),
         images=images,
         bound={},
         binarization=data.binarization,
@@ -154,6 +259,7 @@ def _material(model: Module, data: MNISTDataModule, options: Options, judge: _Ju
         budget=options.budget,
         judge=judge and judge.classifier,
         judge_name=judge.name if judge else "",
+        judge_binarization=judge.binarization if judge else "",
         factors=data if isinstance(data, GroundTruth) else None,
     )
     if not options.all_parts:
@@ -161,90 +267,19 @@ def _material(model: Module, data: MNISTDataModule, options: Options, judge: _Ju
     return material
 
 
-def _nll_floor(model: Module, data: MNISTDataModule) -> float | None:
-    """What an nll should not be below: known for outcomes of pixels, 0 or 1, on MNIST."""
-    binary = isinstance(model, VAE) and model.likelihood_of.binary
-    return NLL_FLOOR if binary and data.dataset == "mnist" else None
-
-
-def _draw(
-    run: runs.LoadedRun,
-    model: Module,
-    splits: dict[str, dict[str, Estimate]],
-    options: Options,
-    folder: Path,
-    progress: Progress,
-) -> Gallery:
-    drawn = subject_of(
-        run,
-        model,
-        splits,
-        device=options.device,
-        mask=options.mask,
-        svi=options.svi,
-        extent=options.extent,
-        projection=options.projection,
-        digit=options.digit,
-        seed=options.seed,
-    )
-    with drawn as subject:
-        return draw(subject, options.figures, folder, lambda names: progress.track(names, description="figures"))
-
-
-def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], gallery: Gallery, provenance: dict[str, Any]) -> Page:
+def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], folder: Path) -> Page:
+    provenance = runs.record(run.folder).get("provenance", {})
+    figures = sorted(report["figures"].items(), key=lambda entry: [*CATALOG, entry[0]].index(entry[0]))
     return Page(
         title=str(run.folder),
         checkpoint=f"{run.checkpoint.name}, epoch {run.epoch + 1}, optimizer step {run.step:,}",
         model=f"{type(run.model).__name__}, {sum(p.numel() for p in run.model.parameters()):,} parameters",
         binarization=binarization,
-        figures=splits_of(report),
+        estimates={split: with_others(report, split) for split in splits_of(report)},
         warnings=report["warnings"],
         not_measured=report["not_measured"],
         command=provenance.get("command") or runs.asked_with(run.folder),
         provenance=provenance,
-        pictures=[Picture(drawn.name, drawn.path, drawn.caption) for drawn in gallery.drawn],
-        skipped=gallery.skipped,
+        pictures=[Picture(name, folder / figure["file"], figure["caption"], figure["settings"]) for name, figure in figures],
+        skipped=report["not_drawn"],
     )
-
-
-class _Batches:
-    """Batches of a split as `(x, y)` on `device`, to be gone through any number of times, each with a progress bar."""
-
-    def __init__(
-        self, data: MNISTDataModule, split: str, num_images: int | None, device: torch.device, progress: Progress, what: str
-    ) -> None:
-        self.loader = data.evaluation_loader(split, num_images)
-        self.data, self.device, self.progress = data, device, progress
-        self.title = f"{split} {what}"
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels, key in self.progress.track(self.loader, total=len(self.loader), description=self.title):
-            batch = Batch(images.to(self.device), labels.to(self.device), key)
-            yield self.data.on_after_batch_transfer(batch, 0)
-
-
-def _report(
-    model: Any, data: MNISTDataModule, split: str, num_images: int | None, options: Options, progress: Progress
-) -> dict[str, Estimate]:
-    batches = _Batches(data, split, num_images, options.device, progress, "images")
-    if isinstance(model, Classifier):
-        return classifier_report(model, batches, data.binarization)
-    if not isinstance(model, VAE):
-        raise ConfigurationError(f"a {type(model).__name__} cannot be evaluated: it is neither a VAE nor a classifier")
-    settings = Settings(
-        options.num_samples,
-        elbo_samples=model.bound_samples,
-        seed=options.seed,
-        convergence=options.convergence if split == "test" else (),
-        per_class=bool(options.parts and model.num_classes) and split == "test",
-    )
-    report = latent_variable_report(model, batches, split, data.binarization, settings, model.num_classes, options.budget)
-    if isinstance(model, M1 | M2):
-        again = _Batches(data, split, num_images, options.device, progress, "labels")
-        report |= classifier_report(model.predict, again, data.binarization)
-    if model.num_classes and options.marginal_images and split == "test":
-        count = min(options.marginal_images, num_images or options.marginal_images)
-        some = _Batches(data, split, count, options.device, progress, "images x labels")
-        fewer = dataclasses.replace(settings, num_samples=options.marginal_samples)
-        report |= marginal_report(model, some, split, data.binarization, fewer, model.num_classes, options.budget)
-    return report

@@ -12,6 +12,7 @@ GLOSSARY: dict[str, str] = {
     "accuracy": "Share of images whose class is right; in training, of those that have a label.",
     "nll": "-log p(x), by the estimator named beside it: an upper bound in expectation unless that is exact; nats.",
     "nll_marginal": "-log p(x) of a conditional model, its labels summed out as equally likely; nats.",
+    "variational_gap": "-nll less elbo, image by image: how far the bound is below log p(x), by this many samples; nats.",
     "effective_sample_size": "How many of the importance samples, or chains, count: near 1, the nll is a loose bound.",
     "active_units": "Latent dimensions whose posterior mean varies over images by a variance above 0.01.",
     "kl_per_dimension": "The KL of each latent dimension by itself; near 0, the dimension tells nothing; nats.",

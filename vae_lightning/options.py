@@ -38,7 +38,7 @@ class Options:
         mask: str = "top",
         svi: str = "default",
         projection: Literal["pca", "umap"] = "pca",
-        digit: int = 3,
+        digit: int | None = None,
         parts: list[str] | Literal["all"] | None = None,
         convergence: list[int] | None = None,
         images: dict[str, Any] | None = None,
@@ -61,7 +61,7 @@ class Options:
         require(extent > 0, "evaluation.extent", extent, "positive")
         choose("evaluation.mask", mask, MASKS)
         choose("evaluation.svi", svi, SVI)
-        require(0 <= digit <= 9, "evaluation.digit", digit, "from 0 to 9")
+        require(digit is None or 0 <= digit <= 9, "evaluation.digit", digit, "from 0 to 9, or null")
         self.extent, self.mask, self.svi = extent, mask, svi
         self.projection, self.digit = projection, digit
         self.all_parts, self.parts = parts == "all", list(PARTS) if parts == "all" else list(parts or [])

@@ -6,16 +6,19 @@ outputs/<name>/<time>/
     tensorboard/              scalars
     metrics.json              what came out, with provenance
     animation/                frames of the training, if they were asked for
-    evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/
+    evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/; see `report_folder`
 """
 
 import contextlib
 import csv
+import hashlib
 import json
+import logging
 import os
 import platform
 import shlex
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,14 +36,16 @@ from torch import Tensor
 
 from vae_lightning.arguments import check
 from vae_lightning.checkpoints import read
-from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.errors import CheckpointError, VAELightningError
+from vae_lightning.finding import CONFIG, find, located
 from vae_lightning.models.base import Module
-from vae_lightning.storage import write_bytes
+from vae_lightning.storage import finite, write_bytes
 from vae_lightning.version import __version__
 
 __all__ = ["LoadedRun", "asked_with", "find", "history", "load", "provenance", "record", "write_json"]
 
-CONFIG = Path(".hydra", "config.yaml")
+log = logging.getLogger(__name__)
+
 TRUSTED = ("vae_lightning", "torch")
 """Packages whose classes a run folder may name: loading a folder from somebody else must not run their code."""
 VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy")
@@ -50,8 +55,8 @@ VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content`, whole or not at all."""
-    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
+    """Write `content`, whole or not at all; null stands for what is not finite, for which JSON has no number."""
+    write_bytes(path, (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode())
 
 
 def provenance(seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
@@ -108,50 +113,20 @@ def _git(*arguments: str) -> str | None:
     return result.stdout.strip() if result.returncode == 0 else None
 
 
-# ---- finding
-
-
-def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs", key: str = "run") -> tuple[Path, Path]:
-    """The run folder and the checkpoint that `run` (a folder, or "latest") or `ckpt_path` names.
-
-    `key` is what the user calls `run`, for the errors.
-    """
-    if (run is None) == (ckpt_path is None):
-        raise ConfigurationError("run: give either run=<folder>, run=latest or ckpt_path=<file>")
-    if ckpt_path is not None:
-        checkpoint = Path(ckpt_path)
-        if not checkpoint.is_file():
-            raise CheckpointError(f"ckpt_path={ckpt_path}: there is no such file")
-        for folder in checkpoint.resolve().parents:
-            if (folder / CONFIG).is_file():
-                return folder, checkpoint
-        raise CheckpointError(f"ckpt_path={ckpt_path}: is not in a run folder (none above it has {CONFIG})")
-    folder = latest(outputs) if run == "latest" else Path(str(run))
-    if not folder.is_dir():
-        raise CheckpointError(f"{key}={run}: there is no such folder")
-    if not (folder / CONFIG).is_file():
-        raise CheckpointError(f"{key}={run}: is not a run folder (it has no {CONFIG})")
-    for name in ("best", "last"):
-        checkpoint = folder / "checkpoints" / f"{name}.ckpt"
-        if checkpoint.is_file():
-            return folder, checkpoint
-    raise CheckpointError(f"{key}={run}: has no checkpoint (no checkpoints/best.ckpt or last.ckpt); train it first")
-
-
-def latest(outputs: str | Path) -> Path:
-    """The run folder below `outputs` whose checkpoint is newest."""
-    checkpoints = sorted(Path(outputs).glob("**/checkpoints/*.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not checkpoints:
-        raise CheckpointError(f"run=latest: there is no run with a checkpoint below {outputs}; train one first: python train.py")
-    return checkpoints[-1].parent.parent
-
-
 # ---- what was written
 
 
 def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Optimizer steps and values of each metric that the training in `folder` logged; empty if it has no log that is known."""
-    rows = _from_tensorboard(folder / "tensorboard") or _from_csv(folder / "csv" / "metrics.csv")
+    """Optimizer steps and values of each metric that the training in `folder` logged; empty if it has no log that is known.
+
+    A log that is damaged, or somebody else's, is said in a line and left out.
+    """
+    rows: dict[str, list[tuple[int, float]]] = {}
+    for of, path in ((_from_tensorboard, folder / "tensorboard"), (_from_csv, folder / "csv" / "metrics.csv")):
+        try:
+            rows = rows or of(path)
+        except Exception as error:  # each reader has its own errors, and all mean the same here
+            log.warning("%s: cannot be read (%s), so no curves of it", path, _one_line(error))
     # after training, the best checkpoint is validated and tested, and logged at the step where training ended
     ends = {step for key, points in rows.items() if key.startswith("test/") for step, _ in points}
     logged: dict[str, tuple[Tensor, Tensor]] = {}
@@ -166,23 +141,32 @@ def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
 def record(folder: Path) -> dict[str, Any]:
     """The content of `metrics.json` of the run in `folder`; empty if its training did not end.
 
-    Raises:
-        CheckpointError: the file is damaged.
+    A file that is damaged, or somebody else's, is said in a line and left out.
     """
     path = folder / "metrics.json"
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path}: is damaged ({error}); remove it, the run can do without") from error
-    return content if isinstance(content, dict) else {}
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and isinstance(content.get("provenance", {}), dict):
+            return content
+        reason = "is not a record of this project"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"cannot be read ({_one_line(error)})"
+    log.warning("%s: %s, so the report has no provenance", path, reason)
+    return {}
 
 
 def asked_with(folder: Path) -> str | None:
     """The command line that started the run in `folder`, also of one that did not end; None if it was not the command line."""
     path = folder / ".hydra" / "overrides.yaml"
-    overrides = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        overrides = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:  # yaml has many kinds of error, and all mean the same here
+        log.warning("%s: cannot be read (%s), so the report has no command", path, _one_line(error))
+        return None
     return shlex.join(["python", "train.py", *map(str, overrides)]) if isinstance(overrides, list) else None
 
 
@@ -194,7 +178,10 @@ def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
     # 0 is all: a run that goes on has several files, and a page of figures wants every point
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
     events.Reload()
-    return {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
+    logged = {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
+    if not logged:  # the reader says nothing of a file that it cannot read
+        raise ValueError("its event files hold no metric")
+    return logged
 
 
 def _from_csv(path: Path) -> dict[str, list[tuple[int, float]]]:
@@ -231,6 +218,8 @@ class LoadedRun:
     """The epoch of that step, counted from 0."""
     config: DictConfig
     """What was asked for when it was trained."""
+    digest: str
+    """SHA-256 of the weights, whatever file they are in."""
 
 
 Class = TypeVar("Class")
@@ -239,8 +228,11 @@ Class = TypeVar("Class")
 def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None) -> LoadedRun:
     """Load model and data of a run. Nothing outside this project and torch is imported, and no pickle is executed.
 
+    The checkpoint is read once: a training that goes on may replace it meanwhile.
+
     Args:
-        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`.
+        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`. A relative path of the
+            run's own means the directory of its training's command.
 
     Raises:
         CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read.
@@ -249,19 +241,40 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
     content = read(checkpoint)
     model_class = _trusted(config, "model", Module, folder)
     data_class = _trusted(config, "data", L.LightningDataModule, folder)
-    made_by = f"made by vae_lightning {content['vae_lightning'].get('version')}, this is {__version__}"
-    try:
+    arguments = _arguments(config, folder, data_overrides or {})
+    made_by = content["vae_lightning"].get("version")
+    other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
+    with _said_of(f"{checkpoint}: its model cannot be built here{other}"):
         check(model_class, content["hyper_parameters"], "model")
         model = model_class(**content["hyper_parameters"])
         model.load_state_dict(content["state_dict"])
-        arguments = {**_arguments(config, "data"), **(data_overrides or {})}
+    with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
         check(data_class, arguments, "data")
         data = data_class(**arguments)
-    except (ConfigurationError, RuntimeError, KeyError) as error:
-        raise CheckpointError(
-            f"{checkpoint}: does not fit this version ({made_by}): {' '.join(str(error).split())[:300]}"
-        ) from error
-    return LoadedRun(folder, checkpoint, model.eval(), data, content.get("global_step", 0), content.get("epoch", 0), config)
+    place = content.get("global_step", 0), content.get("epoch", 0)
+    return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]))
+
+
+@contextlib.contextmanager
+def _said_of(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (VAELightningError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else _one_line(error)
+        raise CheckpointError(f"{what}: {reason}") from error
+
+
+def _digest(state: dict[str, Any]) -> str:
+    """SHA-256 of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(state.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _config(folder: Path) -> DictConfig:
@@ -274,13 +287,23 @@ def _config(folder: Path) -> DictConfig:
     return config
 
 
-def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
+def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of the run's data; what `overrides` says need not be known on this machine any more."""
+    known = config.copy()
+    for key, value in overrides.items():
+        OmegaConf.update(known, f"data.{key}", value, force_add=True)
     try:
-        plain = OmegaConf.to_container(config[group], resolve=True)
+        plain = OmegaConf.to_container(known.data, resolve=True)
     except OmegaConfBaseException as error:
-        raise CheckpointError(f"{CONFIG}: {group} cannot be resolved ({' '.join(str(error).split())})") from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items() if key != "_target_"}
+        key, message = str(error.full_key or "data"), " ".join(str(error.msg or error).split())
+        moved = (
+            f"; where the data lie now: {key.removeprefix('data.')}=<folder>" if key in ("data.root", "data.static_root") else ""
+        )
+        raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
+    if not isinstance(plain, dict):
+        raise CheckpointError(f"{folder / CONFIG}: its data is not a group of keys")
+    own = {str(key): value for key, value in plain.items() if key != "_target_"}
+    return located(folder, own) | overrides
 
 
 def _trusted(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:

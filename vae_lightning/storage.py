@@ -1,11 +1,27 @@
 """Files that are whole or not there."""
 
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vae_lightning.errors import StorageError
 
-__all__ = ["write_bytes"]
+__all__ = ["finite", "write_bytes"]
+
+
+def finite(content: Any) -> Any:
+    """Plain content with null in the place of what JSON has no number for: NaN and the infinities.
+
+    >>> finite({"elbo": float("nan"), "kl": [1.0, float("inf")]})
+    {'elbo': None, 'kl': [1.0, None]}
+    """
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def write_bytes(path: Path, content: bytes) -> None:

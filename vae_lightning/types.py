@@ -106,3 +106,7 @@ class Estimate:
     """Wall time of the computation it came out of; figures of one computation each have the whole of it."""
     section: str = "likelihood"
     """Under which heading a report shows it."""
+    seed: int | None = None
+    """What fixed the noise it was estimated with; None where nobody said."""
+    measured: str = ""
+    """When, in UTC by ISO 8601: a report may hold the estimates of several evaluations."""

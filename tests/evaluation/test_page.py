@@ -1,6 +1,7 @@
 """The page holds everything it shows, and shows every metric and figure."""
 
 import base64
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,10 @@ def page(tmp_path: Path) -> Page:
         checkpoint="best.ckpt, epoch 3, optimizer step 1,290",
         model="VAE, 1,234 parameters",
         binarization="dynamic",
-        figures={
+        estimates={
             "test": {
-                "nll": {"value": 88.934, **figure},
-                "accuracy": {"value": 0.98765, **figure, "standard_error": None, "seconds": None},
+                "nll": [{"value": 88.934, **figure}, {"value": 91.5, **figure, "num_samples": 3, "seed": 7}],
+                "accuracy": [{"value": 0.98765, **figure, "standard_error": None, "seconds": None}],
             }
         },
         warnings=["test/nll is too good to be true"],
@@ -68,7 +69,33 @@ def test_page_tells_everything(page: Page, tmp_path: Path, markdown: bool) -> No
     caption = "Caption of walk: p(x | z) & more."
     assert (caption if markdown else caption.replace("&", "&amp;")) in text
     assert ("(figures/walk.gif)" in text) == markdown
-    assert ("-log p(x \\| y) < it |" if markdown else "-log p(x | y) &lt; it<") in text
+    assert ("-log p(x \\| y) \\< it |" if markdown else "-log p(x | y) &lt; it<") in text
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_estimates_of_several_settings_have_a_row_each(page: Page, tmp_path: Path, markdown: bool) -> None:
+    text = to_markdown(page, tmp_path) if markdown else to_html(page)
+    assert text.index("88.93") < text.index("91.50") < text.index("0.9877")
+    assert "seed: 7" in text
+    assert "seed: 0" not in text
+
+
+def test_picture_says_what_it_was_drawn_with(page: Page, tmp_path: Path) -> None:
+    drawn = dataclasses.replace(page.pictures[0], settings={"mask": "left", "digit": 7})
+    for text in (
+        to_html(dataclasses.replace(page, pictures=[drawn])),
+        to_markdown(dataclasses.replace(page, pictures=[drawn]), tmp_path),
+    ):
+        assert "(mask: left; digit: 7)" in text.replace('<span class="muted">', "")
+
+
+def test_markdown_shows_names_as_they_are(page: Page, tmp_path: Path) -> None:
+    """`<run>` is no tag, `[v2]` no link, `*` no emphasis."""
+    odd = dataclasses.replace(page, title="a[v2]*b*", not_measured={"samples": "needs evaluation.classifier=<run of one>"})
+    text = to_markdown(odd, tmp_path)
+    assert text.startswith("# a\\[v2\\]\\*b\\*\n")
+    assert "evaluation.classifier=\\<run of one>" in text
+    assert "<h1>a[v2]*b*</h1>" in to_html(odd)
 
 
 def test_page_of_a_killed_training_does_without_what_is_not_known(page: Page) -> None:

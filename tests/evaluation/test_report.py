@@ -2,21 +2,25 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Distribution, Independent, kl, kl_divergence
 from toys import LinearGaussian
 
 from vae_lightning.evaluation.report import (
     Settings,
     classifier_report,
+    from_plain,
     latent_variable_report,
     marginal_report,
+    plain,
     splits_of,
     to_json,
 )
+from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.models import VAE
 from vae_lightning.models.base import EVALUATION_SEED
 from vae_lightning.types import Estimate
@@ -63,6 +67,57 @@ def test_figures_fit_each_other() -> None:
     assert 1 < report["effective_sample_size"].value < SETTINGS.num_samples
 
 
+def test_gap_is_the_mean_of_what_each_image_loses() -> None:
+    model = LinearGaussian(shift=0.2, stretch=1.3)
+    x, y = data_set(model)
+    x = 5 * x
+    report = report_of(model, x, y)
+    gap, exact = report["variational_gap"], kl_divergence(model.posterior(x, y), model.exact_posterior(x, y))
+    assert gap.value == pytest.approx(-report["nll"].value - report["elbo"].value, abs=1e-9)
+    assert gap.value == pytest.approx(exact.mean().item(), abs=0.05)
+    # images differ by nats, but not in how far their bound is below them
+    assert gap.standard_error < 0.1 * report["elbo"].standard_error
+
+
+class TooGood(LinearGaussian):
+    """Its KL is counted half, as by a wrong factor in a closed form."""
+
+    def posterior(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        return HalfCounted(super().posterior(x, y))
+
+
+class HalfCounted(Independent):
+    def __init__(self, inner: Any) -> None:
+        super().__init__(inner.base_dist, 1)
+
+
+@kl.register_kl(HalfCounted, Independent)
+def _half(p: HalfCounted, q: Independent) -> Tensor:
+    return 0.5 * kl_divergence(Independent(p.base_dist, 1), q)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_bound_that_is_above_the_likelihood_is_warned_of_and_one_that_is_right_is_not(exact: bool) -> None:
+    """The exact posterior is the hardest case: nothing is between bound and likelihood."""
+    right, wrong = (kind(shift=0.0 if exact else 0.2) for kind in (LinearGaussian, TooGood))
+    x, y = data_set(right, 1000)
+    for samples in (1, 10):
+        settings = Settings(num_samples=samples)
+        assert warnings_of({"test": report_of(right, x, y, settings)}, None) == []
+        report = report_of(wrong, x, y, settings)
+        assert 0.5 < report["elbo"].value - report_of(right, x, y, settings)["elbo"].value < 2
+        (warning,) = warnings_of({"test": report}, None)
+        assert "test/elbo, a lower bound of log p(x), is" in warning
+
+
+def test_estimate_comes_back_from_its_plain_form() -> None:
+    whole = Estimate(-90.5, 0.1, 10, 1, "none", "bound", {"chains": 16}, 2.5, "bounds", 3, "2026-01-01")
+    assert from_plain(json.loads(json.dumps(plain(whole)))) == whole
+    lost = from_plain(plain(Estimate(math.inf, math.nan, 10, 1, "none", "")))
+    assert math.isnan(lost.value)
+    assert math.isnan(lost.standard_error)
+
+
 def test_exact_posterior_closes_the_gap_and_every_sample_counts() -> None:
     model = LinearGaussian()
     x, y = data_set(model)
@@ -82,6 +137,7 @@ def test_every_estimate_says_what_it_is_an_estimate_of() -> None:
         "log_likelihood": 3,
         "kl": 0,
         "nll": 5,
+        "variational_gap": 5,
         "effective_sample_size": 5,
     }
     assert "log p(x | y)" in report["nll"].estimator
@@ -185,6 +241,8 @@ def test_json_form() -> None:
                 "settings": {"chains": 16},
                 "seconds": 2.5,
                 "section": "bounds",
+                "seed": None,
+                "measured": "",
             }
         },
     }

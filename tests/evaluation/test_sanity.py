@@ -41,10 +41,14 @@ def test_what_is_left_of_an_image_may_cost_less_than_the_floor() -> None:
     assert warnings_of({"test": {**report(), "nll_unseen/given_3_quadrants": Estimate(20.0, 1, 9, 1, "dynamic", "")}}) == []
 
 
-def test_bound_above_the_likelihood_by_more_than_the_error() -> None:
-    assert warnings_of({"test": report(-89.8, 90.0)}) == []
-    (warning,) = warnings_of({"test": report(-89.0, 90.0)})
-    assert "test/elbo, a lower bound of log p(x), is 1.00 nats above -test/nll (error 0.28)" in warning
+@pytest.mark.parametrize(("gap", "is_wrong"), [(5.0, False), (0.0, False), (-0.29, False), (-0.31, True), (-1.0, True)])
+def test_bound_above_the_likelihood_by_more_than_chance(gap: float, is_wrong: bool) -> None:
+    """By the error of the difference of each image: between images the bound differs by far more."""
+    both = {**report(-90.0 - gap, 90.0, error=2.0), "variational_gap": Estimate(gap, 0.1, 10_000, 100, "dynamic", "")}
+    warnings = warnings_of({"test": both})
+    assert len(warnings) == is_wrong
+    if warnings:
+        assert f"test/elbo, a lower bound of log p(x), is {-gap:.2f} nats above -test/nll" in warnings[0]
 
 
 def test_mixed_binarizations_are_not_comparable() -> None:
@@ -54,10 +58,12 @@ def test_mixed_binarizations_are_not_comparable() -> None:
 
 
 def test_judge_of_another_binarization() -> None:
-    samples = {**report(), "frechet_distance": Estimate(10.0, 1.0, 100, 0, "dynamic", "", section="samples")}
-    assert warnings_of({"test": samples}, judged_by="dynamic") == []
-    assert warnings_of({"test": report()}, judged_by="none") == [], "nothing was judged"
-    (warning,) = warnings_of({"test": samples}, judged_by="none")
+    def judged_by(binarization: str) -> dict[str, Estimate]:
+        distance = Estimate(10.0, 1.0, 100, 0, "dynamic", "", {"judged_by": binarization}, section="samples")
+        return {**report(), "frechet_distance": distance, "kernel_distance": distance}
+
+    assert warnings_of({"test": judged_by("dynamic")}) == []
+    (warning,) = warnings_of({"test": judged_by("none")})
     assert "trained on none" in warning
     assert "data.binarization=dynamic" in warning
 

@@ -1,10 +1,12 @@
 """What a run and a report look like in a terminal."""
 
 import math
+import shlex
 from pathlib import Path
 
 import pytest
 
+from vae_lightning.evaluation.merging import merged
 from vae_lightning.evaluation.report import to_json
 from vae_lightning.evaluation.table import print_report, print_run
 from vae_lightning.types import Estimate
@@ -90,3 +92,30 @@ def test_folder_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) -> N
 def test_folder_elsewhere_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     print_run(Path("/elsewhere/run"), {})
     assert "run=/elsewhere/run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["a[/b]", "tune[v2]", "[red]x", ":smile:"])
+def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    folder = Path("outputs") / name.replace("/", "_") / "now"
+    for interrupted in (False, True):
+        print_run(folder, {f"val/{name}": 1.0}, interrupted=interrupted)
+        text = capsys.readouterr().out
+        assert shlex.quote(str(folder)) in text
+        assert row(text, name)
+    estimates = {name: Estimate(1.0, 0.1, 10, 1, name, "", section=name)}
+    print_report(to_json(str(folder / "best.ckpt"), {"test": estimates}, warnings=[name], not_measured={name: name}), folder)
+    text = capsys.readouterr().out
+    assert row(text, name)
+    assert f"WARNING: {name}" in text
+    assert f"{folder}/best.ckpt" in text
+
+
+def test_report_of_several_evaluations_shows_the_rows_of_the_last_one(capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = (Estimate(90.0 + k, 0.1, 10, k, "none", "", measured=when) for k, when in ((7, "monday"), (3, "tuesday")))
+    now = to_json("best.ckpt", {"test": {"nll": new}}, evaluated="tuesday", figures={})
+    before = to_json("best.ckpt", {"test": {"nll": old, "kl": old}}, evaluated="monday", figures={"walk": {"file": "walk.gif"}})
+    print_report(merged(before, now), Path("evaluation"))
+    text = capsys.readouterr().out
+    assert row(text, "nll") == ["test", "nll", "93.00", "0.10", "10", "3"]
+    assert "97.00" not in text
+    assert "what earlier evaluations found of the same weights (estimates: 2, figures: 1)" in text

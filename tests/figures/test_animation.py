@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,4 +91,34 @@ def test_missing_and_damaged_frames_are_named(tmp_path: Path) -> None:
     path = recorded(tmp_path) / "step_000000050.npz"
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"step_000000050.npz: is damaged"):
+        read_recording(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reconstructions": np.zeros((100, 28, 28))},
+        {"decoded": np.zeros((4, 28, 28), np.uint8)},
+        {"z": np.zeros((50, 3), np.float32)},
+        {"z": np.array(["a"] * 50)},
+        {"labels": np.zeros(3, int)},
+        {"epoch": np.zeros(2)},
+        {"z": np.array([object()] * 50)},
+    ],
+)
+def test_file_of_somebody_else_is_named(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = recorded(tmp_path) / "step_000000100.npz"
+    with np.load(path) as file:
+        frame = {**file, **changes}
+    np.savez_compressed(path, **frame)
+    with pytest.raises(DataError, match=r"step_000000100\.npz: .*; remove it"):
+        read_recording(tmp_path)
+
+
+def test_file_with_damaged_content_is_named(tmp_path: Path) -> None:
+    path = recorded(tmp_path) / "step_000000050.npz"
+    content = bytearray(path.read_bytes())
+    content[300:400] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"step_000000050\.npz: is damaged"):
         read_recording(tmp_path)

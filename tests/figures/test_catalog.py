@@ -1,5 +1,7 @@
 """Every figure of the catalogue fits what it says it fits, is told of in a caption, and is listed where users look."""
 
+import dataclasses
+import inspect
 from pathlib import Path
 
 import hydra
@@ -9,10 +11,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from toys import Painter
 
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures.animation import Animation
 from vae_lightning.figures.catalog import CATALOG, Subject
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.svi import SVISettings
+from vae_lightning.options import Options
 from vae_lightning.types import Estimate
 
 HELP = Path(__file__).resolve().parents[2] / "conf" / "hydra" / "evaluate.yaml"
@@ -76,6 +80,34 @@ def test_what_fits_is_drawn_and_what_does_not_says_why(
         if reasons[name] is None:
             assert isinstance(CATALOG[name].draw(what), Figure | Animation), name
     assert torch.equal(before, torch.get_rng_state()), "a figure drew from the global generator"
+
+
+@pytest.mark.parametrize(("classes", "num_classes"), [((0, 1, 2), 0), ((7,), 0), ((0, 1, 2), 3)])
+def test_figures_do_with_the_classes_that_there_are(classes: tuple[int, ...], num_classes: int, x: Tensor, tmp_path: Path) -> None:
+    """Shapes have three classes, and somebody may look at the sevens alone."""
+    y = torch.tensor([classes[i % len(classes)] for i in range(len(x))])
+    what = dataclasses.replace(subject(Painter(2, num_classes), x, y, tmp_path), digit=classes[-1])
+    refused = {}
+    for name, entry in CATALOG.items():
+        try:
+            if entry.unfit(what) is None:
+                entry.draw(what)
+        except ConfigurationError as error:
+            refused[name] = str(error)
+    alone = {"interpolations", "interpolations_spherical"} if len(classes) == 1 else set()
+    assert set(refused) == alone, refused
+
+
+def test_digit_that_is_not_there_is_named_by_its_key(x: Tensor, y: Tensor, tmp_path: Path) -> None:
+    few = dataclasses.replace(subject(Painter(2, num_classes=3), x, y % 3, tmp_path), digit=7)
+    for name in ("chosen_digit", "latent_grid_10x10", "latent_grid_quantiles"):
+        with pytest.raises(ConfigurationError, match=r"evaluation\.digit=7: must be"):
+            CATALOG[name].draw(few)
+
+
+def test_settings_that_a_figure_depends_on_are_those_of_an_evaluation() -> None:
+    known = set(inspect.signature(Options).parameters)
+    assert {setting for entry in CATALOG.values() for setting in entry.settings} <= known
 
 
 SYSTEMS = {

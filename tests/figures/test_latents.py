@@ -1,5 +1,7 @@
 """What lies where in latent space is drawn where it lies."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from matplotlib.axes import Axes
@@ -116,6 +118,26 @@ def test_spherical_interpolation_is_on_the_great_circle(x: Tensor, y: Tensor, sh
     grid = shown(latents.interpolations(model, x, y, pairs=((3, 8),), spherical=True).axes[0])
     loc = model.posterior(x).mean
     assert torch.allclose(grid[0, :, 5, 0].logit(), great_circle(loc[3], loc[8], 10)[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "rows"),
+    [
+        (range(10), ["1 to 2", "3 to 8", "4 to 5"]),
+        ((0, 1, 2), ["1 to 2", "0 to 1", "2 to 0"]),
+        ((4, 5, 7, 9), ["4 to 5", "5 to 7", "7 to 9"]),
+        ((0, 9), ["0 to 9"]),
+    ],
+)
+def test_interpolations_are_between_classes_that_there_are(classes: Sequence[int], rows: list[str], x: Tensor) -> None:
+    y = torch.tensor([classes[i % len(classes)] for i in range(len(x))])
+    axes = latents.interpolations(Painter(), x, y).axes[0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == rows
+
+
+def test_interpolation_needs_two_classes(x: Tensor, y: Tensor) -> None:
+    with pytest.raises(ConfigurationError, match="images of two classes, and all 40 are of class 7"):
+        latents.interpolations(Painter(), x, y * 0 + 7)
 
 
 def test_digit_without_an_image_is_named(x: Tensor, y: Tensor) -> None:

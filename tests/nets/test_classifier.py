@@ -57,7 +57,7 @@ def test_no_dropout_asked_for_is_no_layer() -> None:
 
 
 def test_certain_dropout_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"model\.net\.dropout=1\.0"):
+    with pytest.raises(ConfigurationError, match=r"^dropout=1\.0"):
         ClassifierCNN(10, dropout=1.0)
 
 

@@ -88,7 +88,7 @@ def test_kernel_is_the_encoders_alone() -> None:
 
 @pytest.mark.parametrize("kernel", [0, 1, 9, -5])
 def test_other_kernels_are_refused(kernel: int) -> None:
-    with pytest.raises(ConfigurationError, match=rf"model\.net\.kernel={kernel}: must be from 2 to 8"):
+    with pytest.raises(ConfigurationError, match=rf"^kernel={kernel}: must be from 2 to 8"):
         CNN2Encoder(2, 0, kernel=kernel)
 
 

@@ -52,5 +52,5 @@ def test_no_dropout() -> None:
 @pytest.mark.parametrize("hidden", [[], [0], [5, -1]])
 @pytest.mark.parametrize("net", [GatedMLPEncoder, GatedMLPDecoder])
 def test_hidden_layers_must_have_a_size(net: type, hidden: list[int]) -> None:
-    with pytest.raises(ConfigurationError, match=r"model\.net\.hidden=.*: must be one or more sizes above 0"):
+    with pytest.raises(ConfigurationError, match=r"^hidden=.*: must be one or more sizes above 0"):
         net(2, 0, hidden)

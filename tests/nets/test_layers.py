@@ -36,7 +36,7 @@ def test_dropout_of_zero_drops_nothing() -> None:
 
 @pytest.mark.parametrize("p", [1.0, 1.5, -0.1, float("nan")])
 def test_dropout_probability_must_be_below_one(p: float) -> None:
-    with pytest.raises(ConfigurationError, match=r"model\.net\.dropout=.*: must be in \[0, 1\)"):
+    with pytest.raises(ConfigurationError, match=r"^dropout=.*: must be in \[0, 1\)"):
         Dropout(p, (4,))
 
 
@@ -117,7 +117,7 @@ def test_convolutions_are_initialised_too(layer: nn.Module) -> None:
 
 
 def test_unknown_initialisation_is_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match=r"model\.net\.init=xaver: unknown; did you mean xavier\?"):
+    with pytest.raises(ConfigurationError, match=r"^init=xaver: unknown; did you mean xavier\?"):
         initialise(nn.Linear(2, 2), "xaver")
 
 

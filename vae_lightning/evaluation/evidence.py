@@ -101,10 +101,11 @@ class Evidence:
         """log p(x) `(B,)` and its estimator in words: exact if that can be, else the highest mean, as all are lower bounds."""
         if self.model.latent_dim <= 2:
             return self.by_quadrature[0].log_evidence, "quadrature"
+        chains = f"{self.ais.num_chains:,} chains of {self.ais.num_distributions:,} distributions"
         bounds = {
             f"importance sampling, K = {self.num_samples:,}": self.by_importance[0].log_marginal,
-            "annealed importance sampling": self.by_ais[0].log_marginal,
-            "annealed importance sampling from the posterior": self.by_ais_from_encoder[0].log_marginal,
+            f"annealed importance sampling, {chains}": self.by_ais[0].log_marginal,
+            f"annealed importance sampling from the posterior, {chains}": self.by_ais_from_encoder[0].log_marginal,
         }
         name = max(bounds, key=lambda key: bounds[key].mean().item())
         return bounds[name], f"the highest of three lower bounds, {name}"
@@ -117,7 +118,7 @@ class Evidence:
         how = f"-{self.given} by importance sampling from the posterior"
         return {
             "nll/importance": self._figure(-found.log_marginal, how, self.num_samples, seconds),
-            **self._distance("importance", found.log_marginal),
+            **self._distance("importance", found.log_marginal, {"num_samples": self.num_samples}),
         }
 
     def ais_report(self) -> dict[str, Estimate]:
@@ -139,7 +140,7 @@ class Evidence:
                 ),
             }
             report |= {key: dataclasses.replace(figure, settings=self._told) for key, figure in figures.items()}
-            report |= self._distance(name, found.log_marginal)
+            report |= self._distance(name, found.log_marginal, self._told)
         return report
 
     def quadrature_report(self) -> dict[str, Estimate]:
@@ -196,13 +197,14 @@ class Evidence:
             )
         )
 
-    def _distance(self, name: str, log_marginal: Tensor) -> dict[str, Estimate]:
-        """How far a bound is from the exact value, image by image, where there is one."""
+    def _distance(self, name: str, log_marginal: Tensor, settings: dict[str, Any]) -> dict[str, Estimate]:
+        """How far a bound is from the exact value, image by image, where there is one; `settings` are those of the bound."""
         if self.model.latent_dim > 2:
             return {}
         exact = self.by_quadrature[0].log_evidence
         how = f"nll/{name} less nll/quadrature, image by image"
-        return {f"nll_less_exact/{name}": self._figure(exact - log_marginal, how, 0, self.by_quadrature[1])}
+        figure = self._figure(exact - log_marginal, how, 0, self.by_quadrature[1])
+        return {f"nll_less_exact/{name}": dataclasses.replace(figure, settings=settings)}
 
     def _figure(self, values: Tensor, how: str, num_samples: int, seconds: float) -> Estimate:
         return estimate(

@@ -1,6 +1,7 @@
 """The report as a page to look at: `report.html`, which needs no other file, and `report.md`."""
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -27,6 +28,13 @@ class Picture:
     """The PNG or GIF."""
     caption: str
     """What one sees."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The settings it was drawn with."""
+
+    @property
+    def drawn_with(self) -> str:
+        """The settings in words."""
+        return _told(self.settings)
 
     @property
     def data(self) -> str:
@@ -51,8 +59,8 @@ class Page:
     """The model's class and number of parameters."""
     binarization: str
     """How the images were binarized."""
-    figures: Mapping[str, Mapping[str, Mapping[str, Any]]]
-    """The estimates of `report.json`, by split and name."""
+    estimates: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
+    """Those of `report.json`, by split and name: first the one under the name, then those of other settings."""
     command: str | None = None
     """The command that trained it; None if the training did not end."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -70,12 +78,13 @@ class Page:
     def sections(self) -> dict[str, list[dict[str, str]]]:
         """The metric table, formatted, by the heading under which it stands."""
         sections: dict[str, list[dict[str, str]]] = {}
-        for split, estimates in self.figures.items():
-            for name, figure in estimates.items():
+        for split, estimates in self.estimates.items():
+            for name, rows in estimates.items():
                 kind = name.partition("/")[0]
                 meaning = GLOSSARY.get(kind) or GLOSSARY.get(kind.removesuffix("_real"), "")
-                row = {"split": split, "name": name, "meaning": meaning, **_formatted(name, figure)}
-                sections.setdefault(figure["section"], []).append(row)
+                for estimate in rows:
+                    row = {"split": split, "name": name, "meaning": meaning, **_formatted(name, estimate)}
+                    sections.setdefault(estimate["section"], []).append(row)
         for rows in sections.values():
             for before, row in reversed(list(pairwise(rows))):
                 if row["settings"] and row["settings"] == before["settings"]:
@@ -92,9 +101,13 @@ def _formatted(name: str, figure: Mapping[str, Any]) -> dict[str, str]:
         "images": f"{figure['num_images']:,}",
         "samples": str(figure["num_samples"] or ""),
         "estimator": figure["estimator"],
-        "settings": "; ".join(f"{key.replace('_', ' ')}: {_short(value)}" for key, value in figure["settings"].items()),
+        "settings": _told({**figure["settings"], **({"seed": figure["seed"]} if figure.get("seed") else {})}),
         "seconds": "" if seconds is None else f"{seconds:.1f}",
     }
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    return "; ".join(f"{key.replace('_', ' ')}: {_short(value)}" for key, value in settings.items())
 
 
 def _short(value: object) -> str:
@@ -117,4 +130,11 @@ def to_markdown(page: Page, folder: Path) -> str:
 
 def _environment(*, autoescape: bool) -> Environment:
     loader = PackageLoader("vae_lightning.evaluation", "templates")
-    return Environment(loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made = Environment(loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["as_it_is"] = _as_it_is
+    return made
+
+
+def _as_it_is(text: object) -> str:
+    """Text that Markdown shows as it is: `<folder>` would be a tag, and a name with `*` or `|` fall apart."""
+    return re.sub(r"([\\`*<\[\]|])", r"\\\1", " ".join(str(text).split()))

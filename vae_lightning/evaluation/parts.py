@@ -92,7 +92,9 @@ class Material:
     judge: Judge | None = None
     """The classifier that samples are shown to."""
     judge_name: str = ""
-    """Its run and the binarization it was trained on, in words."""
+    """Its run, in words."""
+    judge_binarization: str = ""
+    """Of the images it was trained on."""
     factors: GroundTruth | None = None
     """The data set's factors of variation, if it has known ones."""
 
@@ -216,7 +218,7 @@ def _samples(m: Material) -> dict[str, Estimate]:
         reference,
         m.judge,
         binarization=m.binarization,
-        settings={"classifier": m.judge_name},
+        settings={"classifier": m.judge_name, "judged_by": m.judge_binarization},
         seed=m.settings.seed,
     )
 

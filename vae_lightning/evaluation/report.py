@@ -16,9 +16,19 @@ from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll,
 from vae_lightning.inference.importance import LogLikelihood
 from vae_lightning.noise import standard_normal
 from vae_lightning.objectives import elbo, kl, kl_is_closed, mean_log_likelihood
+from vae_lightning.storage import finite
 from vae_lightning.types import Draw, Estimate, LatentVariableModel
 
-__all__ = ["Settings", "classifier_report", "latent_variable_report", "marginal_report", "splits_of", "to_json"]
+__all__ = [
+    "Settings",
+    "classifier_report",
+    "from_plain",
+    "latent_variable_report",
+    "marginal_report",
+    "plain",
+    "splits_of",
+    "to_json",
+]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -49,21 +59,29 @@ def latent_variable_report(
     num_classes: int = 0,
     budget: Budget | None = None,
 ) -> dict[str, Estimate]:
-    """`elbo`, `log_likelihood`, `kl` and `nll` over `batches` of `(x, y)`, nats per image.
+    """`elbo`, `log_likelihood`, `kl`, `nll` and `variational_gap` over `batches` of `(x, y)`, nats per image.
 
     Args:
         num_classes: that of a conditional model, whose figures are of p(x | y); 0 for others.
         budget: how much to compute at once, if it is shared with others.
     """
     given = "log p(x | y)" if num_classes else "log p(x)"
-    bound = _bound_report(model, batches, split, binarization, settings, given)
-    weighted = _nll_report(model, batches, split, binarization, settings, given, budget or Budget())
-    return bound | weighted
+    bound, elbos = _bound_report(model, batches, split, binarization, settings, given)
+    weighted, nlls = _nll_report(model, batches, split, binarization, settings, given, budget or Budget())
+    gap = estimate(
+        -nlls.double() - elbos.double(),
+        num_samples=settings.num_samples,
+        binarization=binarization,
+        estimator=f"-nll less elbo, image by image: a lower bound of the KL from the posterior to the exact one, {given} - elbo",
+        seconds=bound["elbo"].seconds + weighted["nll"].seconds,
+    )
+    return bound | {"nll": weighted.pop("nll"), "variational_gap": gap} | weighted
 
 
 def _bound_report(
     model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, given: str
-) -> dict[str, Estimate]:
+) -> tuple[dict[str, Estimate], Tensor]:
+    """The estimates, and the elbo of each image `(N,)`."""
     closed = []
 
     def bounded(x: Tensor, y: Tensor, number: int) -> PerImage:
@@ -80,7 +98,7 @@ def _bound_report(
         "kl": "KL(posterior || prior) "
         + ("in closed form" if exact else "as the mean of log q(z | x) - log p(z), z from the posterior"),
     }
-    return {
+    report = {
         name: estimate(
             values,
             num_samples=0 if name == "kl" and exact else samples,
@@ -90,6 +108,7 @@ def _bound_report(
         )
         for name, values in bound.items()
     }
+    return report, bound["elbo"]
 
 
 def _nll_report(
@@ -100,7 +119,8 @@ def _nll_report(
     settings: Settings,
     given: str,
     budget: Budget,
-) -> dict[str, Estimate]:
+) -> tuple[dict[str, Estimate], Tensor]:
+    """The estimates, and the nll of each image `(N,)`."""
     log_likelihood, samples, also = LogLikelihood(model), settings.num_samples, settings.convergence
 
     def weigh(x: Tensor, y: Tensor, number: int) -> PerImage:
@@ -127,7 +147,7 @@ def _nll_report(
     for label in y.unique().tolist() if settings.per_class else ():
         own = weighted["nll"][y == label]
         report[f"nll_of_class/{label}"] = figure(own, samples, f"{how['nll']}, y = {label}", "nll of each class")
-    return report
+    return report, weighted["nll"]
 
 
 @torch.no_grad()
@@ -189,12 +209,12 @@ def classifier_report(logits: Callable[[Tensor], Tensor], batches: Batches, bina
 
 
 def to_json(checkpoint: str, splits: Mapping[str, Mapping[str, Estimate]], **rest: Any) -> dict[str, Any]:
-    """The form of `report.json`, which other programs read: `checkpoint`, `rest`, and the figures of each split.
+    """The form of `report.json`, which other programs read: `checkpoint`, `rest`, and the estimates of each split.
 
     A number that is not known or not finite is null: JSON has no NaN and no infinity.
     """
-    figures = {split: {name: _plain(e) for name, e in report.items()} for split, report in splits.items()}
-    return {"checkpoint": checkpoint, **rest, **figures}
+    estimates = {split: {name: plain(e) for name, e in report.items()} for split, report in splits.items()}
+    return {"checkpoint": checkpoint, **rest, **estimates}
 
 
 def splits_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -202,7 +222,14 @@ def splits_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {key: content for key, content in report.items() if key in ("train", "val", "test")}
 
 
-def _plain(figure: Estimate) -> dict[str, Any]:
-    own = dataclasses.asdict(figure)
-    own["settings"] = dict(figure.settings)
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in own.items()}
+def plain(estimate: Estimate) -> dict[str, Any]:
+    """An estimate as `report.json` has it."""
+    content: dict[str, Any] = finite({**dataclasses.asdict(estimate), "settings": estimate.settings})
+    return content
+
+
+def from_plain(content: Mapping[str, Any]) -> Estimate:
+    """The inverse of `plain`; of a number that was not finite, NaN."""
+    known = {field.name for field in dataclasses.fields(Estimate)}
+    numbers = {name: math.nan if content[name] is None else content[name] for name in ("value", "standard_error", "seconds")}
+    return Estimate(**{**{name: value for name, value in content.items() if name in known}, **numbers})

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from vae_lightning.evaluation.merging import with_others
 from vae_lightning.evaluation.report import splits_of
 from vae_lightning.evaluation.sanity import SIMULATED
 
@@ -27,19 +28,22 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
         values = [metrics.get(f"{split}/{name}") for split in splits]
         digits = 4 if all(v is None or abs(v) < 1 for v in values) else 2
         table.add_row(name, *("" if v is None else f"{v:.{digits}f}" for v in values))
-    console = Console()
-    console.print("nats per image, mean over the split", highlight=False, soft_wrap=True)
+    console = _console()
+    console.print("nats per image, mean over the split", soft_wrap=True)
     console.print(table)
     shown = shlex.quote(str(_short(folder)))
     if interrupted:
-        console.print(f"interrupted: {shown} holds what was learned so far; go on with", highlight=False, soft_wrap=True)
-        console.print(
-            f"  python train.py <the same arguments> ckpt_path={shown}/checkpoints/last.ckpt", highlight=False, soft_wrap=True
-        )
+        console.print(f"interrupted: {shown} holds what was learned so far; go on with", soft_wrap=True)
+        console.print(f"  python train.py <the same arguments> ckpt_path={shown}/checkpoints/last.ckpt", soft_wrap=True)
         return
-    console.print(f"run folder: {shown}", highlight=False, soft_wrap=True)
-    console.print(f"evaluate:   python evaluate.py run={shown}", highlight=False, soft_wrap=True)
-    console.print("watch:      tensorboard --logdir outputs", highlight=False, soft_wrap=True)
+    console.print(f"run folder: {shown}", soft_wrap=True)
+    console.print(f"evaluate:   python evaluate.py run={shown}", soft_wrap=True)
+    console.print("watch:      tensorboard --logdir outputs", soft_wrap=True)
+
+
+def _console() -> Console:
+    """A terminal that shows names as they are: `[v2]` is no markup in them, and `:x:` no picture."""
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 MANY = 12
@@ -49,8 +53,18 @@ MANY = 12
 def print_report(
     report: Mapping[str, Any], folder: Path, drawn: Sequence[str] = (), skipped: Mapping[str, str] | None = None
 ) -> None:
-    """A report as a table: one row a metric; its warnings; what was measured and drawn, and why something was not."""
-    splits = splits_of(report)
+    """A report as a table: one row a metric; its warnings; what was measured and drawn, and why something was not.
+
+    Of a report that holds several evaluations, the rows are those of the last one; how many others there are is said.
+    """
+    held = {split: with_others(report, split) for split in splits_of(report)}
+    everything = [row for estimates in held.values() for rows in estimates.values() for row in rows]
+    splits = {
+        split: {
+            name: row for name, rows in estimates.items() for row in rows if row.get("measured", "") == report.get("evaluated", "")
+        }
+        for split, estimates in held.items()
+    }
     figures_of_all = [figure for figures in splits.values() for figure in figures.values()]
     treatments = [name for name in dict.fromkeys(figure["binarization"] for figure in figures_of_all) if name != SIMULATED]
     table = Table()
@@ -65,10 +79,10 @@ def print_report(
             if size > MANY:
                 table.add_row(split, f"{section}: {size} figures, in the report")
         table.add_section()
-    console = Console()
+    console = _console()
 
     def say(line: str, style: str | None = None) -> None:
-        console.print(line, highlight=False, soft_wrap=True, markup=False, style=style)
+        console.print(line, soft_wrap=True, style=style)
 
     say(f"nats per image (or shares, counts, distances), mean ± standard error over images; binarization: {', '.join(treatments)}")
     console.print(table)
@@ -83,6 +97,9 @@ def print_report(
     if drawn:
         say(f"figures:    {len(drawn)} in {_short(folder / 'figures')}")
     say(f"report:     {_short(folder / 'report.html')}")
+    more, pictures = len(everything) - len(figures_of_all), len(set(report.get("figures", {})) - set(drawn))
+    if more or pictures:
+        say(f"            beside what earlier evaluations found of the same weights (estimates: {more}, figures: {pictures})")
 
 
 def _cells(name: str, figure: Mapping[str, Any]) -> tuple[str, str, str, str]:

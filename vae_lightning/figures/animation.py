@@ -4,6 +4,7 @@ The frames of a training are written by `vae_lightning.callbacks.FrameRecorder` 
 """
 
 import io
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +112,10 @@ def read_recording(folder: Path) -> Recording:
         try:
             with np.load(path) as file:
                 frames.append({name: torch.from_numpy(file[name]) for name in HELD})
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
             raise DataError(f"{path}: is damaged; remove it, the animation can do without") from error
+        if not _is_frame(frames[-1], frames[0]):
+            raise DataError(f"{path}: is no frame of this training; remove it, the animation can do without")
     return Recording(
         [float(frame["epoch"]) for frame in frames],
         [frame["reconstructions"] / 255 for frame in frames],
@@ -120,6 +123,14 @@ def read_recording(folder: Path) -> Recording:
         [frame["z"] for frame in frames],
         frames[-1]["labels"],
     )
+
+
+def _is_frame(frame: dict[str, Tensor], first: dict[str, Tensor]) -> bool:
+    """Whether arrays from a file have the kinds and shapes that a recorder writes, those of the first frame."""
+    alike = all(frame[name].shape == first[name].shape for name in HELD)
+    pictures = all(frame[name].dim() == 3 and frame[name].dtype == torch.uint8 for name in ("reconstructions", "decoded"))
+    points = frame["z"].dim() == 2 and frame["z"].is_floating_point() and frame["labels"].shape == frame["z"].shape[:1]
+    return alike and pictures and points and frame["epoch"].numel() == 1
 
 
 # ---- over a training

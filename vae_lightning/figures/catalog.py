@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lightning import figures
+from vae_lightning.arguments import require
 from vae_lightning.figures.animation import Animation, Recording
 from vae_lightning.figures.latents import Projection
 from vae_lightning.figures.metrics import curves_in
@@ -77,6 +78,8 @@ class Entry(NamedTuple):
     """The figure."""
     caption: str
     """What one sees, and what a good one looks like."""
+    settings: tuple[str, ...] = ()
+    """The settings of an evaluation that it depends on, by their names in `conf/evaluation/`."""
 
 
 def _latent(subject: Subject) -> str | None:
@@ -117,7 +120,16 @@ def _recorded(subject: Subject) -> str | None:
 
 
 def _label(subject: Subject) -> int | None:
-    return subject.digit if subject.num_classes else None
+    if not subject.num_classes:
+        return None
+    require(subject.digit < subject.num_classes, "evaluation.digit", subject.digit, f"below {subject.num_classes}, the classes")
+    return subject.digit
+
+
+def _chosen_digit(subject: Subject) -> Figure:
+    there = subject.y.unique().tolist()
+    require(subject.digit in there, "evaluation.digit", subject.digit, f"one of the labels of the test images: {there}")
+    return figures.chosen_digit(subject.model, subject.x, subject.y, subject.digit, seed=subject.seed)
 
 
 def _completion(subject: Subject) -> Figure:
@@ -164,12 +176,14 @@ CATALOG: dict[str, Entry] = {
         "Test images with the highest, middle and lowest ELBO of all (above each, in nats): the input, the mean of p(x | "
         "z) for a sample z of q(z | x), and a sample of p(x | z). Good: the middle ones are the same digit in the same "
         "hand; the worst are odd to the eye too.",
+        ("seed",),
     ),
     "reconstruction_pairs": Entry(
         _latent,
         lambda s: figures.reconstruction_pairs(s.model, s.x, s.y, seed=s.seed),
         "Sixteen test images chosen at random with their labels: the input, and beside it the mean of p(x | z) at the "
         "mean of q(z | x). Good: each pair shows the same digit; blur is where the model is unsure.",
+        ("seed",),
     ),
     "reproductions": Entry(
         _latent,
@@ -183,23 +197,27 @@ CATALOG: dict[str, Entry] = {
         "Above, means of p(x | z) for z from the prior; below, a sample of p(x | z) for the same z. Good: each is a digit "
         "somebody could have written, and they differ. Shapes between digits mean that the prior covers latents which no "
         "image uses.",
+        ("seed",),
     ),
     "latent_grid_10x10": Entry(
         _plane,
         lambda s: figures.latent_grid(s.model, s.extent, 10, _label(s), s.x.device),
         "Means of p(x | z) on a mesh of 10 x 10 latents, z_0 to the right, z_1 upwards. Good: neighbours resemble each "
         "other, and all digits have a place.",
+        ("extent", "digit"),
     ),
     "latent_grid_20x20": Entry(
         _plane,
         lambda s: figures.latent_grid(s.model, s.extent, 20, _label(s), s.x.device),
         "The same on 20 x 20 latents: the borders between digits. The corners are far out in the prior and hardly ever sampled.",
+        ("extent", "digit"),
     ),
     "latent_grid_quantiles": Entry(
         _plane,
         lambda s: figures.latent_quantile_grid(s.model, 20, _label(s), s.x.device),
         "The same at equal steps of the prior's probability, so that every tile stands for the same share of samples. "
         "Good: each digit has about a tenth of the tiles.",
+        ("digit",),
     ),
     "traversals": Entry(
         _more_than(2),
@@ -215,12 +233,14 @@ CATALOG: dict[str, Entry] = {
         "conditional. Of more than two dimensions, projected to a plane, by principal components if not asked otherwise. "
         "Good: digits form groups; in a conditional model they must not, for the label is known already and z is left for "
         "the style.",
+        ("projection",),
     ),
     "posterior_samples": Entry(
         _latent,
         lambda s: figures.posterior_samples(s.model, s.x, s.y, s.seed, s.projection),
         "One sample of q(z | x) of every test image: together, the aggregate posterior. Good: it fills the prior, a round "
         "cloud of standard deviation 1, without holes.",
+        ("seed", "projection"),
     ),
     "interpolations": Entry(
         _latent,
@@ -238,6 +258,7 @@ CATALOG: dict[str, Entry] = {
         _conditional,
         lambda s: figures.class_style_grid(s.model, s.num_classes, seed=s.seed, device=s.x.device),
         "Means of p(x | z, y): a latent from the prior a column, a digit a row. Good: a row is one digit, a column one hand.",
+        ("seed",),
     ),
     "style_transfer": Entry(
         _conditional,
@@ -250,12 +271,14 @@ CATALOG: dict[str, Entry] = {
         lambda s: figures.class_means(s.model, s.x, s.y, seed=s.seed),
         "The mean latent of each digit's test images, decoded (first row), and with Gaussian noise of standard deviation "
         "0.1 added. Good: the typical form of each digit, and small changes of it below.",
+        ("seed",),
     ),
     "chosen_digit": Entry(
         _latent,
-        lambda s: figures.chosen_digit(s.model, s.x, s.y, s.digit, seed=s.seed),
+        _chosen_digit,
         "One digit (evaluation.digit): its mean latent with Gaussian noise of standard deviation 1, decoded. Good, of a "
         "conditional model: the same digit in many hands. Of others the noise leads to other digits.",
+        ("digit", "seed"),
     ),
     "isocontours": Entry(
         _plane,
@@ -264,6 +287,7 @@ CATALOG: dict[str, Entry] = {
         "fitted to that image by stochastic variational inference. Right: the exact posterior p(z | seen part), "
         "normalised by quadrature, in shades, q in lines at one to five standard deviations, and KL(q || p) above. Good: "
         "the lines lie on each other and the KL is near 0; more than that is what a diagonal Gaussian cannot follow.",
+        ("mask", "svi", "seed"),
     ),
     "completion": Entry(
         _latent,
@@ -271,6 +295,7 @@ CATALOG: dict[str, Entry] = {
         "The seen part of the first test image of each digit (the rest grey); below, for the unseen part, means of p(x | "
         "z) for three samples of the q(z) that was fitted to the seen part, the mean of 200 such, and the original. Good: "
         "samples join the seen part, and differ where the seen part leaves it open.",
+        ("mask", "svi", "seed"),
     ),
     "confusion_matrix": Entry(
         _classifier,

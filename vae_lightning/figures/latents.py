@@ -1,6 +1,6 @@
 """What lies where in latent space: decoded meshes and traversals, posteriors by label, lines between images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -40,6 +40,8 @@ __all__ = [
 ]
 
 Projection = Literal["pca", "umap"]
+PAIRS = ((1, 2), (3, 8), (4, 5))
+"""Classes between which it is worth to look, of digits."""
 AT_ONCE = 1000
 """Images that are encoded at once."""
 
@@ -220,14 +222,21 @@ def interpolations(
     model: LatentVariableModel,
     x: Tensor,
     y: Tensor,
-    pairs: tuple[tuple[int, int], ...] = ((1, 2), (3, 8), (4, 5)),
+    pairs: Sequence[tuple[int, int]] | None = None,
     steps: int = 10,
     spherical: bool = False,
 ) -> Figure:
     """Means decoded between the posterior means of the first image of each class of a pair, a row a pair.
 
     Straight with equal steps, or `spherical`. A conditional model decodes each row with the label it starts from.
+
+    Args:
+        pairs: of classes; None: three pairs of those that have images.
+
+    Raises:
+        ConfigurationError: a class has no image, or all images are of one class.
     """
+    pairs = pairs_among(y) if pairs is None else pairs
     rows = []
     for pair in pairs:
         places = [first_of_class(y, label) for label in pair]
@@ -240,6 +249,23 @@ def interpolations(
     show_tiles(axes, torch.cat(rows), steps, row_names=names)
     axes.set_title(f"mean of p(x | z), {'on a circle' if spherical else 'on a line'} between posterior means")
     return made
+
+
+def pairs_among(y: Tensor, count: int = 3) -> list[tuple[int, int]]:
+    """At most `count` pairs of the classes in labels `(N,)`: 1 and 2, 3 and 8, 4 and 5 where there are such, then neighbours.
+
+    >>> pairs_among(torch.arange(10)), pairs_among(torch.tensor([0, 1, 2]))
+    ([(1, 2), (3, 8), (4, 5)], [(1, 2), (0, 1), (2, 0)])
+    """
+    classes = y.unique().tolist()
+    if len(classes) < 2:
+        raise ConfigurationError(f"interpolations: need images of two classes, and all {len(y)} are of class {classes[0]}")
+    wanted = [pair for pair in PAIRS if set(pair) <= set(classes)]
+    around = zip(classes, classes[1:] + classes[:1], strict=True)
+    pairs: dict[frozenset[int], tuple[int, int]] = {}
+    for pair in [*wanted, *around]:
+        pairs.setdefault(frozenset(pair), pair)
+    return [*pairs.values()][:count]
 
 
 def first_of_class(y: Tensor, label: int) -> int:

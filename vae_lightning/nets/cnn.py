@@ -86,7 +86,7 @@ class CNN2Encoder(_ConvEncoder):
 
     def __init__(self, latent_dim: int, num_classes: int, kernel: int = 5, init: str = "he") -> None:
         super().__init__()
-        require(2 <= kernel <= 8, "model.net.kernel", kernel, "from 2 to 8")
+        require(2 <= kernel <= 8, "kernel", kernel, "from 2 to 8")
         size = 28
         for _ in range(2):
             size = (size - kernel) // 2 + 1

@@ -19,7 +19,7 @@ __all__ = ["GatedMLPDecoder", "GatedMLPEncoder"]
 
 
 def _hidden_layers(sizes: Sequence[int]) -> list[nn.Module]:
-    require(len(sizes) > 1 and all(size > 0 for size in sizes), "model.net.hidden", list(sizes[1:]), "one or more sizes above 0")
+    require(len(sizes) > 1 and all(size > 0 for size in sizes), "hidden", list(sizes[1:]), "one or more sizes above 0")
     return [GatedLinear(before, after) for before, after in pairwise(sizes)]
 
 

@@ -43,7 +43,7 @@ class GatedLinear(nn.Linear):
 @torch.no_grad()
 def initialise(net: nn.Module, name: str) -> None:
     """Initialise all weights by `name` with zero biases; `default` leaves torch's own."""
-    fill = choose("model.net.init", name, INITIALISATIONS)
+    fill = choose("init", name, INITIALISATIONS)
     if fill is None:
         return
     for layer in net.modules():
@@ -64,7 +64,7 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float, features: tuple[int, ...]) -> None:
         super().__init__()
-        require(0 <= p < 1, "model.net.dropout", p, "in [0, 1)")
+        require(0 <= p < 1, "dropout", p, "in [0, 1)")
         self.p = p
         self.features = features
 

@@ -15,8 +15,8 @@ __all__ = ["MLPDecoder", "MLPEncoder", "hidden_layers"]
 
 def hidden_layers(sizes: Sequence[int], activation: str, dropout: float) -> list[nn.Module]:
     """Dense layers of `sizes`, the first of which is the input's, each with its activation and, if any, its dropout."""
-    require(len(sizes) > 1 and all(size > 0 for size in sizes), "model.net.hidden", list(sizes[1:]), "one or more sizes above 0")
-    function = choose("model.net.activation", activation, ACTIVATIONS)
+    require(len(sizes) > 1 and all(size > 0 for size in sizes), "hidden", list(sizes[1:]), "one or more sizes above 0")
+    function = choose("activation", activation, ACTIVATIONS)
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), function()]

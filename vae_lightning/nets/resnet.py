@@ -51,8 +51,8 @@ def _initialise(net: nn.Module, init: str) -> None:
 
 
 def _check(channels: Sequence[int], blocks: int) -> None:
-    require(len(channels) == 3 and min(channels) > 0, "model.net.channels", list(channels), "three sizes above 0")
-    require(blocks >= 1, "model.net.blocks", blocks, "at least 1")
+    require(len(channels) == 3 and min(channels) > 0, "channels", list(channels), "three sizes above 0")
+    require(blocks >= 1, "blocks", blocks, "at least 1")
 
 
 class ResNetEncoder(Encoder):

@@ -1,0 +1,94 @@
+"""What was measured before and what is measured now, of the same weights, as one report: nothing that cost hours is lost.
+
+An estimate is known by its split, its name and what it was asked for: number of images, K, binarization, seed, and the
+settings of its estimator. The same asked for again is replaced. Of several under one name, that of the most images, and among
+those of the largest K, stands under the name; the others stand under `other_settings`, the newest first.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["SPLITS", "is_report", "merged", "with_others"]
+
+SPLITS = ("test", "val", "train")
+"""Keys of a report that hold estimates by name."""
+OUTCOMES = {"worst error of an image, nats", "shares", "iterations"}
+"""What came out, though it stands among the settings: it does not tell two estimates apart."""
+
+Plain = Mapping[str, Any]
+"""An estimate as `report.json` has it."""
+
+
+def is_report(content: Any) -> bool:
+    """Whether `content`, read from JSON, has the form of a report, as far as a merge relies on it."""
+    if not isinstance(content, dict) or not isinstance(content.get("weights"), dict):
+        return False
+    try:
+        estimates = [e for split in SPLITS for rows in with_others(content, split).values() for e in rows]
+        files = [figure["file"] for figure in content.get("figures", {}).values()]
+        reasons = [reason for key in ("not_measured", "not_drawn") for reason in content.get(key, {}).values()]
+    except (AttributeError, KeyError, TypeError):  # something in it is of another kind than a report has there
+        return False
+    return all(map(_is_estimate, estimates)) and all(isinstance(text, str) for text in [*files, *reasons])
+
+
+def merged(before: Plain, now: Plain) -> dict[str, Any]:
+    """The report `now` with what `before`, a report of the same weights, has beside it: estimates, figures, and what was left out.
+
+    Args:
+        before: the content of a `report.json`, or nothing.
+        now: that of this evaluation alone.
+    """
+    report, others = {**now}, {}
+    for split in SPLITS:
+        earlier, latest = with_others(before, split), with_others(now, split)
+        rows = {name: _ranked(latest.get(name, []), earlier.get(name, [])) for name in {**earlier, **latest}}
+        if rows:
+            report[split] = {name: first for name, (first, *_) in rows.items()}
+            others[split] = {name: rest for name, (_, *rest) in rows.items() if rest}
+    report["other_settings"] = {split: rows for split, rows in others.items() if rows}
+    report["figures"] = {**before.get("figures", {}), **now.get("figures", {})}
+    report["parts"] = list(dict.fromkeys([*before.get("parts", []), *now.get("parts", [])]))
+    left_out = {name: reason for name, reason in before.get("not_measured", {}).items() if name not in now.get("parts", [])}
+    report["not_measured"] = {**left_out, **now.get("not_measured", {})}
+    not_drawn = {**before.get("not_drawn", {}), **now.get("not_drawn", {})}
+    report["not_drawn"] = {name: reason for name, reason in not_drawn.items() if name not in report["figures"]}
+    return report
+
+
+def with_others(report: Plain, split: str) -> dict[str, list[Plain]]:
+    """All estimates of a split by name: first the one under the name, then those of other settings."""
+    others = report.get("other_settings", {}).get(split, {})
+    return {name: [estimate, *others.get(name, [])] for name, estimate in report.get(split, {}).items()}
+
+
+def _ranked(latest: Sequence[Plain], earlier: Sequence[Plain]) -> list[Plain]:
+    """Each once, the newest first, but for the one of the most images and samples, which comes before all."""
+    kept: dict[str, Plain] = {}
+    for estimate in [*latest, *earlier]:
+        kept.setdefault(_identity(estimate), estimate)
+    rows = [*kept.values()]
+    best = max(rows, key=_size)  # of equals the first, which is the newest
+    return [best, *(row for row in rows if row is not best)]
+
+
+def _size(estimate: Plain) -> tuple[bool, int, int]:
+    return estimate["value"] is not None and math.isfinite(estimate["value"]), estimate["num_images"], estimate["num_samples"]
+
+
+def _identity(estimate: Plain) -> str:
+    asked = {key: estimate.get(key) for key in ("num_images", "num_samples", "binarization", "seed")}
+    settings = {key: value for key, value in estimate["settings"].items() if key not in OUTCOMES}
+    return json.dumps({**asked, "settings": settings}, sort_keys=True, default=str)
+
+
+def _is_estimate(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and {"value", "standard_error", "binarization", "estimator", "seconds", "section"} <= set(content)
+        and isinstance(content.get("settings"), dict)
+        and all(isinstance(content.get(key), int) for key in ("num_images", "num_samples"))
+        and (content["value"] is None or isinstance(content["value"], float | int))
+    )

@@ -1,0 +1,137 @@
+"""Which run folder and which checkpoint somebody means, and where the data of that run lie on this machine."""
+
+import logging
+import shlex
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from vae_lightning.errors import CheckpointError, ConfigurationError
+
+__all__ = ["CONFIG", "find", "latest", "located"]
+
+log = logging.getLogger(__name__)
+
+CONFIG = Path(".hydra", "config.yaml")
+HYDRA = Path(".hydra", "hydra.yaml")
+WEIGHTS = ("best.ckpt", "last.ckpt")
+"""Of a run's checkpoints those that are evaluated, the first that there is."""
+SHOWN = 5
+"""How many runs an error names."""
+
+
+def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs", key: str = "run") -> tuple[Path, Path]:
+    """The run folder and the checkpoint that `run` or `ckpt_path` names.
+
+    Args:
+        run: a run folder, or "latest"; also a checkpoint in one, its `checkpoints`, or a folder with a single run below it.
+        ckpt_path: instead, a checkpoint file in a run folder.
+        outputs: where "latest" looks.
+        key: what the user calls `run`, for the errors.
+
+    Raises:
+        ConfigurationError: both are given, or none.
+        CheckpointError: there is no such run, or it has no checkpoint.
+    """
+    if (run is None) == (ckpt_path is None):
+        raise ConfigurationError("run: give either run=<folder>, run=latest or ckpt_path=<file>")
+    if ckpt_path is not None:
+        return _of_checkpoint(Path(str(ckpt_path)).expanduser(), f"ckpt_path={ckpt_path}")
+    if run == "latest":
+        return _with_checkpoint(latest(outputs), f"{key}=latest")
+    path, named = Path(str(run)).expanduser(), f"{key}={run}"
+    if path.is_file():
+        return _of_checkpoint(path, named)
+    if not path.is_dir():
+        raise CheckpointError(f"{named}: there is no such folder")
+    return _with_checkpoint(_run_of(path, named, key), named)
+
+
+def latest(outputs: str | Path) -> Path:
+    """The run folder below `outputs` whose checkpoint is newest."""
+    newest: dict[float, Path] = {}
+    for path in Path(outputs).glob("**/checkpoints/*.ckpt"):
+        folder = path.parent.parent
+        if path.name in WEIGHTS and (folder / CONFIG).is_file():
+            try:
+                newest[path.stat().st_mtime] = folder
+            except FileNotFoundError:  # a run that still trains has just replaced it
+                continue
+    if not newest:
+        raise CheckpointError(f"run=latest: there is no run with a checkpoint below {outputs}; train one first: python train.py")
+    return newest[max(newest)]
+
+
+def _of_checkpoint(path: Path, named: str) -> tuple[Path, Path]:
+    if not path.is_file():
+        if path.is_dir():
+            raise CheckpointError(f"{named}: is a folder; give a file, or the run: run={shlex.quote(str(path))}")
+        raise CheckpointError(f"{named}: there is no such file")
+    for folder in path.resolve().parents:
+        if (folder / CONFIG).is_file():
+            return folder, path
+    raise CheckpointError(f"{named}: is not in a run folder (none above it has {CONFIG})")
+
+
+def _run_of(path: Path, named: str, key: str) -> Path:
+    """The run folder that `path` is, is the `checkpoints` of, or holds alone."""
+    if (path / CONFIG).is_file():
+        return path
+    if path.resolve().name == "checkpoints" and (path / ".." / CONFIG).is_file():
+        return path.resolve().parent
+    depths = ("*", "*/*", "*/*/*")  # as far as outputs/<name>/<sweep>/<job> is deep; more would search a whole disk
+    below = sorted(config.parent.parent for depth in depths for config in path.glob(f"{depth}/{CONFIG}"))
+    if len(below) == 1:
+        return below[0]
+    if below:
+        shown = ", ".join(f"{key}={shlex.quote(str(folder))}" for folder in below[:SHOWN])
+        more = ", ..." if len(below) > SHOWN else ""
+        raise CheckpointError(f"{named}: is no run folder, but holds {len(below)} runs: give one of {shown}{more}")
+    above = next((folder for folder in path.resolve().parents if (folder / CONFIG).is_file()), None)
+    if above is not None:
+        raise CheckpointError(f"{named}: is a part of a run folder: give {key}={shlex.quote(str(above))}")
+    raise CheckpointError(f"{named}: is not a run folder (it has no {CONFIG})")
+
+
+def _with_checkpoint(folder: Path, named: str) -> tuple[Path, Path]:
+    for name in WEIGHTS:
+        if (folder / "checkpoints" / name).is_file():
+            return folder, folder / "checkpoints" / name
+    others = sorted((folder / "checkpoints").glob("*.ckpt"))
+    if others:
+        raise CheckpointError(f"{named}: has neither best.ckpt nor last.ckpt; choose: ckpt_path={shlex.quote(str(others[-1]))}")
+    raise CheckpointError(f"{named}: has no checkpoint (no checkpoints/best.ckpt or last.ckpt); train it first")
+
+
+# ---- where its data lie
+
+
+def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The data arguments of the run in `folder` with `root` and `static_root` as paths that hold on this machine.
+
+    A relative path means the directory of the training's command. Where that has no such folder, as after a move to another
+    machine, it means the directory of this command.
+    """
+    start = trained_in(folder)
+    found = dict(arguments)
+    for key in ("root", "static_root"):
+        value = arguments.get(key)
+        path = Path(value).expanduser() if isinstance(value, str) else None
+        if path is None or path.is_absolute() or start is None or start == Path.cwd():
+            continue
+        there = start / path
+        if there.is_dir() or not path.is_dir():
+            found[key] = str(there)
+        else:
+            log.warning("%s: data.%s=%s is not in %s, where it was trained; taken from here", folder, key, value, start)
+    return found
+
+
+def trained_in(folder: Path) -> Path | None:
+    """The directory of the command that trained the run in `folder`; None where nobody wrote it down."""
+    try:
+        start = OmegaConf.select(OmegaConf.load(folder / HYDRA), "hydra.runtime.cwd")
+    except Exception:  # yaml and OmegaConf have many kinds of error, and all mean the same here
+        return None
+    return Path(start) if isinstance(start, str) else None
