@@ -3,7 +3,7 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,9 @@ from vae_lightning.arguments import check, parameters, require
 from vae_lightning.callbacks import AtomicCheckpointIO, Dashboard, StopOnInterrupt, Timing
 from vae_lightning.commandline import one_line_errors
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError
+from vae_lightning.models.base import Module
+from vae_lightning.processes import own_environment
+from vae_lightning.rehearsal import check_monitors, check_precision, direction, rehearse
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
@@ -113,8 +116,9 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
 def check_config(cfg: DictConfig) -> None:
     """Refuse a config with a wrong name, type or range, without touching data or disk."""
     parts = _Parts(cfg)
-    parts.model()
+    model = parts.model()
     parts.data()
+    parts.trainer(model)
 
 
 class CheckSweep(HydraCallback):
@@ -173,6 +177,7 @@ class _Parts:
         _checked_class(_plain(cfg.model), "model")
         _checked_class(_plain(cfg.data), "data")
         _devices(cfg.trainer)
+        check_precision(cfg.trainer.precision)
 
     def model(self) -> L.LightningModule:
         model: L.LightningModule = _build(self.cfg.model, L.LightningModule, "model")
@@ -183,23 +188,27 @@ class _Parts:
         _warn_of_odd_pairs(self.cfg)
         return data
 
-    def trainer(self, model: L.LightningModule, own: list[L.Callback]) -> L.Trainer:
+    def trainer(self, model: L.LightningModule, own: Sequence[L.Callback] = ()) -> L.Trainer:
+        """Everything that trains `model`, tried on blank images where the model is one of ours."""
         cfg = self.cfg
         arguments = {key: value for key, value in _plain(cfg.trainer).items() if key not in OURS}
         arguments.update(_devices(cfg.trainer))
         monitor, mode = _monitor(cfg, model)
         resolved = OmegaConf.merge(cfg, {"monitor": monitor, "monitor_mode": mode})
-        loggers = [_instantiated(node) for node in _wanted(resolved.logger).values()]
-        callbacks = [_instantiated(node) for node in _wanted(resolved.callbacks).values()]
-        callbacks = [c for c in callbacks if _is_wanted(c, arguments, bool(loggers))]
-        with _lightning_errors(ValueError, TypeError):
-            return L.Trainer(
+        loggers = [_instantiated(node, f"logger.{name}") for name, node in _wanted(resolved.logger).items()]
+        built = {name: _instantiated(node, f"callbacks.{name}") for name, node in _wanted(resolved.callbacks).items()}
+        callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, bool(loggers))}
+        with _quiet(), _lightning_errors(ValueError, TypeError, RuntimeError, ImportError, OSError):
+            trainer = L.Trainer(
                 **arguments,
                 logger=loggers or False,
-                callbacks=[*callbacks, *own],
-                plugins=[AtomicCheckpointIO()],
+                callbacks=[*callbacks.values(), *own],
+                plugins=[AtomicCheckpointIO(), *own_environment(arguments)],
                 default_root_dir=cfg.run_dir,
             )
+        if isinstance(model, Module):
+            check_monitors(callbacks, rehearse(model, trainer), cfg.monitor)
+        return trainer
 
 
 _GROUPS = {"model", "data", "trainer", "callbacks", "logger"}
@@ -252,14 +261,14 @@ def _build(node: DictConfig, base: type, where: str) -> Any:
     return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
 
 
-def _instantiated(node: DictConfig) -> Any:
+def _instantiated(node: DictConfig, where: str) -> Any:
     """A callback or logger; what it says of a wrong value is said in its own words."""
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, VAELightningError):
             raise error.__cause__ from None
-        raise
+        raise ConfigurationError(f"{where}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
 def _own_trainer_keys(
@@ -326,9 +335,13 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: b
 
 
 def _monitor(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
-    """The metric that says which checkpoint is best: the config's, else the model's own."""
-    metric = cfg.monitor or getattr(model, "monitor", "val/loss")
-    return metric, cfg.monitor_mode or getattr(model, "monitor_mode", "min")
+    """The metric that says which checkpoint is best, and whether its best is the highest: the config's, else the model's own."""
+    own, own_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
+    metric = cfg.monitor or own
+    mode = cfg.monitor_mode or (own_mode if metric == own else direction(metric))
+    if mode is None:
+        raise ConfigurationError(f"monitor={metric}: say with monitor_mode=min or monitor_mode=max which is better")
+    return metric, mode
 
 
 def _warn_of_odd_pairs(cfg: DictConfig) -> None:
@@ -438,7 +451,7 @@ def _lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, (MisconfigurationException, *kinds)):
+        if isinstance(error, VAELightningError) or not isinstance(error, (MisconfigurationException, *kinds)):
             raise
         raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
 
