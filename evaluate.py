@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import one_line_errors, register_resolvers
+from vae_lightning.commandline import one_line_errors, start
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -18,6 +18,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    register_resolvers()
-    with one_line_errors():
-        main()
+    start("evaluate", main)

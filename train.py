@@ -6,7 +6,7 @@ import time
 import hydra
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import INTERRUPTED, one_line_errors, register_resolvers
+from vae_lightning.commandline import INTERRUPTED, one_line_errors, start
 
 STARTED = time.time()
 
@@ -29,6 +29,4 @@ def main(cfg: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    register_resolvers()
-    with one_line_errors():
-        main()
+    start("train", main)

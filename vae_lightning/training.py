@@ -168,7 +168,7 @@ class _Parts:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         _check_seed(cfg)
-        check(_root, {str(key): None if key in _GROUPS else cfg[key] for key in cfg}, "config")
+        check(_root, {str(key): None if key in _GROUPS else cfg[key] for key in cfg}, "")
         _check_trainer(_plain(cfg.trainer))
         monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
         for group in ("callbacks", "logger"):
