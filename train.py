@@ -4,9 +4,10 @@ import sys
 import time
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import INTERRUPTED, one_line_errors, start
+from vae_lightning.commandline import INTERRUPTED, one_line_errors, paths_of_the_command, start
 
 STARTED = time.time()
 
@@ -21,8 +22,9 @@ def main(cfg: DictConfig) -> float | None:
         from vae_lightning.evaluation.table import print_run
         from vae_lightning.training import train
 
+        paths_of_the_command(cfg)
         result = train(cfg, STARTED)
-        print_run(result.folder, result.metrics, interrupted=result.interrupted)
+        print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=HydraConfig.get().overrides.task)
     if result.interrupted:
         sys.exit(INTERRUPTED)
     return result.objective

@@ -44,7 +44,7 @@ def choose(key: str, name: object, options: Mapping[str, T]) -> T:
     word = str(name).lower()
     near = [option for option in options if len(word) > 1 and (option.startswith(word) or option.endswith(f"_{word}"))]
     near = near or difflib.get_close_matches(word, options, n=1, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    hint = f"did you mean {', '.join(near[:-1])}{' or ' if near[1:] else ''}{near[-1]}? " if near else ""
     raise ConfigurationError(f"{key}={name}: unknown; {hint}choose from: {', '.join(options)}")
 
 

@@ -13,19 +13,21 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning import screen
 from vae_lightning.errors import UnknownKeyError, VAELightningError
-from vae_lightning.overrides import prepared
+from vae_lightning.overrides import is_path, prepared
 from vae_lightning.shell import setting
-from vae_lightning.suggestions import Catalogue, unknown_option, unknown_setting
+from vae_lightning.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_option, unknown_setting
 
-__all__ = ["INTERRUPTED", "one_line_errors", "register_resolvers", "start"]
+__all__ = ["INTERRUPTED", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
 
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 INTERRUPTED = 130
@@ -65,6 +67,26 @@ def register_resolvers() -> None:
 
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
     OmegaConf.register_new_resolver("first_of", first_of, replace=True)
+
+
+def paths_of_the_command(cfg: DictConfig) -> None:
+    """Make relative paths in `cfg` absolute where Hydra changed the directory: they are relative to where the command was given."""
+    here = HydraConfig.get().runtime.cwd
+    if os.path.realpath(here) != os.path.realpath(os.curdir):
+        with open_dict(cfg):
+            _make_absolute(cfg, "", here)
+
+
+def _make_absolute(node: Any, above: str, here: str) -> None:
+    for key in list(node):
+        full = f"{above}{key}"
+        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+            continue
+        value = node[key]
+        if isinstance(value, DictConfig):
+            _make_absolute(value, f"{full}.", here)
+        elif isinstance(value, str) and is_path(full) and full != "name":
+            node[key] = os.path.join(here, value)  # noqa: PTH118
 
 
 @contextlib.contextmanager
@@ -120,6 +142,8 @@ def _composition(error: Exception) -> str:
         return _not_parsed(error, words)
     group = re.search(r"Could not override '([^'@]+)'.*No match in the defaults list", words)
     if isinstance(error, ConfigCompositionException) and group:
+        if group[1].partition("/")[0] in OF_THE_OTHER_SCRIPT[_catalogue.name]:
+            return str(unknown_setting(group[1].partition("/")[0], [], _catalogue))
         meant = _catalogue.meant(group[1])
         hint = f"did you mean {meant}?" if meant else f"there are: {', '.join(_catalogue.groups)}"
         return f"{group[1]}: no such group; {hint}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.shell import hydra_quoted, is_hydra_quoted
 
-__all__ = ["prepared"]
+__all__ = ["is_path", "prepared"]
 
 PATHS = {"ckpt_path", "resume", "run", "run_dir", "root", "static_root", "to", "name", "evaluation.classifier"}
 """Settings whose value is a path or a name, and so never anything else that Hydra's grammar knows."""
@@ -88,10 +88,13 @@ def _setting(word: str, rest: Sequence[str], sweep: bool, suggest: Suggest) -> s
     key, value = found["key"], found["value"]
     if not value and rest and "=" not in rest[0]:
         raise ConfigurationError(f"{word} {rest[0]}: write {word}{rest[0]}, without spaces")
-    if WRONG_MINUS.search(value) and not _is_path(key):
+    if WRONG_MINUS.search(value) and not is_path(key):
         right = WRONG_MINUS.sub("-", value)
         raise ConfigurationError(f"{word}: has a dash that is no minus; write {key}={right}")
-    return f"{key}={_path(value, sweep)}" if _is_path(key) else word
+    if key.lstrip("+") == "name":
+        for name in _parts(value) if sweep else [value]:
+            _check_name(name)
+    return f"{key}={_path(value, sweep)}" if is_path(key) else word
 
 
 def _no_setting(word: str, rest: Sequence[str], suggest: Suggest) -> ConfigurationError:
@@ -115,7 +118,8 @@ def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
     return f"{key}={','.join('none' if part.strip().lower() in NONE else part for part in parts)}"
 
 
-def _is_path(key: str) -> bool:
+def is_path(key: str) -> bool:
+    """Whether the value of this setting is a path, or the name of a folder."""
     bare = key.lstrip("+")
     return bare in PATHS or bare.endswith(PATH_ENDS)
 
@@ -126,6 +130,15 @@ def _path(value: str, sweep: bool) -> str:
         return value
     parts = _parts(value) if sweep and not os.path.lexists(value) else [value]
     return ",".join(_one_path(part) for part in parts)
+
+
+def _check_name(name: str) -> None:
+    """A run's name is a folder below outputs/, which Hydra makes before anything else is looked at."""
+    steps = name.strip("'\"").split("/")
+    if "" in steps or ".." in steps or not name.isprintable():
+        raise ConfigurationError(
+            f"name={name!r}: must be a folder's name below outputs/; another place is given with hydra.run.dir="
+        )
 
 
 def _one_path(value: str) -> str:

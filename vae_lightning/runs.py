@@ -14,7 +14,6 @@ import csv
 import json
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from torch import Tensor
 from vae_lightning.arguments import check
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.models.base import CHECKPOINT_FORMAT, Module
+from vae_lightning.shell import script, shell_quoted
 from vae_lightning.storage import write_bytes
 from vae_lightning.version import __version__
 
@@ -78,7 +78,8 @@ def command() -> str:
     """The command line that makes this run, also for one job of a sweep."""
     if not HydraConfig.initialized():
         return "vae_lightning.training.train"
-    return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *HydraConfig.get().overrides.task))
+    return " ".join(["python", *words])
 
 
 def machine() -> dict[str, Any]:
@@ -190,7 +191,9 @@ def asked_with(folder: Path) -> str | None:
     """The command line that started the run in `folder`, also of one that did not end; None if it was not the command line."""
     path = folder / ".hydra" / "overrides.yaml"
     overrides = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else None
-    return shlex.join(["python", "train.py", *map(str, overrides)]) if isinstance(overrides, list) else None
+    if not isinstance(overrides, list):
+        return None
+    return " ".join(["python", "train.py", *(shell_quoted(str(word), "utf-8") for word in overrides)])
 
 
 def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:

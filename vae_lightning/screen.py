@@ -60,8 +60,13 @@ class Steady:
         return getattr(self._stream, name)
 
 
+_command_folder: str | None = None
+
+
 def prepare() -> None:
-    """Make standard output and standard error such that writing to them cannot fail."""
+    """Make standard output and standard error such that writing to them cannot fail, and remember where the command was given."""
+    global _command_folder
+    _command_folder = os.getcwd()  # noqa: PTH109
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started the program
@@ -73,7 +78,7 @@ def prepare() -> None:
             setattr(sys, name, Steady(stream))
 
 
-def short(path: str | os.PathLike[str], start: str | os.PathLike[str] = ".") -> str:
-    """`path` relative to the folder `start` where it is below that; else absolute."""
-    resolved, here = os.path.realpath(path), os.path.realpath(start)
+def short(path: str | os.PathLike[str]) -> str:
+    """`path` relative to the folder where the command was given, if it is below that; else absolute."""
+    resolved, here = os.path.realpath(path), os.path.realpath(_command_folder or os.curdir)
     return os.path.relpath(resolved, here) if resolved.startswith(os.path.join(here, "")) else resolved  # noqa: PTH118

@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["command", "hydra_quoted", "is_hydra_quoted", "script", "setting", "shell_quoted"]
+__all__ = ["command", "hydra_quoted", "is_hydra_quoted", "path_setting", "script", "setting", "shell_quoted", "tensorboard"]
 
 PLAIN = re.compile(r"[A-Za-z_./][\w./+%@-]*", re.ASCII)
 """What Hydra takes for a string, as it is."""
@@ -45,13 +45,22 @@ def setting(key: str, value: object) -> str:
     return f"{key}={hydra_quoted(str(value).replace('${', chr(92) + '${'))}"
 
 
-def shell_quoted(text: str) -> str:
+def path_setting(key: str, path: str | os.PathLike[str]) -> str:
+    """`key=path` for the commands of this project, which take a path as it is (`vae_lightning.overrides`) unless it could be more."""
+    text = os.fspath(path)
+    if text == "latest":
+        text = "./latest"
+    special = text in ("", "null") or text.startswith("~") or "${" in text or is_hydra_quoted(text)
+    return setting(key, text) if special else f"{key}={text}"
+
+
+def shell_quoted(text: str, encoding: str | None = None) -> str:
     """`text` as one word of a shell; in the `$'...'` of bash and zsh where the terminal could not show it.
 
     >>> print(shell_quoted("run=a b"), shell_quoted("a=1"))
     run='a b' a=1
     """
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    encoding = encoding or getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
         shown = text.isprintable()
@@ -72,6 +81,13 @@ def command(name: str, *words: str) -> str:
      run='outputs/a b'
     """
     return " ".join([shell_quoted(_python()), shell_quoted(script(name)), *map(shell_quoted, words)])
+
+
+def tensorboard() -> str:
+    """How TensorBoard is called here."""
+    found = shutil.which("tensorboard")
+    beside = found is not None and Path(found).absolute().parent == Path(sys.executable).absolute().parent
+    return "tensorboard" if beside else f"{shell_quoted(_python())} -m tensorboard.main"
 
 
 def script(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -57,6 +58,7 @@ OF_THE_OTHER_SCRIPT = {
         "is of train.py; evaluate.py takes model and data from the run's folder, run=<folder>",
     ),
 }
+OF_THE_OTHER_SCRIPT["train"]["evaluation"] = "is of evaluate.py: python evaluate.py run=<folder> evaluation=..."
 ROOMS = {"train": ("model", "data", "trainer", "callbacks", "logger", "experiment"), "evaluate": ("evaluation",)}
 
 
@@ -92,6 +94,20 @@ class Catalogue:
                     found.setdefault(key, []).append(f"{group}={option}")
         return found
 
+    @cached_property
+    def defaults(self) -> set[str]:
+        """The choices that are made where nothing is asked for: `{"model=vae", "model/net=mlp", ...}`."""
+        found: set[str] = set()
+        wanted = [("", self.name)]
+        while wanted:
+            group, option = wanted.pop()
+            for entry in _content(self.conf / group / f"{option}.yaml").get("defaults", ()):
+                for key, value in entry.items() if isinstance(entry, Mapping) else ():
+                    within = f"{group}/{key}" if group else str(key)
+                    found.add(f"{within}={value}")
+                    wanted.append((within, str(value)))
+        return found
+
     def meant(self, key: str) -> str:
         """The setting, group or option that was probably meant by `key`; empty where none is near."""
         bare = key.lstrip("+")
@@ -115,12 +131,17 @@ class Catalogue:
         return by_leaf[near[0]] if near else ""
 
 
-def _keys(path: Path, package: str) -> list[str]:
+def _content(path: Path) -> Mapping[Any, Any]:
+    """What a configuration file holds; nothing where it cannot be read, as another error is being told."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, YAMLError, OmegaConfBaseException):
-        return []
-    return list(_flat(content, package)) if isinstance(content, Mapping) else []
+        return {}
+    return content if isinstance(content, Mapping) else {}
+
+
+def _keys(path: Path, package: str) -> list[str]:
+    return list(_flat(_content(path), package))
 
 
 def _flat(content: Mapping[object, object], prefix: str) -> Iterable[str]:
@@ -153,8 +174,7 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
     if not meant:
         return ConfigurationError(f"{key}: no such key; {prefix or 'the top level'} has: {', '.join(names) or 'none'}")
     owners = catalogue.settings.get(meant, [])
-    # of what only a few options have, which
-    hint = f" (with {_either(owners)})" if 0 < len(owners) < 4 and not any(o.endswith(("=default", "=vae")) for o in owners) else ""
+    hint = f" (with {_either(owners)})" if owners and not catalogue.defaults & set(owners) else ""
     return ConfigurationError(f"{key}: no such key; did you mean {meant}{hint}?")
 
 

@@ -258,7 +258,12 @@ def _build(node: DictConfig, base: type, where: str) -> Any:
     found = get_class(node._target_)
     if not issubclass(found, base):
         raise ConfigurationError(f"{where}._target_={node._target_}: is not a {base.__name__}")
-    return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
+    try:
+        return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
+    except (OverflowError, RuntimeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
+        if isinstance(error, VAELightningError) or "memory" in str(error):
+            raise
+        raise ConfigurationError(f"{where}: {' '.join(str(error).split())[:200]}") from error
 
 
 def _instantiated(node: DictConfig, where: str) -> Any:

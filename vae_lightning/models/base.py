@@ -227,7 +227,9 @@ class Module(L.LightningModule):
     def _uniforms(self, x: Tensor, layers: Iterable[tuple[int, tuple[int, ...]]], *key: int | str) -> tuple[Tensor, ...]:
         """Uniform noise on [0, 1) for dropout layers given as (rows, features)."""
         source = generator(*key, "dropout", device=x.device)
-        return tuple(torch.rand(rows, *features, generator=source, device=x.device, dtype=torch.float32) for rows, features in layers)
+        return tuple(
+            torch.rand(rows, *features, generator=source, device=x.device, dtype=torch.float32) for rows, features in layers
+        )
 
     # ---- optimizer
 
