@@ -8,7 +8,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from vae_lightning.errors import ConfigurationError
@@ -34,10 +35,10 @@ def own_environment(arguments: Mapping[str, Any]) -> list[ClusterEnvironment]:
     for launcher, count in (("torchrun", _started_by_torchrun()), ("srun", _started_by_srun())):
         if count > 1:
             raise ConfigurationError(
-                f"trainer.devices: {launcher} started {count} processes and one device was asked for, so each would train the same; "
+                f"trainer.devices: {launcher} started {count} processes and one device was asked for: each would train the same; "
                 f"give trainer.devices={count}, or start one process"
             )
-    rank_zero_only.rank = 0
+    rank_zero_only.rank = 0  # type: ignore[attr-defined]
     return [LightningEnvironment()]
 
 

@@ -1,7 +1,7 @@
 """What a terminal, a file or a pipe is told, whatever it can take: no training is lost because a line could not be printed.
 
-`prepare` is called as a program starts. From then on a character that the encoding lacks becomes a plain one, and what nobody reads any
-more (`| head -1`, a closed terminal, a full disk behind `> log`) is dropped.
+`prepare` is called as a program starts. From then on a character that the encoding lacks becomes a plain one, and what nobody
+reads any more (`| head -1`, a closed terminal, a full disk behind `> log`) is dropped.
 """
 
 import codecs

@@ -18,7 +18,6 @@ PLAIN = re.compile(r"[A-Za-z_./][\w./+%@-]*", re.ASCII)
 WORDS = {"null", "true", "false", "nan", "inf"}
 """Strings that Hydra takes for something else."""
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
-KEY = re.compile(r"[\w./+@-]+")
 
 
 def is_hydra_quoted(value: str) -> bool:
@@ -46,7 +45,7 @@ def setting(key: str, value: object) -> str:
 
 
 def path_setting(key: str, path: str | os.PathLike[str]) -> str:
-    """`key=path` for the commands of this project, which take a path as it is (`vae_lightning.overrides`) unless it could be more."""
+    """`key=path` for the commands of this project, which take a path as it is (`overrides`) unless it could be more."""
     text = os.fspath(path)
     if text == "latest":
         text = "./latest"
@@ -57,8 +56,8 @@ def path_setting(key: str, path: str | os.PathLike[str]) -> str:
 def shell_quoted(text: str, encoding: str | None = None) -> str:
     """`text` as one word of a shell; in the `$'...'` of bash and zsh where the terminal could not show it.
 
-    >>> print(shell_quoted("run=a b"), shell_quoted("a=1"))
-    run='a b' a=1
+    >>> print(shell_quoted("a b"), shell_quoted("a=1"), shell_quoted("two\\nlines"))
+    'a b' a=1 $'two\\012lines'
     """
     encoding = encoding or getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
@@ -69,17 +68,11 @@ def shell_quoted(text: str, encoding: str | None = None) -> str:
     if not shown:
         octets = (chr(b) if 32 <= b < 127 and chr(b) not in "'\\" else f"\\{b:03o}" for b in os.fsencode(text))
         return f"$'{''.join(octets)}'"
-    # the = of a setting needs no quotes, which would only make the line harder to read
-    key, equals, value = text.partition("=")
-    return f"{key}={shlex.quote(value)}" if equals and value and KEY.fullmatch(key) else shlex.quote(text)
+    return text if re.fullmatch(r"[\w./+@%:,=-]+", text, re.ASCII) else shlex.quote(text)
 
 
 def command(name: str, *words: str) -> str:
-    """The command line that calls this project's script `name` with `words`, from where this program was called.
-
-    >>> print(command("evaluate.py", "run=outputs/a b").partition("evaluate.py")[2])
-     run='outputs/a b'
-    """
+    """The command line that calls this project's script `name` with `words`, from where this program was called."""
     return " ".join([shell_quoted(_python()), shell_quoted(script(name)), *map(shell_quoted, words)])
 
 
