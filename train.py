@@ -11,9 +11,6 @@ from vae_lightning.commandline import INTERRUPTED, one_line_errors, paths_of_the
 
 STARTED = time.time()
 
-if __name__ == "__mp_main__":  # in a process that Lightning started for one more device: before it unpickles anything
-    import vae_lightning.torchvision_compat  # noqa: F401
-
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def main(cfg: DictConfig) -> float | None:

@@ -1,6 +1,8 @@
 """`train(cfg)`: one resolved config to a trained model and a run folder. The command line is only a wrapper around it."""
 
+import itertools
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +26,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
+from pytorch_lightning.utilities import rank_zero
 
 from vae_lightning import chunks, runs
 from vae_lightning.allocator import keep_freed_memory
@@ -39,6 +42,8 @@ __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
 log = logging.getLogger(__name__)
 
+JOBS = 50
+"""Jobs of a sweep that are all checked before it starts: a check takes a tenth of a second."""
 OURS = {"gpus", "compile", "matmul_precision"}
 """Keys of `trainer` that are not Lightning's."""
 SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
@@ -122,7 +127,7 @@ def check_config(cfg: DictConfig) -> None:
 
 
 class CheckSweep(HydraCallback):
-    """Checks every value of a sweep before its first job starts."""
+    """Checks the jobs of a sweep before the first one starts: all of up to `JOBS`, of more each value beside the others' first."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         overrides = list(config.hydra.overrides.task)
@@ -133,13 +138,22 @@ class CheckSweep(HydraCallback):
             else [override.input_line or ""]
             for override in parsed
         ]
-        firsts = [options[0] for options in choices]
-        for place, options in enumerate(choices):
-            for option in options if place == 0 else options[1:]:
-                chosen = [*firsts[:place], option, *firsts[place + 1 :]]
-                # Hydra makes warnings of what a callback raises, so the error has to end the program here
-                with one_line_errors():
-                    check_config(hydra.compose(config.hydra.job.config_name, [*chosen, "run_dir=."]))
+        # Hydra makes warnings of what a callback raises, so the error has to end the program here
+        with one_line_errors():
+            for job in _jobs(choices):
+                check_config(hydra.compose(config.hydra.job.config_name, [*job, "run_dir=."]))
+
+
+def _jobs(choices: list[list[str]]) -> Iterator[list[str]]:
+    """The overrides of the jobs to be checked, from the options of each override."""
+    if math.prod(map(len, choices)) <= JOBS:
+        yield from map(list, itertools.product(*choices))
+        return
+    firsts = [options[0] for options in choices]
+    yield firsts
+    for place, options in enumerate(choices):
+        for option in options[1:]:
+            yield [*firsts[:place], option, *firsts[place + 1 :]]
 
 
 # ---- the parts of a run
@@ -198,6 +212,8 @@ class _Parts:
         loggers = [_instantiated(node, f"logger.{name}") for name, node in _wanted(resolved.logger).items()]
         built = {name: _instantiated(node, f"callbacks.{name}") for name, node in _wanted(resolved.callbacks).items()}
         callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, bool(loggers))}
+        if arguments["enable_model_summary"] is None:  # Lightning would add one of its own
+            arguments["enable_model_summary"] = any(isinstance(c, ModelSummary) for c in callbacks.values())
         with _quiet(), _lightning_errors(ValueError, TypeError, RuntimeError, ImportError, OSError):
             trainer = L.Trainer(
                 **arguments,
@@ -331,7 +347,8 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: b
     if isinstance(callback, ProgressBar):
         return arguments["enable_progress_bar"] is not False
     if isinstance(callback, ModelSummary):
-        return arguments["enable_model_summary"] is not False
+        asked = arguments["enable_model_summary"]
+        return bool(asked) if asked is not None else not _in_a_sweep()
     if isinstance(callback, Checkpoint):
         return arguments["enable_checkpointing"] is not False
     if isinstance(callback, LearningRateMonitor):
@@ -462,14 +479,25 @@ def _lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 
 class _quiet(warnings.catch_warnings):
-    """Keeps warnings away that a user of this project cannot act on."""
+    """Keeps warnings and advertisements away that a user of this project cannot act on."""
 
     def __enter__(self) -> None:
         super().__enter__()
+        rank_zero.rank_zero_module.log.addFilter(_is_no_advertisement)
         for message in (
             ".*does not have many workers.*",  # batches come from memory
             ".*isinstance\\(treespec, LeafSpec\\).*",  # within Lightning
             ".*Checkpoint directory .* exists and is not empty.*",
             ".*could not find the monitored key.*",  # training ended before the first validation; a wrong key is an error
+            ".*The `srun` command is available.*",
+            ".*is not supported by the model summary.*",
         ):
             warnings.filterwarnings("ignore", message=message)
+
+    def __exit__(self, *error: Any) -> None:
+        rank_zero.rank_zero_module.log.removeFilter(_is_no_advertisement)
+        super().__exit__(*error)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()
