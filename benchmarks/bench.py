@@ -65,7 +65,7 @@ def contenders(data: str, epochs: int, quick: bool) -> dict[str, Contender]:
 
 def absolute(python: str) -> str:
     """The path of an interpreter, wherever it is called from; links stay, since one of them is what makes it an environment's."""
-    return python if os.sep not in python else os.path.abspath(python)
+    return python if os.sep not in python else os.path.abspath(python)  # noqa: PTH100
 
 
 def run(contender: Contender, python: str) -> dict[str, float]:

@@ -26,7 +26,6 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
-from pytorch_lightning.utilities import rank_zero
 
 from vae_lightning import chunks, runs
 from vae_lightning.allocator import keep_freed_memory
@@ -42,6 +41,7 @@ __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
 log = logging.getLogger(__name__)
 
+LIGHTNING_LOG = logging.getLogger("pytorch_lightning.utilities.rank_zero")
 JOBS = 50
 """Jobs of a sweep that are all checked before it starts: a check takes a tenth of a second."""
 OURS = {"gpus", "compile", "matmul_precision"}
@@ -483,7 +483,7 @@ class _quiet(warnings.catch_warnings):
 
     def __enter__(self) -> None:
         super().__enter__()
-        rank_zero.rank_zero_module.log.addFilter(_is_no_advertisement)
+        LIGHTNING_LOG.addFilter(_is_no_advertisement)
         for message in (
             ".*does not have many workers.*",  # batches come from memory
             ".*isinstance\\(treespec, LeafSpec\\).*",  # within Lightning
@@ -495,7 +495,7 @@ class _quiet(warnings.catch_warnings):
             warnings.filterwarnings("ignore", message=message)
 
     def __exit__(self, *error: Any) -> None:
-        rank_zero.rank_zero_module.log.removeFilter(_is_no_advertisement)
+        LIGHTNING_LOG.removeFilter(_is_no_advertisement)
         super().__exit__(*error)
 
 
