@@ -57,6 +57,7 @@ USED: dict[str, Callable[[], bool]] = {
     "_train_time_interval": lambda: ModelCheckpoint()._train_time_interval is None,
     "_trainer": lambda: L.LightningModule()._trainer is None,
     # torch
+    "_extended_shape": lambda: takes(Distribution._extended_shape, "self", "sample_shape"),
     "_foreach_add_": lambda: callable(torch._foreach_add_),
     "_fused_adam_": lambda: schema("_fused_adam_")[: len(ADAM)] == ADAM,
     "_fused_adamw_": lambda: schema("_fused_adamw_")[: len(ADAM)] == ADAM,
