@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import one_line_errors, register_resolvers
+from vae_lightning.commandline import one_line_errors, paths_of_the_command, start
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -13,11 +13,10 @@ def main(cfg: DictConfig) -> None:
         from vae_lightning.evaluating import evaluate
         from vae_lightning.evaluation.table import print_report
 
+        paths_of_the_command(cfg)
         found = evaluate(cfg)
         print_report(found.report, found.folder, [drawn.name for drawn in found.gallery.drawn], found.gallery.skipped)
 
 
 if __name__ == "__main__":
-    register_resolvers()
-    with one_line_errors():
-        main()
+    start("evaluate", main)

@@ -4,14 +4,12 @@ import sys
 import time
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import INTERRUPTED, one_line_errors, register_resolvers
+from vae_lightning.commandline import INTERRUPTED, one_line_errors, paths_of_the_command, start
 
 STARTED = time.time()
-
-if __name__ == "__mp_main__":  # in a process that Lightning started for one more device: before it unpickles anything
-    import vae_lightning.torchvision_compat  # noqa: F401
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -21,14 +19,13 @@ def main(cfg: DictConfig) -> float | None:
         from vae_lightning.evaluation.table import print_run
         from vae_lightning.training import train
 
+        paths_of_the_command(cfg)
         result = train(cfg, STARTED)
-        print_run(result.folder, result.metrics, interrupted=result.interrupted)
+        print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=HydraConfig.get().overrides.task)
     if result.interrupted:
         sys.exit(INTERRUPTED)
     return result.objective
 
 
 if __name__ == "__main__":
-    register_resolvers()
-    with one_line_errors():
-        main()
+    start("train", main)

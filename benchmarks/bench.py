@@ -6,6 +6,7 @@ The work: an MLP VAE 784-400-20-400-784, ReLU, batch 128, Adam, 55,000 MNIST ima
 import argparse
 import datetime
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -62,6 +63,11 @@ def contenders(data: str, epochs: int, quick: bool) -> dict[str, Contender]:
     }
 
 
+def absolute(python: str) -> str:
+    """The path of an interpreter, wherever it is called from; links stay, since one of them is what makes it an environment's."""
+    return python if os.sep not in python else os.path.abspath(python)  # noqa: PTH100
+
+
 def run(contender: Contender, python: str) -> dict[str, float]:
     command = [python, str(HERE / "contenders" / contender.script), *contender.arguments]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=HERE)
@@ -104,19 +110,26 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=str(HERE.parent / "data"))
+    parser.add_argument("--data", default=str(HERE.parent / "data"), type=os.path.abspath)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--peers", help="Python of an environment with benchmarks/requirements.txt; without it, peers are left out")
+    parser.add_argument(
+        "--peers", type=absolute, help="Python of an environment with benchmarks/requirements.txt; without it, peers are left out"
+    )
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--list", action="store_true", help="only say what would be timed, by which Python")
     options = parser.parse_args()
+    chosen = contenders(options.data, options.epochs, options.quick)
+    chosen = {name: c for name, c in chosen.items() if options.peers or c.whose == "ours"}
+    if options.list:
+        for name, contender in chosen.items():
+            print(f"{name}: {sys.executable if contender.whose == 'ours' else options.peers} {contender.script}")
+        return
     from vae_lightning.data.sources import raw_folder
 
     processed = raw_folder("mnist", options.data).with_name("processed")
     if processed.exists():
         parser.error(f"{processed}: torchvision, and so the contenders, would read it instead of the raw files; move it away")
-    chosen = contenders(options.data, options.epochs, options.quick)
-    chosen = {name: c for name, c in chosen.items() if options.peers or c.whose == "ours"}
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in chosen}
     before, started = last_ratio(), datetime.datetime.now()
     for number in range(options.rounds):

@@ -5,11 +5,12 @@ One contender after the other, three rounds each; the figure says how far the co
 
 import argparse
 import datetime
+import os
 import statistics
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from bench import MLP, RESULTS, Contender, git, processor, run
+from bench import MLP, RESULTS, Contender, absolute, git, processor, run
 
 BATCHES = [32, 128, 512, 1024, 4096]
 WIDTHS = [128, 256, 400, 1024, 2048]
@@ -49,8 +50,8 @@ def draw(curves: list[tuple[str, list[int], list[tuple[float, float]]]], path: P
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", required=True, help="Python of this project's environment")
-    parser.add_argument("--data", default=str(Path(__file__).resolve().parents[1] / "data"))
+    parser.add_argument("--python", type=absolute, required=True, help="Python of this project's environment")
+    parser.add_argument("--data", default=str(Path(__file__).resolve().parents[1] / "data"), type=os.path.abspath)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     started = datetime.datetime.now()

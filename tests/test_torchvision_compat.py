@@ -19,7 +19,7 @@ BROKEN = "raise RuntimeError('libtorch is broken')\n"
 def import_with(torchvision: str, folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "torchvision").mkdir()
     (folder / "torchvision" / "__init__.py").write_text(torchvision)
-    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import vae_lightning.torchvision_compat"
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import vae_lightning; assert 'torch' not in sys.modules; import torchvision"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 

@@ -9,6 +9,7 @@ torch.Size([3, 1, 28, 28])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vae_lightning import torchvision_compat as _torchvision_compat  # noqa: F401  (before whoever imports torchvision)
 from vae_lightning.version import __version__
 
 if TYPE_CHECKING:
@@ -35,3 +36,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__} has no attribute {name}")
     room = "data" if name.endswith("DataModule") else "models"
     return getattr(import_module(f"{__name__}.{room}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

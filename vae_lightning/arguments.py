@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, UnknownKeyError
 
 __all__ = ["build", "check", "choose", "parameters", "require", "unknown_key"]
 
@@ -23,7 +23,7 @@ def require(condition: bool, key: str, value: object, wanted: str) -> None:
         raise ConfigurationError(f"{key}={value}: must be {wanted}")
 
 
-def unknown_key(key: str, known: Iterable[str]) -> ConfigurationError:
+def unknown_key(key: str, known: Iterable[str]) -> UnknownKeyError:
     """The error for a key that does not exist: names the nearest one, or all where none is near.
 
     >>> str(unknown_key("model.latent_dmi", ["latent_dim", "beta"]))
@@ -32,36 +32,41 @@ def unknown_key(key: str, known: Iterable[str]) -> ConfigurationError:
     prefix, _, name = key.rpartition(".")
     names = sorted(map(str, known))
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    message = f"{key}: no such key; {prefix or 'the top level'} has: {', '.join(names) or 'none'}"
     if near:
-        return ConfigurationError(f"{key}: no such key; did you mean {f'{prefix}.' if prefix else ''}{near[0]}?")
-    return ConfigurationError(f"{key}: no such key; {prefix or 'the top level'} has: {', '.join(names) or 'none'}")
+        message = f"{key}: no such key; did you mean {f'{prefix}.' if prefix else ''}{near[0]}?"
+    return UnknownKeyError(message, key, tuple(names))
 
 
 def choose(key: str, name: object, options: Mapping[str, T]) -> T:
-    """`options[name]`, or an error that names the nearest option."""
+    """`options[name]`, or an error that names the nearest option, or all that begin or end with `name`."""
     if isinstance(name, str) and name in options:
         return options[name]
-    near = difflib.get_close_matches(str(name), options, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]}? " if near else ""
+    word = str(name).lower()
+    near = [option for option in options if len(word) > 1 and (option.startswith(word) or option.endswith(f"_{word}"))]
+    near = near or difflib.get_close_matches(word, options, n=1, cutoff=0.4)
+    hint = f"did you mean {', '.join(near[:-1])}{' or ' if near[1:] else ''}{near[-1]}? " if near else ""
     raise ConfigurationError(f"{key}={name}: unknown; {hint}choose from: {', '.join(options)}")
 
 
 def check(target: Callable[..., object], arguments: Mapping[str, Any], where: str, *, leading: int = 0) -> None:
     """Refuse an argument that `target` does not take, one whose type is not the annotated one, and a missing one.
 
-    `where` is the configuration path of `arguments`: `model.net`. The `leading` first parameters are given elsewhere.
+    `where` is the configuration path of `arguments`: `model.net`; empty for the top level. The `leading` first parameters are
+    given elsewhere.
     An unannotated parameter takes anything, and a target with `**kwargs` takes any name.
     """
     named, takes_any = parameters(target)
     known = dict(list(named.items())[leading:])
+    above = where and f"{where}."
     for name, value in arguments.items():
         if name in known:
-            _check_type(value, known[name].annotation, f"{where}.{name}")
+            _check_type(value, known[name].annotation, f"{above}{name}")
         elif not takes_any:
-            raise unknown_key(f"{where}.{name}", known)
+            raise unknown_key(f"{above}{name}", known)
     for name in list(inspect.signature(target).parameters)[leading:]:
         if name in known and known[name].default is inspect.Parameter.empty and name not in arguments:
-            raise ConfigurationError(f"{where}.{name}: missing")
+            raise ConfigurationError(f"{above}{name}: missing")
 
 
 def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Parameter], bool]:
@@ -121,7 +126,23 @@ def _check_type(value: object, hint: Any, key: str) -> None:
         # of a union, each of its parts has something to say
         first, *others = dict.fromkeys(problem["msg"] for problem in error.errors())
         message = " or ".join([first[0].lower() + first[1:], *(other.removeprefix("Input should be ") for other in others)])
-        raise ConfigurationError(f"{key}={value!r}: {message} ({name})") from None
+        raise ConfigurationError(f"{key}={value!r}: {message} ({name}){_hint(adapter, value)}") from None
+
+
+def _hint(adapter: TypeAdapter[Any], value: object) -> str:
+    """How a value that is only written wrongly would be right: null for None, 10000 for 1e4."""
+    candidates: list[tuple[object, str]] = []
+    if isinstance(value, str) and value.lower() == "none":
+        candidates = [(None, "null")]
+    elif isinstance(value, float) and value.is_integer():
+        candidates = [(int(value), str(int(value)))]
+    for right, written in candidates:
+        try:
+            adapter.validate_python(right)
+        except ValidationError:
+            continue
+        return f"; write {written}"
+    return ""
 
 
 @functools.cache

@@ -8,6 +8,7 @@ __all__ = [
     "DataError",
     "NotFiniteError",
     "StorageError",
+    "UnknownKeyError",
     "VAELightningError",
 ]
 
@@ -18,6 +19,19 @@ class VAELightningError(Exception):
 
 class ConfigurationError(VAELightningError, ValueError):
     """A key or value that was asked for is wrong: the message names the key and what would be right."""
+
+
+class UnknownKeyError(ConfigurationError):
+    """A key that does not exist.
+
+    Args:
+        key: as it was asked for, `model.latent_dmi`.
+        known: what exists where it would stand.
+    """
+
+    def __init__(self, message: str, key: str = "", known: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.key, self.known = key, known
 
 
 class DataError(VAELightningError, OSError):

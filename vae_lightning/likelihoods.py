@@ -86,7 +86,7 @@ class GaussianLikelihood(Likelihood):
             self.register_buffer("log_scale", log_scale)
 
     def pixels(self, logits: Tensor) -> Distribution:
-        return Normal(logits.sigmoid(), self.log_scale.exp(), validate_args=False)
+        return Normal(logits.sigmoid(), full_precision(self.log_scale).exp(), validate_args=False)
 
 
 class StableContinuousBernoulli(ContinuousBernoulli):

@@ -37,7 +37,7 @@ def standard_normal(shape: torch.Size | tuple[int, ...], like: torch.Tensor, *ke
 
     Drawn on the CPU, as its generator's numbers must not depend on the device: for figures and evaluations, not for training.
     """
-    return torch.randn(shape, generator=generator(*key)).to(like)
+    return torch.randn(shape, generator=generator(*key), dtype=torch.float32).to(like)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ import json
 import logging
 import os
 import platform
-import shlex
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +38,7 @@ from vae_lightning.checkpoints import read
 from vae_lightning.errors import CheckpointError, VAELightningError
 from vae_lightning.finding import CONFIG, find, located
 from vae_lightning.models.base import Module
+from vae_lightning.shell import script, shell_quoted
 from vae_lightning.storage import finite, write_bytes
 from vae_lightning.version import __version__
 
@@ -76,7 +76,8 @@ def command() -> str:
     """The command line that makes this run, also for one job of a sweep."""
     if not HydraConfig.initialized():
         return "vae_lightning.training.train"
-    return shlex.join(["python", "train.py", *HydraConfig.get().overrides.task])
+    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *HydraConfig.get().overrides.task))
+    return " ".join(["python", *words])
 
 
 def machine() -> dict[str, Any]:
@@ -167,7 +168,9 @@ def asked_with(folder: Path) -> str | None:
     except Exception as error:  # yaml has many kinds of error, and all mean the same here
         log.warning("%s: cannot be read (%s), so the report has no command", path, _one_line(error))
         return None
-    return shlex.join(["python", "train.py", *map(str, overrides)]) if isinstance(overrides, list) else None
+    if not isinstance(overrides, list):
+        return None
+    return " ".join(["python", "train.py", *(shell_quoted(str(word), "utf-8") for word in overrides)])
 
 
 def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:

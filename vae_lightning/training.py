@@ -1,10 +1,11 @@
 """`train(cfg)`: one resolved config to a trained model and a run folder. The command line is only a wrapper around it."""
 
+import itertools
 import logging
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,18 @@ from vae_lightning.commandline import one_line_errors
 from vae_lightning.continuing import Continuation, continuation
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
+from vae_lightning.models.base import Module
 from vae_lightning.ownership import RunFolder
+from vae_lightning.processes import own_environment
+from vae_lightning.rehearsal import check_monitors, check_precision, direction, rehearse
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
 log = logging.getLogger(__name__)
 
+LIGHTNING_LOG = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+JOBS = 50
+"""Jobs of a sweep that are all checked before it starts: a check takes a tenth of a second."""
 OURS = {"gpus", "compile", "matmul_precision"}
 """Keys of `trainer` that are not Lightning's."""
 SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
@@ -132,12 +139,13 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
 def check_config(cfg: DictConfig) -> None:
     """Refuse a config with a wrong name, type or range, without touching data or disk."""
     parts = _Parts(cfg)
-    parts.model()
+    model = parts.model()
     parts.data()
+    parts.trainer(model)
 
 
 class CheckSweep(HydraCallback):
-    """Checks every value of a sweep before its first job starts."""
+    """Checks the jobs of a sweep before the first one starts: all of up to `JOBS`, of more each value beside the others' first."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         overrides = list(config.hydra.overrides.task)
@@ -148,13 +156,22 @@ class CheckSweep(HydraCallback):
             else [override.input_line or ""]
             for override in parsed
         ]
-        firsts = [options[0] for options in choices]
-        for place, options in enumerate(choices):
-            for option in options if place == 0 else options[1:]:
-                chosen = [*firsts[:place], option, *firsts[place + 1 :]]
-                # Hydra makes warnings of what a callback raises, so the error has to end the program here
-                with one_line_errors():
-                    check_config(hydra.compose(config.hydra.job.config_name, [*chosen, "run_dir=."]))
+        # Hydra makes warnings of what a callback raises, so the error has to end the program here
+        with one_line_errors():
+            for job in _jobs(choices):
+                check_config(hydra.compose(config.hydra.job.config_name, [*job, "run_dir=."]))
+
+
+def _jobs(choices: list[list[str]]) -> Iterator[list[str]]:
+    """The overrides of the jobs to be checked, from the options of each override."""
+    if math.prod(map(len, choices)) <= JOBS:
+        yield from map(list, itertools.product(*choices))
+        return
+    firsts = [options[0] for options in choices]
+    yield firsts
+    for place, options in enumerate(choices):
+        for option in options[1:]:
+            yield [*firsts[:place], option, *firsts[place + 1 :]]
 
 
 # ---- the parts of a run
@@ -184,7 +201,7 @@ class _Parts:
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
         _check_seed(cfg)
-        check(_root, {str(key): None if key in _GROUPS else cfg[key] for key in cfg}, "config")
+        check(_root, {str(key): None if key in _GROUPS else cfg[key] for key in cfg}, "")
         _check_trainer(_plain(cfg.trainer))
         monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
         for group in ("callbacks", "logger"):
@@ -193,6 +210,7 @@ class _Parts:
         _checked_class(_plain(cfg.model), "model")
         _checked_class(_plain(cfg.data), "data")
         _devices(cfg.trainer)
+        check_precision(cfg.trainer.precision)
 
     def model(self) -> L.LightningModule:
         model: L.LightningModule = _build(self.cfg.model, L.LightningModule, "model")
@@ -203,23 +221,29 @@ class _Parts:
         _warn_of_odd_pairs(self.cfg)
         return data
 
-    def trainer(self, model: L.LightningModule, own: list[L.Callback]) -> L.Trainer:
+    def trainer(self, model: L.LightningModule, own: Sequence[L.Callback] = ()) -> L.Trainer:
+        """Everything that trains `model`, tried on blank images where the model is one of ours."""
         cfg = self.cfg
         arguments = {key: value for key, value in _plain(cfg.trainer).items() if key not in OURS}
         arguments.update(_devices(cfg.trainer))
         monitor, mode = _monitor(cfg, model)
         resolved = OmegaConf.merge(cfg, {"monitor": monitor, "monitor_mode": mode})
-        loggers = [_instantiated(node) for node in _wanted(resolved.logger).values()]
-        callbacks = [_instantiated(node) for node in _wanted(resolved.callbacks).values()]
-        callbacks = [c for c in callbacks if _is_wanted(c, arguments, bool(loggers))]
-        with _lightning_errors(ValueError, TypeError):
-            return L.Trainer(
+        loggers = [_instantiated(node, f"logger.{name}") for name, node in _wanted(resolved.logger).items()]
+        built = {name: _instantiated(node, f"callbacks.{name}") for name, node in _wanted(resolved.callbacks).items()}
+        callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, bool(loggers))}
+        if arguments["enable_model_summary"] is None:  # Lightning would add one of its own
+            arguments["enable_model_summary"] = any(isinstance(c, ModelSummary) for c in callbacks.values())
+        with _quiet(), _lightning_errors(ValueError, TypeError, RuntimeError, ImportError, OSError):
+            trainer = L.Trainer(
                 **arguments,
                 logger=loggers or False,
-                callbacks=[*callbacks, *own],
-                plugins=[AtomicCheckpointIO()],
+                callbacks=[*callbacks.values(), *own],
+                plugins=[AtomicCheckpointIO(), *own_environment(arguments)],
                 default_root_dir=cfg.run_dir,
             )
+        if isinstance(model, Module):
+            check_monitors(callbacks, rehearse(model, trainer), cfg.monitor)
+        return trainer
 
 
 _GROUPS = {"model", "data", "trainer", "callbacks", "logger"}
@@ -269,17 +293,22 @@ def _build(node: DictConfig, base: type, where: str) -> Any:
     found = get_class(node._target_)
     if not issubclass(found, base):
         raise ConfigurationError(f"{where}._target_={node._target_}: is not a {base.__name__}")
-    return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
+    try:
+        return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
+    except (OverflowError, RuntimeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
+        if isinstance(error, VAELightningError) or "memory" in str(error):
+            raise
+        raise ConfigurationError(f"{where}: {' '.join(str(error).split())[:200]}") from error
 
 
-def _instantiated(node: DictConfig) -> Any:
+def _instantiated(node: DictConfig, where: str) -> Any:
     """A callback or logger; what it says of a wrong value is said in its own words."""
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, VAELightningError):
             raise error.__cause__ from None
-        raise
+        raise ConfigurationError(f"{where}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
 def _own_trainer_keys(
@@ -337,7 +366,8 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: b
     if isinstance(callback, ProgressBar):
         return arguments["enable_progress_bar"] is not False
     if isinstance(callback, ModelSummary):
-        return arguments["enable_model_summary"] is not False
+        asked = arguments["enable_model_summary"]
+        return bool(asked) if asked is not None else not _in_a_sweep()
     if isinstance(callback, Checkpoint):
         return arguments["enable_checkpointing"] is not False
     if isinstance(callback, LearningRateMonitor):
@@ -346,9 +376,13 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: b
 
 
 def _monitor(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
-    """The metric that says which checkpoint is best: the config's, else the model's own."""
-    metric = cfg.monitor or getattr(model, "monitor", "val/loss")
-    return metric, cfg.monitor_mode or getattr(model, "monitor_mode", "min")
+    """The metric that says which checkpoint is best, and whether its best is the highest: the config's, else the model's own."""
+    own, own_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
+    metric = cfg.monitor or own
+    mode = cfg.monitor_mode or (own_mode if metric == own else direction(metric))
+    if mode is None:
+        raise ConfigurationError(f"monitor={metric}: say with monitor_mode=min or monitor_mode=max which is better")
+    return metric, mode
 
 
 def _warn_of_odd_pairs(cfg: DictConfig) -> None:
@@ -468,21 +502,32 @@ def _lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(error, (MisconfigurationException, *kinds)):
+        if isinstance(error, VAELightningError) or not isinstance(error, (MisconfigurationException, *kinds)):
             raise
         raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
 
 
 class _quiet(warnings.catch_warnings):
-    """Keeps warnings away that a user of this project cannot act on."""
+    """Keeps warnings and advertisements away that a user of this project cannot act on."""
 
     def __enter__(self) -> None:
         super().__enter__()
+        LIGHTNING_LOG.addFilter(_is_no_advertisement)
         for message in (
             ".*does not have many workers.*",  # batches come from memory
             ".*isinstance\\(treespec, LeafSpec\\).*",  # within Lightning
             ".*Checkpoint directory .* exists and is not empty.*",
             ".*callbacks used to create the checkpoint need to be provided.*",  # the command says which there are
             ".*could not find the monitored key.*",  # training ended before the first validation; a wrong key is an error
+            ".*The `srun` command is available.*",
+            ".*is not supported by the model summary.*",
         ):
             warnings.filterwarnings("ignore", message=message)
+
+    def __exit__(self, *error: Any) -> None:
+        LIGHTNING_LOG.removeFilter(_is_no_advertisement)
+        super().__exit__(*error)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

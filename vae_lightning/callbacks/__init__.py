@@ -8,6 +8,7 @@ from vae_lightning.callbacks.diagnostics import LatentDiagnostics
 from vae_lightning.callbacks.histograms import Histograms
 from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
+from vae_lightning.callbacks.summary import Summary
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -19,5 +20,6 @@ __all__ = [
     "LastCheckpoint",
     "LatentDiagnostics",
     "StopOnInterrupt",
+    "Summary",
     "Timing",
 ]

@@ -27,7 +27,7 @@ Layout = dict[str, dict[str, list[Any]]]
 _TRAINING = {
     "gradient norm": ["Multiline", ["train/gradient_norm"]],
     "throughput (images a second)": ["Multiline", ["time/images_per_second"]],
-    "learning rate": ["Multiline", ["lr-.*"]],
+    "learning rate": ["Multiline", ["lr(-.*)?$"]],
 }
 LATENT_LAYOUT: Layout = {
     "latent-variable model": {
@@ -75,11 +75,10 @@ class Dashboard(Callback):
         writer = writer_of(trainer)
         if writer is None:
             return
-        with undisturbed(trainer, pl_module):
-            if isinstance(pl_module, LatentVariableModel):
-                _project(trainer, pl_module, writer)
-            elif isinstance(pl_module, Classifier):
-                _classify(trainer, pl_module, writer)
+        if isinstance(pl_module, LatentVariableModel):
+            _project(trainer, pl_module, writer)
+        elif isinstance(pl_module, Classifier):
+            _classify(trainer, pl_module, writer)
         writer._get_file_writer().add_summary(_session(self.hyperparameters)[1])
 
 
@@ -97,13 +96,15 @@ def _project(trainer: L.Trainer, model: LatentVariableModel, writer: Any) -> Non
     if images is None:
         return
     x, y = images
-    posterior = model.posterior(x, y)
-    try:
-        divergences = [f"{nats:.1f}" for nats in kl_per_dimension(posterior, model.prior(y)).sum(-1).tolist()]
-    except NotImplementedError:  # its KL is no sum over dimensions
-        divergences = [""] * len(x)
-    rows = list(zip(y.tolist(), divergences, strict=True))
-    means, sprites = posterior.mean.float().cpu(), unpermuted(trainer, x)
+    assert isinstance(model, L.LightningModule)
+    with undisturbed(trainer, model):
+        posterior = model.posterior(x, y)
+        try:
+            divergences = [f"{nats:.1f}" for nats in kl_per_dimension(posterior, model.prior(y)).sum(-1).tolist()]
+        except NotImplementedError:  # its KL is no sum over dimensions
+            divergences = [""] * len(x)
+        means = posterior.mean.float().cpu()
+    rows, sprites = list(zip(y.tolist(), divergences, strict=True)), unpermuted(trainer, x)
     writer.add_embedding(means, rows, sprites, trainer.global_step, "test_posterior_means", ["label", "kl"])
 
 
@@ -115,7 +116,8 @@ def _classify(trainer: L.Trainer, model: Classifier, writer: Any) -> None:
     x, y = images
     size = getattr(trainer.datamodule, "eval_batch_size", len(x))  # type: ignore[attr-defined]
     tested = int(min(len(x), sum(trainer.num_test_batches) * size * trainer.world_size))
-    labels, probabilities = y[:tested].cpu(), torch.cat([model.predict(part) for part in x[:tested].split(size)]).float().cpu()
+    with undisturbed(trainer, model):  # and not where figures are drawn: there matplotlib would meet tensors of the run's precision
+        labels, probabilities = y[:tested].cpu(), torch.cat([model.predict(part) for part in x[:tested].split(size)]).float().cpu()
     for c in range(model.num_classes):
         writer.add_pr_curve(f"test/precision_recall/{c}", labels == c, probabilities[:, c], trainer.global_step)
     # matplotlib takes a second to import, which other trainings should not wait for

@@ -1,6 +1,6 @@
 """What a run and a report look like in a terminal."""
 
-import shlex
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +12,18 @@ from rich.table import Table
 from vae_lightning.evaluation.merging import with_others
 from vae_lightning.evaluation.report import splits_of
 from vae_lightning.evaluation.sanity import SIMULATED
+from vae_lightning.screen import short
+from vae_lightning.shell import command, path_setting, shell_quoted, tensorboard
 
 __all__ = ["print_report", "print_run", "shown"]
 
 
-def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False) -> None:
-    """The final figures of a training run, and where everything is."""
+def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
+    """The final figures of a training run, and where everything is.
+
+    Args:
+        overrides: what the command was given, to go on with.
+    """
     splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
     table = Table()
@@ -29,16 +35,24 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
         digits = 4 if all(v is None or abs(v) < 1 for v in values) else 2
         table.add_row(name, *("" if v is None else f"{v:.{digits}f}" for v in values))
     console = _console()
-    console.print("nats per image, mean over the split", soft_wrap=True)
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True)
+
+    say("nats per image, mean over the split")
     console.print(table)
-    shown = shlex.quote(str(_short(folder)))
+    path = short(folder)
     if interrupted:
-        console.print(f"interrupted: {shown} holds what was learned so far; go on with", soft_wrap=True)
-        console.print(f"  python train.py <the same arguments> ckpt_path={shown}/checkpoints/last.ckpt", soft_wrap=True)
+        say(f"interrupted: {shell_quoted(path)} holds what was learned so far; go on with")
+        kept = [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]
+        say(f"  {command('train.py', *kept, path_setting('ckpt_path', f'{path}/checkpoints/last.ckpt'))}")
         return
-    console.print(f"run folder: {shown}", soft_wrap=True)
-    console.print(f"evaluate:   python evaluate.py run={shown}", soft_wrap=True)
-    console.print("watch:      tensorboard --logdir outputs", soft_wrap=True)
+    say(f"run folder: {shell_quoted(path)}")
+    say(f"evaluate:   {command('evaluate.py', path_setting('run', path))}")
+    if any(folder.glob("tensorboard/events.*")):
+        # all runs beside this one, where it lies below here
+        logs = path if os.path.isabs(path) else Path(path).parts[0]  # noqa: PTH117
+        say(f"watch:      {tensorboard()} --logdir {shell_quoted(logs)}")
 
 
 def _console() -> Console:
@@ -115,7 +129,5 @@ def shown(name: str, figure: Mapping[str, Any]) -> tuple[str, str]:
     return f"{value:.{digits}f}", "" if error is None else f"{error:.{digits}f}"
 
 
-def _short(path: Path) -> Path:
-    """Relative to here, where it is below here."""
-    resolved = path.resolve()
-    return resolved.relative_to(Path.cwd()) if resolved.is_relative_to(Path.cwd()) else resolved
+def _short(path: Path) -> str:
+    return short(path)

@@ -310,7 +310,7 @@ class Module(L.LightningModule):
     def _step(self, x: Tensor) -> Tensor:
         attached = self._trainer is not None
         # filled and not copied, for which a GPU would have to wait
-        return torch.full((), float(self.global_step if attached else 0), device=x.device)
+        return torch.full((), float(self.global_step if attached else 0), device=x.device, dtype=torch.float32)
 
     def _batch_of_all_ranks(self, batch_idx: int) -> int:
         """The batch's number among those of all ranks, as the loader deals them out."""
@@ -318,7 +318,8 @@ class Module(L.LightningModule):
 
     def _gradient_norm(self) -> dict[str, Tensor]:
         """The norm over all parameters of the gradient that the last step was taken with, after clipping."""
-        norms = [p.grad.norm(dtype=torch.float32) for p in self.parameters() if p.grad is not None]
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        norms = [gradient.norm(dtype=torch.promote_types(gradient.dtype, torch.float32)) for gradient in gradients]
         return {"train/gradient_norm": torch.stack(norms).norm()} if norms else {}
 
     def _check_gradient(self, norms: dict[str, Tensor], batch_idx: int) -> None:
@@ -333,7 +334,9 @@ class Module(L.LightningModule):
     def _uniforms(self, x: Tensor, layers: Iterable[tuple[int, tuple[int, ...]]], *key: int | str) -> tuple[Tensor, ...]:
         """Uniform noise on [0, 1) for dropout layers given as (rows, features)."""
         source = generator(*key, "dropout", device=x.device)
-        return tuple(torch.rand(rows, *features, generator=source, device=x.device) for rows, features in layers)
+        return tuple(
+            torch.rand(rows, *features, generator=source, device=x.device, dtype=torch.float32) for rows, features in layers
+        )
 
     # ---- optimizer
 

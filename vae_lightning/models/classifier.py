@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae_lightning.arguments import build, require
+from vae_lightning.likelihoods import full_precision
 from vae_lightning.models.base import Module, named
 from vae_lightning.nets import CLASSIFIERS
 from vae_lightning.types import Noise
@@ -46,8 +47,8 @@ class Classifier(Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Tensor:
         """Logits `(B, C)` of images `(B, 1, 28, 28)`; `y` is not looked at."""
-        logits: Tensor = self.net(x, iter(noise.dropout) if noise and noise.dropout else None)
-        return logits
+        weights = next(self.net.parameters())
+        return full_precision(self.net(x.to(weights.dtype), iter(noise.dropout) if noise and noise.dropout else None))
 
     def terms(self, output: Tensor, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
         cross_entropy = F.cross_entropy(output, y, reduction="none")

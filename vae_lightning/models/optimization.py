@@ -3,6 +3,7 @@
 import functools
 import logging
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 from vae_lightning.arguments import build, choose, require
+from vae_lightning.errors import ConfigurationError, VAELightningError
 
 __all__ = [
     "OPTIMIZERS",
@@ -47,7 +49,7 @@ def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any],
     choose("model.optimizer.name", spec.get("name"), OPTIMIZERS)
     lr = spec.get("lr", 1e-3)
     if isinstance(lr, int | float):
-        require(lr > 0, "model.optimizer.lr", lr, "positive")
+        require(0 < lr < math.inf, "model.optimizer.lr", lr, "positive and finite")
     arguments = {key: tuple(v) if key == "betas" and isinstance(v, list) else v for key, v in spec.items()}
     if spec["name"] in _FUSED:
         arguments.setdefault("fused", not scaled)
@@ -223,6 +225,36 @@ def build_schedule(
 
 
 def check_specs(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
-    """Refuse what `build_optimizer` and `build_schedule` would, before training starts."""
-    build_optimizer([nn.Parameter(torch.zeros(1))], optimizer)
+    """Refuse what `build_optimizer`, `build_schedule` and the first step would, before training starts."""
+    _try_a_step(optimizer)
     build("model.lr_schedule", schedule, SCHEDULES, 1, 1)
+
+
+_WORDS = {"beta": "betas", "epsilon": "eps", "learning rate": "lr"}
+"""What torch calls arguments of its optimizers in errors, where that is not their name."""
+
+
+def _try_a_step(spec: Mapping[str, Any]) -> None:
+    """Build the optimizer for one small parameter and take a step: torch says of some arguments only then that they are wrong."""
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros_like(parameter)
+    try:
+        optimizer = build_optimizer([parameter], spec)
+        if not (spec.get("capturable") and torch.cuda.is_available()):  # which a parameter on the CPU would be refused for
+            optimizer.step()
+    except VAELightningError:
+        raise
+    except (ValueError, RuntimeError, TypeError, AssertionError) as error:
+        raise ConfigurationError(_refused(spec, " ".join(str(error).split()))) from error
+
+
+def _refused(spec: Mapping[str, Any], words: str) -> str:
+    """What torch said of `spec`, behind the key that it is about."""
+    if spec.get("foreach") and "fused" not in spec and spec.get("name") in _FUSED:
+        return "model.optimizer.foreach=True: goes with +model.optimizer.fused=false only, because fused is this project's default"
+    said = words.lower()
+    keys = [key for word, key in _WORDS.items() if word in said]
+    keys += [key for key in spec if key != "name" and re.search(rf"\b{key.lower()}\b", said)]
+    keys += ["differentiable"] if spec.get("differentiable") else []  # torch speaks of leaf variables then
+    key = next((f".{key}={spec[key]}" for key in keys if key in spec), "")
+    return f"model.optimizer{key}: {words or 'torch refuses it'}"

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from vae_lightning.arguments import require
 from vae_lightning.distributions import GaussianMixture, diagonal_gaussian
+from vae_lightning.likelihoods import full_precision
 from vae_lightning.types import IMAGE_SHAPE
 
 __all__ = ["PRIORS", "ClassPrior", "MixturePrior", "Prior", "StandardPrior", "VampPrior"]
@@ -74,7 +75,8 @@ class MixturePrior(Prior):
         self.log_variance = nn.Parameter(torch.full((components, latent_dim), math.log(0.5)))
 
     def forward(self, y: Tensor | None, encode: Encode) -> Distribution:
-        return GaussianMixture(self.logits, diagonal_gaussian(self.loc, self.log_variance))
+        components = diagonal_gaussian(full_precision(self.loc), full_precision(self.log_variance))
+        return GaussianMixture(full_precision(self.logits), components)
 
 
 class VampPrior(Prior):
@@ -110,7 +112,7 @@ class VampPrior(Prior):
         self.logits: Tensor
 
     def forward(self, y: Tensor | None, encode: Encode) -> Distribution:
-        return GaussianMixture(self.logits, encode(F.hardtanh(self.pseudo_inputs, 0.0, 1.0)))
+        return GaussianMixture(full_precision(self.logits), encode(F.hardtanh(self.pseudo_inputs, 0.0, 1.0)))
 
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
@@ -132,7 +134,7 @@ class ClassPrior(Prior):
     def forward(self, y: Tensor | None, encode: Encode) -> Distribution:
         if y is None:
             raise ValueError(f"y: the prior is conditional and needs a label from 0 to {self.num_classes - 1} an image")
-        return diagonal_gaussian(*F.embedding(y, self.weight).chunk(2, dim=-1))
+        return diagonal_gaussian(*F.embedding(y, full_precision(self.weight)).chunk(2, dim=-1))
 
 
 PRIORS: dict[str, Callable[..., Prior]] = {

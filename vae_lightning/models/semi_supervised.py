@@ -97,8 +97,7 @@ class M1(SemiSupervised):
 
     def logits(self, x: Tensor) -> Tensor:
         """From the posterior means."""
-        logits: Tensor = self.classifier(self.posterior(x).mean)
-        return logits
+        return self._classes_of(self.posterior(x).mean)
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         """The VAE's, and then that of the classifier."""
@@ -112,8 +111,12 @@ class M1(SemiSupervised):
         draw = super().forward(x, y, noise)
         own = len(self.classifier.dropout_features)
         dropout = iter(noise.dropout[-own:]) if own and noise and noise.dropout else None
-        samples = self.classifier(draw.z.detach().flatten(0, 1), dropout).unflatten(0, draw.z.shape[:2])
-        return ClassifiedDraw(draw, self.classifier(draw.posterior.mean.detach()), samples)
+        samples = self._classes_of(draw.z.detach().flatten(0, 1), dropout).unflatten(0, draw.z.shape[:2])
+        return ClassifiedDraw(draw, self._classes_of(draw.posterior.mean.detach()), samples)
+
+    def _classes_of(self, z: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
+        """Logits `(B, C)` of latents `(B, D)`."""
+        return full_precision(self.classifier(z.to(self.origin.dtype), dropout))
 
     def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """The VAE's and `accuracy`; beside images without labels come those with one a second time, not to be seen by the VAE."""
@@ -152,7 +155,7 @@ class M2(SemiSupervised):
 
     def logits(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
         """Of q(y | x)."""
-        return full_precision(self.classifier(x, dropout))
+        return full_precision(self.classifier(x.to(self.origin.dtype), dropout))
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         """That of z is the same for every class, so that their bounds differ by what the label makes of it alone."""

@@ -103,7 +103,7 @@ class VAE(Module):
 
     def posterior(self, x: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """q(z | x, y) of images `(B, 1, 28, 28)` and labels `(B,)`."""
-        loc, log_variance = self.encoder(x, self.one_hot(y), dropout)
+        loc, log_variance = self.encoder(x.to(self.origin.dtype), self.one_hot(y), dropout)
         posterior: Distribution = self.posterior_of(full_precision(loc), full_precision(log_variance))
         return posterior
 
@@ -118,7 +118,7 @@ class VAE(Module):
         label = self.one_hot(y)
         if label is not None:
             label = label.expand(*z.shape[:-1], -1).reshape(rows.shape[0], -1)
-        logits = self.decoder(rows, label, dropout)
+        logits = self.decoder(rows.to(self.origin.dtype), label, dropout)
         return self.likelihood_of.forward(logits.reshape(*z.shape[:-1], *logits.shape[1:]))
 
     def one_hot(self, y: Tensor | None) -> Tensor | None:
@@ -138,7 +138,8 @@ class VAE(Module):
         # figures of an evaluation must not depend on the device, so their noise is drawn on the CPU
         device = x.device if training else torch.device("cpu")
         source = generator(*key, "posterior", device=device)
-        posterior = torch.randn(samples, batch, self.latent_dim, generator=source, device=device).to(x.device)
+        # noise and pixels stay float32 whatever the precision of the weights: bfloat16 has three digits
+        posterior = torch.randn(samples, batch, self.latent_dim, generator=source, device=device, dtype=torch.float32).to(x.device)
         layers = [(batch, f) for f in self.encoder.dropout_features]
         layers += [(samples * batch, f) for f in self.decoder.dropout_features]
         return Noise(posterior, self._uniforms(x, layers, *key) if training and layers else ())

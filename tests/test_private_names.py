@@ -1,0 +1,119 @@
+"""Every private name of another package that is used here exists, with the signature that is relied on, and is on this list."""
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as L
+import torch
+from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loops import fetchers
+from pytorch_lightning.loops.optimization import automatic
+from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.trainer import call
+from torch.distributions import Distribution
+from torch.utils import _pytree
+from torch.utils.tensorboard import SummaryWriter
+
+import vae_lightning
+
+PACKAGE = Path(vae_lightning.__file__).parent
+PUBLIC_BY_CONTRACT = {"_replace", "_target_"}
+"""Of namedtuples, and a key of Hydra's configs."""
+
+
+def takes(function: Callable[..., Any], *names: str) -> bool:
+    return list(inspect.signature(function).parameters)[: len(names)] == list(names)
+
+
+def optimizer() -> Any:
+    return torch.optim.Adam([torch.zeros(1)])
+
+
+def trainer(**arguments: Any) -> Any:
+    return L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **arguments)
+
+
+def schema(name: str) -> list[str]:
+    return [argument.name for argument in getattr(torch.ops.aten, name).default._schema.arguments]
+
+
+ADAM = ["self", "grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "state_steps"]
+ADAM += ["lr", "beta1", "beta2", "weight_decay", "eps", "amsgrad", "maximize"]
+USED: dict[str, Callable[[], bool]] = {
+    # Lightning's loop, which engine/loop.py replaces a part of
+    "_AutomaticOptimization": lambda: takes(automatic._AutomaticOptimization.run, "self", "optimizer", "batch_idx", "kwargs"),
+    "_DataFetcher": lambda: {"done", "__next__"} <= {*dir(fetchers._DataFetcher), *vars(fetchers._DataFetcher())},
+    "_TrainingEpochLoop": lambda: takes(_TrainingEpochLoop.__init__, "self", "trainer", "min_steps", "max_steps"),
+    "_batches_that_stepped": lambda: trainer().fit_loop.epoch_loop._batches_that_stepped == 0,
+    "_call_strategy_hook": lambda: takes(call._call_strategy_hook, "trainer", "hook_name"),
+    "_detect_anomaly": lambda: trainer(detect_anomaly=True)._detect_anomaly is True,
+    "_every_n_train_steps": lambda: ModelCheckpoint(every_n_train_steps=3)._every_n_train_steps == 3,
+    "_on_before_batch_transfer": lambda: takes(L.LightningModule._on_before_batch_transfer, "self", "batch", "dataloader_idx"),
+    "_train_time_interval": lambda: ModelCheckpoint()._train_time_interval is None,
+    "_trainer": lambda: L.LightningModule()._trainer is None,
+    # torch
+    "_extended_shape": lambda: takes(Distribution._extended_shape, "self", "sample_shape"),
+    "_foreach_add_": lambda: callable(torch._foreach_add_),
+    "_fused_adam_": lambda: schema("_fused_adam_")[: len(ADAM)] == ADAM,
+    "_fused_adamw_": lambda: schema("_fused_adamw_")[: len(ADAM)] == ADAM,
+    "_get_file_writer": lambda: takes(SummaryWriter._get_file_writer, "self"),
+    "_inductor": lambda: takes(torch._inductor.standalone_compile, "gm", "example_inputs"),
+    "_optimizer_step_post_hooks": lambda: not optimizer()._optimizer_step_post_hooks,
+    "_optimizer_step_pre_hooks": lambda: not optimizer()._optimizer_step_pre_hooks,
+    "_pytree": lambda: _pytree.tree_unflatten(*_pytree.tree_flatten({"a": [1, 2]})) == {"a": [1, 2]},
+    "_to_copy": lambda: torch.ops.aten._to_copy.default is not None,
+    "_validate_args": lambda: Distribution._validate_args in (True, False),
+    # OmegaConf
+    "_get_node": lambda: OmegaConf.create({"a": "${b}"})._get_node("a") is not None,
+}
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def nodes() -> Iterator[ast.AST]:
+    for path in PACKAGE.rglob("*.py"):
+        yield from ast.walk(ast.parse(path.read_text()))
+
+
+def own_names() -> set[str]:
+    """What this package defines itself: functions, classes, variables, arguments, attributes it assigns to, modules."""
+    names = {path.stem for path in PACKAGE.rglob("*.py")}
+    for node in nodes():
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.For):  # and not +=, which goes on with what another defined
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            stored = [part for target in targets for part in ast.walk(target) if isinstance(part, ast.Name | ast.Attribute)]
+            names |= {part.id if isinstance(part, ast.Name) else part.attr for part in stored}
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    return names
+
+
+def foreign_names() -> set[str]:
+    own, found = own_names(), set()
+    for node in nodes():
+        if isinstance(node, ast.ImportFrom) and not (node.module or "").startswith("vae_lightning"):
+            found |= {part for part in (node.module or "").split(".") if private(part)}
+            found |= {alias.name for alias in node.names if private(alias.name)}
+        elif isinstance(node, ast.Import):
+            found |= {part for alias in node.names for part in alias.name.split(".") if private(part)}
+        elif isinstance(node, ast.Attribute) and private(node.attr) and node.attr not in own:
+            found.add(node.attr)
+    return found - PUBLIC_BY_CONTRACT
+
+
+def test_list_is_complete_and_holds_nothing_that_is_no_longer_used() -> None:
+    assert foreign_names() == set(USED)
+
+
+@pytest.mark.parametrize("name", USED)
+def test_private_name_is_what_is_relied_on(name: str) -> None:
+    assert USED[name](), f"{name} has changed"

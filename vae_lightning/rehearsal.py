@@ -1,0 +1,116 @@
+"""One step of a model on blank images before anything is written: does it run as asked, and which metrics will it log?"""
+
+import copy
+import difflib
+import re
+import warnings
+
+import pytorch_lightning as L
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.models.base import Module
+from vae_lightning.types import IMAGE_SHAPE
+
+__all__ = ["check_monitors", "check_precision", "direction", "logged_metrics", "nearest_metric", "rehearse"]
+
+REFUSED = {
+    "16-true": "steps of Adam and likelihoods over 784 pixels leave the range of float16",
+    "transformer-engine": "its layers are not those of this project's nets",
+    "transformer-engine-float16": "its layers are not those of this project's nets",
+}
+"""Precisions of Lightning's Trainer that no model here can be trained in, and why."""
+
+
+def check_precision(precision: object) -> None:
+    """Refuse a precision in which nothing can be trained, and warn of one that costs figures."""
+    if precision == "bf16-true":
+        warnings.warn(
+            "trainer.precision=bf16-true: weights of three digits lose small steps, and the ELBO is nats lower for it; "
+            "bf16-mixed computes in bfloat16 too and keeps the weights in float32",
+            stacklevel=2,
+        )
+    if precision in REFUSED:
+        works = "32-true, 64-true, bf16-mixed, bf16-true, or on a GPU 16-mixed"
+        raise ConfigurationError(f"trainer.precision={precision}: {REFUSED[str(precision)]}; use {works}")
+
+
+def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...]:
+    """The names of the model's terms, from a pass of two blank images through a copy of it in the trainer's precision.
+
+    Raises:
+        ConfigurationError: the model cannot compute in that precision.
+    """
+    plugin = trainer.precision_plugin
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        copied = plugin.convert_module(copy.deepcopy(model)).eval()
+        assert isinstance(copied, Module)
+        x, y = torch.zeros(2, *IMAGE_SHAPE), torch.zeros(2, dtype=torch.int64)
+        noise = copied.draw_noise(x, 0, "rehearsal", training=False)
+        try:
+            with plugin.forward_context():
+                return tuple(copied.terms(copied(x, y, noise), x, y, torch.zeros(())))
+        except RuntimeError as error:
+            if trainer.precision == "32-true":
+                raise
+            words = " ".join(str(error).split())[:160]
+            raise ConfigurationError(
+                f"trainer.precision={trainer.precision}: this model cannot ({words}); use 32-true or bf16-mixed"
+            ) from error
+
+
+def logged_metrics(terms: tuple[str, ...]) -> list[str]:
+    """What callbacks can look at while a model with these terms trains."""
+    return [f"{split}/{name}" for split in ("train", "val") for name in terms] + ["train/gradient_norm"]
+
+
+def direction(metric: str) -> str | None:
+    """Whether a metric is best where it is lowest, "min", or highest, "max"; None where its name does not say."""
+    name = metric.rpartition("/")[2]
+    if "loss" in name:
+        return "min"
+    return "max" if any(word in name for word in ("elbo", "bound", "likelihood", "accuracy")) else None
+
+
+def nearest_metric(name: str, known: list[str]) -> str:
+    """The metric that was probably meant: `val_loss` is `val/loss`; empty where none is near."""
+    plain = re.sub(r"\W|_", "", name).lower().replace("test", "val")
+    by_plain = {re.sub(r"\W|_", "", metric).lower(): metric for metric in reversed(known)}
+    # of a bare "elbo", the validation's
+    for candidate in (plain, f"val{plain}", plain.replace("valid", "val").replace("validation", "val")):
+        if candidate in by_plain:
+            return by_plain[candidate]
+    near = difflib.get_close_matches(plain, by_plain, n=1, cutoff=0.5)
+    return by_plain[near[0]] if near else ""
+
+
+def check_monitors(callbacks: dict[str, L.Callback], terms: tuple[str, ...], monitor: str | None) -> None:
+    """Refuse a callback, by its name in the config, that waits for a metric which is never logged.
+
+    Args:
+        monitor: the config's own `monitor`, which callbacks take theirs from unless they are told another.
+    """
+    known = logged_metrics(terms)
+    for name, callback in callbacks.items():
+        if not isinstance(callback, EarlyStopping | ModelCheckpoint) or callback.monitor is None:
+            continue
+        wanted = callback.monitor
+        if wanted in known:
+            _check_mode(name, callback)
+        if wanted in known or (isinstance(callback, ModelCheckpoint) and wanted in ("epoch", "step")):
+            continue
+        key = "monitor" if wanted == monitor else f"callbacks.{name}.monitor"
+        nearest = nearest_metric(wanted, known)
+        reason = "is measured after training" if wanted.startswith("test/") else "is not logged"
+        hint = f"did you mean {nearest}? " if nearest else ""
+        raise ConfigurationError(f"{key}={wanted}: {reason}; {hint}there are: {', '.join(known)}")
+
+
+def _check_mode(name: str, callback: EarlyStopping | ModelCheckpoint) -> None:
+    right = direction(str(callback.monitor))
+    if right is not None and callback.mode != right:
+        raise ConfigurationError(
+            f"callbacks.{name}.mode={callback.mode}: {callback.monitor} is better {'lower' if right == 'min' else 'higher'}; "
+            f"give callbacks.{name}.mode={right}"
+        )

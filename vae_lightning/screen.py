@@ -1,0 +1,84 @@
+"""What a terminal, a file or a pipe is told, whatever it can take: no training is lost because a line could not be printed.
+
+`prepare` is called as a program starts. From then on a character that the encoding lacks becomes a plain one, and what nobody
+reads any more (`| head -1`, a closed terminal, a full disk behind `> log`) is dropped.
+"""
+
+import codecs
+import os
+import sys
+from typing import Any, TextIO
+
+__all__ = ["prepare", "short"]
+
+PLAIN = {"•": "*", "–": "-", "—": "-", "−": "-", "…": "...", "±": "+-", "×": "x", "✓": "v", "“": '"', "”": '"', "’": "'"}
+LINES = dict.fromkeys("─━═╌╍╴╸╺╶", "-") | dict.fromkeys("│┃║", "|")
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Plain characters in place of those that an encoding lacks."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    # what else draws tables is a corner or a crossing
+    plain = (PLAIN.get(c) or LINES.get(c) or ("+" if "─" <= c <= "╿" else "?") for c in lacking)
+    return "".join(plain), error.end
+
+
+codecs.register_error("vae_lightning.plain", _replaced)
+
+
+class Steady:
+    """A text stream that goes on without a word where what is behind it is gone."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._let_go()
+            return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, self._stream.fileno())
+        os.close(nothing)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+_command_folder: str | None = None
+
+
+def prepare() -> None:
+    """Make standard output and standard error such that writing to them cannot fail, and remember where the command was given."""
+    global _command_folder
+    _command_folder = os.getcwd()  # noqa: PTH109
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started the program
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115, PTH123
+        elif not isinstance(stream, Steady):
+            utf8 = codecs.lookup(stream.encoding).name == "utf-8"
+            # names of files may hold bytes that are no text, which UTF-8 can hand through
+            stream.reconfigure(errors="surrogateescape" if utf8 else "vae_lightning.plain")
+            setattr(sys, name, Steady(stream))
+
+
+def short(path: str | os.PathLike[str]) -> str:
+    """`path` relative to the folder where the command was given, if it is below that; else absolute."""
+    resolved, here = os.path.realpath(path), os.path.realpath(_command_folder or os.curdir)
+    return os.path.relpath(resolved, here) if resolved.startswith(os.path.join(here, "")) else resolved  # noqa: PTH118

@@ -1,0 +1,97 @@
+"""Command lines that run when they are pasted: a text as Hydra's grammar and a shell take it.
+
+Hydra reads `=`, `,`, brackets, quotes and `${...}` in a value; a shell reads most of them and more. `setting` quotes for the first,
+`command` for the second as well.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+__all__ = ["command", "hydra_quoted", "is_hydra_quoted", "path_setting", "script", "setting", "shell_quoted", "tensorboard"]
+
+PLAIN = re.compile(r"[A-Za-z_./][\w./+%@-]*", re.ASCII)
+"""What Hydra takes for a string, as it is."""
+WORDS = {"null", "true", "false", "nan", "inf"}
+"""Strings that Hydra takes for something else."""
+QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+
+
+def is_hydra_quoted(value: str) -> bool:
+    """Whether `value` is one quoted string of Hydra's grammar."""
+    return QUOTED.fullmatch(value) is not None
+
+
+def hydra_quoted(value: str) -> str:
+    """`value` such that Hydra reads exactly it, but for `${...}`, which stays an interpolation; plain where it may be.
+
+    >>> print(hydra_quoted("vae"), hydra_quoted("epoch=0-step=100.ckpt"))
+    vae 'epoch=0-step=100.ckpt'
+    """
+    if PLAIN.fullmatch(value) and value.lower() not in WORDS:
+        return value
+    # a backslash before a quote, or at the end, is Hydra's own
+    escaped = re.sub(r"(\\*)'", lambda found: found[1] * 2 + "\\'", value)
+    escaped = re.sub(r"(\\+)$", lambda found: found[1] * 2, escaped)
+    return f"'{escaped}'"
+
+
+def setting(key: str, value: object) -> str:
+    """`key=value` for Hydra, with `value` as it is: no part of it is an interpolation."""
+    return f"{key}={hydra_quoted(str(value).replace('${', chr(92) + '${'))}"
+
+
+def path_setting(key: str, path: str | os.PathLike[str]) -> str:
+    """`key=path` for the commands of this project, which take a path as it is (`overrides`) unless it could be more."""
+    text = os.fspath(path)
+    if text == "latest":
+        text = "./latest"
+    special = text in ("", "null") or text.startswith("~") or "${" in text or is_hydra_quoted(text)
+    return setting(key, text) if special else f"{key}={text}"
+
+
+def shell_quoted(text: str, encoding: str | None = None) -> str:
+    """`text` as one word of a shell; in the `$'...'` of bash and zsh where the terminal could not show it.
+
+    >>> print(shell_quoted("a b"), shell_quoted("a=1"), shell_quoted("two\\nlines"))
+    'a b' a=1 $'two\\012lines'
+    """
+    encoding = encoding or getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+        shown = text.isprintable()
+    except UnicodeError:
+        shown = False
+    if not shown:
+        octets = (chr(b) if 32 <= b < 127 and chr(b) not in "'\\" else f"\\{b:03o}" for b in os.fsencode(text))
+        return f"$'{''.join(octets)}'"
+    return text if re.fullmatch(r"[\w./+@%:,=-]+", text, re.ASCII) else shlex.quote(text)
+
+
+def command(name: str, *words: str) -> str:
+    """The command line that calls this project's script `name` with `words`, from where this program was called."""
+    return " ".join([shell_quoted(_python()), shell_quoted(script(name)), *map(shell_quoted, words)])
+
+
+def tensorboard() -> str:
+    """How TensorBoard is called here."""
+    found = shutil.which("tensorboard")
+    beside = found is not None and Path(found).absolute().parent == Path(sys.executable).absolute().parent
+    return "tensorboard" if beside else f"{shell_quoted(_python())} -m tensorboard.main"
+
+
+def script(name: str) -> str:
+    """Where the script `name` lies, if this program is one of its neighbours, as the user named that."""
+    own = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("train.py")
+    return str(own.with_name(name)) if own.name in ("train.py", "evaluate.py") else name
+
+
+def _python() -> str:
+    """`python`, where that is the interpreter that runs this."""
+    found = shutil.which("python")
+    if found is None or Path(found).absolute().parent == Path(sys.executable).absolute().parent:
+        return "python"
+    return sys.executable

@@ -1,0 +1,209 @@
+"""What was probably meant by a setting that does not exist: a look through all of `conf/`, not only through what was chosen."""
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from vae_lightning.arguments import choose
+from vae_lightning.errors import ConfigurationError
+
+__all__ = ["Catalogue", "unknown_option", "unknown_setting"]
+
+OTHER_WORDS = {
+    "trainer.max_epochs": "epochs num_epochs n_epochs epoch nepochs",
+    "trainer.max_steps": "steps num_steps iterations",
+    "trainer.gpus": "gpu gpus device cuda num_gpus",
+    "trainer.precision": "amp fp16 bf16",
+    "trainer.gradient_clip_val": "grad_clip gradient_clip clip clip_norm",
+    "model.optimizer.lr": "lr learning_rate",
+    "model.optimizer.name": "optimizer optim",
+    "+model.optimizer.weight_decay": "weight_decay",
+    "+model.optimizer.betas": "betas",
+    "+model.optimizer.eps": "eps",
+    "+model.optimizer.momentum": "momentum",
+    "model.lr_schedule.name": "scheduler lr_scheduler schedule",
+    "model.latent_dim": "z_dim zdim latent latents latent_size latent_dims num_latents latent_dimension",
+    "model.net.hidden": "hidden_dim hidden_dims hidden_size layers",
+    "model.kl_warmup_steps": "warmup kl_warmup kl_annealing",
+    "model.beta": "kl_weight kld_weight",
+    "model.num_samples": "k",
+    "model/net": "net network architecture",
+    "model/likelihood": "likelihood loss",
+    "model/prior": "prior",
+    "model/posterior": "posterior",
+    "data": "dataset",
+    "data.batch_size": "bs batch batchsize",
+    "data.root": "data_dir data_path datadir dataroot",
+    "seed": "random_seed random_state",
+    "hydra.run.dir": "output output_dir out_dir outdir log_dir logdir save_dir",
+    "ckpt_path": "checkpoint ckpt resume resume_from load",
+    "callbacks=early_stopping": "early_stopping patience",
+    "callbacks.animation.frames": "frames",
+}
+"""What people call the settings of a training elsewhere."""
+MEANT = {word: key for key, words in OTHER_WORDS.items() for word in words.split()}
+GO_ON = "train.py goes on from a checkpoint with ckpt_path=<folder>/checkpoints/last.ckpt"
+OF_THE_OTHER_SCRIPT = {
+    "train": {"run": f"is of evaluate.py; {GO_ON}"},
+    "evaluate": dict.fromkeys(
+        ("model", "data", "trainer", "callbacks", "logger", "experiment", "seed", "name"),
+        "is of train.py; evaluate.py takes model and data from the run's folder, run=<folder>",
+    ),
+}
+OF_THE_OTHER_SCRIPT["train"]["evaluation"] = "is of evaluate.py: python evaluate.py run=<folder> evaluation=..."
+ROOMS = {"train": ("model", "data", "trainer", "callbacks", "logger", "experiment"), "evaluate": ("evaluation",)}
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every setting that some choice of options has.
+
+    Args:
+        conf: the folder of the configuration files.
+        name: of the one that is composed, "train" or "evaluate".
+    """
+
+    conf: Path
+    name: str
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The options of each group, by its path: `{"model": ["vae", ...], "model/net": [...]}`."""
+        found: dict[str, list[str]] = {}
+        for path in sorted(self.conf.rglob("*.yaml")):
+            group = path.parent.relative_to(self.conf).as_posix()
+            if group.partition("/")[0] in ROOMS[self.name]:
+                found.setdefault(group, []).append(path.stem)
+        return found
+
+    @cached_property
+    def settings(self) -> dict[str, list[str]]:
+        """The choices that have a setting, by its key: `{"model.beta": ["model=beta_vae"]}`; an empty list where all have it."""
+        found: dict[str, list[str]] = {key: [] for key in _keys(self.conf / f"{self.name}.yaml", "")}
+        for group, options in self.groups.items():
+            for option in options if group != "experiment" else ():
+                for key in _keys(self.conf / group / f"{option}.yaml", group.replace("/", ".")):
+                    found.setdefault(key, []).append(f"{group}={option}")
+        return found
+
+    @cached_property
+    def defaults(self) -> set[str]:
+        """The choices that are made where nothing is asked for: `{"model=vae", "model/net=mlp", ...}`."""
+        found: set[str] = set()
+        wanted = [("", self.name)]
+        while wanted:
+            group, option = wanted.pop()
+            for entry in _content(self.conf / group / f"{option}.yaml").get("defaults", ()):
+                for key, value in entry.items() if isinstance(entry, Mapping) else ():
+                    within = f"{group}/{key}" if group else str(key)
+                    found.add(f"{within}={value}")
+                    wanted.append((within, str(value)))
+        return found
+
+    def meant(self, key: str) -> str:
+        """The setting, group or option that was probably meant by `key`; empty where none is near."""
+        bare = key.lstrip("+")
+        leaf = re.split(r"[./]", bare)[-1]
+        if bare in self.settings or bare in self.groups:
+            return bare
+        for group, options in self.groups.items():
+            if bare in options:
+                return f"{group}={bare}"
+        if self.name == "train" and leaf.lower() in MEANT:
+            return MEANT[leaf.lower()]
+        by_leaf: dict[str, str] = {}
+        for known in sorted(self.settings, key=lambda k: (k.count("."), len(self.settings[k]) > 0)):
+            by_leaf.setdefault(known.rpartition(".")[2], known)
+        if leaf in by_leaf:
+            return by_leaf[leaf]
+        groups = {group.rpartition("/")[2]: group for group in reversed(self.groups)}
+        if near := difflib.get_close_matches(leaf, groups, n=1, cutoff=0.75 if "/" in bare else 0.85):
+            return groups[near[0]]
+        near = difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.75)
+        return by_leaf[near[0]] if near else ""
+
+
+def _content(path: Path) -> Mapping[Any, Any]:
+    """What a configuration file holds; nothing where it cannot be read, as another error is being told."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, YAMLError, OmegaConfBaseException):
+        return {}
+    return content if isinstance(content, Mapping) else {}
+
+
+def _keys(path: Path, package: str) -> list[str]:
+    return list(_flat(_content(path), package))
+
+
+def _flat(content: Mapping[object, object], prefix: str) -> Iterable[str]:
+    for key, value in content.items():
+        full = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, full)
+        elif key not in ("defaults", "_target_"):
+            yield full
+
+
+def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typed: Iterable[str] = ()) -> ConfigurationError:
+    """The error for a setting that does not exist.
+
+    Args:
+        siblings: what exists where `key` would stand.
+        typed: the command line.
+    """
+    prefix, _, leaf = key.rpartition(".")
+    if not prefix and key in OF_THE_OTHER_SCRIPT[catalogue.name]:
+        return ConfigurationError(f"{key}: {OF_THE_OTHER_SCRIPT[catalogue.name][key]}")
+    if owners := catalogue.settings.get(key):
+        return ConfigurationError(_of_another_option(key, owners, catalogue, typed))
+    names, above = sorted(map(str, siblings)), f"{prefix}." if prefix else ""
+    # a slip of the pen first, then what it is called elsewhere
+    slips = difflib.get_close_matches(leaf, names, n=1, cutoff=0.8) if leaf not in MEANT else []
+    meant = f"{above}{slips[0]}" if slips else catalogue.meant(key)
+    if not meant and (near := difflib.get_close_matches(leaf, names, n=1, cutoff=0.5)):
+        meant = f"{above}{near[0]}"
+    if not meant:
+        return ConfigurationError(f"{key}: no such key; {prefix or 'the top level'} has: {', '.join(names) or 'none'}")
+    owners = catalogue.settings.get(meant, [])
+    hint = f" (with {_either(owners)})" if owners and not catalogue.defaults & set(owners) else ""
+    return ConfigurationError(f"{key}: no such key; did you mean {meant}{hint}?")
+
+
+def _of_another_option(key: str, owners: list[str], catalogue: Catalogue, typed: Iterable[str]) -> str:
+    """A setting that other options of its group have, or that one left behind which was chosen by its `name` alone."""
+    prefix = key.rpartition(".")[0]
+    group = prefix.replace(".", "/")
+    for word in typed:
+        name = word.lstrip("+").partition(f"{prefix}.name=")[2]
+        if name in catalogue.groups.get(group, ()):
+            return f"{prefix}.name={name}: leaves the settings of another option beside it ({key}); choose it whole: {group}={name}"
+    return f"{key}: belongs to {_either(owners)}"
+
+
+def unknown_option(file: str, options: Iterable[str], catalogue: Catalogue) -> ConfigurationError:
+    """The error for `group=name` where the group has no such option; Hydra gives both as `group/name`."""
+    group = max((known for known in catalogue.groups if file.startswith(f"{known}/")), key=len, default=file.rpartition("/")[0])
+    name, known = file[len(group) + 1 :], list(options)
+    if name.endswith(".ckpt"):
+        return ConfigurationError(f"{group}={name}: takes a name: {', '.join(known)}; a checkpoint is given with ckpt_path={name}")
+    if group == "data" and ("/" in name or "." in name or Path(name).exists()):
+        return ConfigurationError(f"data={name}: takes a name: {', '.join(known)}; the folder of the files is data.root={name}")
+    try:
+        choose(group, name, dict.fromkeys(known))
+    except ConfigurationError as error:
+        return error
+    return ConfigurationError(f"{group}={name}: cannot be read")
+
+
+def _either(choices: Iterable[str]) -> str:
+    several = list(choices)
+    return " or ".join(several) if len(several) < 4 else f"{', '.join(several[:3])}, ..."
