@@ -10,7 +10,9 @@ import pytest
 import pytorch_lightning as L
 import torch
 from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loops import fetchers
 from pytorch_lightning.loops.optimization import automatic
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
@@ -49,10 +51,16 @@ USED: dict[str, Callable[[], bool]] = {
     "_AutomaticOptimization": lambda: takes(automatic._AutomaticOptimization.run, "self", "optimizer", "batch_idx", "kwargs"),
     "_DataFetcher": lambda: {"done", "__next__"} <= {*dir(fetchers._DataFetcher), *vars(fetchers._DataFetcher())},
     "_TrainingEpochLoop": lambda: takes(_TrainingEpochLoop.__init__, "self", "trainer", "min_steps", "max_steps"),
+    "_backward_hooks": lambda: hooks_of(torch.nn.Parameter(torch.zeros(1))),
     "_batches_that_stepped": lambda: trainer().fit_loop.epoch_loop._batches_that_stepped == 0,
     "_call_strategy_hook": lambda: takes(call._call_strategy_hook, "trainer", "hook_name"),
+    "_can_stop_early": lambda: trainer().fit_loop._can_stop_early in (True, False),
     "_detect_anomaly": lambda: trainer(detect_anomaly=True)._detect_anomaly is True,
+    "_duration": lambda: Timer("00:00:01:00")._duration == 60,
     "_every_n_train_steps": lambda: ModelCheckpoint(every_n_train_steps=3)._every_n_train_steps == 3,
+    "_fs": lambda: callable(CSVLogger(".")._fs.makedirs),
+    "_kwargs": lambda: TensorBoardLogger(".", purge_step=3)._kwargs == {"purge_step": 3},
+    "_logger_connector": lambda: takes(trainer()._logger_connector.on_batch_start, "batch"),
     "_on_before_batch_transfer": lambda: takes(L.LightningModule._on_before_batch_transfer, "self", "batch", "dataloader_idx"),
     "_train_time_interval": lambda: ModelCheckpoint()._train_time_interval is None,
     "_trainer": lambda: L.LightningModule()._trainer is None,
@@ -68,9 +76,34 @@ USED: dict[str, Callable[[], bool]] = {
     "_pytree": lambda: _pytree.tree_unflatten(*_pytree.tree_flatten({"a": [1, 2]})) == {"a": [1, 2]},
     "_to_copy": lambda: torch.ops.aten._to_copy.default is not None,
     "_validate_args": lambda: Distribution._validate_args in (True, False),
+    "_version": lambda: torch.zeros(1).add_(1)._version == 1,
     # OmegaConf
     "_get_node": lambda: OmegaConf.create({"a": "${b}"})._get_node("a") is not None,
 }
+
+BY_NAME: dict[str, Callable[[], bool]] = {
+    "_check_log_dir_exists": lambda: takes(ExperimentWriter._check_log_dir_exists, "self"),
+    "_experiment": lambda: CSVLogger(".")._experiment is None,
+    "_forward_hooks": lambda: all(
+        isinstance(getattr(torch.nn.Linear(1, 1), f"_{kind}_hooks"), dict)
+        for kind in ("forward", "forward_pre", "backward", "backward_pre")
+    ),
+    "_restarting": lambda: trainer().fit_loop._restarting is False,
+    "_wrapped_by_lr_sched": lambda: scheduled().step._wrapped_by_lr_sched,
+}
+"""Private names that are overridden, assigned to or looked up by a string, which the list above is not made of by itself."""
+
+
+def hooks_of(parameter: Any) -> bool:
+    parameter.register_hook(lambda gradient: gradient)
+    parameter.register_post_accumulate_grad_hook(lambda parameter: None)
+    return bool(parameter._backward_hooks and parameter._post_accumulate_grad_hooks)
+
+
+def scheduled() -> Any:
+    own = optimizer()
+    torch.optim.lr_scheduler.LambdaLR(own, lambda step: 1.0)
+    return own
 
 
 def private(name: str) -> bool:
@@ -114,6 +147,6 @@ def test_list_is_complete_and_holds_nothing_that_is_no_longer_used() -> None:
     assert foreign_names() == set(USED)
 
 
-@pytest.mark.parametrize("name", USED)
+@pytest.mark.parametrize("name", [*USED, *BY_NAME])
 def test_private_name_is_what_is_relied_on(name: str) -> None:
-    assert USED[name](), f"{name} has changed"
+    assert {**USED, **BY_NAME}[name](), f"{name} has changed"
