@@ -27,7 +27,7 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
     small = [] if model in ("cnn", "cvae_cnn3") else ["model.net.hidden=[16]", "model.latent_dim=2"]
     cfg = compose(f"model={model}", *small, "trainer.limit_test_batches=1.0", "data.eval_batch_size=500")
     metrics = train(cfg).metrics
-    (tmp_path / "run" / ".hydra").mkdir()
+    (tmp_path / "run" / ".hydra").mkdir(exist_ok=True)
     OmegaConf.save(cfg, tmp_path / "run" / ".hydra" / "config.yaml")
     run = tmp_path / "run"
     if model != "cnn":

@@ -25,7 +25,7 @@ from hydra.experimental.callback import Callback as HydraCallback
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from vae_lightning.callbacks import BestCheckpoint, LastCheckpoint
+from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoint
 from vae_lightning.commandline import one_line_errors
 from vae_lightning.continuing import Continuation
 from vae_lightning.errors import ConfigurationError
@@ -175,6 +175,9 @@ def _products(folder: Path, trainer: L.Trainer) -> Iterator[Path]:
         path = callback.path if isinstance(callback, LastCheckpoint | BestCheckpoint) else None
         if path is not None and path.is_file():
             yield path
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, FrameRecorder) and callback.frames:
+            yield from sorted(callback.folder.glob("step_*"))
     for logger in _file_loggers(trainer):
         for pattern in ("events.*", "metrics.csv"):
             yield from sorted(Path(logger.log_dir).glob(pattern))
