@@ -30,7 +30,7 @@ def evaluation(*overrides: str) -> DictConfig:
 
 def saved(cfg: DictConfig, run: Path, trained_in: str | None = None) -> Path:
     """The run folder `run` with what Hydra writes into it for the command."""
-    (run / ".hydra").mkdir()
+    (run / ".hydra").mkdir(exist_ok=True)
     OmegaConf.save(cfg, run / ".hydra" / "config.yaml")
     if trained_in is not None:
         OmegaConf.save({"hydra": {"runtime": {"cwd": trained_in}}}, run / ".hydra" / "hydra.yaml")

@@ -25,11 +25,12 @@ from hydra.experimental.callback import Callback as HydraCallback
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from vae_lightning.callbacks import BestCheckpoint, LastCheckpoint
+from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoint
 from vae_lightning.commandline import one_line_errors
 from vae_lightning.continuing import Continuation
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.loggers import drop_hyperparameters, set_aside
+from vae_lightning.shell import path_setting
 from vae_lightning.storage import write_bytes
 
 __all__ = ["KeepFolders", "RunFolder"]
@@ -120,7 +121,7 @@ class RunFolder:
         for path in _products(self.path, trainer):
             if path.parent.resolve() not in owned:
                 last = self.path / "checkpoints" / "last.ckpt"
-                on = f", or go on with that run: ckpt_path={last}" if last.is_file() else ""
+                on = f", or go on with that run: {path_setting('ckpt_path', str(last))}" if last.is_file() else ""
                 raise ConfigurationError(f"hydra.run.dir={self.path}: {path} is of another run; choose another hydra.run.dir{on}")
 
     def take(self, cfg: DictConfig, trainer: L.Trainer, going_on: Continuation | None) -> None:
@@ -175,6 +176,9 @@ def _products(folder: Path, trainer: L.Trainer) -> Iterator[Path]:
         path = callback.path if isinstance(callback, LastCheckpoint | BestCheckpoint) else None
         if path is not None and path.is_file():
             yield path
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, FrameRecorder) and callback.frames:
+            yield from sorted(callback.folder.glob("step_*"))
     for logger in _file_loggers(trainer):
         for pattern in ("events.*", "metrics.csv"):
             yield from sorted(Path(logger.log_dir).glob(pattern))

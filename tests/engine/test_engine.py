@@ -148,7 +148,7 @@ def test_only_long_runs_are_compiled_of_themselves(compose: Compose, tmp_path: P
     run(compose, tmp_path, "auto", *SMALL)
     assert not compiled
     monkeypatch.setattr(step, "COMPILE_FROM", 4)
-    run(compose, tmp_path, "auto", *SMALL)
+    train(compose(*SMALL, folder="long"))
     assert compiled
 
 
