@@ -38,12 +38,29 @@ def test_rehearsal_names_what_is_logged_and_leaves_no_trace(kind: type[Any]) -> 
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.random.get_rng_state()
     terms = rehearse(model, trainer(precision="64-true"))
+    assert terms is not None
     assert {"loss", "accuracy" if kind is Classifier else "elbo"} <= set(terms)
     assert torch.equal(state, torch.random.get_rng_state())
     assert model.training
     for name, value in model.state_dict().items():
         assert value.dtype == weights[name].dtype
         assert torch.equal(value, weights[name])
+
+
+class Logs(VAE):
+    def terms(self, *arguments: Any) -> dict[str, torch.Tensor]:
+        self.log("val/score", float(self.current_epoch))
+        return super().terms(*arguments)
+
+
+class Waits(EarlyStopping): ...
+
+
+def test_model_or_callback_of_ones_own_may_log_what_nobody_knows() -> None:
+    assert rehearse(Logs(), trainer()) is None
+    assert rehearse(Logs(), trainer(precision="bf16-mixed")) is None
+    check_monitors(Logs(), {"x": EarlyStopping("val/score")}, None, None)
+    check_monitors(VAE(), {"x": EarlyStopping("val/score"), "own": Waits("val/loss")}, TERMS, None)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +103,12 @@ def test_direction_is_known_of_what_has_one() -> None:
 )
 def test_callback_that_waits_in_vain_is_refused(callback: L.Callback, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
-        check_monitors({"x": callback}, TERMS, None)
+        check_monitors(VAE(), {"x": callback}, TERMS, None)
 
 
 def test_callback_that_does_not_is_taken() -> None:
     waiting = {"a": EarlyStopping("train/kl"), "b": ModelCheckpoint(monitor="epoch"), "c": ModelCheckpoint()}
-    check_monitors(waiting, TERMS, None)
+    check_monitors(VAE(), waiting, TERMS, None)
 
 
 @pytest.mark.parametrize(

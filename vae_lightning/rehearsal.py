@@ -36,8 +36,10 @@ def check_precision(precision: object) -> None:
         raise ConfigurationError(f"trainer.precision={precision}: {REFUSED[str(precision)]}; use {works}")
 
 
-def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...]:
+def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
     """The names of the model's terms, from a pass of two blank images through a copy of it in the trainer's precision.
+
+    None of somebody else's model that cannot be passed through without its Trainer, which it may log to, for one.
 
     Raises:
         ConfigurationError: the model cannot compute in that precision.
@@ -52,12 +54,19 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...]:
             with plugin.forward_context():
                 return tuple(copied.terms(copied(x, y, noise), x, y, torch.zeros(())))
         except RuntimeError as error:
+            if not _is_known(model):
+                return None
             if trainer.precision == "32-true":
                 raise
             words = " ".join(str(error).split())[:160]
             raise ConfigurationError(
                 f"trainer.precision={trainer.precision}: this model cannot ({words}); use 32-true or bf16-mixed"
             ) from error
+
+
+def _is_known(part: object) -> bool:
+    """Whether it is known what `part` logs: it is of a class of this project's or of Lightning's."""
+    return type(part).__module__.partition(".")[0] in ("vae_lightning", "pytorch_lightning")
 
 
 def logged_metrics(terms: tuple[str, ...]) -> list[str]:
@@ -85,12 +94,18 @@ def nearest_metric(name: str, known: list[str]) -> str:
     return by_plain[near[0]] if near else ""
 
 
-def check_monitors(callbacks: dict[str, L.Callback], terms: tuple[str, ...], monitor: str | None) -> None:
+def check_monitors(
+    model: L.LightningModule, callbacks: dict[str, L.Callback], terms: tuple[str, ...] | None, monitor: str | None
+) -> None:
     """Refuse a callback, by its name in the config, that waits for a metric which is never logged.
+
+    Nothing is refused where a model or callback of somebody else's may log more than is known.
 
     Args:
         monitor: the config's own `monitor`, which callbacks take theirs from unless they are told another.
     """
+    if terms is None or not all(map(_is_known, (model, *callbacks.values()))):
+        return
     known = logged_metrics(terms)
     for name, callback in callbacks.items():
         if not isinstance(callback, EarlyStopping | ModelCheckpoint) or callback.monitor is None:

@@ -242,7 +242,7 @@ class _Parts:
                 default_root_dir=cfg.run_dir,
             )
         if isinstance(model, Module):
-            check_monitors(callbacks, rehearse(model, trainer), cfg.monitor)
+            check_monitors(model, callbacks, rehearse(model, trainer), cfg.monitor)
         return trainer
 
 
