@@ -49,7 +49,7 @@ def test_rehearsal_names_what_is_logged_and_leaves_no_trace(kind: type[Any]) -> 
 
 class Logs(VAE):
     def terms(self, *arguments: Any) -> dict[str, torch.Tensor]:
-        self.log("val/score", float(self.current_epoch))
+        self.log("val/score", float(self.trainer.current_epoch))
         return super().terms(*arguments)
 
 

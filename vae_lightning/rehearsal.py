@@ -45,7 +45,8 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         ConfigurationError: the model cannot compute in that precision.
     """
     plugin = trainer.precision_plugin
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*`self.trainer` reference is not registered.*")  # what is logged is not asked
         copied = plugin.convert_module(copy.deepcopy(model)).eval()
         assert isinstance(copied, Module)
         x, y = torch.zeros(2, *IMAGE_SHAPE), torch.zeros(2, dtype=torch.int64)
