@@ -15,7 +15,9 @@ def given(*words: str) -> list[str]:
     return prepared(words, GROUPS, lambda key: MEANT.get(key, ""))
 
 
-@pytest.mark.parametrize("key", ["run", "ckpt_path", "data.root", "data.static_root", "root", "evaluation.classifier", "+ckpt_path"])
+@pytest.mark.parametrize(
+    "key", ["run", "ckpt_path", "data.root", "data.static_root", "root", "evaluation.classifier", "+ckpt_path"]
+)
 @pytest.mark.parametrize("path", ["a=b", "a,b", "a b", "[x]"])
 def test_path_is_taken_as_it_is(key: str, path: str) -> None:
     assert given(f"{key}={path}") == [f"{key}='{path}'"]
@@ -41,7 +43,9 @@ def test_home_is_expanded_unless_a_file_is_called_so(tmp_path: Path, monkeypatch
     assert given("data.root=~") == ["data.root='~'"]
 
 
-def test_commas_of_a_sweep_part_paths_unless_there_is_one_of_the_whole_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commas_of_a_sweep_part_paths_unless_there_is_one_of_the_whole_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert given("-m", "ckpt_path=epoch=0.ckpt,b.ckpt,'c,d'") == ["-m", "ckpt_path='epoch=0.ckpt',b.ckpt,'c,d'"]
     Path("a,b").touch()

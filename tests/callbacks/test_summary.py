@@ -10,7 +10,9 @@ from vae_lightning.callbacks import Summary
 def test_summary_counts_parameters_and_no_flops(capsys: pytest.CaptureFixture[str]) -> None:
     model = small()
     model.decoder.requires_grad_(False)
-    trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[Summary()])
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, callbacks=[Summary()]
+    )
     trainer.callbacks[0].on_fit_start(trainer, model)
     shown = capsys.readouterr().out
     assert "MLPEncoder" in shown
