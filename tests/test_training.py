@@ -1,6 +1,7 @@
 """A training run: reproducible, resumable within an epoch, and all of it in its folder."""
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.errors import ConfigurationError, NotFiniteError
-from vae_lightning.training import check_config, train
+from vae_lightning.training import JOBS, _jobs, check_config, train
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")
@@ -140,6 +142,15 @@ def test_users_own_module_trains_on_our_data(mnist_root: Path, tmp_path: Path) -
         ("trainer.gpus=-2", "trainer.gpus=-2"),
         ("trainer.strategy=foo", "strategy"),
         ("seed=abc", "seed=abc"),
+        ("trainer.threads=0", "trainer.threads=0: must be auto"),
+        ("trainer.threads=two", "trainer.threads='two'"),
+        ("+foo=1", "foo: no such key"),
+        ("trainer.min_epochs=none", "; write null"),
+        ("model.latent_dim=1e1", "; write 10"),
+        ("model.latent_dim=99999999999999999999", "model: "),
+        ("callbacks.checkpoint.mode=foo", "callbacks.checkpoint: "),
+        ("trainer.profiler=foo", "trainer: "),
+        ("+model.optimizer.foreach=true", "model.optimizer.foreach=True"),
     ],
 )
 def test_wrong_value_is_refused_by_name_before_anything_is_written(
@@ -164,6 +175,47 @@ def test_missing_gpu_is_said_with_the_way_out(compose: Compose) -> None:
 def test_pair_whose_figure_is_no_elbo_of_binary_data_is_warned_of(compose: Compose, overrides: list[str]) -> None:
     with pytest.warns(UserWarning, match="is not an ELBO of binary data|bound those of dynamically binarized"):
         check_config(compose(*overrides))
+
+
+def test_jobs_of_a_small_sweep_are_all_checked_and_of_a_large_one_each_value() -> None:
+    choices = [["a=1", "a=2"], ["b=1", "b=2"], ["c=1"]]
+    assert list(_jobs(choices)) == [["a=1", "b=1", "c=1"], ["a=1", "b=2", "c=1"], ["a=2", "b=1", "c=1"], ["a=2", "b=2", "c=1"]]
+    many = [[f"a={i}" for i in range(JOBS)], ["b=1", "b=2"]]
+    assert len(list(_jobs(many))) == JOBS + 1
+    assert {word for job in _jobs(many) for word in job} == {*many[0], *many[1]}
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}])
+def test_training_among_ranks_that_are_not_its_own_logs_and_saves(
+    compose: Compose, tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    train(compose(*SMALL))
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+def test_nothing_is_advertised(compose: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        check_config(compose(*SMALL))
+    assert any("GPU available" in message for message in caplog.messages)
+    assert not any("Tip" in message for message in caplog.messages)
+
+
+def test_no_summary_is_none(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    train(compose(*SMALL, "trainer.enable_model_summary=null", "callbacks.model_summary=null"))
+    assert "MLPEncoder" not in capsys.readouterr().out
+
+
+def test_threads_are_those_asked_for_and_of_the_next_run_its_own(compose: Compose) -> None:
+    before = torch.get_num_threads()
+    train(compose(*SMALL, f"trainer.threads={before + 1}", "logger=none"))
+    assert torch.get_num_threads() == before + 1
+    train(compose(*SMALL, "logger=none", folder="again"))
+    assert torch.get_num_threads() == before
 
 
 # ---- a run that goes wrong

@@ -47,7 +47,8 @@ log = logging.getLogger(__name__)
 LIGHTNING_LOG = logging.getLogger("pytorch_lightning.utilities.rank_zero")
 JOBS = 50
 """Jobs of a sweep that are all checked before it starts: a check takes a tenth of a second."""
-OURS = {"gpus", "compile", "matmul_precision"}
+THREADS = torch.get_num_threads()
+OURS = {"gpus", "compile", "matmul_precision", "threads"}
 """Keys of `trainer` that are not Lightning's."""
 SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
 """Arguments of Lightning's Trainer that have a place of their own in the config."""
@@ -105,6 +106,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     if reason and cfg.trainer.compile is not False:
         log.warning("Lightning's own loop and not the fast path, because %s", reason)
     torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
+    torch.set_num_threads(THREADS if cfg.trainer.threads == "auto" else cfg.trainer.threads)
     going_on = _going_on(cfg, trainer, model, data)
     run_folder.check(trainer, going_on)
     data.prepare_data()  # before Lightning starts, so that an error about data is one line
@@ -295,10 +297,11 @@ def _build(node: DictConfig, base: type, where: str) -> Any:
         raise ConfigurationError(f"{where}._target_={node._target_}: is not a {base.__name__}")
     try:
         return found(**{key: value for key, value in _plain(node).items() if key != "_target_"})
-    except (OverflowError, RuntimeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
-        if isinstance(error, VAELightningError) or "memory" in str(error):
+    except (OverflowError, RuntimeError, TypeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
+        words = " ".join(str(error).partition("Exception raised from")[0].split())
+        if isinstance(error, VAELightningError) or "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):
             raise
-        raise ConfigurationError(f"{where}: {' '.join(str(error).split())[:200]}") from error
+        raise ConfigurationError(f"{where}: {words[:200]}") from error
 
 
 def _instantiated(node: DictConfig, where: str) -> Any:
@@ -312,13 +315,18 @@ def _instantiated(node: DictConfig, where: str) -> Any:
 
 
 def _own_trainer_keys(
-    gpus: int | Literal["auto"], compile: bool | Literal["auto"], matmul_precision: Literal["highest", "high", "medium"]
+    gpus: int | Literal["auto"],
+    compile: bool | Literal["auto"],
+    matmul_precision: Literal["highest", "high", "medium"],
+    threads: int | Literal["auto"],
 ) -> None:
     """The keys of `trainer` that are ours, as a signature that they are checked against."""
 
 
 def _check_trainer(arguments: dict[str, Any]) -> None:
     check(_own_trainer_keys, {k: v for k, v in arguments.items() if k in OURS}, "trainer")
+    threads = arguments.get("threads", "auto")
+    require(threads == "auto" or threads >= 1, "trainer.threads", threads, "auto (one a core) or at least 1")
     known = parameters(L.Trainer)[0]
     check(L.Trainer, {k: v for k, v in arguments.items() if k in known}, "trainer")
     for key in arguments:

@@ -1,5 +1,6 @@
 """The Projector shows the test posteriors, the classifier's errors are those of its accuracy, and other modules are no trouble."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,3 +78,9 @@ def test_users_own_module_gets_texts_only(fit: Fit, written: Any) -> None:
     fit(Linear(), Dashboard(), test=True)
     assert written().images == []
     assert written().text("glossary")
+
+
+def test_chart_of_the_learning_rate_finds_it_with_a_schedule_and_without() -> None:
+    _, (pattern,) = LATENT_LAYOUT["training"]["learning rate"]
+    assert all(re.match(pattern, tag) for tag in ("lr", "lr-Adam", "lr-AdamW/pg1"))
+    assert not re.match(pattern, "lrx")

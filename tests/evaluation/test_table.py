@@ -86,7 +86,7 @@ def test_interrupted_run_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -
 
 def test_folder_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
     print_run(Path("my runs/one"), {})
-    assert "run='my runs/one'" in capsys.readouterr().out
+    assert "'run=my runs/one'" in capsys.readouterr().out
 
 
 def test_folder_elsewhere_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from vae_lightning.models.optimization import (
     CosineSchedule,
     build_optimizer,
     build_schedule,
+    check_specs,
     direct_step,
     restore_layout,
 )
@@ -268,3 +269,28 @@ def test_state_of_another_layout_counts_as_it_did() -> None:
                 restore_layout(optimizer)
         ends.append(p)
     assert torch.equal(*ends)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"name": "adam", "foreach": True}, r"model\.optimizer\.foreach=True: goes with \+model\.optimizer\.fused=false only"),
+        ({"name": "adam", "betas": [0.9, 1.0]}, r"model\.optimizer\.betas=\[0\.9, 1\.0\]: Invalid beta"),
+        ({"name": "adam", "eps": -1.0}, r"model\.optimizer\.eps=-1\.0: Invalid epsilon"),
+        ({"name": "sgd", "nesterov": True}, r"model\.optimizer\.nesterov=True: Nesterov momentum requires"),
+        ({"name": "sgd", "momentum": -1.0}, r"model\.optimizer\.momentum=-1\.0"),
+        ({"name": "adam", "fused": False, "differentiable": True}, r"model\.optimizer\.differentiable=True"),
+        ({"name": "adam", "lr": float("inf")}, r"model\.optimizer\.lr=inf: must be positive and finite"),
+    ],
+)
+def test_what_torch_would_refuse_at_the_first_step_is_refused_by_name(spec: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message) as refusal:
+        check_specs(spec, {"name": "constant"})
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "spec", [{"name": "adam", "fused": False, "foreach": True}, {"name": "sgd", "nesterov": True, "momentum": 0.9}]
+)
+def test_what_torch_takes_is_taken(spec: dict[str, object]) -> None:
+    check_specs(spec, {"name": "constant"})
