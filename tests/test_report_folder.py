@@ -153,7 +153,7 @@ def test_folder_without_the_right_to_write_is_refused_at_once(tmp_path: Path, mo
 
 def test_picture_that_is_gone_is_not_listed(tmp_path: Path) -> None:
     with owned(tmp_path, BEST) as folder:
-        figures = {name: {"file": f"figures/{name}.png"} for name in ("samples", "walk")}
+        figures = {name: {"file": f"figures/{name}.png", "caption": "", "settings": {}} for name in ("samples", "walk")}
         folder.write({**to_json("best.ckpt", {}), "figures": figures}, lambda report: [])
         (folder.figures / "walk.png").write_bytes(b"")
     assert set(evaluated(tmp_path, BEST, 1.0)["figures"]) == {"walk"}

@@ -108,13 +108,19 @@ def test_nothing_before_changes_nothing() -> None:
     assert merged({}, now)["test"] == now["test"]
 
 
+A = {"file": "figures/a.png", "caption": "", "settings": {}}
+
+
 def test_report_is_told_from_what_is_none() -> None:
-    whole = merged(report(nll=nll(num_samples=1)), {**report(nll=nll()), "figures": {"a": {"file": "a.png"}}})
+    whole = merged(report(nll=nll(num_samples=1)), {**report(nll=nll()), "figures": {"a": A}})
     assert is_report(json.loads(json.dumps(whole)))
     assert is_report(report())
     broken: list[Any] = [None, [], {}, 3, "report", {"test": {}}, {**whole, "weights": None}, {**whole, "test": []}]
     broken += [{**whole, "test": {"nll": 3}}, {**whole, "test": {"nll": {"value": 1.0}}}, {**whole, "figures": {"a": "a.png"}}]
     broken += [{**whole, "figures": []}, {**whole, "other_settings": {"test": {"nll": 5}}}, {**whole, "other_settings": []}]
-    broken += [{**whole, "not_measured": {"a": 3}}, {**whole, "not_drawn": []}]
+    broken += [{**whole, "not_measured": {"a": 3}}, {**whole, "not_drawn": []}, {**whole, "parts": [3]}, {**whole, "parts": 3}]
+    elsewhere = ("/etc/passwd", "../secret.png", "figures/../../secret.png", "figures/a.txt", 3)
+    broken += [{**whole, "figures": {"a": {**A, "file": file}}} for file in elsewhere]
+    broken += [{**whole, "figures": {"a": {**A, "caption": None}}}, {**whole, "figures": {"a": {"file": "figures/a.png"}}}]
     for content in broken:
         assert not is_report(content), content

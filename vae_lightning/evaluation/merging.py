@@ -7,6 +7,7 @@ those of the largest K, stands under the name; the others stand under `other_set
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,11 +28,15 @@ def is_report(content: Any) -> bool:
         return False
     try:
         estimates = [e for split in SPLITS for rows in with_others(content, split).values() for e in rows]
-        files = [figure["file"] for figure in content.get("figures", {}).values()]
+        figures = [*content.get("figures", {}).values()]
+        told = all(isinstance(figure["caption"], str) and isinstance(figure["settings"], dict) for figure in figures)
+        # a report from somebody else must not make a page that holds another file of this machine
+        there = all(re.fullmatch(r"figures/\w+\.(png|gif)", figure["file"]) for figure in figures)
+        parts = [*content.get("parts", [])]
         reasons = [reason for key in ("not_measured", "not_drawn") for reason in content.get(key, {}).values()]
     except (AttributeError, KeyError, TypeError):  # something in it is of another kind than a report has there
         return False
-    return all(map(_is_estimate, estimates)) and all(isinstance(text, str) for text in [*files, *reasons])
+    return told and there and all(map(_is_estimate, estimates)) and all(isinstance(text, str) for text in [*reasons, *parts])
 
 
 def merged(before: Plain, now: Plain) -> dict[str, Any]:
