@@ -7,7 +7,8 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import INTERRUPTED, one_line_errors, paths_of_the_command, start
+from vae_lightning.commandline import INTERRUPTED, failed_job, one_line_errors, paths_of_the_command, start
+from vae_lightning.errors import NotFiniteError
 
 STARTED = time.time()
 
@@ -20,7 +21,10 @@ def main(cfg: DictConfig) -> float | None:
         from vae_lightning.training import train
 
         paths_of_the_command(cfg)
-        result = train(cfg, STARTED)
+        try:
+            result = train(cfg, STARTED)
+        except NotFiniteError as error:
+            return failed_job(error)
         print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=HydraConfig.get().overrides.task)
     if result.interrupted:
         sys.exit(INTERRUPTED)

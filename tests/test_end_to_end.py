@@ -113,3 +113,15 @@ def test_library_imports_without_hydra() -> None:
         "from vae_lightning import VAE, MNISTDataModule; VAE(); MNISTDataModule()"
     )
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env={**os.environ}, check=True)
+
+
+def test_job_that_goes_wrong_is_counted_and_the_sweep_goes_on(mnist_root: Path, tmp_path: Path) -> None:
+    grey = ["model/likelihood=gaussian", "data.binarization=none", "model.likelihood.scale=1e-30,0.1"]
+    sweep = ["-m", "hydra.sweep.dir=sweep", *grey, "trainer.gpus=0", f"data.root={mnist_root}", *QUICK, *SMALL]
+    result = call(tmp_path, "train.py", *sweep)
+    assert result.returncode == 1, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert "the loss of step 1 (epoch 0) is not finite" in line
+    records = [json.loads(path.read_text()) for path in sorted((tmp_path / "sweep").glob("*/metrics.json"))]
+    assert ["not_finite" in record for record in records] == [True, False]
+    assert records[1]["metrics"]["val/elbo"]

@@ -8,6 +8,7 @@ This module is imported before a command's arguments are read, so it imports nei
 
 import contextlib
 import errno
+import math
 import os
 import re
 import sys
@@ -17,21 +18,26 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning import screen
-from vae_lightning.errors import UnknownKeyError, VAELightningError
+from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError
 from vae_lightning.overrides import is_path, prepared
 from vae_lightning.shell import setting
 from vae_lightning.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_option, unknown_setting
 
-__all__ = ["INTERRUPTED", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
+__all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
 
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+WRONG = 2
+"""Exit status of a command that is wrong."""
+WENT_WRONG = 1
+"""Exit status of a training that went wrong, though nothing was wrong with the command."""
 NAMES = """
     ENOSPC EDQUOT EACCES EPERM EROFS ENAMETOOLONG ENOTDIR EISDIR EEXIST ENOENT ELOOP EFBIG EIO EMFILE ENFILE ENOMEM EBUSY ESTALE
     ENOTEMPTY EILSEQ ENXIO ENODEV
@@ -43,6 +49,8 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 BUG = "This is a mistake in vae_lightning, or in a class of your own, and not in how the command was written: please report it."
 
 _catalogue = Catalogue(CONF, "train")
+_failed_jobs = 0
+"""Jobs of a sweep in this process that went wrong."""
 
 
 def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
@@ -54,6 +62,18 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     with one_line_errors():
         sys.argv[1:] = prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant)
         main()
+    if _failed_jobs:
+        sys.exit(WENT_WRONG)
+
+
+def failed_job(error: NotFiniteError) -> float:
+    """What a job of a sweep that went wrong gives back: NaN, which sweepers count as failed; another command ends with `error`."""
+    global _failed_jobs
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        raise error
+    _failed_jobs += 1
+    _fail(_flat(str(error)))
+    return math.nan
 
 
 def register_resolvers() -> None:
@@ -104,12 +124,12 @@ def one_line_errors() -> Iterator[None]:
             error.add_note(BUG)
         if line is None or TRACEBACK:
             raise
-        sys.exit(_fail(line))
+        _fail(line)
+        sys.exit(WENT_WRONG if isinstance(error, NotFiniteError) else WRONG)
 
 
-def _fail(message: str) -> int:
+def _fail(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
-    return 2
 
 
 def _line(error: Exception) -> str | None:

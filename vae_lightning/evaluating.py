@@ -68,6 +68,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     run = runs.load(folder, checkpoint, moved)
     if not isinstance(run.data, MNISTDataModule):
         raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
+    run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
     model = run.model.to(options.device)
     judge = _judge(options, run.data, moved)
     with _own_keys():
