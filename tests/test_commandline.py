@@ -1,6 +1,7 @@
 """What a user sees of an error, and the names that configs are made with."""
 
 import errno
+import os
 from pathlib import Path
 
 import hydra
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf, open_dict
 from yaml import YAMLError
 
 from vae_lightning.commandline import BUG, CONF, INTERRUPTED, one_line_errors, paths_of_the_command, register_resolvers
-from vae_lightning.errors import DataError, UnknownKeyError
+from vae_lightning.errors import DataError, NotFiniteError, UnknownKeyError
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +145,19 @@ def test_first_of_skips_null() -> None:
     register_resolvers()
     cfg = OmegaConf.create({"a": None, "b": "b", "first": "${first_of:${a},${b}}"})
     assert cfg.first == "b"
+
+
+def test_environment_is_afterwards_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    before = dict(os.environ)
+    with pytest.raises(SystemExit), one_line_errors():
+        assert os.environ["HYDRA_FULL_ERROR"] == "1"
+        raise DataError("x")
+    assert dict(os.environ) == before
+
+
+def test_training_that_went_wrong_has_a_status_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        raise NotFiniteError("the loss of step 1 is not finite")
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "error: the loss of step 1 is not finite\n"

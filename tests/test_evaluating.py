@@ -176,7 +176,7 @@ def test_data_are_where_the_training_had_them(run: Path, tmp_path: Path, mnist_r
     assert not list((tmp_path / "project" / "data").iterdir())
     assert not (run / "evaluation").exists()
     # where nothing can be fetched, what is advised is what this command takes
-    monkeypatch.setattr(sources, "_fetchers", lambda dataset: iter(()))
+    monkeypatch.setattr(sources, "fetchers", lambda dataset: iter(()))
     with pytest.raises(DataError, match=r"or set root to a folder") as refusal:
         quick(run, "evaluation.figures=[]", f"root={tmp_path}/nothing")
     assert "data.root" not in str(refusal.value)

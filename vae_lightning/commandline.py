@@ -31,7 +31,9 @@ from vae_lightning.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_op
 
 __all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
 
-TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1"
+SET_HERE = "VAE_LIGHTNING_SET_HYDRA_FULL_ERROR"
+"""Tells processes that Lightning starts that HYDRA_FULL_ERROR is set by this program and not by its user."""
+TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1" and SET_HERE not in os.environ
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 WRONG = 2
@@ -112,9 +114,9 @@ def _make_absolute(node: Any, above: str, here: str) -> None:
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turn what a user can cause into one line and exit status 2; `HYDRA_FULL_ERROR=1` shows the traceback as well."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra's errors reach this place
     try:
-        yield
+        with _full_errors():
+            yield
     except KeyboardInterrupt:
         _fail("interrupted")
         sys.exit(INTERRUPTED)
@@ -126,6 +128,23 @@ def one_line_errors() -> Iterator[None]:
             raise
         _fail(line)
         sys.exit(WENT_WRONG if isinstance(error, NotFiniteError) else WRONG)
+
+
+@contextlib.contextmanager
+def _full_errors() -> Iterator[None]:
+    """Let Hydra's errors, which it would print and end the program with, come out of it."""
+    before = {name: os.environ.get(name) for name in ("HYDRA_FULL_ERROR", SET_HERE)}
+    if not TRACEBACK:
+        os.environ[SET_HERE] = "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _fail(message: str) -> None:
