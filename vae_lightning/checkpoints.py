@@ -1,5 +1,6 @@
 """Reading checkpoint files safely, and where in its training a checkpoint stands."""
 
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,9 +25,13 @@ def read_any(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
     try:
+        if not zipfile.is_zipfile(path):  # of which torch says nothing that one could understand
+            raise CheckpointError(f"{path}: is damaged (cut, or empty), or never was a checkpoint")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (IsADirectoryError, PermissionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged or foreign file fails in many ways
         reason = " ".join(str(error).split())[:120]
         raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
