@@ -181,6 +181,39 @@ class OwnRate(VAE):
         return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, 20.0)]
 
 
+class OwnMomentum(VAE):
+    """A schedule of the rate and of the optimizer's betas, by step."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=1e-4, fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=13, base_momentum=0.1, max_momentum=0.9)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+
+class Plateau(VAE):
+    """A schedule that looks at a metric after every step."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), lr=1e-4, fused=True)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=0)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step", "monitor": "train/loss", "strict": False},
+        }
+
+
+class HooksEveryModule(EachEpoch):
+    def change(self, epoch: int) -> None:
+        if epoch:
+            hook = nn.modules.module.register_module_forward_hook(
+                lambda module, _, output: 0.5 * output if isinstance(module, nn.ReLU) else None
+            )
+            self.removed = hook.remove
+
+    def on_train_end(self) -> None:
+        self.removed()
+
+
 class Unused(VAE):
     """A weight that the loss does not depend on, which a decay must not touch."""
 
@@ -301,6 +334,9 @@ DECAY: dict[str, Any] = {"name": "adamw", "lr": 1e-3, "weight_decay": 100.0}
         (OptimizerReloaded, ADAM, 1, None),
         (ParameterGroupAdded, SGD, 2, None),
         (OwnRate, SGD, 1, None),
+        (OwnMomentum, SGD, 1, None),
+        (Plateau, SGD, 0, "a schedule looks at a metric after every step"),
+        (HooksEveryModule, SGD, 1, "every module has a hook"),
         (Unused, DECAY, 1, None),
         (ReadsEpoch, SGD, 0, "ReadsEpoch reads its current_epoch"),
         (ReadsMeans, SGD, 0, "ReadsMeans reads its epoch_means"),

@@ -7,6 +7,7 @@ whatever has such a hook keeps Lightning's own loop, unless a callback says that
 from collections.abc import Iterator
 
 import pytorch_lightning as L
+import torch
 from pytorch_lightning.callbacks import (
     EarlyStopping,
     LearningRateMonitor,
@@ -73,7 +74,7 @@ def _of_trainer(trainer: L.Trainer) -> Iterator[str]:
         yield f"trainer.precision={trainer.precision}"
     elif type(plugin) not in (Precision, MixedPrecision):
         yield f"{type(plugin).__name__} has steps of its own"
-    if trainer._detect_anomaly:
+    if trainer._detect_anomaly or torch.is_anomaly_enabled():
         yield "trainer.detect_anomaly=true"
     profiler = trainer.profiler  # type: ignore[attr-defined]
     if type(profiler) is not PassThroughProfiler:
@@ -94,6 +95,8 @@ def _of_optimizers(trainer: L.Trainer, model: Module) -> Iterator[str]:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         if any(id(parameter) not in held for parameter in model.parameters() if parameter.requires_grad):
             yield "the optimizer does not hold every parameter"
+    if any(config.reduce_on_plateau and config.interval == "step" for config in trainer.lr_scheduler_configs):
+        yield "a schedule looks at a metric after every step"
 
 
 def _of_callbacks(trainer: L.Trainer) -> Iterator[str]:

@@ -110,6 +110,8 @@ def changes_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
 
 def hooked(model: nn.Module) -> str | None:
     """The name of a module or parameter of `model` that somebody has hung a hook on, which a graph would not call; None without."""
+    if any(getattr(nn.modules.module, f"_global{hooks}") for hooks in HOOKS):
+        return "every module"
     for name, module in model.named_modules():
         if any(getattr(module, hooks) for hooks in HOOKS):
             return name or type(model).__name__

@@ -92,8 +92,8 @@ def _state_names(make: Callable[..., Optimizer], like: Tensor) -> set[str]:
 def direct_step(optimizer: Optimizer) -> Callable[[], object] | None:
     """The update of an optimizer that has taken a step, without its bookkeeping; None unless it is a plain fused Adam.
 
-    On a small net that bookkeeping takes half as long as the update. Good for as long as nobody touches the optimizer, but for its
-    learning rate, and the same parameters have gradients.
+    On a small net that bookkeeping takes half as long as the update. Good for as long as the optimizer has the same parameters and
+    state, and the same of them have gradients; its settings may change.
     """
     if type(optimizer) not in (Adam, AdamW) or len(optimizer.param_groups) != 1:
         return None
@@ -107,14 +107,14 @@ def direct_step(optimizer: Optimizer) -> Callable[[], object] | None:
         return None
     means, squares, steps = ([state[name] for state in states] for name in ("exp_avg", "exp_avg_sq", "step"))
     update = torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
-    (beta1, beta2), names = group["betas"], ("weight_decay", "eps", "maximize")
-    fixed = {name: group[name] for name in names}
 
     @torch.no_grad()
     def step() -> None:
         gradients = [parameter.grad for parameter in parameters]
         torch._foreach_add_(steps, 1)
-        update(parameters, gradients, means, squares, [], steps, lr=group["lr"], beta1=beta1, beta2=beta2, amsgrad=False, **fixed)
+        beta1, beta2 = group["betas"]  # like all the settings, a schedule's to change at every step
+        settings = {name: group[name] for name in ("lr", "weight_decay", "eps", "maximize")}
+        update(parameters, gradients, means, squares, [], steps, beta1=beta1, beta2=beta2, amsgrad=False, **settings)
 
     return step
 
