@@ -101,3 +101,10 @@ def test_markdown_shows_names_as_they_are(page: Page, tmp_path: Path) -> None:
 def test_page_of_a_killed_training_does_without_what_is_not_known(page: Page) -> None:
     bare = Page(page.title, page.checkpoint, page.model, page.binarization, {})
     assert "<pre>" not in to_html(bare)
+
+
+def test_section_is_folded_for_many_metrics_and_not_for_many_settings_of_few(page: Page) -> None:
+    (first, *_) = page.estimates["test"]["nll"]
+    few, many = {"nll": [first] * 20}, {f"kl_per_dimension/{d:02d}": [first] for d in range(13)}
+    assert "<details open>" in to_html(dataclasses.replace(page, estimates={"test": few}))
+    assert "<details open>" not in to_html(dataclasses.replace(page, estimates={"test": many}))
