@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as L
 import torch
@@ -17,6 +18,7 @@ from torch.nn.utils import prune
 from vae_lightning import VAE, BetaVAE
 from vae_lightning.engine import reason_against
 from vae_lightning.models.base import Module
+from vae_lightning.types import Noise
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
@@ -258,6 +260,39 @@ class ReadsGlobal(EachEpoch):
         return log_likelihood - GLOBAL["weight"] * kl
 
 
+class OwnGenerator(VAE):
+    """Draws within the objective from a generator of its own."""
+
+    def __init__(self, **vae: Any) -> None:
+        super().__init__(**vae)
+        self.source = np.random.default_rng(0)
+
+    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
+        return log_likelihood - (1 + 5 * self.source.random()) * kl
+
+
+class OwnNoise(VAE):
+    """Draws before each step from a generator of its own."""
+
+    def __init__(self, **vae: Any) -> None:
+        super().__init__(**vae)
+        self.source = torch.Generator().manual_seed(0)
+
+    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+        noise = super().draw_noise(x, *key, training=training)
+        return noise._replace(posterior=torch.randn(noise.posterior.shape, generator=self.source))
+
+
+class PreparesNumber(OwnNumber):
+    """Changes before each step, where no callback is called."""
+
+    def change(self, epoch: int) -> None: ...
+
+    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+        self.weight *= 1.2
+        return super().draw_noise(x, *key, training=training)
+
+
 class OwnDropout(VAE):
     def __init__(self, **vae: Any) -> None:
         super().__init__(**vae)
@@ -343,6 +378,9 @@ DECAY: dict[str, Any] = {"name": "adamw", "lr": 1e-3, "weight_decay": 100.0}
         (Logs, SGD, 0, "Logs reads its log"),
         (Counts, SGD, 0, "computing the loss changes steps"),
         (ReadsGlobal, SGD, 1, "the compiled loss is"),
+        (OwnGenerator, SGD, 0, "the loss of the same batch is"),
+        (OwnNoise, SGD, 1, None),
+        (PreparesNumber, SGD, 0, "preparing a step changes weight"),
         (OwnDropout, SGD, 0, "torch's global generator"),
         (OwnNorm, SGD, 0, "computing the loss changes decoder.body.1.1.running_mean"),
         (EvaluationMode, SGD, 0, "computing the loss changes"),

@@ -7,8 +7,9 @@ time, and `run_state_forbidden` finds out whether the code looks at what cannot 
 
 import copy
 import dataclasses
+import functools
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -140,17 +141,21 @@ def run_state_forbidden(model: Module) -> Iterator[None]:
 
 @contextmanager
 def untouched(model: Module) -> Iterator[list[str]]:
-    """Leaves buffers and attributes of `model` and the global random numbers as they were; the list is then what had changed.
+    """Leaves buffers, attributes and random numbers as they were; the list is then what had changed of `model` or globally.
 
-    Of attributes that are objects of somebody's own, what changes within them is listed, and stays changed.
+    Of attributes that are objects of somebody's own, what changes within them is listed, and stays changed. Generators of random
+    numbers among them are set back and not listed: what is drawn before a step may come from them.
     """
     changed: list[str] = []
     state, numbers = python_state(model), _random_numbers()
     attributes = [(vars(module), {name: _copied(value) for name, value in vars(module).items()}) for module in model.modules()]
     buffers = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    generators = [_set_back(value) for module in model.modules() for value in vars(module).values()]
     try:
         yield changed
     finally:
+        for set_back in generators:
+            set_back()
         for name, buffer in model.named_buffers():
             if name in buffers and not torch.equal(buffer, buffers[name]):
                 changed.append(name)
@@ -169,6 +174,17 @@ def untouched(model: Module) -> Iterator[list[str]]:
 
 def _copied(value: Any) -> Any:
     return copy.copy(value) if type(value) in (list, dict, set) else value
+
+
+def _set_back(value: object) -> Callable[[], object]:
+    """What sets `value` back to where it stands now, if it is a generator of random numbers."""
+    if isinstance(value, torch.Generator):
+        return functools.partial(value.set_state, value.get_state())
+    if isinstance(value, random.Random):
+        return functools.partial(value.setstate, value.getstate())
+    if isinstance(value, np.random.Generator):
+        return functools.partial(setattr, value.bit_generator, "state", value.bit_generator.state)
+    return lambda: None
 
 
 def _random_numbers() -> dict[str, Any]:

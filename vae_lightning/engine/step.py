@@ -1,6 +1,7 @@
 """One optimizer step, its gradients from a compiled graph where that is exact, and as the model computes them elsewhere."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ MOST_GRAPHS = 4
 """How often a run compiles at most: what changes more often than that is not worth it."""
 CLOSE = {"32-true": 1e-4, "bf16-mixed": 3e-2}
 """How far the loss of a graph may be from the model's own, as a share of it, by precision; more is no rounding."""
+SAME = 1e-6
+"""How far two losses of the same weights and batch may be apart, as a share of them, where sums are taken in another order."""
 
 Pair = tuple[Tensor, Tensor]
 Inputs = tuple[Tensor, Tensor, Noise, Tensor]
@@ -163,8 +166,11 @@ class Step:
     def _compiled(self, batch: Pair, batch_idx: int) -> "_CompiledStep | None":
         """The graph for batches of this shape; None, and the reason on the terminal, where there cannot be one."""
         graph = _CompiledStep(self.model, self.trainer.precision_plugin.forward_context)
-        inputs = self.model.step_inputs(batch, batch_idx)
-        reason = graph.reason_against(inputs)
+        state = python_state(self.model)
+        with untouched(self.model):
+            inputs = self.model.step_inputs(batch, batch_idx)
+            changed = changes_of(state, python_state(self.model))
+        reason = f"preparing a step changes {', '.join(changed[:3])}" if changed else graph.reason_against(inputs)
         if reason is None and graph.compile(inputs):
             self.graphs += 1
             self._compared_epoch = None
@@ -200,7 +206,7 @@ class _CompiledStep:
         self._idle = [p for name, p in parameters.items() if name not in self._names]
 
     def reason_against(self, inputs: Inputs) -> str | None:
-        """Why no graph can stand for the model's step, found by computing it once as the model does, without a trace of that."""
+        """Why no graph can stand for the model's step, found by computing it as the model does, without a trace of that."""
         if hook := hooked(self.model):
             return f"{hook} has a hook"
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -208,10 +214,15 @@ class _CompiledStep:
             with untouched(self.model) as changed, run_state_forbidden(self.model), torch.enable_grad(), self.precision():
                 loss, terms = self.model.functional_loss(trained, *inputs)
                 gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+                with torch.no_grad():
+                    again = float(self.model.functional_loss(trained, *inputs)[0])
         except ReadsRunStateError as error:
             return str(error)
         if changed:
             return f"computing the loss changes {', '.join(changed[:3])}"
+        # a generator of random numbers or an iterator of the model's own, whose next values a graph would never ask for
+        if not math.isclose(float(loss), again, rel_tol=SAME) and math.isfinite(again):
+            return f"the loss of the same batch is {float(loss):g} at first, and {again:g} when it is computed again"
         # a parameter that the loss does not depend on has no gradient, which to an optimizer is another thing than zero
         self._names = [name for name, gradient in zip(trained, gradients, strict=True) if gradient is not None]
         self.terms = tuple(terms)
