@@ -199,3 +199,12 @@ def test_mistakes_of_a_classifier_are_drawn_in_another_precision(compose: Compos
 
 def test_flow_trains_in_double_precision(compose: Compose) -> None:
     check_config(compose(*SMALL, "model/posterior=iaf", "model.posterior.hidden=[8]", "trainer.precision=64-true"))
+
+
+@pytest.mark.parametrize(("finder", "key"), [("BatchSizeFinder", "data.batch_size"), ("LearningRateFinder", "model.optimizer.lr")])
+def test_callback_that_trains_with_another_setting_than_is_recorded_is_refused(
+    compose: Compose, tmp_path: Path, finder: str, key: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^callbacks\.mine: {finder} would train with another {key} than"):
+        train(compose(*SMALL, f"+callbacks.mine._target_=pytorch_lightning.callbacks.{finder}"))
+    assert not list(tmp_path.iterdir())

@@ -253,3 +253,9 @@ def test_figure_that_is_not_finite_at_the_end_is_null_and_an_error(
     record = json.loads((tmp_path / "run" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert record["metrics"]["test/elbo"] is None
     assert record["metrics"]["val/elbo"] < 0
+
+
+@pytest.mark.parametrize("nothing", ["trainer.limit_train_batches=0", "trainer.max_epochs=0", "trainer.max_steps=0", None])
+def test_training_without_a_step_says_so(compose: Compose, caplog: pytest.LogCaptureFixture, nothing: str | None) -> None:
+    train(compose("model.net.hidden=[16]", "model.latent_dim=3", "logger=none", *([nothing] if nothing else ())))
+    assert ("no step was trained" in caplog.text) == (nothing is not None)

@@ -4,16 +4,17 @@ import copy
 import difflib
 import re
 import warnings
+from collections.abc import Mapping
 
 import pytorch_lightning as L
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.base import Module
 from vae_lightning.types import IMAGE_SHAPE
 
-__all__ = ["check_monitors", "check_precision", "direction", "logged_metrics", "nearest_metric", "rehearse"]
+__all__ = ["check_finders", "check_monitors", "check_precision", "direction", "logged_metrics", "nearest_metric", "rehearse"]
 
 REFUSED = {
     "16-true": "steps of Adam and likelihoods over 784 pixels leave the range of float16",
@@ -34,6 +35,21 @@ def check_precision(precision: object) -> None:
     if precision in REFUSED:
         works = "32-true, 64-true, bf16-mixed, bf16-true, or on a GPU 16-mixed"
         raise ConfigurationError(f"trainer.precision={precision}: {REFUSED[str(precision)]}; use {works}")
+
+
+FINDERS = {BatchSizeFinder: "data.batch_size", LearningRateFinder: "model.optimizer.lr"}
+"""Callbacks of Lightning's that set what the command sets, after it has been written down as the command says."""
+
+
+def check_finders(callbacks: Mapping[str, L.Callback]) -> None:
+    """Refuse a callback, by its name in the config, under which a run is trained with another setting than its records say."""
+    for name, callback in callbacks.items():
+        for kind, key in FINDERS.items():
+            if isinstance(callback, kind):
+                raise ConfigurationError(
+                    f"callbacks.{name}: {type(callback).__name__} would train with another {key} than the run's config and "
+                    f"checkpoints say; choose {key} by a sweep instead: -m {key}=...,..."
+                )
 
 
 def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:

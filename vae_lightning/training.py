@@ -38,7 +38,7 @@ from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightnin
 from vae_lightning.models.base import Module
 from vae_lightning.ownership import RunFolder
 from vae_lightning.processes import own_environment
-from vae_lightning.rehearsal import check_monitors, check_precision, direction, rehearse
+from vae_lightning.rehearsal import check_finders, check_monitors, check_precision, direction, rehearse
 
 __all__ = ["CheckSweep", "Result", "check_config", "train"]
 
@@ -122,6 +122,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             resume = cfg.ckpt_path
             trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
             logged = _callback_metrics(trainer)
+            if trainer.global_step == (going_on.progress.steps if going_on else 0) and not interrupt.interrupted:
+                log.warning("no step was trained, so that the figures are of the weights as they were before")
             if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
                 logged |= _evaluate_best(trainer, model, data)
     except NotFiniteError as error:
@@ -232,6 +234,7 @@ class _Parts:
         resolved = OmegaConf.merge(cfg, {"monitor": monitor, "monitor_mode": mode})
         loggers = [_instantiated(node, f"logger.{name}") for name, node in _wanted(resolved.logger).items()]
         built = {name: _instantiated(node, f"callbacks.{name}") for name, node in _wanted(resolved.callbacks).items()}
+        check_finders(built)
         callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, bool(loggers))}
         if arguments["enable_model_summary"] is None:  # Lightning would add one of its own
             arguments["enable_model_summary"] = any(isinstance(c, ModelSummary) for c in callbacks.values())
