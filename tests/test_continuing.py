@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
 
@@ -245,3 +246,29 @@ def test_file_that_is_no_checkpoint_is_refused_in_one_line(compose: Compose, bef
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()
+
+
+class Counts(L.Callback):
+    """Counts epochs, from a number that can be given."""
+
+    sees_every_batch = False
+
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.count += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.count = state_dict["count"]
+
+
+def test_callback_of_ones_own_has_its_state_back_under_the_name_of_an_argument_too(compose: Compose) -> None:
+    own = (*SMALL, "+callbacks.mine._target_=test_continuing.Counts")
+    first = train(compose(*own, "trainer.max_epochs=2"))
+    again = train(compose(*own, "trainer.max_epochs=3", f"ckpt_path={first.folder / 'checkpoints' / 'last.ckpt'}", folder="again"))
+    (count,) = (callback.count for callback in again.trainer.callbacks if type(callback).__name__ == "Counts")  # type: ignore[attr-defined]
+    assert count == 3

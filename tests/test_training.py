@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,3 +260,16 @@ def test_figure_that_is_not_finite_at_the_end_is_null_and_an_error(
 def test_training_without_a_step_says_so(compose: Compose, caplog: pytest.LogCaptureFixture, nothing: str | None) -> None:
     train(compose("model.net.hidden=[16]", "model.latent_dim=3", "logger=none", *([nothing] if nothing else ())))
     assert ("no step was trained" in caplog.text) == (nothing is not None)
+
+
+class LosesWeights(L.Callback):
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        with torch.no_grad():
+            next(pl_module.parameters()).fill_(math.nan)
+
+
+def test_images_are_promised_only_where_they_are_known(compose: Compose, tmp_path: Path) -> None:
+    own = ("model.net.hidden=[16]", "model.latent_dim=3", "logger=none", "+callbacks.mine._target_=test_training.LosesWeights")
+    with pytest.raises(NotFiniteError, match=r"val/loss.*metrics\.json says so too$"):
+        train(compose(*own))
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["not_finite"]["images"] is None

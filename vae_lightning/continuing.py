@@ -80,8 +80,12 @@ class Continuation(L.Callback):
 
 
 def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[str, Any]:
-    """`state` with what `callback` was built with, but for the folder, by which ModelCheckpoint knows its own files."""
-    own = set(parameters(type(callback))[0]) - {"dirpath"}
+    """`state` with what `callback` was built with, but for the folder, by which ModelCheckpoint knows its own files.
+
+    Of a class of somebody's own, this is said of what it inherits alone: what it adds and keeps in its state has changed since.
+    """
+    known = [kind for kind in type(callback).__mro__ if kind.__module__.partition(".")[0] in ("vae_lightning", "pytorch_lightning")]
+    own = {key for kind in known for key in parameters(kind)[0]} - {"dirpath"}
     return {key: getattr(callback, key) if key in own and hasattr(callback, key) else value for key, value in state.items()}
 
 

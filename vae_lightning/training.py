@@ -135,7 +135,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
         more = {"not_finite": wrong.record} if wrong else {}
         runs.write_json(folder / "metrics.json", _record(metrics, model, timing, provenance) | more)
     if wrong:
-        raise NotFiniteError(f"{wrong}; {folder / 'metrics.json'} has the numbers of the batch's images", wrong.record) from wrong
+        more_there = "has the numbers of the batch's images" if wrong.record.get("images") else "says so too"
+        raise NotFiniteError(f"{wrong}; {folder / 'metrics.json'} {more_there}", wrong.record) from wrong
     objective = metrics.get(_monitor(cfg, model)[0])
     return Result(metrics, objective, interrupt.interrupted, folder, model, data, trainer)
 
