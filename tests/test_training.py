@@ -13,11 +13,12 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lightning import VAE, MNISTDataModule
-from vae_lightning.errors import ConfigurationError, NotFiniteError
-from vae_lightning.training import JOBS, _jobs, check_config, train
+from vae_lightning.errors import ConfigurationError, NotFiniteError, StorageError
+from vae_lightning.training import JOBS, _jobs, _of_a_child, check_config, train
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")
@@ -273,3 +274,19 @@ def test_images_are_promised_only_where_they_are_known(compose: Compose, tmp_pat
     with pytest.raises(NotFiniteError, match=r"val/loss.*metrics\.json says so too$"):
         train(compose(*own))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["not_finite"]["images"] is None
+
+
+def test_error_of_ours_in_a_process_that_lightning_started_is_ours_here() -> None:
+    trace = "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  ...\n"
+    for said, kind, words in (
+        (
+            "vae_lightning.errors.NotFiniteError: the loss of step 1 is not finite\n",
+            NotFiniteError,
+            "the loss of step 1 is not finite",
+        ),
+        ("vae_lightning.errors.StorageError: x: could not be written\n", StorageError, "x: could not be written"),
+        ("RuntimeError: another\n", ProcessRaisedException, f"{trace}RuntimeError: another\n"),
+    ):
+        found = _of_a_child(ProcessRaisedException(trace + said, 0, 1))
+        assert type(found) is kind
+        assert str(found) == words

@@ -3,6 +3,7 @@
 import itertools
 import logging
 import math
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,8 +27,9 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
+from torch.multiprocessing.spawn import ProcessRaisedException
 
-from vae_lightning import runs
+from vae_lightning import errors, runs
 from vae_lightning.allocator import keep_freed_memory
 from vae_lightning.arguments import check, parameters, require
 from vae_lightning.callbacks import AtomicCheckpointIO, Dashboard, StopOnInterrupt, Timing
@@ -122,12 +124,17 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             resume = cfg.ckpt_path
             trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
             logged = _callback_metrics(trainer)
-            if trainer.global_step == (going_on.progress.steps if going_on else 0) and not interrupt.interrupted:
+            # of trainings in processes that Lightning started, the step is not known here
+            stands = trainer.world_size == 1 and trainer.global_step == (going_on.progress.steps if going_on else 0)
+            if stands and not interrupt.interrupted:
                 log.warning("no step was trained, so that the figures are of the weights as they were before")
             if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
                 logged |= _evaluate_best(trainer, model, data)
-    except NotFiniteError as error:
-        wrong, logged = error, _callback_metrics(trainer)
+    except (NotFiniteError, ProcessRaisedException) as error:
+        ours = _of_a_child(error) if isinstance(error, ProcessRaisedException) else error
+        if not isinstance(ours, NotFiniteError):
+            raise ours from None
+        wrong, logged = ours, _callback_metrics(trainer)
     # our own models keep their figures in double precision, unless they were trained in processes that are gone
     metrics = (getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})) or logged
     wrong = wrong or _of_metrics(metrics)
@@ -480,6 +487,15 @@ def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.Lightni
         function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
         logged |= _callback_metrics(trainer)
     return logged
+
+
+def _of_a_child(error: ProcessRaisedException) -> Exception:
+    """The error of ours that ended a process which Lightning had started, by the end of its traceback; else `error`."""
+    said = re.findall(r"^vae_lightning\.errors\.(\w+): (.+)$", str(error), flags=re.MULTILINE)
+    kind = getattr(errors, said[-1][0], None) if said else None
+    if not (isinstance(kind, type) and issubclass(kind, VAELightningError)):
+        return error
+    return NotFiniteError(said[-1][1], {"what": said[-1][1]}) if kind is NotFiniteError else kind(said[-1][1])
 
 
 def _of_metrics(metrics: Mapping[str, float]) -> NotFiniteError | None:

@@ -109,7 +109,8 @@ def _of_callbacks(trainer: L.Trainer) -> Iterator[str]:
         for hook in (*BATCH_HOOKS, *EPOCH_HOOKS):
             if _is_undeclared(callback, hook):
                 name = type(callback).__name__
-                yield f"{name} has {hook}; if it can do without most batches, say so by sees_every_batch = False in class {name}"
+                advice = f"; if it can do without most batches, say so by sees_every_batch = False in class {name}"
+                yield f"{name} has {hook}" + ("" if type(callback).__module__.startswith("pytorch_lightning.") else advice)
 
 
 def _is_undeclared(callback: L.Callback, hook: str) -> bool:
