@@ -80,7 +80,7 @@ def _no_flag(word: str, rest: Sequence[str], suggest: Suggest) -> ConfigurationE
 
 
 def _setting(word: str, rest: Sequence[str], sweep: bool, suggest: Suggest) -> str:
-    if "=" not in word and not word.startswith("~"):
+    if word.startswith("=") or ("=" not in word and not word.startswith("~")):
         raise _no_setting(word, rest, suggest)
     found = SETTING.fullmatch(word)
     if found is None:
