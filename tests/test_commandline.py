@@ -95,6 +95,12 @@ def test_word_that_hydra_refuses(capsys: pytest.CaptureFixture[str], word: str, 
     assert said.count("\n") == 1
 
 
+def test_what_hydra_itself_refuses_is_one_line_and_the_same_of_others_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert refusal(capsys, "=3") == "error: Config group override must be a string or a list. Got int\n"
+    with pytest.raises(ValueError, match="of a program"), one_line_errors():
+        raise ValueError("of a program")
+
+
 def test_paths_are_relative_to_the_command_wherever_hydra_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     register_resolvers()
     monkeypatch.chdir(tmp_path)

@@ -53,6 +53,20 @@ def test_commas_of_a_sweep_part_paths_unless_there_is_one_of_the_whole_name(
     assert given("-m", "name=choice(a,b)") == ["-m", "name=choice(a,b)"]
 
 
+@pytest.mark.parametrize("word", ["=", "=3"])
+def test_value_without_a_key_is_refused(word: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{word}: settings are written key=value$"):
+        given(word)
+
+
+def test_option_of_a_group_is_chosen_with_dots_too() -> None:
+    groups = {"model/net": ["mlp", "resnet"], "model": ["vae"]}
+    assert prepared(["model.net.hidden=[32]", "model.net=mlp"], groups) == ["model.net.hidden=[32]", "model/net=mlp"]
+    assert prepared(["-m", "model.net=mlp,resnet"], groups) == ["-m", "model/net=mlp,resnet"]
+    for value in ("mlp,resnet", "own.Net", "{name:mlp}"):
+        assert prepared([f"model.net={value}"], groups) == [f"model.net={value}"]
+
+
 def test_null_is_none_of_a_group() -> None:
     assert given("logger=null", "experiment=None") == ["logger=none", "experiment=none"]
     assert given("-m", "experiment=null,kzky") == ["-m", "experiment=none,kzky"]

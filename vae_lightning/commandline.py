@@ -160,6 +160,8 @@ def _line(error: Exception) -> str | None:
         return words
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _composition(error)
+    if isinstance(error, ValueError) and _raised_by_hydra(error):
+        return words
     if isinstance(error, YAMLError):
         return f"a configuration file is no YAML: {words}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in words.lower() for word in MEMORY)):
@@ -167,6 +169,14 @@ def _line(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
         return f"{error.filename or 'writing'}: {error.strerror}"
     return None
+
+
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether Hydra itself refuses something, which is flags that do not go together or a setting of a wrong type."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("hydra.")
 
 
 def _composition(error: Exception) -> str:

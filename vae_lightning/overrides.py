@@ -80,7 +80,7 @@ def _no_flag(word: str, rest: Sequence[str], suggest: Suggest) -> ConfigurationE
 
 
 def _setting(word: str, rest: Sequence[str], sweep: bool, suggest: Suggest) -> str:
-    if "=" not in word and not word.startswith("~"):
+    if word.startswith("=") or ("=" not in word and not word.startswith("~")):
         raise _no_setting(word, rest, suggest)
     found = SETTING.fullmatch(word)
     if found is None:
@@ -107,10 +107,14 @@ def _no_setting(word: str, rest: Sequence[str], suggest: Suggest) -> Configurati
 
 
 def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
-    """`null` as an option is none of a group."""
+    """`null` as an option is none of a group, and `model.net=mlp` that of a group where it names one of its options."""
     key, _, value = word.partition("=")
-    options = groups.get(key.lstrip("+"))
     parts = _parts(value) if sweep else [value]
+    named = key.replace(".", "/")
+    if "." in key and set(parts) <= set(groups.get(named, ())):
+        # as a value it would stand in for the whole group, and drop what other settings say of it (model.net.hidden)
+        return f"{named}={value}"
+    options = groups.get(key.lstrip("+"))
     if options is None or not any(part.strip().lower() in NONE for part in parts):
         return word
     if "none" not in options:
