@@ -188,6 +188,8 @@ def test_evaluation_goes_elsewhere_where_the_run_may_not_be_written_to(run: Path
     (run / "evaluation").write_text("somebody's file")
     with pytest.raises(StorageError, match=r"evaluation: cannot be written to .*: to=<folder>"):
         quick(run, "evaluation.figures=[]")
+    with pytest.raises(ConfigurationError, match="to=: must be a folder"):
+        quick(run, "evaluation.figures=[]", "to=")
     found = quick(run, "evaluation.figures=[samples]", f"to={tmp_path}/elsewhere")
     assert found.folder == tmp_path / "elsewhere"
     names = {path.relative_to(found.folder).as_posix() for path in found.folder.rglob("*") if path.is_file()}

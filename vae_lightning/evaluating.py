@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vae_lightning import runs
 from vae_lightning.allocator import keep_freed_memory
+from vae_lightning.arguments import require
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.data.sources import DATASETS
 from vae_lightning.drawing import Drawn, Gallery, draw, model_of_images, subject_of
@@ -62,6 +63,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
         StorageError: one may not write there.
     """
     options = Options.of(cfg)
+    require(cfg.to is None or str(cfg.to).strip() != "", "to", "", "a folder, or left out to write into the run's")
     keep_freed_memory()
     folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
     moved = {key: str(cfg[key]) for key in ("root", "static_root") if cfg[key] is not None}
