@@ -3,15 +3,15 @@
 import hydra
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import one_line_errors, paths_of_the_command, start
+from vae_lightning.commands.commandline import one_line_errors, paths_of_the_command, start
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> None:
     with one_line_errors():
         # torch and Lightning take seconds to import, which --help should not wait for
-        from vae_lightning.evaluating import evaluate
-        from vae_lightning.evaluation.table import print_report
+        from vae_lightning.commands.evaluate import evaluate
+        from vae_lightning.reports.table import print_report
 
         paths_of_the_command(cfg)
         found = evaluate(cfg)

@@ -7,7 +7,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import INTERRUPTED, failed_job, one_line_errors, paths_of_the_command, start
+from vae_lightning.commands.commandline import INTERRUPTED, failed_job, one_line_errors, paths_of_the_command, start
 from vae_lightning.errors import NotFiniteError
 
 STARTED = time.time()
@@ -17,8 +17,8 @@ STARTED = time.time()
 def main(cfg: DictConfig) -> float | None:
     with one_line_errors():
         # torch and Lightning take seconds to import, which --help should not wait for
-        from vae_lightning.evaluation.table import print_run
-        from vae_lightning.training import train
+        from vae_lightning.commands.train import train
+        from vae_lightning.reports.table import print_run
 
         paths_of_the_command(cfg)
         try:

@@ -52,7 +52,7 @@ from vae_lightning.figures.style import STYLE
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.quadrature import quadrature
 from vae_lightning.inference.svi import SVISettings
-from vae_lightning.objectives import elbo, iwae_bound, kl, log_weights, mean_log_likelihood
+from vae_lightning.objectives.bounds import elbo, iwae_bound, kl, log_weights, mean_log_likelihood
 from vae_lightning.types import Noise
 
 torch.manual_seed(seed)

@@ -46,13 +46,13 @@ from IPython.display import Image, display
 from vae_lightning import VAE, BetaVAE, MNISTDataModule, figures, runs
 from vae_lightning.callbacks import FrameRecorder
 from vae_lightning.data.binarization import binarize, to_unit_interval
+from vae_lightning.distributions.likelihoods import BernoulliLikelihood, GaussianLikelihood
 from vae_lightning.figures.style import STYLE, figure, show_tiles
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.quadrature import quadrature
 from vae_lightning.inference.svi import SVISettings
-from vae_lightning.likelihoods import BernoulliLikelihood, GaussianLikelihood
 from vae_lightning.noise import generator
-from vae_lightning.objectives import elbo, iwae_bound, kl, log_weights, mean_log_likelihood
+from vae_lightning.objectives.bounds import elbo, iwae_bound, kl, log_weights, mean_log_likelihood
 from vae_lightning.types import Noise
 
 torch.manual_seed(seed)

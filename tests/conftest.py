@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 from omegaconf import DictConfig
 
-from vae_lightning.commandline import register_resolvers
+from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.data import sources, static
 from vae_lightning.data.binarization import binarize
 from vae_lightning.noise import generator

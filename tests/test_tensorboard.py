@@ -20,9 +20,9 @@ from conftest import QUICK, REPOSITORY
 from PIL import Image
 
 from vae_lightning.callbacks.dashboard import CLASSIFIER_LAYOUT, LATENT_LAYOUT
-from vae_lightning.commandline import register_resolvers
+from vae_lightning.commands.commandline import register_resolvers
+from vae_lightning.commands.train import train
 from vae_lightning.glossary import meaning
-from vae_lightning.training import train
 
 SMALL = ["model.net.hidden=[16]"]
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

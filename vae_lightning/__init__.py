@@ -9,7 +9,7 @@ torch.Size([3, 1, 28, 28])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vae_lightning import torchvision_compat as _torchvision_compat  # noqa: F401  (before whoever imports torchvision)
+from vae_lightning.machine import torchvision_compat as _torchvision_compat  # noqa: F401  (before whoever imports torchvision)
 from vae_lightning.version import __version__
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """PyTorch's own VAE example, its loop and its loss, with Bernoulli binarization at every use."""
 
-import vae_lightning.torchvision_compat  # noqa: F401  isort: skip
+import vae_lightning.machine.torchvision_compat  # noqa: F401  isort: skip
 import torch
 from common import Clock, arguments, report
 from torch import nn

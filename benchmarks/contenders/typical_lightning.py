@@ -3,7 +3,7 @@
 import sys
 import tempfile
 
-import vae_lightning.torchvision_compat  # noqa: F401  isort: skip
+import vae_lightning.machine.torchvision_compat  # noqa: F401  isort: skip
 import pytorch_lightning as L
 import torch
 from common import Clock, arguments, report

@@ -13,10 +13,10 @@ import pytorch_lightning as L  # isort: skip
 from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.callbacks import FrameRecorder
 from vae_lightning.callbacks.animation import frame_steps
+from vae_lightning.commands.train import train
 from vae_lightning.engine.loop import ChunkLoop
 from vae_lightning.errors import ConfigurationError, StorageError
 from vae_lightning.noise import generator
-from vae_lightning.training import train
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[32]", "model.latent_dim=2", "logger=none", "trainer.limit_train_batches=60")

@@ -8,8 +8,8 @@ import torch
 from omegaconf import DictConfig
 
 from vae_lightning.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, Timing
+from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError, StorageError
-from vae_lightning.training import train
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[16]", "model.latent_dim=2")

@@ -13,10 +13,10 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from vae_lightning import VAE
 from vae_lightning.callbacks import Timing
+from vae_lightning.commands.train import Result, train
 from vae_lightning.engine import install, reason_against, step
 from vae_lightning.engine.loop import ChunkLoop
 from vae_lightning.models.base import Module
-from vae_lightning.training import Result, train
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")

@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from toys import Painter
 
+from vae_lightning.commands.options import Options
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures.animation import Animation
 from vae_lightning.figures.catalog import CATALOG, Subject
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.svi import SVISettings
-from vae_lightning.options import Options
 from vae_lightning.types import Estimate
 
 HELP = Path(__file__).resolve().parents[2] / "conf" / "hydra" / "evaluate.yaml"

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 from toys import Painter
 
-from vae_lightning.distributions import GaussianMixture
+from vae_lightning.distributions.sampling import GaussianMixture
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures import latents
 from vae_lightning.inference.latents import great_circle

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from toys import LinearGaussian
 
-from vae_lightning.compilation import compiled
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference import importance
 from vae_lightning.inference.importance import LogLikelihood, importance_curve, importance_sampling
+from vae_lightning.machine.compilation import compiled
 from vae_lightning.noise import generator
 
 

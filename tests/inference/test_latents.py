@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Independent, Normal
 from toys import Painter
 
-from vae_lightning.distributions import GaussianMixture
+from vae_lightning.distributions.sampling import GaussianMixture
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.latents import great_circle, labels_for, latent_mesh, line, mean_images, quantile_mesh, traversals
 

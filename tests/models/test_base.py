@@ -14,8 +14,8 @@ from torch.distributions import Distribution
 from torch.func import grad, stack_module_state, vmap
 from torch.utils.data import DataLoader, TensorDataset
 
+from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.errors import ConfigurationError, DataError
-from vae_lightning.likelihoods import LIKELIHOODS
 from vae_lightning.models import CVAE, IWAE, VAE, BetaVAE, CapacityVAE, Classifier
 from vae_lightning.models.base import CHECKPOINT_FORMAT, EVALUATION_SEED, Module, named
 from vae_lightning.types import Draw, LatentVariableModel, Noise

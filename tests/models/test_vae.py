@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
 from torch.utils.data import DataLoader, TensorDataset
 
-from vae_lightning.distributions import diagonal_gaussian
+from vae_lightning.distributions.sampling import diagonal_gaussian
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, VAE, BetaVAE, CapacityVAE, Classifier
 from vae_lightning.models.base import Module

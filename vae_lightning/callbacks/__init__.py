@@ -1,6 +1,5 @@
 """Callbacks: what happens beside training and does not change what is learned."""
 
-from vae_lightning import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 from vae_lightning.callbacks.animation import FrameRecorder
 from vae_lightning.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from vae_lightning.callbacks.dashboard import Dashboard
@@ -9,6 +8,7 @@ from vae_lightning.callbacks.histograms import Histograms
 from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
 from vae_lightning.callbacks.summary import Summary
+from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 
 __all__ = [
     "AtomicCheckpointIO",

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.latents import classes_of, latent_mesh, mean_images
+from vae_lightning.machine.files import write_bytes
 from vae_lightning.noise import standard_normal
-from vae_lightning.storage import write_bytes
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["FrameRecorder", "frame_steps"]

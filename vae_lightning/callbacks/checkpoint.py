@@ -13,8 +13,8 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
-from vae_lightning.checkpoints import read_any
 from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
+from vae_lightning.machine.checkpoints import read_any
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 

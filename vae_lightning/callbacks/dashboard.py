@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
 from vae_lightning.glossary import GLOSSARY
 from vae_lightning.models import Classifier
-from vae_lightning.objectives import kl_per_dimension
+from vae_lightning.objectives.bounds import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["CLASSIFIER_LAYOUT", "LATENT_LAYOUT", "Dashboard"]

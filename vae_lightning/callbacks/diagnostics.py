@@ -12,7 +12,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, writer_of
-from vae_lightning.objectives import active_units, kl_per_dimension
+from vae_lightning.objectives.bounds import active_units, kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["LatentDiagnostics"]

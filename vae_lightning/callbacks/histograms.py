@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, writer_of
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.noise import standard_normal
 from vae_lightning.types import LatentVariableModel
 

@@ -19,10 +19,10 @@ from torchvision.utils import make_grid
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.latents import classes_of, mean_images, quantile_mesh, traversals
 from vae_lightning.noise import standard_normal
-from vae_lightning.objectives import kl_per_dimension
+from vae_lightning.objectives.bounds import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["Images"]

@@ -9,13 +9,13 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from vae_lightning.compilation import compiled
 from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.purity import ReadsRunStateError, changes_of, hooked, python_state, run_state_forbidden, untouched
+from vae_lightning.machine.compilation import compiled
 from vae_lightning.models.base import Module, numbers_of
 from vae_lightning.models.finite import check_loss
-from vae_lightning.models.metrics import summed
 from vae_lightning.models.optimization import direct_step, laid_out_like
+from vae_lightning.models.sums import summed
 from vae_lightning.types import Noise
 
 __all__ = ["COMPILE_FROM", "MOST_GRAPHS", "Step"]

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.evaluation.evidence import Evidence
 from vae_lightning.evaluation.metrics import estimate
 from vae_lightning.inference.svi import Start, SVISettings, stochastic_variational_inference
 from vae_lightning.noise import standard_normal
-from vae_lightning.objectives import elbo, kl, mean_log_likelihood
+from vae_lightning.objectives.bounds import elbo, kl, mean_log_likelihood
 from vae_lightning.types import Draw, Estimate, LatentVariableModel
 
 __all__ = ["elbo_of", "gap_report"]

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.metrics import estimate
 from vae_lightning.noise import standard_normal
-from vae_lightning.objectives import active_units, kl_per_dimension
+from vae_lightning.objectives.bounds import active_units, kl_per_dimension
 from vae_lightning.types import NUM_PIXELS, Estimate, LatentVariableModel
 
 __all__ = ["dimension_report", "information_report", "log_aggregate_posterior", "rate_distortion_report"]

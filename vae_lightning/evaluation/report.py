@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll, marginal_nll, per_image
 from vae_lightning.inference.importance import LogLikelihood
+from vae_lightning.machine.files import finite
 from vae_lightning.noise import standard_normal
-from vae_lightning.objectives import elbo, kl, kl_is_closed, mean_log_likelihood
-from vae_lightning.storage import finite
+from vae_lightning.objectives.bounds import elbo, kl, kl_is_closed, mean_log_likelihood
 from vae_lightning.types import Draw, Estimate, LatentVariableModel
 
 __all__ = [

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.arguments import require
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.noise import generator, global_noise
 from vae_lightning.types import Estimate, LatentVariableModel
 

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lightning.arguments import require
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.figures.latents import one_of_each
 from vae_lightning.figures.style import figure, show_tiles
 from vae_lightning.inference.latents import mean_images

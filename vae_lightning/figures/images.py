@@ -8,11 +8,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.figures.style import figure, show_tiles
 from vae_lightning.inference.latents import classes_of
 from vae_lightning.noise import generator, global_noise, standard_normal
-from vae_lightning.objectives import elbo, kl, mean_log_likelihood
+from vae_lightning.objectives.bounds import elbo, kl, mean_log_likelihood
 from vae_lightning.types import Draw, LatentVariableModel
 
 __all__ = ["elbo_per_image", "reconstruction_pairs", "reconstructions", "reproductions", "samples"]

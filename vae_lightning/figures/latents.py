@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lightning.arguments import choose
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures.style import colored_by_digit, digit_bar, figure, show_tiles, tile_center
 from vae_lightning.inference.latents import (
@@ -22,7 +22,7 @@ from vae_lightning.inference.latents import (
     traversals,
 )
 from vae_lightning.noise import generator, standard_normal
-from vae_lightning.objectives import kl_per_dimension
+from vae_lightning.objectives.bounds import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
 __all__ = [

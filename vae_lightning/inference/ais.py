@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import choose, require
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.hmc import Point, Terms, Weights, adapted, noise_size, transition
 from vae_lightning.inference.observed import Observed, observed_log_likelihood
 from vae_lightning.noise import generator, global_noise

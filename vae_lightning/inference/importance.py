@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
-from vae_lightning.compilation import compiled
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
+from vae_lightning.machine.compilation import compiled
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_curve", "importance_sampling", "importance_weighted"]

@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from vae_lightning.arguments import choose, require
-from vae_lightning.distributions import from_noise
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.observed import Observed, log_joint, observed_log_likelihood
 from vae_lightning.noise import generator
-from vae_lightning.objectives import kl_between
+from vae_lightning.objectives.bounds import kl_between
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "Fit", "SVISettings", "Start", "complete", "stochastic_variational_inference"]

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from vae_lightning.batches import check_batch, check_labels
-from vae_lightning.checkpoints import CHECKPOINT_FORMAT, Progress
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
-from vae_lightning.models.metrics import MetricSums
 from vae_lightning.models.optimization import Schedule, build_optimizer, build_schedule, check_specs, restore_layout
+from vae_lightning.models.sums import MetricSums
 from vae_lightning.noise import generator
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae_lightning.arguments import build, require
-from vae_lightning.likelihoods import full_precision
+from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.models.base import Module, named
 from vae_lightning.nets import CLASSIFIERS
 from vae_lightning.types import Noise

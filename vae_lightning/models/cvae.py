@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
-from vae_lightning.models.priors import ClassPrior, StandardPrior
+from vae_lightning.distributions.priors import ClassPrior, StandardPrior
 from vae_lightning.models.vae import VAE
 
 __all__ = ["CVAE"]

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from vae_lightning.arguments import build, require
-from vae_lightning.distributions import from_noise
-from vae_lightning.likelihoods import full_precision
+from vae_lightning.distributions.likelihoods import full_precision
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import named
 from vae_lightning.models.vae import VAE
 from vae_lightning.nets import CLASSIFIERS, ClassifierMLP
-from vae_lightning.objectives import elbo, kl, mean_log_likelihood
+from vae_lightning.objectives.bounds import elbo, kl, mean_log_likelihood
 from vae_lightning.types import UNLABELLED, Draw, Noise
 
 __all__ = ["M1", "M2", "ClassifiedDraw", "SemiSupervised"]

@@ -1,8 +1,8 @@
 r"""Variational autoencoders: one latent-variable model, four objectives.
 
-$q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))$ or another of `models.posteriors`, $p(z) = N(0, I)$ or another of
-`models.priors`, $p(x \mid z)$ by likelihood; the objectives and their sources are in `vae_lightning.objectives`. All figures are
-nats per image.
+$q(z \mid x) = N(\mu(x), \mathrm{diag}\, \sigma^2(x))$ or another of `distributions.posteriors`, $p(z) = N(0, I)$ or
+another of `distributions.priors`, $p(x \mid z)$ by likelihood; the objectives and their sources are in `objectives.bounds`. All
+figures are nats per image.
 """
 
 import math
@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import build, require
-from vae_lightning.distributions import from_noise
-from vae_lightning.likelihoods import LIKELIHOODS, full_precision
+from vae_lightning.distributions.likelihoods import LIKELIHOODS, full_precision
+from vae_lightning.distributions.posteriors import POSTERIORS, DiagonalPosterior
+from vae_lightning.distributions.priors import PRIORS
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
-from vae_lightning.models.posteriors import POSTERIORS, DiagonalPosterior
-from vae_lightning.models.priors import PRIORS
 from vae_lightning.nets import DECODERS, ENCODERS
 from vae_lightning.noise import generator
-from vae_lightning.objectives import (
+from vae_lightning.objectives.bounds import (
     LinearWarmup,
     beta_objective,
     capacity_objective,

@@ -1,0 +1,217 @@
+"""Evaluating a run gives the figures that its training ended with, and a report in the fixed form."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lightning.commands import gallery as drawing
+from vae_lightning.commands.evaluate import Evaluation, evaluate
+from vae_lightning.commands.train import train
+from vae_lightning.data import sources
+from vae_lightning.errors import CheckpointError, ConfigurationError, DataError, StorageError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator", "settings", "seconds", "section"}
+ESTIMATE |= {"seed", "measured"}
+REPORT = {"checkpoint", "warnings", "not_measured", "test", "train"}
+BESIDE = {"weights", "evaluated", "parts", "figures", "not_drawn", "other_settings"}
+
+
+def evaluation(*overrides: str) -> DictConfig:
+    quick = ["gpus=0", "evaluation.num_samples=3", "evaluation.train_images=100", "evaluation.marginal_images=20"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("evaluate", [*quick, "evaluation.marginal_samples=2", *overrides])
+
+
+def saved(cfg: DictConfig, run: Path, trained_in: str | None = None) -> Path:
+    """The run folder `run` with what Hydra writes into it for the command."""
+    (run / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(cfg, run / ".hydra" / "config.yaml")
+    if trained_in is not None:
+        OmegaConf.save({"hydra": {"runtime": {"cwd": trained_in}}}, run / ".hydra" / "hydra.yaml")
+    return run
+
+
+@pytest.fixture
+def run(compose: Callable[..., DictConfig], tmp_path: Path) -> Path:
+    """A VAE of four steps."""
+    cfg = compose("model=vae", "model.net.hidden=[16]", "model.latent_dim=2", "logger=csv")
+    train(cfg)
+    return saved(cfg, tmp_path / "run")
+
+
+def quick(run: Path, *overrides: str) -> Evaluation:
+    return evaluate(evaluation(f"run={run}", "evaluation.num_images=30", "evaluation.train_images=10", *overrides))
+
+
+@pytest.mark.parametrize("model", ["vae", "iwae", "cvae_cnn3", "beta_vae", "m1", "cnn"])
+def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., DictConfig], tmp_path: Path, model: str) -> None:
+    small = [] if model in ("cnn", "cvae_cnn3") else ["model.net.hidden=[16]", "model.latent_dim=2"]
+    cfg = compose(f"model={model}", *small, "trainer.limit_test_batches=1.0", "data.eval_batch_size=500")
+    metrics = train(cfg).metrics
+    run = saved(cfg, tmp_path / "run")
+    if model != "cnn":
+        with pytest.raises(ConfigurationError, match=r"evaluation\.classifier=.*: is a run of a .*, not of a classifier"):
+            evaluate(evaluation(f"run={run}", f"evaluation.classifier={run}"))
+    more = ["evaluation.parts=[rate_distortion]", "evaluation.convergence=[1]"] if model == "vae" else []
+    found = evaluate(evaluation(f"run={run}", "evaluation.figures=[samples,confusion_matrix]", *more))
+    report = found.report
+    assert json.loads((found.folder / "report.json").read_text()) == report
+    names = ["accuracy"] if model == "cnn" else ["elbo", "log_likelihood", "kl"]
+    fits, other = ("confusion_matrix", "samples") if model == "cnn" else ("samples", "confusion_matrix")
+    both = model == "m1"
+    assert [drawn.name for drawn in found.gallery.drawn] == ([fits, other] if both else [fits])
+    assert list(found.gallery.skipped) == ([] if both else [other])
+    for page in ("report.html", "report.md"):
+        text = (found.folder / page).read_text()
+        assert f"{report['test'][names[0]]['value']:.2f}" in text
+        assert found.gallery.skipped.get(other, "") in text
+        assert "best.ckpt, epoch 1, optimizer step 4" in text
+    assert set(report) == REPORT | BESIDE
+    for name in names:
+        figure = report["test"][name]
+        assert set(figure) == ESTIMATE
+        assert figure["num_images"] == 10_000
+        assert figure["value"] == pytest.approx(metrics[f"test/{name}"], abs=1e-9)
+    if model != "cnn":
+        assert report["test"]["nll"]["num_samples"] == 3
+        assert -report["test"]["nll"]["value"] > report["test"]["elbo"]["value"]
+    assert ("nll_marginal" in report["test"]) == ("bayes_accuracy" in report["test"]) == (model == "cvae_cnn3")
+    assert ("accuracy" in report["test"]) == (model in ("cnn", "m1"))
+    assert ("rate" in report["test"]) == ("nll/k_1" in report["test"]) == (model == "vae")
+    # after four steps no digit costs less than 76 nats, and no bound is above the likelihood
+    assert report["warnings"] == []
+
+
+def test_second_smaller_evaluation_goes_on_to_hold_what_the_first_found(run: Path) -> None:
+    first = quick(
+        run,
+        "evaluation.num_samples=9",
+        "evaluation.figures=[samples,reconstructions]",
+        "evaluation.parts=[rate_distortion,dimensions]",
+    )
+    drawn = {name: (run / "evaluation" / "figures" / f"{name}.png").read_bytes() for name in ("samples", "reconstructions")}
+    second = quick(run, "evaluation.num_samples=4", "evaluation.figures=[samples,traversals]", "evaluation.seed=0")
+    report = json.loads((run / "evaluation" / "report.json").read_text())
+    assert report == second.report
+    assert list(second.gallery.skipped) == ["traversals"]
+    assert set(first.report["test"]) == set(report["test"])
+    assert {"rate", "active_units"} <= set(report["test"])
+    assert report["test"]["nll"] == first.report["test"]["nll"]
+    (other,) = report["other_settings"]["test"]["nll"]
+    assert (other["num_samples"], other["num_images"], other["seed"]) == (4, 30, 0)
+    assert report["test"]["elbo"]["measured"] == report["evaluated"] != first.report["evaluated"], "asked for again, it is replaced"
+    assert report["test"]["elbo"]["value"] == first.report["test"]["elbo"]["value"]
+    assert set(report["figures"]) == {"samples", "reconstructions"}
+    assert {name: (run / "evaluation" / "figures" / f"{name}.png").read_bytes() for name in drawn} == drawn
+    for page in ("report.html", "report.md"):
+        text = (run / "evaluation" / page).read_text()
+        for expected in (
+            f"{other['value']:.2f}",
+            f"{report['test']['nll']['value']:.2f}",
+            "active_units",
+            "reconstructions",
+            "no more than",
+        ):
+            assert expected in text, (page, expected)
+
+
+def test_estimates_of_other_weights_are_never_mixed(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    quick(run, "evaluation.figures=[samples]")
+    before = (run / "evaluation" / "report.json").read_bytes()
+    content = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    content["state_dict"]["decoder.body.0.bias"] += 1
+    torch.save(content, run / "checkpoints" / "other.ckpt")
+    cfg = evaluation(f"ckpt_path={run}/checkpoints/other.ckpt", "evaluation.num_images=20", "evaluation.figures=[]")
+    report = evaluate(cfg).report
+    assert report["other_settings"] == report["figures"] == {}
+    (kept,) = (run / "evaluation" / "earlier").iterdir()
+    assert (kept / "report.json").read_bytes() == before
+    assert (kept / "figures" / "samples.png").is_file()
+    (line,) = caplog.messages
+    assert "is of other weights (best.ckpt, optimizer step 4); it is kept" in line
+
+
+def test_evaluation_that_is_killed_keeps_what_was_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(run, "evaluation.figures=[samples,posterior_means]", "evaluation.parts=[dimensions]")
+    pages = {path.name: path.read_bytes() for path in (run / "evaluation").glob("report.*")}
+
+    def killed(subject: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(drawing.CATALOG, "posterior_means", drawing.CATALOG["posterior_means"]._replace(draw=killed))
+    with pytest.raises(KeyboardInterrupt):
+        quick(run, "evaluation.num_samples=2", "evaluation.figures=[samples,posterior_means]")
+    report = json.loads((run / "evaluation" / "report.json").read_text())
+    assert "active_units" in report["test"]
+    assert report["test"]["nll"]["num_samples"] == 3
+    assert [e["num_samples"] for e in report["other_settings"]["test"]["nll"]] == [2]
+    assert (
+        {path.stem for path in (run / "evaluation" / "figures").iterdir()}
+        == set(report["figures"])
+        == {"samples", "posterior_means"}
+    )
+    for page in ("report.html", "report.md"):
+        assert (run / "evaluation" / page).read_bytes() == pages[page]
+
+
+def test_data_are_where_the_training_had_them(run: Path, tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = run / ".hydra" / "config.yaml"
+    cfg = OmegaConf.load(config)
+    cfg.data.root = "data"
+    OmegaConf.save(cfg, config)
+    (tmp_path / "project" / "data").mkdir(parents=True)
+    OmegaConf.save({"hydra": {"runtime": {"cwd": str(tmp_path / "project")}}}, run / ".hydra" / "hydra.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    raw = tmp_path / "project" / "data" / "MNIST" / "raw"
+    with pytest.raises(DataError, match=rf"{raw}: is not there any more, and .*run was trained on it; .*: root=<folder>"):
+        quick(run, "evaluation.figures=[]")
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert not list((tmp_path / "project" / "data").iterdir())
+    assert not (run / "evaluation").exists()
+    # where nothing can be fetched, what is advised is what this command takes
+    monkeypatch.setattr(sources, "fetchers", lambda dataset: iter(()))
+    with pytest.raises(DataError, match=r"or set root to a folder") as refusal:
+        quick(run, "evaluation.figures=[]", f"root={tmp_path}/nothing")
+    assert "data.root" not in str(refusal.value)
+    (tmp_path / "project" / "data" / "MNIST").symlink_to((mnist_root / "MNIST").resolve(), target_is_directory=True)
+    assert quick(run, "evaluation.figures=[]").report["test"]["elbo"]["num_images"] == 30
+
+
+def test_evaluation_goes_elsewhere_where_the_run_may_not_be_written_to(run: Path, tmp_path: Path) -> None:
+    (run / "evaluation").write_text("somebody's file")
+    with pytest.raises(StorageError, match=r"evaluation: cannot be written to .*: to=<folder>"):
+        quick(run, "evaluation.figures=[]")
+    with pytest.raises(ConfigurationError, match="to=: must be a folder"):
+        quick(run, "evaluation.figures=[]", "to=")
+    found = quick(run, "evaluation.figures=[samples]", f"to={tmp_path}/elsewhere")
+    assert found.folder == tmp_path / "elsewhere"
+    names = {path.relative_to(found.folder).as_posix() for path in found.folder.rglob("*") if path.is_file()}
+    assert names == {"report.json", "report.html", "report.md", "figures/samples.png", ".lock"}
+    assert (run / "evaluation").read_text() == "somebody's file"
+
+
+def test_damaged_files_beside_the_weights_cost_only_what_is_in_them(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("metrics.json", "csv/metrics.csv", ".hydra/overrides.yaml", ".hydra/hydra.yaml", "animation/step_0.npz"):
+        (run / name).parent.mkdir(exist_ok=True)
+        (run / name).write_bytes(b"\xff[")
+    (run / "animation" / "step_1.npz").write_bytes(b"")
+    found = quick(run, "evaluation.figures=[learning_curves,training_latents,samples]")
+    assert [drawn.name for drawn in found.gallery.drawn] == ["samples"]
+    assert "no metric" in found.gallery.skipped["learning_curves"]
+    assert "step_0.npz: is damaged" in found.gallery.skipped["training_latents"]
+    for line, name in zip(caplog.messages, ("metrics.csv", "metrics.json", "overrides.yaml"), strict=True):
+        assert f"{name}: cannot be read" in line
+        assert "\n" not in line
+
+
+def test_classifier_is_looked_for_as_a_run_is(run: Path, tmp_path: Path) -> None:
+    for given, message in ((f"{tmp_path}/nix", "there is no such folder"), (f"{run}/animation", "there is no such folder")):
+        with pytest.raises(CheckpointError, match=rf"evaluation\.classifier={given}: {message}"):
+            quick(run, f"evaluation.classifier={given}")

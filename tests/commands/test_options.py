@@ -1,0 +1,56 @@
+"""What an evaluation may be asked, and that `conf/evaluation` says what the code says."""
+
+from pathlib import Path
+
+import hydra
+import pytest
+from omegaconf import DictConfig
+
+from vae_lightning.commands.options import Options
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.evaluation.disentanglement import DisentanglementSettings
+from vae_lightning.evaluation.parts import PARTS, ImageCounts
+from vae_lightning.inference.ais import WU, AISSettings
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def evaluation(*overrides: str) -> DictConfig:
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose("evaluate", ["gpus=0", *overrides])
+
+
+def test_full_evaluation_asks_for_every_part_and_the_presets_are_those_of_the_code() -> None:
+    options = Options.of(evaluation("evaluation=full"))
+    assert options.parts == list(PARTS)
+    assert options.part_settings.ais == AISSettings()
+    assert options.part_settings.disentanglement == DisentanglementSettings()
+    assert options.part_settings.images == ImageCounts()
+    assert Options.of(evaluation("evaluation/ais=wu")).part_settings.ais == WU
+    assert Options.of(evaluation()).parts == []
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "evaluation.num_samples=0",
+        "evaluation.num_images=0",
+        "evaluation.max_batch=0",
+        "evaluation.figures=[sample]",
+        "evaluation.figures=some",
+        "evaluation.extent=0",
+        "evaluation.mask=topp",
+        "evaluation.svi=adam",
+        "evaluation.digit=10",
+        "gpus=2",
+        "evaluation.parts=[aiss]",
+        "evaluation.convergence=[0]",
+        "evaluation.images.estimators=0",
+        "evaluation.ais.num_chains=0",
+        "evaluation.ais.schedule=quadratic",
+        "evaluation.disentanglement.num_trees=0",
+    ],
+)
+def test_impossible_setting_is_refused_by_name(override: str) -> None:
+    with pytest.raises(ConfigurationError, match=override.split("=")[0]):
+        Options.of(evaluation(override))

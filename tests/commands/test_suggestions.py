@@ -1,0 +1,73 @@
+"""Suggestions name what was meant, wherever in the configuration it is."""
+
+from pathlib import Path
+
+import pytest
+
+from vae_lightning.commands.suggestions import MEANT, Catalogue, unknown_option, unknown_setting
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+TRAIN, EVALUATE = Catalogue(CONF, "train"), Catalogue(CONF, "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("key", "siblings", "message"),
+    [
+        ("model.beta", ["net", "latent_dim"], "model.beta: belongs to model=beta_vae"),
+        ("max_epochs", ["model", "trainer"], "did you mean trainer.max_epochs?"),
+        ("trainer.epochs", ["min_epochs", "max_epochs"], "did you mean trainer.max_epochs?"),
+        ("trainer.max_epoch", ["min_epochs", "max_epochs"], "did you mean trainer.max_epochs?"),
+        ("model.latent_dmi", ["latent_dim"], "did you mean model.latent_dim?"),
+        ("model.lr", ["net", "optimizer"], "did you mean model.optimizer.lr?"),
+        ("optimizer", ["model", "trainer"], "did you mean model.optimizer.name?"),
+        ("likelihood", ["model"], "did you mean model/likelihood?"),
+        ("batch_size", ["data"], "did you mean data.batch_size?"),
+        ("latent_dim", ["model"], "did you mean model.latent_dim?"),
+        ("gpus", ["trainer"], "did you mean trainer.gpus?"),
+        ("trainer.gpu", ["gpus"], "did you mean trainer.gpus?"),
+        ("dataset", ["data"], "did you mean data?"),
+        ("patience", ["callbacks"], "did you mean callbacks=early_stopping?"),
+        ("run", ["run_dir"], "is of evaluate.py"),
+        ("foo", ["model", "data"], "foo: no such key; the top level has: data, model"),
+    ],
+)
+def test_setting(key: str, siblings: list[str], message: str) -> None:
+    found = str(unknown_setting(key, siblings, TRAIN))
+    assert found.startswith(f"{key}: ")
+    assert message in found
+    assert "with data=mnist" not in found  # which is the default
+
+
+def test_evaluation_knows_what_is_of_training() -> None:
+    assert "is of train.py" in str(unknown_setting("model", ["run"], EVALUATE))
+    assert "evaluation.num_samples" in str(unknown_setting("num_samples", ["run"], EVALUATE))
+
+
+def test_option_chosen_by_its_name_alone() -> None:
+    found = str(unknown_setting("model.net.hidden", ["kernel"], TRAIN, ["model.net.name=cnn3"]))
+    assert "choose it whole: model/net=cnn3" in found
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("model/cvae", "did you mean cvae_cnn2, cvae_cnn3 or cvae_mlp?"),
+        ("model/vea", "model=vea: unknown; did you mean vae?"),
+        ("model/net/cnn", "did you mean classifier_cnn, cnn2 or cnn3?"),
+        ("data//tmp/x", "the folder of the files is data.root=/tmp/x"),
+        ("data/x.npy", "the folder of the files is data.root=x.npy"),
+        ("model/a/b.ckpt", "a checkpoint is given with ckpt_path=a/b.ckpt"),
+    ],
+)
+def test_option(file: str, message: str) -> None:
+    group = "model/net" if file.startswith("model/net") else file.partition("/")[0]
+    assert message in str(unknown_option(file, TRAIN.groups[group], TRAIN))
+
+
+@pytest.mark.parametrize("meant", sorted(set(MEANT.values())))
+def test_every_other_word_leads_to_something_that_exists(meant: str) -> None:
+    key, _, option = meant.lstrip("+").partition("=")
+    in_optimizer = key.startswith("model.optimizer.")
+    known = key in TRAIN.settings or key in TRAIN.groups or key == "hydra.run.dir" or in_optimizer
+    assert known
+    assert not option or option in TRAIN.groups[key]

@@ -1,0 +1,292 @@
+"""A training run: reproducible, resumable within an epoch, and all of it in its folder."""
+
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as L
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only
+from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.utils.data import DataLoader, TensorDataset
+
+from vae_lightning import VAE, MNISTDataModule
+from vae_lightning.commands.train import JOBS, _jobs, _of_a_child, check_config, train
+from vae_lightning.errors import ConfigurationError, NotFiniteError, StorageError
+
+Compose = Callable[..., DictConfig]
+SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")
+
+
+@pytest.mark.parametrize("model", ["vae", "cvae_cnn3", "cnn"])
+def test_same_seed_gives_the_same_figures_to_the_bit(compose: Compose, model: str) -> None:
+    first, again = (train(compose(f"model={model}", folder=name)).metrics for name in ("a", "b"))
+    other = train(compose(f"model={model}", "seed=1", folder="c")).metrics
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("model", ["model=vae model.net.dropout=0.2", "model=capacity_vae model.capacity_steps=10", "model=iwae"])
+def test_resuming_within_an_epoch_is_exact(compose: Compose, tmp_path: Path, model: str) -> None:
+    settings = [*model.split(), *SMALL, "trainer.max_epochs=2", "trainer.limit_train_batches=6"]
+    whole = train(compose(*settings, folder="whole"))
+    train(compose(*settings, "trainer.max_steps=4", folder="part"))
+    rest = train(compose(*settings, f"ckpt_path={tmp_path}/part/checkpoints/last.ckpt", folder="rest"))
+    assert rest.trainer.global_step == whole.trainer.global_step == 12
+    # the weights training ended with, not those of the best checkpoint
+    ends = [
+        torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for name in ("whole", "rest")
+    ]
+    for name, value in ends[0].items():
+        assert torch.equal(value, ends[1][name]), name
+
+
+def test_folder_holds_metrics_in_the_fixed_form_and_checkpoints_that_load_safely(compose: Compose, tmp_path: Path) -> None:
+    result = train(compose(*SMALL))
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert set(record) == {"metrics", "model", "timing", "provenance"}
+    assert set(record["model"]) == {"name", "parameters"}
+    assert set(record["timing"]) == {"seconds", "images_per_second", "first_step_seconds"}
+    provenance = {"command", "seed", "git_commit", "git_dirty", "versions", "data_checksums", "machine"}
+    assert set(record["provenance"]) == provenance
+    assert record["metrics"] == result.metrics
+    assert {"train/elbo", "val/elbo", "test/elbo"} <= set(result.metrics)
+    assert result.objective == result.metrics["val/elbo"]
+    for name in ("best", "last"):
+        path = tmp_path / "run" / "checkpoints" / f"{name}.ckpt"
+        torch.load(path, weights_only=True)
+        assert VAE.load_from_checkpoint(path, weights_only=True).latent_dim == 3
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "trainer.gradient_clip_val=0.1",
+        "trainer.precision=bf16-mixed",
+        "trainer.accumulate_grad_batches=2",
+        "trainer.limit_val_batches=0",
+        "trainer.fast_dev_run=true",
+        "trainer.enable_checkpointing=false",
+        "callbacks.checkpoint=null",
+        "logger.tensorboard=null",
+        "model.lr_schedule.name=cosine",
+        "model.start_from_mean=true",
+        "data.permute_pixels=true",
+        "data.binarization=threshold",
+    ],
+)
+def test_setting_trains(compose: Compose, setting: str) -> None:
+    metrics = train(compose(*SMALL, setting)).metrics
+    assert all(value == value for value in metrics.values())
+
+
+def test_users_own_trainer_and_data_train_our_model(tmp_path: Path) -> None:
+    data = TensorDataset(torch.rand(64, 1, 28, 28).round(), torch.randint(0, 10, (64,)))
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [16]})
+    before = model.decoder.output_bias.detach().clone()
+    trainer = L.Trainer(
+        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    trainer.fit(model, DataLoader(data, batch_size=16))
+    assert not torch.equal(before, model.decoder.output_bias)
+
+
+def test_users_own_module_trains_on_our_data(mnist_root: Path, tmp_path: Path) -> None:
+    class Linear(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = torch.nn.Linear(784, 10)
+            self.losses: list[float] = []
+
+        def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+            x, y = batch
+            loss = torch.nn.functional.cross_entropy(self.layer(x.flatten(1)), y)
+            self.losses.append(float(loss))
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+    model = Linear()
+    trainer = L.Trainer(
+        max_epochs=1,
+        limit_train_batches=40,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(model, datamodule=MNISTDataModule(root=str(mnist_root)))
+    assert model.losses[-1] < 0.5 * model.losses[0]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.latent_dim=abc", "model.latent_dim='abc'"),
+        ("model.latent_dim=true", "model.latent_dim=True"),
+        ("model.latent_dim=0", "model.latent_dim=0: must be at least 1"),
+        ("model.net.hidden=[]", "model.net.hidden"),
+        ("model.net.activation=rellu", "did you mean relu"),
+        ("+model.optimizer.weight_decy=1", "did you mean model.optimizer.weight_decay"),
+        ("data.batch_size=0", "data.batch_size=0"),
+        ("data.val_size=60000", "data.val_size=60000"),
+        ("data.binarization=dinamic", "data.binarization"),
+        ("trainer.max_epochs=x", "trainer.max_epochs='x'"),
+        ("trainer.precision=foo", "trainer.precision"),
+        ("trainer.gpus=-2", "trainer.gpus=-2"),
+        ("trainer.strategy=foo", "strategy"),
+        ("seed=abc", "seed=abc"),
+        ("trainer.threads=0", "trainer.threads=0: must be auto"),
+        ("trainer.threads=two", "trainer.threads='two'"),
+        ("+foo=1", "foo: no such key"),
+        ("trainer.min_epochs=none", "; write null"),
+        ("model.latent_dim=1e1", "; write 10"),
+        ("model.latent_dim=99999999999999999999", "model: "),
+        ("callbacks.checkpoint.mode=foo", "callbacks.checkpoint: "),
+        ("trainer.profiler=foo", "trainer: "),
+        ("+model.optimizer.foreach=true", "model.optimizer.foreach=True"),
+    ],
+)
+def test_wrong_value_is_refused_by_name_before_anything_is_written(
+    compose: Compose, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        train(compose(override))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_missing_gpu_is_said_with_the_way_out(compose: Compose) -> None:
+    with pytest.raises(ConfigurationError, match=r"trainer\.gpus=0"):
+        check_config(compose("trainer.gpus=1"))
+
+
+@pytest.mark.parametrize(
+    "overrides", [["data.binarization=none"], ["model/likelihood=gaussian"], ["model/likelihood=continuous_bernoulli"]]
+)
+def test_pair_whose_figure_is_no_elbo_of_binary_data_is_warned_of(compose: Compose, overrides: list[str]) -> None:
+    with pytest.warns(UserWarning, match="is not an ELBO of binary data|bound those of dynamically binarized"):
+        check_config(compose(*overrides))
+
+
+def test_jobs_of_a_small_sweep_are_all_checked_and_of_a_large_one_each_value() -> None:
+    choices = [["a=1", "a=2"], ["b=1", "b=2"], ["c=1"]]
+    assert list(_jobs(choices)) == [["a=1", "b=1", "c=1"], ["a=1", "b=2", "c=1"], ["a=2", "b=1", "c=1"], ["a=2", "b=2", "c=1"]]
+    many = [[f"a={i}" for i in range(JOBS)], ["b=1", "b=2"]]
+    assert len(list(_jobs(many))) == JOBS + 1
+    assert {word for job in _jobs(many) for word in job} == {*many[0], *many[1]}
+
+
+@pytest.mark.parametrize("variables", [{"RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}])
+def test_training_among_ranks_that_are_not_its_own_logs_and_saves(
+    compose: Compose, tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    train(compose(*SMALL))
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+    assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+def test_nothing_is_advertised(compose: Compose, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        check_config(compose(*SMALL))
+    assert any("GPU available" in message for message in caplog.messages)
+    assert not any("Tip" in message for message in caplog.messages)
+
+
+def test_no_summary_is_none(compose: Compose, capsys: pytest.CaptureFixture[str]) -> None:
+    train(compose(*SMALL, "trainer.enable_model_summary=null", "callbacks.model_summary=null"))
+    assert "MLPEncoder" not in capsys.readouterr().out
+
+
+def test_threads_are_those_asked_for_and_of_the_next_run_its_own(compose: Compose) -> None:
+    before = torch.get_num_threads()
+    train(compose(*SMALL, f"trainer.threads={before + 1}", "logger=none"))
+    assert torch.get_num_threads() == before + 1
+    train(compose(*SMALL, "logger=none", folder="again"))
+    assert torch.get_num_threads() == before
+
+
+# ---- a run that goes wrong
+
+
+@pytest.mark.parametrize("more", [[], ["callbacks.histograms.every_n_epochs=1"], ["trainer.compile=false", "logger=csv"]])
+def test_loss_that_is_not_finite_ends_the_run_and_names_the_images(compose: Compose, tmp_path: Path, more: list[str]) -> None:
+    broken = ["model/likelihood=gaussian", "data.binarization=none", "model.likelihood.scale=1e-30", *more]
+    with pytest.raises(
+        NotFiniteError, match=r"the loss of step 1 \(epoch 0\) is not finite.*log_likelihood of the images.*metrics\.json"
+    ):
+        train(compose(*SMALL, *broken))
+    text = (tmp_path / "run" / "metrics.json").read_text()
+    record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    numbers = record["not_finite"]["images"]
+    assert len(set(numbers)) == 32
+    assert record["not_finite"]["images_not_finite"] == numbers
+    (batch, *_) = MNISTDataModule(root=compose().data.root, binarization="none", batch_size=32).train_dataloader()
+    data = MNISTDataModule(root=compose().data.root, binarization="none")
+    assert torch.equal(data.evaluation_images("train")[0][numbers], batch.images / 255)
+
+
+def test_figure_that_is_not_finite_at_the_end_is_null_and_an_error(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = VAE.terms
+
+    def broken(self: VAE, *arguments: Any) -> dict[str, torch.Tensor]:
+        found = terms(self, *arguments)
+        return {**found, "elbo": found["elbo"] / 0} if self._trainer and self.trainer.state.fn == TrainerFn.TESTING else found
+
+    monkeypatch.setattr(VAE, "terms", broken)
+    with pytest.raises(NotFiniteError, match="test/elbo: not finite at the end of training"):
+        train(compose(*SMALL))
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert record["metrics"]["test/elbo"] is None
+    assert record["metrics"]["val/elbo"] < 0
+
+
+@pytest.mark.parametrize("nothing", ["trainer.limit_train_batches=0", "trainer.max_epochs=0", "trainer.max_steps=0", None])
+def test_training_without_a_step_says_so(compose: Compose, caplog: pytest.LogCaptureFixture, nothing: str | None) -> None:
+    train(compose("model.net.hidden=[16]", "model.latent_dim=3", "logger=none", *([nothing] if nothing else ())))
+    assert ("no step was trained" in caplog.text) == (nothing is not None)
+
+
+class LosesWeights(L.Callback):
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        with torch.no_grad():
+            next(pl_module.parameters()).fill_(math.nan)
+
+
+def test_images_are_promised_only_where_they_are_known(compose: Compose, tmp_path: Path) -> None:
+    own = ("model.net.hidden=[16]", "model.latent_dim=3", "logger=none", "+callbacks.mine._target_=test_training.LosesWeights")
+    with pytest.raises(NotFiniteError, match=r"val/loss.*metrics\.json says so too$"):
+        train(compose(*own))
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["not_finite"]["images"] is None
+
+
+def test_error_of_ours_in_a_process_that_lightning_started_is_ours_here() -> None:
+    trace = "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  ...\n"
+    for said, kind, words in (
+        (
+            "vae_lightning.errors.NotFiniteError: the loss of step 1 is not finite\n",
+            NotFiniteError,
+            "the loss of step 1 is not finite",
+        ),
+        ("vae_lightning.errors.StorageError: x: could not be written\n", StorageError, "x: could not be written"),
+        ("RuntimeError: another\n", ProcessRaisedException, f"{trace}RuntimeError: another\n"),
+    ):
+        found = _of_a_child(ProcessRaisedException(trace + said, 0, 1))
+        assert type(found) is kind
+        assert str(found) == words

@@ -1,0 +1,274 @@
+"""A training that goes on follows the command, and refuses by name what it cannot follow."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lightning.commands.train import Result, train
+from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.models.optimization import BurdaSchedule, CosineSchedule
+
+Compose = Callable[..., DictConfig]
+MODEL = ("model.net.hidden=[8]", "model.latent_dim=2", "trainer.log_every_n_steps=1", "callbacks.latents=null", "logger=csv")
+SHAPES = ("data=shapes2d", "data.train_size=200", "data.val_size=100", "data.test_size=100")
+SMALL = (*SHAPES, *MODEL)
+EARLY = ("callbacks=early_stopping", "callbacks.early_stopping.patience=1", "+callbacks.early_stopping.min_delta=1e9")
+"""Early stopping for which nothing is an improvement but the first validation."""
+
+
+@pytest.fixture(scope="module")
+def before(compose_into: Compose, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two epochs of four batches; their checkpoints stand between two epochs."""
+    folder = tmp_path_factory.mktemp("before") / "run"
+    train(compose_into(folder, *SMALL, "model.lr_schedule.name=cosine", "trainer.max_epochs=2"))
+    return folder / "checkpoints" / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def within(compose_into: Compose, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Stopped after two of the four batches of the first epoch."""
+    folder = tmp_path_factory.mktemp("within") / "run"
+    train(compose_into(folder, *MODEL, "trainer.max_epochs=2", "trainer.max_steps=2"))
+    return folder / "checkpoints" / "last.ckpt"
+
+
+def content(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(path, weights_only=True)
+    return loaded
+
+
+def last(result: Result) -> dict[str, Any]:
+    return content(result.folder / "checkpoints" / "last.ckpt")
+
+
+def rates(result: Result) -> dict[int, float]:
+    """The learning rate of each step, by the number of steps taken before."""
+    rows = list(csv.DictReader((result.folder / "csv" / "metrics.csv").open()))
+    (key,) = {name for name in rows[0] if name.startswith("lr")}
+    return {int(row["step"]): float(row[key]) for row in rows if row[key]}
+
+
+# ---- the command wins
+
+
+@pytest.mark.parametrize(
+    ("overrides", "factor"),
+    [
+        (("model.lr_schedule.name=cosine", "trainer.max_epochs=4"), CosineSchedule(16, 4)),
+        (("model.lr_schedule.name=burda", "trainer.limit_train_batches=2", "trainer.max_epochs=4"), BurdaSchedule(0, 2)),
+        (("model.lr_schedule.name=constant", "trainer.max_epochs=3"), lambda step: 1.0),
+        # 8 steps so far, and two epochs of 2
+        (("model.lr_schedule.name=cosine", "trainer.limit_train_batches=2", "trainer.max_epochs=4"), CosineSchedule(12, 2)),
+    ],
+)
+def test_schedule_is_the_one_asked_for_now(
+    compose: Compose, before: Path, overrides: tuple[str, ...], factor: Callable[[int], float]
+) -> None:
+    result = train(compose(*SMALL, "model.optimizer.lr=0.002", *overrides, f"ckpt_path={before}"))
+    logged = rates(result)
+    assert list(logged) == list(range(8, result.trainer.global_step))
+    assert logged == pytest.approx({step: 0.002 * factor(step) for step in logged}, abs=1e-12)
+
+
+def test_schedule_of_a_training_that_had_none_stands_where_it_would(compose: Compose, within: Path) -> None:
+    result = train(compose(*MODEL, "model.lr_schedule.name=cosine", "trainer.max_epochs=2", f"ckpt_path={within}"))
+    assert rates(result) == pytest.approx({step: 1e-3 * CosineSchedule(8, 4)(step) for step in range(2, 8)}, abs=1e-12)
+
+
+def test_numbers_of_the_optimizer_are_the_commands_and_all_records_agree(compose: Compose, before: Path) -> None:
+    settings = ("model.optimizer.lr=0.00001", "+model.optimizer.betas=[0.5,0.6]", "+model.optimizer.weight_decay=0.1")
+    result = train(compose(*SMALL, *settings, "trainer.max_epochs=3", f"ckpt_path={before}"))
+    (group,) = last(result)["optimizer_states"][0]["param_groups"]
+    assert (group["lr"], tuple(group["betas"]), group["weight_decay"]) == (1e-5, (0.5, 0.6), 0.1)
+    assert int(last(result)["optimizer_states"][0]["state"][0]["step"]) == 12, "the moments go on"
+    assert last(result)["hyper_parameters"]["optimizer"]["lr"] == 1e-5
+    for path in (result.folder / ".hydra" / "config.yaml", result.folder / "csv" / "hparams.yaml"):
+        config = OmegaConf.load(path)
+        assert OmegaConf.select(config, "model.optimizer.lr", default=OmegaConf.select(config, "optimizer.lr")) == 1e-5
+    record = json.loads((result.folder / "metrics.json").read_text())["provenance"]["continued_from"]
+    assert record["checkpoint"] == str(before)
+    assert (record["epochs"], record["steps"]) == (2, 8)
+    assert record["changed"]["model.optimizer.lr"] == {"was": 0.001, "is": 1e-5}
+    assert record["changed"]["model.lr_schedule.name"] == {"was": "cosine", "is": "constant"}
+
+
+@pytest.mark.parametrize(("name", "states"), [("sgd", set()), ("rmsprop", {"step", "square_avg"})])
+def test_another_optimizer_starts_afresh_and_says_so(
+    compose: Compose, before: Path, caplog: pytest.LogCaptureFixture, name: str, states: set[str]
+) -> None:
+    result = train(compose(*SMALL, f"model.optimizer.name={name}", "trainer.max_epochs=3", f"ckpt_path={before}"))
+    assert result.trainer.global_step == 12
+    assert {key for state in last(result)["optimizer_states"][0]["state"].values() for key in state} == states
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "starts afresh" in line
+
+
+def test_epochs_of_another_batch_size_have_their_own_number_of_steps(compose: Compose) -> None:
+    few = (*SMALL, "trainer.limit_train_batches=1.0")  # 200 training images
+    first = train(compose(*few, "data.batch_size=80", "trainer.max_epochs=1", folder="first"))
+    assert first.trainer.global_step == 3
+    checkpoint = first.folder / "checkpoints" / "last.ckpt"
+    rest = train(compose(*few, "data.batch_size=40", "trainer.max_epochs=3", f"ckpt_path={checkpoint}", folder="rest"))
+    assert rest.trainer.global_step == 3 + 2 * 5
+    assert last(rest)["epoch"] == 2
+
+
+# ---- as if it had never stopped
+
+
+@pytest.fixture(scope="module")
+def whole(compose_into: Compose, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Three epochs without a stop, and with early stopping."""
+    return train(compose_into(tmp_path_factory.mktemp("whole") / "run", *SMALL, "callbacks=early_stopping", "trainer.max_epochs=3"))
+
+
+@pytest.mark.parametrize(("name", "limit"), [("last", "trainer.max_steps=-1"), ("best", "trainer.max_steps=100")])
+def test_going_on_between_epochs_is_exact_with_early_stopping_too(compose: Compose, whole: Result, name: str, limit: str) -> None:
+    settings = (*SMALL, "callbacks=early_stopping", limit)
+    first = train(compose(*settings, "trainer.max_epochs=2", folder="first"))
+    checkpoint = first.folder / "checkpoints" / f"{name}.ckpt"
+    assert content(checkpoint)["global_step"] == 8, "each epoch is better than the one before"
+    rest = train(compose(*settings, "trainer.max_epochs=3", f"ckpt_path={checkpoint}", folder="rest"))
+    assert rest.metrics == whole.metrics
+    ends = [last(result) for result in (whole, rest)]
+    assert all(torch.equal(value, ends[1]["state_dict"][key]) for key, value in ends[0]["state_dict"].items())
+    (early,) = (key for key in ends[0]["callbacks"] if key.startswith("EarlyStopping"))
+    assert ends[0]["callbacks"][early] == ends[1]["callbacks"][early]
+    assert ends[0]["loops"]["fit_loop"]["epoch_loop.state_dict"] == ends[1]["loops"]["fit_loop"]["epoch_loop.state_dict"]
+    assert max(rates(rest)) == max(rates(whole)) == 11
+
+
+def test_more_patience_counts_and_none_left_is_said(compose: Compose) -> None:
+    settings = (*SMALL, *EARLY, "trainer.max_epochs=9")
+    first = train(compose(*settings, folder="first"))
+    assert first.trainer.global_step == 8, "stopped after the second epoch"
+    on = f"ckpt_path={first.folder}/checkpoints/last.ckpt"
+    with pytest.raises(ConfigurationError, match=r"early_stopping\.patience=1: .*nothing is left to train; ask for more patience"):
+        train(compose(*settings, on, folder="same"))
+    more = train(compose(*settings, "callbacks.early_stopping.patience=3", on, folder="more"))
+    assert more.trainer.global_step == 16
+    least = train(compose(*settings, "trainer.min_epochs=3", on, folder="least"))
+    assert least.trainer.global_step == 12
+
+
+# ---- nothing left
+
+
+def test_reached_length_is_said_with_what_to_ask_for(compose: Compose, before: Path, within: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"max_epochs=2: the checkpoint has trained 2 epochs, so nothing is left"):
+        train(compose(*SMALL, "trainer.max_epochs=2", f"ckpt_path={before}"))
+    with pytest.raises(ConfigurationError, match=r"max_steps=2: the checkpoint has trained 2 steps, so nothing is left"):
+        train(compose(*MODEL, "trainer.max_steps=2", f"ckpt_path={within}"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_used_up_time_is_said(compose: Compose, before: Path, tmp_path: Path) -> None:
+    checkpoint = content(before)
+    checkpoint["callbacks"]["Timer"] = {"time_elapsed": {"train": 21.0}}
+    torch.save(checkpoint, tmp_path / "timed.ckpt")
+    on = (*SMALL, "trainer.max_epochs=3", f"ckpt_path={tmp_path}/timed.ckpt")
+    with pytest.raises(
+        ConfigurationError, match=r"max_time: 20 seconds are for the whole training, which has taken 21 .* more time"
+    ):
+        train(compose(*on, "trainer.max_time=00:00:00:20"))
+    assert train(compose(*on, "trainer.max_time=00:01:00:00")).trainer.global_step == 12
+
+
+# ---- what cannot change
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.batch_size=64", "data.batch_size=64: the checkpoint was trained with 32, which cannot change within an epoch"),
+        ("data.val_size=100", "data.val_size=100: the checkpoint was trained with 5000"),
+        ("data.binarization=threshold", "data.binarization=threshold: the checkpoint was trained with dynamic"),
+        ("data=fashion_mnist", "data.dataset=fashion_mnist: the checkpoint was trained with mnist"),
+        ("data.num_labels=100", "data.num_labels=100: the checkpoint was trained with None"),
+        ("seed=1", "data.seed=1: the checkpoint was trained with 0"),
+        ("trainer.limit_train_batches=2", "trainer.limit_train_batches=2: the checkpoint stands 2 batches into its epoch"),
+    ],
+)
+def test_what_cannot_change_within_an_epoch_is_refused_by_name(
+    compose: Compose, within: Path, tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        train(compose(*MODEL, "trainer.max_epochs=2", override, f"ckpt_path={within}"))
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.latent_dim=3"], "model.latent_dim: the checkpoint has 2, asked for is 3"),
+        (["model.net.hidden=[9]"], "model.net.hidden: the checkpoint has [8], asked for is [9]"),
+        (["model.net.activation=tanh"], "model.net.activation: the checkpoint has relu, asked for is tanh"),
+        (["model/likelihood=continuous_bernoulli"], "model.likelihood.name: the checkpoint has bernoulli"),
+        (["model/prior=mog"], "model.prior.name: the checkpoint has standard, asked for is mog"),
+        (["model=beta_vae"], "is of model VAE, asked for is BetaVAE"),
+        (["model=cvae_mlp"], "is of model VAE, asked for is CVAE"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*is not an ELBO")
+def test_checkpoint_of_another_model_is_refused_in_one_line(
+    compose: Compose, before: Path, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(CheckpointError) as refusal:
+        train(compose(*overrides[:1], *SMALL, *overrides, "trainer.max_epochs=3", f"ckpt_path={before}"))
+    assert message in str(refusal.value)
+    assert str(before) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["cut", "empty", "text", "foreign", "weights"])
+def test_file_that_is_no_checkpoint_is_refused_in_one_line(compose: Compose, before: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "odd.ckpt"
+    if kind == "foreign":
+        torch.save({"weights": torch.zeros(1)}, path)
+    elif kind == "weights":
+        whole = content(before)
+        torch.save({key: whole[key] for key in ("state_dict", "hyper_parameters", "vae_lightning")}, path)
+    else:
+        whole_bytes = before.read_bytes()
+        path.write_bytes({"cut": whole_bytes[: len(whole_bytes) // 2], "empty": b"", "text": b"last.ckpt"}[kind])
+    with pytest.raises(CheckpointError) as refusal:
+        train(compose(*SMALL, "trainer.max_epochs=3", f"ckpt_path={path}"))
+    assert str(path) in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+class Counts(L.Callback):
+    """Counts epochs, from a number that can be given."""
+
+    sees_every_batch = False
+
+    def __init__(self, count: int = 0) -> None:
+        self.count = count
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.count += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.count = state_dict["count"]
+
+
+def test_callback_of_ones_own_has_its_state_back_under_the_name_of_an_argument_too(compose: Compose) -> None:
+    own = (*SMALL, "+callbacks.mine._target_=test_continuing.Counts")
+    first = train(compose(*own, "trainer.max_epochs=2"))
+    again = train(compose(*own, "trainer.max_epochs=3", f"ckpt_path={first.folder / 'checkpoints' / 'last.ckpt'}", folder="again"))
+    (count,) = (callback.count for callback in again.trainer.callbacks if type(callback).__name__ == "Counts")  # type: ignore[attr-defined]
+    assert count == 3

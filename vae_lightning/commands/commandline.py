@@ -1,0 +1,224 @@
+"""A command from its first word to its exit status: what was typed is read, and an error is one line that names the key or file.
+
+Errors of Hydra, OmegaConf, the system and torch that a user can cause end here in one line on standard error and status 2; a
+mistake in the program keeps its traceback, and says that it is one.
+
+This module is imported before a command's arguments are read, so it imports neither torch nor Lightning.
+"""
+
+import contextlib
+import errno
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from vae_lightning.commands.overrides import is_path, prepared
+from vae_lightning.commands.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_option, unknown_setting
+from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError
+from vae_lightning.machine import screen
+from vae_lightning.machine.shell import setting
+
+__all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
+
+SET_HERE = "VAE_LIGHTNING_SET_HYDRA_FULL_ERROR"
+"""Tells processes that Lightning starts that HYDRA_FULL_ERROR is set by this program and not by its user."""
+TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1" and SET_HERE not in os.environ
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+WRONG = 2
+"""Exit status of a command that is wrong."""
+WENT_WRONG = 1
+"""Exit status of a training that went wrong, though nothing was wrong with the command."""
+NAMES = """
+    ENOSPC EDQUOT EACCES EPERM EROFS ENAMETOOLONG ENOTDIR EISDIR EEXIST ENOENT ELOOP EFBIG EIO EMFILE ENFILE ENOMEM EBUSY ESTALE
+    ENOTEMPTY EILSEQ ENXIO ENODEV
+"""
+ENVIRONMENT = {getattr(errno, name) for name in NAMES.split() if hasattr(errno, name)}
+"""Errors of the system that are the user's to mend: a full disk, a folder that may not be written to, a name that is too long."""
+MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+CONF = Path(__file__).resolve().parents[2] / "conf"
+BUG = "This is a mistake in vae_lightning, or in a class of your own, and not in how the command was written: please report it."
+
+_catalogue = Catalogue(CONF, "train")
+_failed_jobs = 0
+"""Jobs of a sweep in this process that went wrong."""
+
+
+def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
+    """Run `main`, made by `hydra.main`, as the command of the script `name`: "train" or "evaluate"."""
+    global _catalogue
+    _catalogue = Catalogue(conf, name)
+    screen.prepare()
+    register_resolvers()
+    with one_line_errors():
+        sys.argv[1:] = prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant)
+        main()
+    if _failed_jobs:
+        sys.exit(WENT_WRONG)
+
+
+def failed_job(error: NotFiniteError) -> float:
+    """What a job of a sweep that went wrong gives back: NaN, which sweepers count as failed; another command ends with `error`."""
+    global _failed_jobs
+    if HydraConfig.get().mode != RunMode.MULTIRUN:
+        raise error
+    _failed_jobs += 1
+    _fail(_flat(str(error)))
+    return math.nan
+
+
+def register_resolvers() -> None:
+    """`${folder_name:...}` makes a folder name of overrides; `${first_of:a,b}` is the first that is not null."""
+
+    def folder_name(overrides: str) -> str:
+        return re.sub(r"[^\w.,=+-]+", "_", overrides)[:150] or "run"
+
+    def first_of(*values: str | None) -> str | None:
+        return next((value for value in values if value is not None), None)
+
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+    OmegaConf.register_new_resolver("first_of", first_of, replace=True)
+
+
+def paths_of_the_command(cfg: DictConfig) -> None:
+    """Make relative paths in `cfg` absolute where Hydra changed the directory: they are relative to where the command was given."""
+    here = HydraConfig.get().runtime.cwd
+    if os.path.realpath(here) != os.path.realpath(os.curdir):
+        with open_dict(cfg):
+            _make_absolute(cfg, "", here)
+
+
+def _make_absolute(node: Any, above: str, here: str) -> None:
+    for key in list(node):
+        full = f"{above}{key}"
+        if OmegaConf.is_missing(node, key) or OmegaConf.is_interpolation(node, key):
+            continue
+        value = node[key]
+        if isinstance(value, DictConfig):
+            _make_absolute(value, f"{full}.", here)
+        elif isinstance(value, str) and is_path(full) and full != "name":
+            node[key] = os.path.join(here, value)  # noqa: PTH118
+
+
+@contextlib.contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turn what a user can cause into one line and exit status 2; `HYDRA_FULL_ERROR=1` shows the traceback as well."""
+    try:
+        with _full_errors():
+            yield
+    except KeyboardInterrupt:
+        _fail("interrupted")
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        line = _line(error)
+        if line is None and BUG not in getattr(error, "__notes__", ()):
+            error.add_note(BUG)
+        if line is None or TRACEBACK:
+            raise
+        _fail(line)
+        sys.exit(WENT_WRONG if isinstance(error, NotFiniteError) else WRONG)
+
+
+@contextlib.contextmanager
+def _full_errors() -> Iterator[None]:
+    """Let Hydra's errors, which it would print and end the program with, come out of it."""
+    before = {name: os.environ.get(name) for name in ("HYDRA_FULL_ERROR", SET_HERE)}
+    if not TRACEBACK:
+        os.environ[SET_HERE] = "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+
+
+def _line(error: Exception) -> str | None:
+    """What to say of an error that a user can cause; None of one that is a mistake in the program."""
+    words = _flat(str(error))
+    if isinstance(error, UnknownKeyError) and error.key:
+        return str(unknown_setting(error.key, error.known, _catalogue, sys.argv[1:]))
+    if isinstance(error, VAELightningError):
+        return words
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _composition(error)
+    if isinstance(error, ValueError) and _raised_by_hydra(error):
+        return words
+    if isinstance(error, YAMLError):
+        return f"a configuration file is no YAML: {words}"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in words.lower() for word in MEMORY)):
+        return f"out of memory ({words[:160]}); a smaller data.batch_size, model.num_samples or net takes less"
+    if isinstance(error, OSError) and error.errno in ENVIRONMENT:
+        return f"{error.filename or 'writing'}: {error.strerror}"
+    return None
+
+
+def _raised_by_hydra(error: Exception) -> bool:
+    """Whether Hydra itself refuses something, which is flags that do not go together or a setting of a wrong type."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("hydra.")
+
+
+def _composition(error: Exception) -> str:
+    """What Hydra or OmegaConf said while the config was put together."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+        return str(unknown_option(error.missing_cfg_file, list(error.options), _catalogue))
+    for candidate in (error, error.__cause__):
+        if isinstance(candidate, OmegaConfBaseException):
+            return _configuration(candidate)
+    words = _flat(str(error))
+    if isinstance(error, OverrideParseException):
+        return _not_parsed(error, words)
+    group = re.search(r"Could not override '([^'@]+)'.*No match in the defaults list", words)
+    if isinstance(error, ConfigCompositionException) and group:
+        if group[1].partition("/")[0] in OF_THE_OTHER_SCRIPT[_catalogue.name]:
+            return str(unknown_setting(group[1].partition("/")[0], [], _catalogue))
+        meant = _catalogue.meant(group[1])
+        hint = f"did you mean {meant}?" if meant else f"there are: {', '.join(_catalogue.groups)}"
+        return f"{group[1]}: no such group; {hint}"
+    several = re.search(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", words)
+    if several:
+        key, values = several.groups()
+        return f"{key}={values}: several values are a sweep, which needs -m; one list is written {key}=[{values}]"
+    return words
+
+
+def _not_parsed(error: OverrideParseException, words: str) -> str:
+    key, _, value = str(error.override).partition("=")
+    reason = words.partition(" See https://")[0].partition(" expecting ")[0]
+    quoted = setting(key, value)
+    hint = f'; if it is one text, write "{quoted}"' if value and not set(quoted) & set('"$`\\!') else ""
+    return f"{error.override}: cannot be read ({reason}){hint}"
+
+
+def _configuration(error: OmegaConfBaseException) -> str:
+    key = str(error.full_key or error.key)
+    if "is not in struct" in str(error):
+        known = error.parent_node.keys() if isinstance(error.parent_node, DictConfig) else []
+        return str(unknown_setting(key, [str(name) for name in known if name != "hydra"], _catalogue, sys.argv[1:]))
+    return f"{key}: {_flat(str(error.msg or error))}"
+
+
+def _flat(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(line for line in lines if not line.startswith(("full_key", "object_type")))

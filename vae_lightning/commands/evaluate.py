@@ -1,0 +1,288 @@
+"""`evaluate(cfg)`: a run folder to its report and figures. Model, data and checkpoint come from the folder, never from `cfg`."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from omegaconf import DictConfig
+from rich.progress import Progress
+from torch import Tensor
+
+from vae_lightning import runs
+from vae_lightning.arguments import require
+from vae_lightning.commands.estimates import measure_split, nll_floor
+from vae_lightning.commands.gallery import Drawn, Gallery, draw, model_of_images, subject_of
+from vae_lightning.commands.options import Options
+from vae_lightning.data import MNISTDataModule
+from vae_lightning.data.sources import DATASETS
+from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.evaluation.disentanglement import GroundTruth
+from vae_lightning.evaluation.parts import Material, check_parts, measure
+from vae_lightning.evaluation.report import from_plain, splits_of, to_json
+from vae_lightning.evaluation.sanity import warnings_of
+from vae_lightning.figures.catalog import CATALOG
+from vae_lightning.machine.allocator import keep_freed_memory
+from vae_lightning.machine.files import write_bytes
+from vae_lightning.models import VAE, Classifier
+from vae_lightning.models.base import Module
+from vae_lightning.reports.folder import ReportFolder, owned
+from vae_lightning.reports.merging import with_others
+from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
+from vae_lightning.types import Estimate
+
+__all__ = ["Evaluation", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation gives back."""
+
+    report: dict[str, Any]
+    """The content of `report.json`."""
+    folder: Path
+    """Holds `report.json`, `report.md`, `report.html` and `figures/`."""
+    gallery: Gallery
+    """The figures that were drawn, and why the others were not."""
+
+
+def evaluate(cfg: DictConfig) -> Evaluation:
+    """Evaluate the run that `cfg` names on test and training images, draw its figures, and write its report.
+
+    The report is written after each part of it, so that hours of a full evaluation that is stopped are not lost. It goes on to
+    hold what earlier evaluations have measured and drawn of the same weights, see `reports.merging`.
+
+    Raises:
+        ConfigurationError: something in `cfg` is wrong.
+        CheckpointError: the run cannot be used.
+        DataError: the run's data cannot be had.
+        StorageError: one may not write there.
+    """
+    options = Options.of(cfg)
+    require(cfg.to is None or str(cfg.to).strip() != "", "to", "", "a folder, or left out to write into the run's")
+    keep_freed_memory()
+    folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
+    moved = {key: str(cfg[key]) for key in ("root", "static_root") if cfg[key] is not None}
+    run = runs.load(folder, checkpoint, moved)
+    if not isinstance(run.data, MNISTDataModule):
+        raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
+    run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
+    model = run.model.to(options.device)
+    judge = _judge(options, run.data, moved)
+    with _own_keys():
+        _require_data(run, moved)
+        run.data.prepare_data()
+        run.data.setup()
+    material = _material(model, run.data, options, judge)
+    weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
+    target = folder / "evaluation" if cfg.to is None else Path(str(cfg.to)).expanduser()
+    with owned(target, weights) as place, Progress(transient=True) as progress:
+        return _Evaluating(run, model, options, material, place, progress).all()
+
+
+class _Evaluating:
+    """One evaluation, whose report is written after each part of it."""
+
+    def __init__(
+        self,
+        run: runs.LoadedRun,
+        model: Module,
+        options: Options,
+        material: Material | None,
+        place: ReportFolder,
+        progress: Progress,
+    ) -> None:
+        assert isinstance(run.data, MNISTDataModule)
+        self.run, self.model, self.data, self.options, self.material = run, model, run.data, options, material
+        self.place, self.progress = place, progress
+        self.started = datetime.now(UTC).isoformat()
+        self.splits: dict[str, dict[str, Estimate]] = {}
+        self.parts: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self.gallery = Gallery([], {})
+
+    def all(self) -> Evaluation:
+        """Estimates, figures, and the page that shows them."""
+        for split, count in (("test", self.options.num_images), ("train", self.options.train_images)):
+            self.splits[split] = measure_split(self.model, self.data, split, count, self.options, self.progress)
+            self.write()
+        if self.material is not None:
+            self.measure_parts(dataclasses.replace(self.material, bound=self.splits["test"]))
+        self.draw()
+        report = self.write()
+        page = _page(self.run, self.data.binarization, report, self.place.path)
+        write_bytes(self.place.path / "report.html", to_html(page).encode())
+        write_bytes(self.place.path / "report.md", to_markdown(page, self.place.path).encode())
+        return Evaluation(report, self.place.path, self.gallery)
+
+    def measure_parts(self, material: Material) -> None:
+        parts = measure(material, self.options.parts)
+        for name, found in self.progress.track(parts, total=len(self.options.parts), description="parts"):
+            if isinstance(found, str):
+                self.left_out[name] = found
+            else:
+                self.splits["test"] |= found
+                self.parts.append(name)
+            self.write()
+
+    def draw(self) -> None:
+        options = self.options
+        subject = subject_of(
+            self.run,
+            self.model,
+            self.splits,
+            device=options.device,
+            mask=options.mask,
+            svi=options.svi,
+            extent=options.extent,
+            projection=options.projection,
+            digit=options.digit,
+            seed=options.seed,
+        )
+
+        def track(names: list[str]) -> Iterable[str]:
+            return self.progress.track(names, description="figures")
+
+        self.gallery = draw(subject, options.figures, self.place.figures, track, self.drawn_so_far)
+
+    def drawn_so_far(self, gallery: Gallery) -> None:
+        self.gallery = gallery
+        self.write()
+
+    def write(self) -> dict[str, Any]:
+        """Write the report so far, beside what earlier evaluations of the same weights have measured."""
+        now = {
+            split: {name: dataclasses.replace(e, seed=self.options.seed, measured=self.started) for name, e in estimates.items()}
+            for split, estimates in self.splits.items()
+        }
+        report = to_json(
+            str(self.run.checkpoint),
+            now,
+            evaluated=self.started,
+            not_measured=self.left_out,
+            parts=self.parts,
+            figures={drawn.name: self._plain(drawn) for drawn in self.gallery.drawn},
+            not_drawn=self.gallery.skipped,
+        )
+        return self.place.write(report, self.warnings)
+
+    def warnings(self, report: Mapping[str, Any]) -> list[str]:
+        """Of all that the report holds under its names."""
+        splits = {split: {name: from_plain(e) for name, e in estimates.items()} for split, estimates in splits_of(report).items()}
+        return warnings_of(splits, nll_floor(self.model, self.data))
+
+    def _plain(self, drawn: Drawn) -> dict[str, Any]:
+        settings = {name: getattr(self.options, name) for name in CATALOG[drawn.name].settings}
+        return {
+            "file": drawn.path.relative_to(self.place.path).as_posix(),
+            "caption": drawn.caption,
+            "settings": {name: value for name, value in settings.items() if value is not None},
+            "seconds": drawn.seconds,
+            "drawn": self.started,
+        }
+
+
+@contextmanager
+def _own_keys() -> Iterator[None]:
+    """What the data say of their arguments `data.root` and `data.static_root`, by the names that these have here."""
+    try:
+        yield
+    except DataError as error:
+        # which binarization an evaluation takes is not for it to choose
+        said = str(error).replace(", or use data.binarization=dynamic", "")
+        raise DataError(re.sub(r"\bdata\.(root|static_root)\b", r"\1", said)) from error
+
+
+def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
+    """Refuse to make a folder where the training's data have been: they have moved, and who knows where they are can say so."""
+    data = run.data
+    assert isinstance(data, MNISTDataModule)
+    if "root" in moved or data.dataset not in DATASETS:
+        return
+    raw = Path(data.root).expanduser() / DATASETS[data.dataset] / "raw"
+    if not raw.is_dir():
+        raise DataError(
+            f"{raw}: is not there any more, and {run.folder} was trained on it; say where {DATASETS[data.dataset]} lies now (or is "
+            "to be fetched to): root=<folder>"
+        )
+
+
+class _Judge(NamedTuple):
+    """The classifier that samples are shown to."""
+
+    classifier: Classifier
+    name: str
+    """Its run."""
+    binarization: str
+    """Of the images it was trained on."""
+
+
+def _judge(options: Options, data: MNISTDataModule, moved: dict[str, Any]) -> _Judge | None:
+    if options.classifier is None:
+        return None
+    run = runs.load(*runs.find(options.classifier, None, key="evaluation.classifier"), moved)
+    if not isinstance(run.model, Classifier) or not isinstance(run.data, MNISTDataModule):
+        raise ConfigurationError(
+            f"evaluation.classifier={options.classifier}: is a run of a {type(run.model).__name__}, not of a classifier; "
+            "train one: python train.py experiment=classifier data.binarization=dynamic"
+        )
+    if (run.data.dataset, run.data.permute_pixels) != (data.dataset, False):
+        raise ConfigurationError(
+            f"evaluation.classifier={options.classifier}: learned {run.data.dataset}, permute_pixels="
+            f"{run.data.permute_pixels}, and this run's images are {data.dataset}: train one with data={data.dataset}"
+        )
+    binarization = run.data.binarization
+    return _Judge(run.model.to(options.device), str(run.folder), binarization)
+
+
+def _material(model: Module, data: MNISTDataModule, options: Options, judge: _Judge | None) -> Material | None:
+    """What the parts of a full evaluation measure; None for a model without a latent."""
+    if not isinstance(model, VAE):
+        if options.parts and not options.all_parts:
+            raise ConfigurationError(
+                f"evaluation.parts: a {type(model).__name__} has no latent, so there is nothing for them to measure"
+            )
+        return None
+
+    def images(split: str, count: int | None) -> tuple[Tensor, Tensor]:
+        x, y = data.evaluation_images(split, count)
+        return data.unpermute(x).to(options.device), y.to(options.device)
+
+    material = Material(
+        model=model_of_images(model, data),
+        images=images,
+        bound={},
+        binarization=data.binarization,
+        num_classes=model.num_classes,
+        settings=options.part_settings,
+        budget=options.budget,
+        judge=judge and judge.classifier,
+        judge_name=judge.name if judge else "",
+        judge_binarization=judge.binarization if judge else "",
+        factors=data if isinstance(data, GroundTruth) else None,
+    )
+    if not options.all_parts:
+        check_parts(material, options.parts)
+    return material
+
+
+def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], folder: Path) -> Page:
+    provenance = runs.record(run.folder).get("provenance", {})
+    figures = sorted(report["figures"].items(), key=lambda entry: [*CATALOG, entry[0]].index(entry[0]))
+    return Page(
+        title=str(run.folder),
+        checkpoint=f"{run.checkpoint.name}, epoch {run.epoch + 1}, optimizer step {run.step:,}",
+        model=f"{type(run.model).__name__}, {sum(p.numel() for p in run.model.parameters()):,} parameters",
+        binarization=binarization,
+        estimates={split: with_others(report, split) for split in splits_of(report)},
+        warnings=report["warnings"],
+        not_measured=report["not_measured"],
+        command=provenance.get("command") or runs.asked_with(run.folder),
+        provenance=provenance,
+        pictures=[Picture(name, folder / figure["file"], figure["caption"], figure["settings"]) for name, figure in figures],
+        skipped=report["not_drawn"],
+    )

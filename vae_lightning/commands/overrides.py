@@ -1,0 +1,173 @@
+"""A command line as people type it, made one that Hydra reads: paths as they are, `null` for none of a group, flags anywhere.
+
+What cannot be meant is refused in a line that says how it is written: `--model vae`, `model = vae`, `vae`.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.machine.shell import hydra_quoted, is_hydra_quoted
+
+__all__ = ["is_path", "prepared"]
+
+PATHS = {"ckpt_path", "resume", "run", "run_dir", "root", "static_root", "to", "name", "evaluation.classifier"}
+"""Settings whose value is a path or a name, and so never anything else that Hydra's grammar knows."""
+PATH_ENDS = (".root", ".static_root", ".path", ".dir", ".subdir", ".dirpath", ".save_dir")
+NONE = {"null", "none", "~"}
+FLAGS = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"}
+FLAGS_WITH_VALUE = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
+FLAGS_WITH_VALUE |= {"--experimental-rerun"}
+INFO = {"--info", "-i"}
+INFORMATION = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
+SETTING = re.compile(r"(?P<key>\+{0,2}[^=+~\s'\"]+)=(?P<value>.*)", re.DOTALL)
+FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
+WRONG_MINUS = re.compile("(?<![\\w./])[\u2212\u2013\u2014](?=[0-9.])")
+
+Suggest = Callable[[str], str]
+"""From what was typed in place of a key to the key that was probably meant, or an empty string."""
+
+
+def prepared(
+    words: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None, suggest: Suggest = lambda key: ""
+) -> list[str]:
+    """The words behind the script's name as Hydra is to read them.
+
+    Args:
+        groups: the options of each group, of which one may be called `none`.
+
+    Raises:
+        ConfigurationError: a word is no setting.
+    """
+    flags, settings = _flags_first(words, suggest)
+    sweep = any(flag in ("-m", "--multirun") for flag in flags) or "hydra.mode=MULTIRUN" in settings
+    settings = [_setting(word, settings[place + 1 :], sweep, suggest) for place, word in enumerate(settings)]
+    return flags + [_option(word, groups or {}, sweep) for word in settings]
+
+
+def _flags_first(words: Sequence[str], suggest: Suggest) -> tuple[list[str], list[str]]:
+    """Hydra's flags, with their values, and all else: argparse takes no settings on both sides of a flag."""
+    flags: list[str] = []
+    settings: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        flag = word.partition("=")[0]
+        if flag in FLAGS_WITH_VALUE:
+            count = 0 if "=" in word else 1
+        elif flag in INFO:
+            count = 1 if rest and rest[0] in INFORMATION else 0
+        elif flag in FLAGS or (len(flag) > 3 and any(known.startswith(flag) for known in FLAGS | FLAGS_WITH_VALUE)):
+            count = 0
+        elif re.match(r"--?[A-Za-z]", word):
+            raise _no_flag(word, rest, suggest)
+        else:
+            settings.append(word)
+            continue
+        flags += [word, *rest[:count]]
+        del rest[:count]
+    return flags, settings
+
+
+def _no_flag(word: str, rest: Sequence[str], suggest: Suggest) -> ConfigurationError:
+    name, equals, value = word.lstrip("-").partition("=")
+    key = name.replace("-", "_")
+    if not equals:
+        value = rest[0] if rest and "=" not in rest[0] and not rest[0].startswith("--") else "<value>"
+    return ConfigurationError(f"{word}: settings are written without dashes: {suggest(key) or key}={value}")
+
+
+def _setting(word: str, rest: Sequence[str], sweep: bool, suggest: Suggest) -> str:
+    if word.startswith("=") or ("=" not in word and not word.startswith("~")):
+        raise _no_setting(word, rest, suggest)
+    found = SETTING.fullmatch(word)
+    if found is None:
+        return word
+    key, value = found["key"], found["value"]
+    if not value and rest and "=" not in rest[0]:
+        raise ConfigurationError(f"{word} {rest[0]}: write {word}{rest[0]}, without spaces")
+    if WRONG_MINUS.search(value) and not is_path(key):
+        right = WRONG_MINUS.sub("-", value)
+        raise ConfigurationError(f"{word}: has a dash that is no minus; write {key}={right}")
+    if key.lstrip("+") == "name":
+        for name in _parts(value) if sweep else [value]:
+            _check_name(name)
+    return f"{key}={_path(value, sweep)}" if is_path(key) else word
+
+
+def _no_setting(word: str, rest: Sequence[str], suggest: Suggest) -> ConfigurationError:
+    if rest and rest[0].startswith("="):
+        typed = [word, *rest[: 2 if rest[0] == "=" else 1]]
+        return ConfigurationError(f"{' '.join(typed)}: write {''.join(typed)}, without spaces")
+    meant = suggest(word)
+    hint = f"; did you mean {meant}{'' if '=' in meant else '=<value>'}?" if meant else ""
+    return ConfigurationError(f"{word or repr(word)}: settings are written key=value{hint}")
+
+
+def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
+    """`null` as an option is none of a group, and `model.net=mlp` that of a group where it names one of its options."""
+    key, _, value = word.partition("=")
+    parts = _parts(value) if sweep else [value]
+    named = key.replace(".", "/")
+    if "." in key and set(parts) <= set(groups.get(named, ())):
+        # as a value it would stand in for the whole group, and drop what other settings say of it (model.net.hidden)
+        return f"{named}={value}"
+    options = groups.get(key.lstrip("+"))
+    if options is None or not any(part.strip().lower() in NONE for part in parts):
+        return word
+    if "none" not in options:
+        raise ConfigurationError(f"{word}: there must be one; choose from: {', '.join(options)}")
+    return f"{key}={','.join('none' if part.strip().lower() in NONE else part for part in parts)}"
+
+
+def is_path(key: str) -> bool:
+    """Whether the value of this setting is a path, or the name of a folder."""
+    bare = key.lstrip("+")
+    return bare in PATHS or bare.endswith(PATH_ENDS)
+
+
+def _path(value: str, sweep: bool) -> str:
+    """A path as it is. In a sweep, commas part several, unless a file of the whole name is there."""
+    if sweep and FUNCTION.fullmatch(value):
+        return value
+    parts = _parts(value) if sweep and not os.path.lexists(value) else [value]
+    return ",".join(_one_path(part) for part in parts)
+
+
+def _check_name(name: str) -> None:
+    """A run's name is a folder below outputs/, which Hydra makes before anything else is looked at."""
+    steps = name.strip("'\"").split("/")
+    if "" in steps or ".." in steps or not name.isprintable():
+        raise ConfigurationError(
+            f"name={name!r}: must be a folder's name below outputs/; another place is given with hydra.run.dir="
+        )
+
+
+def _one_path(value: str) -> str:
+    if value == "null" or is_hydra_quoted(value):
+        return value
+    if value.startswith("~") and not os.path.lexists(value):  # which a shell expands at the beginning of a word only
+        value = os.path.expanduser(value)  # noqa: PTH111
+    if "${" in value and (not re.search(r"\$\{[^}]+\}", value) or Path(value).exists()):
+        value = value.replace("${", "\\${")
+    return hydra_quoted(value)
+
+
+def _parts(value: str) -> list[str]:
+    """Split at commas that are outside of quotes, brackets and braces."""
+    parts, depth, quote, last = [""], 0, "", ""
+    for character in value:
+        if quote:
+            quote = "" if character == quote and last != "\\" else quote
+        elif character in "'\"":
+            quote = character
+        else:
+            depth += (character in "([{") - (character in ")]}")
+        if character == "," and not quote and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+        last = character
+    return parts

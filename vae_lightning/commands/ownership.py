@@ -1,0 +1,272 @@
+"""A run folder has one owner: the training that holds its lock. A command that is refused leaves no trace in it.
+
+Hydra makes the folder of a run before the program starts, and would write its config there. Here it is kept from writing, and what
+belongs into `.hydra` is written when everything has been checked and the lock is held.
+"""
+
+import contextlib
+import functools
+import logging
+import logging.handlers
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
+
+import pytorch_lightning as L  # isort: skip
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback as HydraCallback
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoint
+from vae_lightning.commands.commandline import one_line_errors
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.machine.files import write_bytes
+from vae_lightning.machine.shell import path_setting
+from vae_lightning.runs.continuing import Continuation
+from vae_lightning.runs.loggers import drop_hyperparameters, set_aside
+
+__all__ = ["KeepFolders", "RunFolder"]
+
+LOCK = ".lock"
+PRODUCTS = ("checkpoints/*.ckpt", "metrics.json", "tensorboard/events.*", "csv/metrics.csv", "animation/step_*", "evaluation/*")
+"""What a training or an evaluation leaves in a run folder."""
+
+_existing: set[Path] | None = None
+"""The folders that were there before Hydra made any."""
+
+
+class KeepFolders(HydraCallback):
+    """Notes which folders are there before Hydra makes any, and refuses what would have it write into one by itself."""
+
+    # Hydra makes warnings of what a callback raises, so that errors have to end the program here
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        with one_line_errors():
+            _note(_folder_of(config, "run"))
+            _check_output_subdir(config)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        with one_line_errors():
+            folder = _folder_of(config, "sweep")
+            _note(folder, *(Path(root) for root, _, _ in os.walk(folder)))
+            _check_output_subdir(config)
+            if (folder / "multirun.yaml").is_file() and "LOCAL_RANK" not in os.environ:
+                raise ConfigurationError(f"hydra.sweep.dir={folder}: holds a sweep already; choose another")
+
+
+def _folder_of(config: DictConfig, mode: str) -> Path:
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)  # which the folder's name may ask for
+    try:
+        return Path(str(OmegaConf.select(config, f"hydra.{mode}.dir")))
+    finally:
+        HydraConfig.instance().cfg = before
+
+
+def _note(folder: Path, *below: Path) -> None:
+    global _existing
+    _existing = _present(folder) | {path.resolve() for path in below}
+
+
+def _check_output_subdir(config: DictConfig) -> None:
+    subdir = config.hydra.output_subdir
+    if subdir is not None:
+        raise ConfigurationError(f"hydra.output_subdir={subdir}: leave it out; a run's config is in .hydra, where evaluation looks")
+
+
+def _present(folder: Path) -> set[Path]:
+    """Those of `folder` and the folders above it that are there."""
+    return {path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir()}
+
+
+class RunFolder:
+    """The folder of a run, from before its training is checked until its end; use it as a context.
+
+    Unless `take` was called in it, the context removes the empty folders that were made for the run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._made_after = _present(path)
+        self._taken = False
+        self._open = contextlib.ExitStack()
+
+    def __enter__(self) -> "RunFolder":
+        if HydraConfig.initialized() and _existing is not None:
+            self._made_after = _existing
+        return self
+
+    def check(self, trainer: L.Trainer, going_on: Continuation | None) -> None:
+        """Refuse a folder that another training holds, or that holds another run; changes nothing in it.
+
+        Raises:
+            ConfigurationError: what the folder is used by, and what to do.
+        """
+        if not trainer.is_global_zero:
+            return
+        if (self.path / LOCK).is_file():
+            with _locked(self.path):
+                pass
+        owned = self._owned(going_on)
+        if self.path.resolve() in owned:
+            return
+        for path in _products(self.path, trainer):
+            if path.parent.resolve() not in owned:
+                last = self.path / "checkpoints" / "last.ckpt"
+                on = f", or go on with that run: {path_setting('ckpt_path', str(last))}" if last.is_file() else ""
+                raise ConfigurationError(f"hydra.run.dir={self.path}: {path} is of another run; choose another hydra.run.dir{on}")
+
+    def take(self, cfg: DictConfig, trainer: L.Trainer, going_on: Continuation | None) -> None:
+        """Lock the folder for this training, and write what was asked for: at once, or as it goes on with the run in it.
+
+        Raises:
+            ConfigurationError: as `check`.
+        """
+        self.check(trainer, going_on)
+        if trainer.is_global_zero:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._open.enter_context(_locked(self.path))
+            write = functools.partial(_write_config, self.path, _config_files(cfg))
+            if going_on is not None and self.path.resolve() in self._owned(going_on):
+                logs = [Path(logger.log_dir) for logger in _file_loggers(trainer)]
+                events = [path for log in logs for path in log.glob("events.*")]
+                going_on.begin = functools.partial(_begin_again, self.path, going_on.progress.steps, logs, events, write)
+                _hide_later_events(trainer, going_on.progress.steps)
+            else:
+                write()
+        self._taken = True
+        self._open.enter_context(_logged_to(self.path))
+
+    def _owned(self, going_on: Continuation | None) -> set[Path]:
+        """The folders of the run that a training goes on with."""
+        return set() if going_on is None else {_home(going_on.path), going_on.path.resolve().parent}
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open.close()
+        if self._taken:
+            return
+        for path in (self.path.resolve(), *self.path.resolve().parents):
+            if path in self._made_after:
+                return
+            try:
+                path.rmdir()
+            except OSError:  # somebody uses it
+                return
+
+
+def _home(checkpoint: Path) -> Path:
+    """The run folder that a checkpoint is in."""
+    folders = checkpoint.resolve().parents
+    return next((folder for folder in folders if (folder / ".hydra" / "config.yaml").is_file()), folders[0])
+
+
+def _products(folder: Path, trainer: L.Trainer) -> Iterator[Path]:
+    """What a training would overwrite or mix its own with."""
+    for pattern in PRODUCTS:
+        yield from sorted(folder.glob(pattern))
+    for callback in trainer.checkpoint_callbacks:
+        path = callback.path if isinstance(callback, LastCheckpoint | BestCheckpoint) else None
+        if path is not None and path.is_file():
+            yield path
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        if isinstance(callback, FrameRecorder) and callback.frames:
+            yield from sorted(callback.folder.glob("step_*"))
+    for logger in _file_loggers(trainer):
+        for pattern in ("events.*", "metrics.csv"):
+            yield from sorted(Path(logger.log_dir).glob(pattern))
+
+
+def _file_loggers(trainer: L.Trainer) -> list[TensorBoardLogger | CSVLogger]:
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger | CSVLogger)]
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of `folder`, which ends with this process, however it ends."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigurationError(
+            f"hydra.run.dir={folder}: another training is writing into it; wait for its end, or choose another hydra.run.dir"
+        ) from None
+    except NotImplementedError:
+        warnings.warn(f"{folder}: this file system has no locks, so make sure that no other training writes into it", stacklevel=2)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _logged_to(folder: Path) -> Iterator[None]:
+    """Write what the program logs into the run folder, and what it has logged so far."""
+    held = [h for h in logging.getLogger().handlers if isinstance(h, logging.handlers.MemoryHandler) and h.target is None]
+    if not held or not HydraConfig.initialized():
+        yield
+        return
+    (memory, *_) = held
+    file = logging.FileHandler(folder / f"{HydraConfig.get().job.name}.log")
+    file.setFormatter(memory.formatter)
+    memory.setTarget(file)
+    memory.flush()
+    memory.capacity = 1
+    try:
+        yield
+    finally:
+        memory.flush()
+        memory.setTarget(None)
+        file.close()
+
+
+# ---- .hydra
+
+
+def _config_files(cfg: DictConfig) -> dict[str, bytes]:
+    """The config as resolved, so that it means the same anywhere; what the command line set; and Hydra's own."""
+    files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True)}
+    if HydraConfig.initialized():
+        own = HydraConfig.instance().cfg
+        files["overrides.yaml"] = OmegaConf.to_yaml(HydraConfig.get().overrides.task)
+        files["hydra.yaml"] = OmegaConf.to_yaml(own)
+    return {name: text.encode() for name, text in files.items()}
+
+
+def _write_config(folder: Path, files: dict[str, bytes]) -> None:
+    for name in ("config.yaml", "overrides.yaml", "hydra.yaml"):
+        path = folder / ".hydra" / name
+        if name in files:
+            write_bytes(path, files[name])
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _begin_again(folder: Path, steps: int, logs: list[Path], events: list[Path], write: functools.partial[None]) -> None:
+    """Replace the records of the training so far, which are kept in a folder of their own."""
+    kept = folder / ".hydra" / f"until_step_{steps}"
+    for path in (*(folder / ".hydra").glob("*.yaml"), folder / "metrics.json"):
+        if path.is_file():
+            kept.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, kept / path.name)
+    (folder / "metrics.json").unlink(missing_ok=True)
+    write()
+    for path in events:
+        drop_hyperparameters(path)
+    for log in logs:
+        set_aside(log / "metrics.csv", steps)
+        (log / "hparams.yaml").unlink(missing_ok=True)  # which TensorBoardLogger writes only where there is none
+
+
+def _hide_later_events(trainer: L.Trainer, steps: int) -> None:
+    """Have TensorBoard leave out what was logged after the step that the training goes on from."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger._kwargs.setdefault("purge_step", steps + 1)

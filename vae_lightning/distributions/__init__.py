@@ -1,0 +1,1 @@
+"""Distributions of latents and images: noise to samples, likelihoods, priors, posteriors."""

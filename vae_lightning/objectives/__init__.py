@@ -1,0 +1,1 @@
+"""Objectives: per-image terms to what is maximised."""

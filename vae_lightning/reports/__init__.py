@@ -1,0 +1,1 @@
+"""Estimates and figures as JSON, Markdown, HTML, and in a terminal."""

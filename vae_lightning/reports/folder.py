@@ -1,0 +1,182 @@
+"""The folder of an evaluation: one owner at a time, the reports of all evaluations of the same weights as one, none ever lost.
+
+<run>/evaluation/
+    report.json, report.md, report.html, figures/    of the weights that were evaluated last
+    earlier/<weights>/                               the same, of other weights; they come back when those are evaluated again
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vae_lightning.errors import ConfigurationError, StorageError
+from vae_lightning.machine.files import finite, write_bytes
+from vae_lightning.reports.merging import is_report, merged
+
+__all__ = ["ReportFolder", "owned"]
+
+log = logging.getLogger(__name__)
+
+LOCK = ".lock"
+EARLIER = "earlier"
+OURS = ("report.json", "report.md", "report.html", "figures")
+
+
+@contextmanager
+def owned(path: Path, weights: Mapping[str, Any]) -> Iterator["ReportFolder"]:
+    """The folder `path`, which is made if need be, for one evaluation of `weights` at a time.
+
+    Raises:
+        ConfigurationError: another evaluation writes there.
+        StorageError: one may not write there.
+    """
+    lock = FileLock(path / LOCK, timeout=0)
+    try:
+        (path / "figures").mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise ConfigurationError(
+            f"{path}: another evaluation is writing there; wait until it has ended, or write elsewhere: to=<folder>"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise _not_writable(path, error) from error
+    try:
+        _try_to_write(path, path / "figures")
+        yield ReportFolder(path, weights)
+    finally:
+        lock.release()
+        _leave_nothing_empty(path)
+
+
+class ReportFolder:
+    """What one evaluation writes: made by `owned`."""
+
+    def __init__(self, path: Path, weights: Mapping[str, Any]) -> None:
+        self.path, self.weights = path, weights
+        self._before: dict[str, Any] | None = None
+
+    @property
+    def figures(self) -> Path:
+        """Where figures go."""
+        return self.path / "figures"
+
+    def write(self, now: Mapping[str, Any], warnings: Callable[[Mapping[str, Any]], list[str]]) -> dict[str, Any]:
+        """Write `report.json`: this evaluation's report `now`, what was measured of the same weights before, `warnings` of both."""
+        both = merged(self.before, now)
+        report = finite({**both, "weights": self.weights, "warnings": warnings(both)})
+        write_bytes(self.path / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        assert isinstance(report, dict)
+        return report
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """The report of the same weights that was there; one of other weights, or of nobody's, is put aside first."""
+        if self._before is None:
+            self._before = self._prepared()
+        return self._before
+
+    # ---- inside
+
+    def _prepared(self) -> dict[str, Any]:
+        if any((self.path / name).exists() for name in OURS[:-1]):
+            content, trouble = _read(self.path / "report.json")
+            if trouble is None and _same(content["weights"], self.weights):
+                return self._with_its_figures(content)
+            self._put_aside(trouble or f"is of other weights ({_described(content['weights'])})", content.get("weights", {}))
+        kept = self.path / EARLIER / _name(self.weights)
+        content, trouble = _read(kept / "report.json")
+        if trouble is not None or not _same(content["weights"], self.weights):
+            return {}
+        _move(kept, self.path)
+        log.warning("%s: is of these weights, so it is back in %s", kept, self.path)
+        return self._with_its_figures(content)
+
+    def _with_its_figures(self, content: dict[str, Any]) -> dict[str, Any]:
+        there = {name: figure for name, figure in content.get("figures", {}).items() if (self.path / figure["file"]).is_file()}
+        return {**content, "figures": there}
+
+    def _put_aside(self, reason: str, weights: Mapping[str, Any]) -> None:
+        kept = self.path / EARLIER / _name(weights)
+        number = 2
+        while kept.exists():
+            kept, number = kept.with_name(f"{_name(weights)}_{number}"), number + 1
+        _move(self.path, kept)
+        (self.path / "figures").mkdir(exist_ok=True)
+        log.warning("%s: %s; it is kept, with its figures, in %s", self.path / "report.json", reason, kept)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], str | None]:
+    """A report, and why there is none."""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}, "is missing"
+    except (OSError, ValueError, RecursionError) as error:
+        return {}, f"cannot be read ({' '.join(str(error).split())[:120]})"
+    if not is_report(content):
+        known = isinstance(content, dict) and "checkpoint" in content and ("test" in content or "train" in content)
+        return {}, "does not say of which weights it is" if known else "is not a report of this project"
+    return content, None
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.get("sha256") == other.get("sha256")
+
+
+def _described(weights: Mapping[str, Any]) -> str:
+    step = weights.get("step")
+    return f"{weights.get('file')}, optimizer step {step:,}" if isinstance(step, int) else str(weights.get("file"))
+
+
+def _name(weights: Mapping[str, Any]) -> str:
+    """A folder's name that tells weights apart: the step for the eye, the digest for certainty."""
+    step, digest = weights.get("step"), str(weights.get("sha256"))
+    known = isinstance(step, int) and digest.isalnum() and len(digest) >= 8
+    return f"step_{step}_{digest[:8]}" if known else "unknown"
+
+
+def _move(source: Path, target: Path) -> None:
+    """Each file by itself, the report last: whenever it stops, what is there is whole and what is not yet there is where it was."""
+    figures = sorted((source / "figures").iterdir()) if (source / "figures").is_dir() else []
+    try:
+        (target / "figures").mkdir(parents=True, exist_ok=True)
+        for path in [*figures, *(source / name for name in reversed(OURS[:-1]))]:
+            if path.exists():
+                os.replace(path, target / path.relative_to(source))
+        for folder in (source / "figures", source):
+            with suppress(OSError):  # there is more in it
+                folder.rmdir()
+    except OSError as error:
+        raise StorageError(f"{source}: could not be moved to {target} ({error})") from error
+
+
+def _not_writable(path: Path, error: Exception) -> StorageError:
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    return StorageError(f"{path}: cannot be written to ({reason}); write the evaluation elsewhere: to=<folder>")
+
+
+def _try_to_write(*folders: Path) -> None:
+    """Now, and not after hours of computing."""
+    for folder in folders:
+        probe = folder / f".{os.getpid()}.probe"
+        try:
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise _not_writable(folder, error) from error
+
+
+def _leave_nothing_empty(path: Path) -> None:
+    """An evaluation that has written nothing leaves no folder; a lock that nobody holds may go with it."""
+    with suppress(OSError):
+        (path / "figures").rmdir()
+    if path.is_dir() and {entry.name for entry in path.iterdir()} <= {LOCK}:
+        with suppress(OSError):
+            (path / LOCK).unlink(missing_ok=True)
+            path.rmdir()

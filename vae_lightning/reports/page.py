@@ -1,0 +1,140 @@
+"""The report as a page to look at: `report.html`, which needs no other file, and `report.md`."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from vae_lightning.glossary import GLOSSARY
+from vae_lightning.reports.table import shown
+
+__all__ = ["Page", "Picture", "to_html", "to_markdown"]
+
+KINDS = {".png": "image/png", ".gif": "image/gif"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it."""
+
+    name: str
+    """Its name in the catalogue."""
+    path: Path
+    """The PNG or GIF."""
+    caption: str
+    """What one sees."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The settings it was drawn with."""
+
+    @property
+    def drawn_with(self) -> str:
+        """The settings in words."""
+        return _told(self.settings)
+
+    @property
+    def data(self) -> str:
+        """The file as a URL that holds it."""
+        return f"data:{KINDS[self.path.suffix]};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is an animation."""
+        return self.path.suffix == ".gif"
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that a page tells of a run."""
+
+    title: str
+    """The run's folder."""
+    checkpoint: str
+    """What the weights are of: file, epoch, step."""
+    model: str
+    """The model's class and number of parameters."""
+    binarization: str
+    """How the images were binarized."""
+    estimates: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
+    """Those of `report.json`, by split and name: first the one under the name, then those of other settings."""
+    command: str | None = None
+    """The command that trained it; None if the training did not end."""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    """Of `metrics.json`."""
+    pictures: Sequence[Picture] = ()
+    """The figures that were drawn."""
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    """Why the others were not, by name."""
+    warnings: Sequence[str] = ()
+    """What is wrong with the figures."""
+    not_measured: Mapping[str, str] = field(default_factory=dict)
+    """Why parts of the evaluation were left out, by name."""
+
+    @property
+    def sections(self) -> dict[str, list[dict[str, str]]]:
+        """The metric table, formatted, by the heading under which it stands."""
+        sections: dict[str, list[dict[str, str]]] = {}
+        for split, estimates in self.estimates.items():
+            for name, rows in estimates.items():
+                kind = name.partition("/")[0]
+                meaning = GLOSSARY.get(kind) or GLOSSARY.get(kind.removesuffix("_real"), "")
+                for estimate in rows:
+                    row = {"split": split, "name": name, "meaning": meaning, **_formatted(name, estimate)}
+                    sections.setdefault(estimate["section"], []).append(row)
+        for rows in sections.values():
+            for before, row in reversed(list(pairwise(rows))):
+                if row["settings"] and row["settings"] == before["settings"]:
+                    row["settings"] = "settings as above"
+        return sections
+
+
+def _formatted(name: str, figure: Mapping[str, Any]) -> dict[str, str]:
+    value, error = shown(name, figure)
+    seconds = figure["seconds"]
+    return {
+        "value": value,
+        "error": error,
+        "images": f"{figure['num_images']:,}",
+        "samples": str(figure["num_samples"] or ""),
+        "estimator": figure["estimator"],
+        "settings": _told({**figure["settings"], **({"seed": figure["seed"]} if figure.get("seed") else {})}),
+        "seconds": "" if seconds is None else f"{seconds:.1f}",
+    }
+
+
+def _told(settings: Mapping[str, Any]) -> str:
+    return "; ".join(f"{key.replace('_', ' ')}: {_short(value)}" for key, value in settings.items())
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_short, value))
+    return str(value)
+
+
+def to_html(page: Page) -> str:
+    """The page as one self-contained HTML file."""
+    return _environment(autoescape=True).get_template("report.html.j2").render(page=page)
+
+
+def to_markdown(page: Page, folder: Path) -> str:
+    """The page as Markdown that shows the figures below `folder`, where it will lie."""
+    return _environment(autoescape=False).get_template("report.md.j2").render(page=page, folder=folder)
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    loader = PackageLoader("vae_lightning.reports", "templates")
+    made = Environment(loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters["as_it_is"] = _as_it_is
+    return made
+
+
+def _as_it_is(text: object) -> str:
+    """Text that Markdown shows as it is: `<folder>` would be a tag, and a name with `*` or `|` fall apart."""
+    return re.sub(r"([\\`*<\[\]|])", r"\\\1", " ".join(str(text).split()))

@@ -1,0 +1,133 @@
+"""What a run and a report look like in a terminal."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vae_lightning.evaluation.report import splits_of
+from vae_lightning.evaluation.sanity import SIMULATED
+from vae_lightning.machine.screen import short
+from vae_lightning.machine.shell import command, path_setting, shell_quoted, tensorboard
+from vae_lightning.reports.merging import with_others
+
+__all__ = ["print_report", "print_run", "shown"]
+
+
+def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
+    """The final figures of a training run, and where everything is.
+
+    Args:
+        overrides: what the command was given, to go on with.
+    """
+    splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
+    names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
+    table = Table()
+    table.add_column("")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for name in names:
+        values = [metrics.get(f"{split}/{name}") for split in splits]
+        digits = 4 if all(v is None or abs(v) < 1 for v in values) else 2
+        table.add_row(name, *("" if v is None else f"{v:.{digits}f}" for v in values))
+    console = _console()
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True)
+
+    say("nats per image, mean over the split")
+    console.print(table)
+    path = short(folder)
+    if interrupted:
+        say(f"interrupted: {shell_quoted(path)} holds what was learned so far; go on with")
+        kept = [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]
+        say(f"  {command('train.py', *kept, path_setting('ckpt_path', f'{path}/checkpoints/last.ckpt'))}")
+        return
+    say(f"run folder: {shell_quoted(path)}")
+    say(f"evaluate:   {command('evaluate.py', path_setting('run', path))}")
+    if any(folder.glob("tensorboard/events.*")):
+        # all runs beside this one, where it lies below here
+        logs = path if os.path.isabs(path) else Path(path).parts[0]  # noqa: PTH117
+        say(f"watch:      {tensorboard()} --logdir {shell_quoted(logs)}")
+
+
+def _console() -> Console:
+    """A terminal that shows names as they are: `[v2]` is no markup in them, and `:x:` no picture."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
+MANY = 12
+"""Figures of one kind beyond which a terminal is told only that they are there."""
+
+
+def print_report(
+    report: Mapping[str, Any], folder: Path, drawn: Sequence[str] = (), skipped: Mapping[str, str] | None = None
+) -> None:
+    """A report as a table: one row a metric; its warnings; what was measured and drawn, and why something was not.
+
+    Of a report that holds several evaluations, the rows are those of the last one; how many others there are is said.
+    """
+    held = {split: with_others(report, split) for split in splits_of(report)}
+    everything = [row for estimates in held.values() for rows in estimates.values() for row in rows]
+    splits = {
+        split: {
+            name: row for name, rows in estimates.items() for row in rows if row.get("measured", "") == report.get("evaluated", "")
+        }
+        for split, estimates in held.items()
+    }
+    figures_of_all = [figure for figures in splits.values() for figure in figures.values()]
+    treatments = [name for name in dict.fromkeys(figure["binarization"] for figure in figures_of_all) if name != SIMULATED]
+    table = Table()
+    for column in ("split", "figure", "value", "±", "images", "K"):
+        table.add_column(column, justify="left" if column in ("split", "figure") else "right")
+    for split, figures in splits.items():
+        sizes = Counter(figure["section"] for figure in figures.values())
+        for name, figure in figures.items():
+            if sizes[figure["section"]] <= MANY:
+                table.add_row(split, name, *_cells(name, figure))
+        for section, size in sizes.items():
+            if size > MANY:
+                table.add_row(split, f"{section}: {size} figures, in the report")
+        table.add_section()
+    console = _console()
+
+    def say(line: str, style: str | None = None) -> None:
+        console.print(line, soft_wrap=True, style=style)
+
+    say(f"nats per image (or shares, counts, distances), mean ± standard error over images; binarization: {', '.join(treatments)}")
+    console.print(table)
+    for warning in report.get("warnings", ()):
+        say(f"WARNING: {warning}", "bold red")
+    say(f"checkpoint: {_short(Path(report['checkpoint']))}")
+    for what, reasons in (("not measured", report.get("not_measured", {})), ("not drawn", skipped or {})):
+        for reason in dict.fromkeys(reasons.values()):
+            names = [name for name, own in reasons.items() if own == reason]
+            shown = ", ".join(names) if len(names) < 5 else f"{len(names)} figures"
+            say(f"{what + ':':<11} {shown}: {reason}", "dim")
+    if drawn:
+        say(f"figures:    {len(drawn)} in {_short(folder / 'figures')}")
+    say(f"report:     {_short(folder / 'report.html')}")
+    more, pictures = len(everything) - len(figures_of_all), len(set(report.get("figures", {})) - set(drawn))
+    if more or pictures:
+        say(f"            beside what earlier evaluations found of the same weights (estimates: {more}, figures: {pictures})")
+
+
+def _cells(name: str, figure: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return (*shown(name, figure), str(figure["num_images"]), str(figure["num_samples"] or ""))
+
+
+def shown(name: str, figure: Mapping[str, Any]) -> tuple[str, str]:
+    """Value and standard error of a figure in a `report.json`: of shares and other small numbers four digits, of nats two."""
+    value, error = figure["value"], figure["standard_error"]
+    if value is None:
+        return "not finite", ""
+    digits = 4 if "accuracy" in name or abs(value) < 1 else 2
+    return f"{value:.{digits}f}", "" if error is None else f"{error:.{digits}f}"
+
+
+def _short(path: Path) -> str:
+    return short(path)

@@ -1,0 +1,106 @@
+"""What was logged is kept, and not mixed up, when a training goes on in its folder."""
+
+import csv
+import io
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from pytorch_lightning.loggers import CSVLogger as LightningCSVLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.utilities import rank_zero_only
+
+from vae_lightning.machine.files import write_bytes
+
+__all__ = ["CSVLogger", "drop_hyperparameters", "set_aside"]
+
+
+class _KeepingWriter(ExperimentWriter):
+    """Lightning's writer of `metrics.csv`, which adds to a file that is there instead of deleting it."""
+
+    def _check_log_dir_exists(self) -> None:
+        path = Path(self.metrics_file_path)
+        if not path.is_file():
+            return
+        content = path.read_bytes()
+        if content and not content.endswith(b"\n"):  # a killed training left half a line
+            write_bytes(path, content + b"\r\n")
+        header, _ = _read(path)
+        if header:
+            self.metrics_keys = header
+        else:
+            path.unlink()
+
+
+class CSVLogger(LightningCSVLogger):
+    """Lightning's CSVLogger, which keeps the rows of a `metrics.csv` that is there and adds its own."""
+
+    @property
+    def experiment(self) -> ExperimentWriter:
+        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
+            self._fs.makedirs(self.root_dir, exist_ok=True)
+            self._experiment = _KeepingWriter(log_dir=self.log_dir)
+        experiment: ExperimentWriter = super().experiment
+        return experiment
+
+
+def set_aside(path: Path, steps: int) -> None:
+    """Move what was logged after `steps` steps from `path` to `superseded.csv` beside it, before it is trained once more."""
+    if not path.is_file():
+        return
+    header, rows = _read(path)
+    cut = next((place for place, row in enumerate(rows) if _is_after(row, steps)), len(rows))
+    if cut < len(rows):
+        earlier = path.with_name("superseded.csv")
+        columns, before = _read(earlier) if earlier.is_file() else ([], [])
+        columns += [name for name in header if name not in columns]
+        write_bytes(earlier, _table(columns, before + rows[cut:]))
+        write_bytes(path, _table(header, rows[:cut]))
+
+
+def _is_after(row: dict[str, str], steps: int) -> bool:
+    """Whether `row` was logged later: a step has the number of those before it, validation that of all up to it."""
+    try:
+        step = int(row["step"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return step > steps or (step == steps and any(value for key, value in row.items() if str(key).startswith(("train/", "lr"))))
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        return list(reader.fieldnames or []), list(reader)
+
+
+def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header, restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def drop_hyperparameters(events: Path) -> None:
+    """Take a run's hyperparameters out of a file of TensorBoard's: of several sets in a folder, HParams shows the first."""
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    content, kept = events.read_bytes(), bytearray()
+    for record, data in _records(content):
+        values = Event.FromString(data).summary.value
+        if not any(value.tag.startswith("_hparams_/session") for value in values):
+            kept += record
+    if len(kept) < len(content):
+        write_bytes(events, bytes(kept))
+
+
+def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each record of a TFRecord file, whole and its data alone; the last one may be cut."""
+    place = 0
+    while place + 12 <= len(content):
+        (length,) = struct.unpack_from("<Q", content, place)  # and 4 bytes of checksum after it, as after the data
+        end = place + 12 + length + 4
+        if end > len(content):
+            return
+        yield content[place:end], content[place + 12 : end - 4]
+        place = end
