@@ -7,7 +7,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.arguments import parameters
-from vae_lightning.commands.train import OURS, SET_HERE, check_config, train
+from vae_lightning.commands.config import OURS, SET_HERE, check_config
+from vae_lightning.commands.train import train
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TWO_STEPS = ("trainer.limit_train_batches=2", "logger=none")

@@ -12,8 +12,9 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
+from vae_lightning.commands.config import check_config
 from vae_lightning.commands.rehearsal import check_monitors, check_precision, direction, logged_metrics, nearest_metric, rehearse
-from vae_lightning.commands.train import check_config, train
+from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, M1, M2, VAE, Classifier
 

@@ -17,7 +17,9 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lightning import VAE, MNISTDataModule
-from vae_lightning.commands.train import JOBS, _jobs, _of_a_child, check_config, train
+from vae_lightning.commands.config import check_config
+from vae_lightning.commands.sweep import JOBS, _jobs
+from vae_lightning.commands.train import _of_a_child, train
 from vae_lightning.errors import ConfigurationError, NotFiniteError, StorageError
 
 Compose = Callable[..., DictConfig]

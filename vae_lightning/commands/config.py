@@ -1,0 +1,271 @@
+"""A resolved config to the parts of a training, and what is wrong with it."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
+
+import pytorch_lightning as L  # isort: skip
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
+from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
+
+from vae_lightning.arguments import check, parameters, require
+from vae_lightning.callbacks import AtomicCheckpointIO
+from vae_lightning.commands.devices import _in_a_sweep, devices_of
+from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, rehearse
+from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.machine.processes import own_environment
+from vae_lightning.models.base import Module
+
+__all__ = ["Parts", "check_config", "lightning_errors", "monitor_of", "plain_of", "quiet"]
+
+LIGHTNING_LOG = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+
+OURS = {"gpus", "compile", "matmul_precision", "threads"}
+"""Keys of `trainer` that are not Lightning's."""
+
+SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
+"""Arguments of Lightning's Trainer that have a place of their own in the config."""
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Refuse a config with a wrong name, type or range, without touching data or disk."""
+    parts = Parts(cfg)
+    model = parts.model()
+    parts.data()
+    parts.trainer(model)
+
+
+def _check_seed(cfg: DictConfig) -> None:
+    if not isinstance(cfg.seed, int) or isinstance(cfg.seed, bool):
+        raise ConfigurationError(f"seed={cfg.seed}: must be an integer")
+    require(0 <= cfg.seed < 2**32, "seed", cfg.seed, "from 0 to 4294967295")
+
+
+class Parts:
+    """Builds the parts of a run from a checked config."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        _check_seed(cfg)
+        check(_root, {str(key): None if key in _GROUPS else cfg[key] for key in cfg}, "")
+        _check_trainer(plain_of(cfg.trainer))
+        monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
+        for group in ("callbacks", "logger"):
+            for name, node in _wanted(plain_of(monitored)[group]).items():
+                _checked_class(node, f"{group}.{name}")
+        _checked_class(plain_of(cfg.model), "model")
+        _checked_class(plain_of(cfg.data), "data")
+        devices_of(cfg.trainer)
+        check_precision(cfg.trainer.precision)
+
+    def model(self) -> L.LightningModule:
+        model: L.LightningModule = _build(self.cfg.model, L.LightningModule, "model")
+        return model
+
+    def data(self) -> L.LightningDataModule:
+        data: L.LightningDataModule = _build(self.cfg.data, L.LightningDataModule, "data")
+        _warn_of_odd_pairs(self.cfg)
+        return data
+
+    def trainer(self, model: L.LightningModule, own: Sequence[L.Callback] = ()) -> L.Trainer:
+        """Everything that trains `model`, tried on blank images where the model is one of ours."""
+        cfg = self.cfg
+        arguments = {key: value for key, value in plain_of(cfg.trainer).items() if key not in OURS}
+        arguments.update(devices_of(cfg.trainer))
+        monitor, mode = monitor_of(cfg, model)
+        resolved = OmegaConf.merge(cfg, {"monitor": monitor, "monitor_mode": mode})
+        loggers = [_instantiated(node, f"logger.{name}") for name, node in _wanted(resolved.logger).items()]
+        built = {name: _instantiated(node, f"callbacks.{name}") for name, node in _wanted(resolved.callbacks).items()}
+        check_finders(built)
+        callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, bool(loggers))}
+        if arguments["enable_model_summary"] is None:  # Lightning would add one of its own
+            arguments["enable_model_summary"] = any(isinstance(c, ModelSummary) for c in callbacks.values())
+        with quiet(), lightning_errors(ValueError, TypeError, RuntimeError, ImportError, OSError):
+            trainer = L.Trainer(
+                **arguments,
+                logger=loggers or False,
+                callbacks=[*callbacks.values(), *own],
+                plugins=[AtomicCheckpointIO(), *own_environment(arguments)],
+                default_root_dir=cfg.run_dir,
+            )
+        if isinstance(model, Module):
+            check_monitors(model, callbacks, rehearse(model, trainer), cfg.monitor)
+        return trainer
+
+
+_GROUPS = {"model", "data", "trainer", "callbacks", "logger"}
+
+
+def _root(
+    name: str | None,
+    seed: int,
+    run_dir: str,
+    ckpt_path: str | None,
+    monitor: str | None,
+    monitor_mode: Literal["min", "max"] | None,
+    model: None,
+    data: None,
+    trainer: None,
+    callbacks: None,
+    logger: None,
+) -> None:
+    """The top level of the config, as a signature that it is checked against."""
+
+
+def _wanted(group: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The entries of callbacks or logger, without those that are set to null."""
+    return {name: node for name, node in (group or {}).items() if node is not None}
+
+
+def plain_of(node: Any) -> Any:
+    """A part of a config as resolved plain containers; as it is, if it is none."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def _checked_class(node: Mapping[str, Any], where: str) -> type:
+    """The class `node` names, after checking its arguments against the class's signature."""
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigurationError(f"{where}: needs a _target_ that names a class")
+    try:
+        found = get_class(str(node["_target_"]))
+    except Exception as error:  # Hydra wraps whatever the import raised
+        package = str(node["_target_"]).partition(".")[0]
+        raise ConfigurationError(f"{where}._target_={node['_target_']}: cannot be imported; is {package} installed?") from error
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    check(found, {k: v for k, v in arguments.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where)
+    return found
+
+
+def _build(node: DictConfig, base: type, where: str) -> Any:
+    """Build from plain containers, which is what checkpoints can hold."""
+    found = get_class(node._target_)
+    if not issubclass(found, base):
+        raise ConfigurationError(f"{where}._target_={node._target_}: is not a {base.__name__}")
+    try:
+        return found(**{key: value for key, value in plain_of(node).items() if key != "_target_"})
+    except (OverflowError, RuntimeError, TypeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
+        words = " ".join(str(error).partition("Exception raised from")[0].split())
+        if isinstance(error, VAELightningError) or "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):
+            raise
+        raise ConfigurationError(f"{where}: {words[:200]}") from error
+
+
+def _instantiated(node: DictConfig, where: str) -> Any:
+    """A callback or logger; what it says of a wrong value is said in its own words."""
+    try:
+        return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, VAELightningError):
+            raise error.__cause__ from None
+        raise ConfigurationError(f"{where}: {' '.join(str(error.__cause__ or error).split())}") from error
+
+
+def _own_trainer_keys(
+    gpus: int | Literal["auto"],
+    compile: bool | Literal["auto"],
+    matmul_precision: Literal["highest", "high", "medium"],
+    threads: int | Literal["auto"],
+) -> None:
+    """The keys of `trainer` that are ours, as a signature that they are checked against."""
+
+
+def _check_trainer(arguments: dict[str, Any]) -> None:
+    check(_own_trainer_keys, {k: v for k, v in arguments.items() if k in OURS}, "trainer")
+    threads = arguments.get("threads", "auto")
+    require(threads == "auto" or threads >= 1, "trainer.threads", threads, "auto (one a core) or at least 1")
+    known = parameters(L.Trainer)[0]
+    check(L.Trainer, {k: v for k, v in arguments.items() if k in known}, "trainer")
+    for key in arguments:
+        if key not in known and key not in OURS:
+            raise ConfigurationError(f"trainer.{key}: is not an argument of Lightning's Trainer")
+        if key in SET_HERE:
+            raise ConfigurationError(f"trainer.{key}: has a place of its own: the callbacks and logger groups, and run_dir")
+
+
+def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: bool) -> bool:
+    """Whether Lightning would accept `callback` beside its own flags, and what it monitors is measured."""
+    if arguments["limit_val_batches"] == 0 and (getattr(callback, "monitor", None) or "").startswith("val/"):
+        return False
+    if isinstance(callback, ProgressBar):
+        return arguments["enable_progress_bar"] is not False
+    if isinstance(callback, ModelSummary):
+        asked = arguments["enable_model_summary"]
+        return bool(asked) if asked is not None else not _in_a_sweep()
+    if isinstance(callback, Checkpoint):
+        return arguments["enable_checkpointing"] is not False
+    if isinstance(callback, LearningRateMonitor):
+        return has_logger
+    return True
+
+
+def monitor_of(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
+    """The metric that says which checkpoint is best, and whether its best is the highest: the config's, else the model's own."""
+    own, own_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
+    metric = cfg.monitor or own
+    mode = cfg.monitor_mode or (own_mode if metric == own else direction(metric))
+    if mode is None:
+        raise ConfigurationError(f"monitor={metric}: say with monitor_mode=min or monitor_mode=max which is better")
+    return metric, mode
+
+
+def _warn_of_odd_pairs(cfg: DictConfig) -> None:
+    likelihood = (plain_of(cfg.model).get("likelihood") or {}) if "likelihood" in cfg.model else {}
+    name = likelihood.get("name") if isinstance(likelihood, dict) else likelihood
+    binarization = cfg.data.get("binarization")
+    if name == "bernoulli" and binarization == "none":
+        warnings.warn(
+            "model/likelihood=bernoulli with data.binarization=none: grey levels are not outcomes of a Bernoulli distribution; "
+            "elbo and nll bound those of dynamically binarized images from below, and compare with no published figure",
+            stacklevel=2,
+        )
+    elif name in ("gaussian", "continuous_bernoulli") and binarization not in (None, "none"):
+        warnings.warn(
+            f"model/likelihood={name} with data.binarization={binarization}: a density of grey levels, evaluated at black and "
+            "white, so the figure called elbo is not an ELBO of binary data; use data.binarization=none",
+            stacklevel=2,
+        )
+
+
+@contextmanager
+def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """What Lightning says of a wrong setting, as an error of ours."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, VAELightningError) or not isinstance(error, (MisconfigurationException, *kinds)):
+            raise
+        raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+class quiet(warnings.catch_warnings):
+    """Keeps warnings and advertisements away that a user of this project cannot act on."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        LIGHTNING_LOG.addFilter(_is_no_advertisement)
+        for message in (
+            ".*does not have many workers.*",  # batches come from memory
+            ".*isinstance\\(treespec, LeafSpec\\).*",  # within Lightning
+            ".*Checkpoint directory .* exists and is not empty.*",
+            ".*callbacks used to create the checkpoint need to be provided.*",  # the command says which there are
+            ".*could not find the monitored key.*",  # training ended before the first validation; a wrong key is an error
+            ".*The `srun` command is available.*",
+            ".*is not supported by the model summary.*",
+        ):
+            warnings.filterwarnings("ignore", message=message)
+
+    def __exit__(self, *error: Any) -> None:
+        LIGHTNING_LOG.removeFilter(_is_no_advertisement)
+        super().__exit__(*error)
+
+
+def _is_no_advertisement(record: logging.LogRecord) -> bool:
+    return "Tip:" not in record.getMessage()

@@ -1,0 +1,44 @@
+"""`trainer.gpus` as Lightning's accelerator and devices."""
+
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from vae_lightning.arguments import require
+from vae_lightning.errors import ConfigurationError
+
+__all__ = ["devices_of"]
+
+
+def devices_of(trainer: DictConfig) -> dict[str, Any]:
+    """`trainer.gpus` as Lightning's accelerator and devices."""
+
+    gpus = trainer.gpus
+    own = {key: trainer[key] for key in ("accelerator", "devices") if trainer[key] != "auto"}
+    if own:
+        if gpus != "auto":
+            raise ConfigurationError(f"trainer.gpus={gpus}: give either it or trainer.{next(iter(own))}, not both")
+        return own
+    available = torch.cuda.device_count()
+    if gpus == "auto":
+        gpus = min(available, 1)
+    require(gpus >= -1, "trainer.gpus", gpus, "auto, 0 (CPU), a number of GPUs, or -1 (all)")
+    if gpus == 0:
+        return {"accelerator": "cpu", "devices": 1}
+    if available < max(gpus, 1):
+        has = f"only {available} GPU(s)" if available else "no GPU that torch can use"
+        raise ConfigurationError(f"trainer.gpus={gpus}: this machine has {has}; to run on the CPU: trainer.gpus=0")
+    count = available if gpus == -1 else gpus
+    if count > 1 and _in_a_sweep() and trainer.strategy == "auto":
+        raise ConfigurationError(
+            f"trainer.gpus={gpus}: in a sweep, several GPUs a job need trainer.strategy=ddp_spawn, because processes that "
+            "Lightning starts anew would run the whole sweep again"
+        )
+    return {"accelerator": "cuda", "devices": count}
+
+
+def _in_a_sweep() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

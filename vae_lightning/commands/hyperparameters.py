@@ -1,0 +1,49 @@
+"""What TensorBoard tells a run apart from others by."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from vae_lightning.commands.config import plain_of
+
+__all__ = ["code", "hyperparameters_of"]
+
+SHOWN_OF_TRAINER = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")
+
+NOT_SHOWN_OF_DATA = ("root", "static_root")
+
+
+def hyperparameters_of(cfg: DictConfig) -> dict[str, float | str]:
+    """What HParams tells runs apart by: seed, model, data, some of the trainer's settings, and whatever the command line set."""
+    plain = plain_of(cfg)
+    # what is zero of data is off
+    data = {key: value for key, value in plain["data"].items() if value and key not in NOT_SHOWN_OF_DATA}
+    trainer = {key: plain["trainer"].get(key) for key in SHOWN_OF_TRAINER}
+    flat, everything = _flat({"model": plain["model"], "data": data, "trainer": trainer}), _flat(plain)
+    flat |= {key: everything[key] for key in _overridden() if key in everything}
+    names = {group: plain[group]["_target_"].rpartition(".")[2] for group in ("model", "data")}
+    kept = {k: v for k, v in flat.items() if v is not None and k.rpartition(".")[2] not in ("_target_", "seed")}
+    return {**names, "seed": cfg.seed} | {k: v if type(v) in (int, float) else str(v) for k, v in kept.items()}
+
+
+def _overridden() -> list[str]:
+    """The keys that this run's command line, or its place in a sweep, set."""
+    if not HydraConfig.initialized():
+        return []
+    names = (override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task)
+    return [name for name in names if name not in ("run_dir", "ckpt_path", "data.root", "data.static_root")]
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def code(text: str) -> str:
+    """Markdown that shows `text` as it is."""
+    return f"```\n{text.rstrip()}\n```"

@@ -1,0 +1,49 @@
+"""The jobs of a sweep, checked before the first one starts."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback as HydraCallback
+from omegaconf import DictConfig
+
+from vae_lightning.commands.commandline import one_line_errors
+from vae_lightning.commands.config import check_config
+
+__all__ = ["CheckSweep"]
+
+JOBS = 50
+"""Jobs of a sweep that are all checked before it starts: a check takes a tenth of a second."""
+
+
+class CheckSweep(HydraCallback):
+    """Checks the jobs of a sweep before the first one starts: all of up to `JOBS`, of more each value beside the others' first."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        overrides = list(config.hydra.overrides.task)
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        choices = [
+            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+            if override.is_sweep_override()
+            else [override.input_line or ""]
+            for override in parsed
+        ]
+        # Hydra makes warnings of what a callback raises, so the error has to end the program here
+        with one_line_errors():
+            for job in _jobs(choices):
+                check_config(hydra.compose(config.hydra.job.config_name, [*job, "run_dir=."]))
+
+
+def _jobs(choices: list[list[str]]) -> Iterator[list[str]]:
+    """The overrides of the jobs to be checked, from the options of each override."""
+    if math.prod(map(len, choices)) <= JOBS:
+        yield from map(list, itertools.product(*choices))
+        return
+    firsts = [options[0] for options in choices]
+    yield firsts
+    for place, options in enumerate(choices):
+        for option in options[1:]:
+            yield [*firsts[:place], option, *firsts[place + 1 :]]
