@@ -272,7 +272,12 @@ class LosesWeights(L.Callback):
 
 
 def test_images_are_promised_only_where_they_are_known(compose: Compose, tmp_path: Path) -> None:
-    own = ("model.net.hidden=[16]", "model.latent_dim=3", "logger=none", "+callbacks.mine._target_=test_training.LosesWeights")
+    own = (
+        "model.net.hidden=[16]",
+        "model.latent_dim=3",
+        "logger=none",
+        f"+callbacks.mine._target_={LosesWeights.__module__}.LosesWeights",
+    )
     with pytest.raises(NotFiniteError, match=r"val/loss.*metrics\.json says so too$"):
         train(compose(*own))
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["not_finite"]["images"] is None

@@ -267,7 +267,7 @@ class Counts(L.Callback):
 
 
 def test_callback_of_ones_own_has_its_state_back_under_the_name_of_an_argument_too(compose: Compose) -> None:
-    own = (*SMALL, "+callbacks.mine._target_=test_continuing.Counts")
+    own = (*SMALL, f"+callbacks.mine._target_={Counts.__module__}.Counts")
     first = train(compose(*own, "trainer.max_epochs=2"))
     again = train(compose(*own, "trainer.max_epochs=3", f"ckpt_path={first.folder / 'checkpoints' / 'last.ckpt'}", folder="again"))
     (count,) = (callback.count for callback in again.trainer.callbacks if type(callback).__name__ == "Counts")  # type: ignore[attr-defined]
