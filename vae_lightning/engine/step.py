@@ -28,7 +28,7 @@ MOST_GRAPHS = 4
 """How often a run compiles at most: what changes more often than that is not worth it."""
 CLOSE = {"32-true": 1e-4, "bf16-mixed": 3e-2}
 """How far the loss of a graph may be from the model's own, as a share of it, by precision; more is no rounding."""
-SAME = 1e-6
+SAME = 1e-5
 """How far two losses of the same weights and batch may be apart, as a share of them, where sums are taken in another order."""
 
 Pair = tuple[Tensor, Tensor]
