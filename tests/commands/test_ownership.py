@@ -64,6 +64,17 @@ def test_new_training_in_a_used_folder_is_refused_with_the_way_on(compose: Compo
     assert tree(run) == before
 
 
+def test_training_that_lightning_refuses_leaves_no_folder_and_takes_nobodys(compose: Compose, tmp_path: Path) -> None:
+    for was_there in (False, True):
+        if was_there:
+            (tmp_path / "run").mkdir()
+            (tmp_path / "run" / "mine").touch()
+        with pytest.raises(ConfigurationError, match="limit_train_batches"):
+            train(compose(*SMALL, "trainer.limit_train_batches=0.0001"))
+        assert (tmp_path / "run").exists() == was_there
+    assert (tmp_path / "run" / "mine").is_file()
+
+
 @pytest.mark.parametrize("left", ["metrics.json", "tensorboard/events.out.tfevents.1", "csv/metrics.csv", "animation/step_1.npz"])
 def test_whatever_is_left_of_a_run_makes_a_folder_used(compose: Compose, tmp_path: Path, left: str) -> None:
     path = tmp_path / "run" / left

@@ -11,7 +11,7 @@ import logging.handlers
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,7 +27,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoint
 from vae_lightning.commands.commandline import one_line_errors
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.shell import path_setting
 from vae_lightning.runs.continuing import Continuation
@@ -90,13 +90,15 @@ def _present(folder: Path) -> set[Path]:
 class RunFolder:
     """The folder of a run, from before its training is checked until its end; use it as a context.
 
-    Unless `take` was called in it, the context removes the empty folders that were made for the run.
+    Unless `take` was called in it, the context removes the empty folders that were made for the run; of a training that is
+    refused later than that, before its first step, the whole folder, if it was made for it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._made_after = _present(path)
         self._taken = False
+        self._has_trained: Callable[[], bool] = lambda: False
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> "RunFolder":
@@ -143,21 +145,31 @@ class RunFolder:
             else:
                 write()
         self._taken = True
+        start = going_on.progress.steps if going_on is not None else 0
+        self._has_trained = lambda: trainer.global_step > start
         self._open.enter_context(_logged_to(self.path))
 
     def _owned(self, going_on: Continuation | None) -> set[Path]:
         """The folders of the run that a training goes on with."""
         return set() if going_on is None else {_home(going_on.path), going_on.path.resolve().parent}
 
+    def _was_refused(self, error: BaseException | None) -> bool:
+        """Whether Lightning or the first batch has refused a training in a folder of its own, with nothing yet to keep."""
+        refused = isinstance(error, ConfigurationError | DataError) and self.path.resolve() not in self._made_after
+        return refused and not self._has_trained() and not any(self.path.glob("checkpoints/*"))
+
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
-        if self._taken:
+        if self._taken and not self._was_refused(error):
             return
+        if self._taken:
+            shutil.rmtree(self.path, ignore_errors=True)
         for path in (self.path.resolve(), *self.path.resolve().parents):
             if path in self._made_after:
                 return
             try:
-                path.rmdir()
+                if path.exists():
+                    path.rmdir()
             except OSError:  # somebody uses it
                 return
 
