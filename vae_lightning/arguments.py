@@ -12,7 +12,7 @@ from pydantic.errors import PydanticUserError
 
 from vae_lightning.errors import ConfigurationError, UnknownKeyError
 
-__all__ = ["build", "check", "choose", "parameters", "require", "unknown_key"]
+__all__ = ["build", "check", "choose", "flattened", "parameters", "require", "unknown_key"]
 
 T = TypeVar("T")
 
@@ -67,6 +67,18 @@ def check(target: Callable[..., object], arguments: Mapping[str, Any], where: st
     for name in list(inspect.signature(target).parameters)[leading:]:
         if name in known and known[name].default is inspect.Parameter.empty and name not in arguments:
             raise ConfigurationError(f"{above}{name}: missing")
+
+
+def flattened(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as one of dotted keys.
+
+    >>> flattened({"net": {"name": "mlp"}, "latent_dim": 2}, "model.")
+    {'model.net.name': 'mlp', 'model.latent_dim': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Parameter], bool]:

@@ -1,11 +1,9 @@
 """What TensorBoard tells a run apart from others by."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from vae_lightning.arguments import flattened
 from vae_lightning.commands.config import plain_of
 
 __all__ = ["code", "hyperparameters_of"]
@@ -21,7 +19,7 @@ def hyperparameters_of(cfg: DictConfig) -> dict[str, float | str]:
     # what is zero of data is off
     data = {key: value for key, value in plain["data"].items() if value and key not in NOT_SHOWN_OF_DATA}
     trainer = {key: plain["trainer"].get(key) for key in SHOWN_OF_TRAINER}
-    flat, everything = _flat({"model": plain["model"], "data": data, "trainer": trainer}), _flat(plain)
+    flat, everything = flattened({"model": plain["model"], "data": data, "trainer": trainer}), flattened(plain)
     flat |= {key: everything[key] for key in _overridden() if key in everything}
     names = {group: plain[group]["_target_"].rpartition(".")[2] for group in ("model", "data")}
     kept = {k: v for k, v in flat.items() if v is not None and k.rpartition(".")[2] not in ("_target_", "seed")}
@@ -34,14 +32,6 @@ def _overridden() -> list[str]:
         return []
     names = (override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task)
     return [name for name in names if name not in ("run_dir", "ckpt_path", "data.root", "data.static_root")]
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def code(text: str) -> str:

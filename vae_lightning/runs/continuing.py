@@ -13,7 +13,7 @@ import pytorch_lightning as L
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 
-from vae_lightning.arguments import parameters
+from vae_lightning.arguments import flattened, parameters
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.checkpoints import Progress, read, read_any
 from vae_lightning.models.base import Module
@@ -114,20 +114,12 @@ def continuation(ckpt_path: str, trainer: L.Trainer, model: L.LightningModule, d
         missing = {"loops"}
     if missing:
         raise CheckpointError(f"{path}: holds weights without the state of their training; go on from a last.ckpt")
-    was, now = _flat(content.get("hyper_parameters", {}), "model."), _flat(model.hparams, "model.")
+    was, now = flattened(content.get("hyper_parameters", {}), "model."), flattened(model.hparams, "model.")
     _require_model(path, content, model, was, now)
     _require_data(content, data, progress, trainer)
     _require_something_left(content, progress, trainer)
     both = [key for key in now if key in was and was[key] != now[key]]
     return Continuation(path, progress, {key: (was[key], now[key]) for key in both})
-
-
-def _flat(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """`{"a": {"b": 1}}` as `{"a.b": 1}`."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _require_model(
