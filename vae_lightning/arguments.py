@@ -4,15 +4,17 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from vae_lightning.errors import ConfigurationError, UnknownKeyError
+from vae_lightning.errors import ConfigurationError, DataError, UnknownKeyError, VAELightningError
+from vae_lightning.plugins import is_path, locate
 
-__all__ = ["build", "check", "choose", "flattened", "parameters", "require", "unknown_key"]
+__all__ = ["build", "check", "choose", "flattened", "located_or_chosen", "parameters", "prefixed", "require", "unknown_key"]
 
 T = TypeVar("T")
 
@@ -49,22 +51,22 @@ def choose(key: str, name: object, options: Mapping[str, T]) -> T:
     raise ConfigurationError(f"{key}={name}: unknown; {hint}choose from: {', '.join(options)}")
 
 
-def check(target: Callable[..., object], arguments: Mapping[str, Any], where: str, *, leading: int = 0) -> None:
+def check(target: Callable[..., object], arguments: Mapping[str, Any], where: str, *, offered: Collection[str] = ()) -> None:
     """Refuse an argument that `target` does not take, one whose type is not the annotated one, and a missing one.
 
-    `where` is the configuration path of `arguments`: `model.net`; empty for the top level. The `leading` first parameters are
-    given elsewhere.
+    `where` is the configuration path of `arguments`: `model.net`; empty for the top level. The parameters named in `offered` are
+    given by whoever calls.
     An unannotated parameter takes anything, and a target with `**kwargs` takes any name.
     """
     named, takes_any = parameters(target)
-    known = dict(list(named.items())[leading:])
+    known = {name: parameter for name, parameter in named.items() if name not in offered}
     above = where and f"{where}."
     for name, value in arguments.items():
         if name in known:
             _check_type(value, known[name].annotation, f"{above}{name}")
-        elif not takes_any:
+        elif not takes_any or name in offered:
             raise unknown_key(f"{above}{name}", known)
-    for name in list(inspect.signature(target).parameters)[leading:]:
+    for name in inspect.signature(target).parameters:
         if name in known and known[name].default is inspect.Parameter.empty and name not in arguments:
             raise ConfigurationError(f"{above}{name}: missing")
 
@@ -109,22 +111,73 @@ def _hints(function: Callable[..., object]) -> dict[str, Any]:
         return {}
 
 
-def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..., T]], *leading: object) -> T:
-    """Build what `spec` describes, `{"name": <option>, **arguments}`, with `leading` as its first positional arguments.
+def located_or_chosen(key: str, name: object, options: Mapping[str, T]) -> T:
+    """What `name` means: an import path where it has a dot, `options[name]` elsewhere; the error says how to bring one's own."""
+    if is_path(name):
+        located: T = locate(str(name), key)
+        return located
+    try:
+        return choose(key, name, options)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error}; or give an import path, mypkg.module.Name, for one of your own") from None
+
+
+def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..., T]], **offered: object) -> T:
+    """Build what `spec` describes, `{"name": <option or import path>, **arguments}`.
+
+    Args:
+        where: where the spec stands, for the errors: `net`.
+        spec: what a user asked for.
+        options: what each name without a dot builds.
+        offered: what the caller knows, of which the target is given those that its signature has; a spec cannot set them.
 
     What is built refuses an argument by its own name for it, `hidden=[0]: ...`; here it gets the path where it was asked for.
+
+    >>> build("layer", {"name": "torch.nn.Linear", "bias": False}, {}, in_features=2, out_features=3, unknown_here=4)
+    Linear(in_features=2, out_features=3, bias=False)
     """
-    target = choose(f"{where}.name", spec.get("name"), options)
+    target = located_or_chosen(f"{where}.name", spec.get("name"), options)
+    if not callable(target):
+        raise ConfigurationError(f"{where}.name={spec['name']}: is a {type(target).__name__}, and cannot be called to build one")
     arguments = {key: value for key, value in spec.items() if key != "name"}
-    check(target, arguments, where, leading=len(leading))
+    named, takes_any = parameters(target)
+    context = {key: value for key, value in offered.items() if takes_any or key in named}
+    check(target, arguments, where, offered=context)
+    with prefixed(where, [name for name in {*named, *arguments} if name not in context]):
+        if not is_path(spec["name"]):
+            return target(**context, **arguments)
+        try:
+            return target(**context, **arguments)
+        except VAELightningError:
+            raise
+        except Exception as error:  # whatever the code of a user's package raises
+            said = " ".join(str(error).split())
+            raise ConfigurationError(f"{where}.name={spec['name']}: building it fails: {type(error).__name__}: {said}") from error
+
+
+@contextmanager
+def prefixed(where: str, names: Iterable[str]) -> Iterator[None]:
+    """Put `where` before each of the argument `names` in an error of ours that is raised within: `hidden=[0]` is `net.hidden=[0]`.
+
+    A name counts where it begins the message, and where an equals sign follows it; another key keeps its own path.
+
+    >>> with prefixed("net", ["hidden"]):
+    ...     require(False, "hidden", [0], "above 0")
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: net.hidden=[0]: must be above 0
+    """
     try:
-        return target(*leading, **arguments)
-    except ConfigurationError as error:
-        refused = re.split(r"[=:.\[ ]", str(error), maxsplit=1)[0]
-        # another key is of who called this: it is named from where that stands, or by its full path already
-        if refused in list(parameters(target)[0])[len(leading) :]:
-            raise ConfigurationError(f"{where}.{error}") from error
-        raise
+        yield
+    except (ConfigurationError, DataError) as error:
+        anyone = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+        found = rf"^({anyone})(?=[=:.\[ ])|(?<![\w.=/-])({anyone})(?==)"
+        said = re.sub(found, lambda match: f"{where}.{match[0]}", str(error)) if anyone else str(error)
+        if said == str(error):
+            raise
+        if isinstance(error, UnknownKeyError):
+            raise UnknownKeyError(said, f"{where}.{error.key}", error.known) from error
+        raise type(error)(said) from error
 
 
 def _check_type(value: object, hint: Any, key: str) -> None:

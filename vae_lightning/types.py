@@ -1,6 +1,6 @@
-"""The protocol of a latent-variable model, and the small records that travel between the rooms.
+"""The protocols of models, nets and data that a user may bring, and the small records that travel between the rooms.
 
-Shapes: `B` images, `K` samples an image, `D` latent dimensions; an image has shape `IMAGE_SHAPE`.
+Shapes: `B` images, `K` samples an image, `D` latent dimensions; an image has shape `(C, H, W)`.
 """
 
 import math
@@ -13,16 +13,23 @@ from torch.distributions import Distribution
 
 __all__ = [
     "IMAGE_SHAPE",
+    "MNIST_SHAPE",
     "NUM_PIXELS",
     "UNLABELLED",
     "Batch",
+    "Decoder",
     "Draw",
+    "Encoder",
     "Estimate",
+    "ImageData",
     "LatentVariableModel",
     "Noise",
+    "Terms",
 ]
 
-IMAGE_SHAPE = (1, 28, 28)
+MNIST_SHAPE = (1, 28, 28)
+"""Channels, height and width of MNIST's images: what a model is built for that is not told another shape."""
+IMAGE_SHAPE = MNIST_SHAPE
 NUM_PIXELS = 784
 UNLABELLED = -1
 """In place of the label of a training image that has none."""
@@ -48,6 +55,49 @@ class LatentVariableModel(Protocol):
 
     def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         """$p(x | z, y)$ of latents `z` `(*, B, D)`: batch shape `(*, B)`, event shape that of one image."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Images to what a posterior is made of; any `torch.nn.Module` with this `forward` will do."""
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, `(B, D)` each, of images `(B, C, H, W)`; `y` one-hot `(B, num_classes)` in a conditional model.
+
+        An unconditional model calls `encoder(x)`, so an encoder for such models need not take `y`.
+        """
+        ...
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Latents to what a likelihood is made of; any `torch.nn.Module` with this `forward` will do."""
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Parameters `(B, outputs * C, H, W)` of the likelihood of latents `(B, D)`; `y` as of an `Encoder`.
+
+        `outputs` is the likelihood's: numbers that describe a pixel of one channel.
+        """
+        ...
+
+
+@runtime_checkable
+class ImageData(Protocol):
+    """A `LightningDataModule` whose images can be evaluated and drawn.
+
+    Its batches are pairs `(x, y)`: images float32 in [0, 1], `(B, C, H, W)`, and labels int64 `(B,)`, zeros if there are none.
+    """
+
+    image_shape: tuple[int, int, int]
+    """Channels (1 or 3), height and width."""
+    num_classes: int
+    """How many classes the labels have; 0: there are no labels."""
+    label_names: tuple[str, ...]
+    """What each class is called, `num_classes` of them."""
+
+    def evaluation_images(self, split: str, num_images: int | None = None) -> tuple[Tensor, Tensor]:
+        """Images and labels as in a batch of "train", "val" or "test", always the same: all, or some at equal distances."""
         ...
 
 
@@ -82,6 +132,23 @@ class Draw(NamedTuple):
     """Reparameterised samples of the posterior, `(K, B, D)`."""
     likelihood: Distribution
     """$p(x | z, y)$, batch shape `(K, B)`."""
+
+
+class Terms(NamedTuple):
+    """What an objective is computed from, of `B` images."""
+
+    draw: Draw
+    """The pass of the images through the model."""
+    x: Tensor
+    """The images, `(B, C, H, W)`."""
+    log_likelihood: Tensor
+    """Mean of log p(x | z, y) over the K samples, `(B,)` nats."""
+    kl: Tensor
+    """KL(q(z | x, y) || p(z | y)), `(B,)` nats."""
+    kl_weight: Tensor
+    """What warm-up multiplies the KL's weight by at this step, `()`."""
+    step: Tensor
+    """The number of the optimizer step, `()`, float32."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
 
-from vae_lightning.arguments import check, parameters, require
+from vae_lightning.arguments import check, parameters, prefixed, require
 from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.devices import _in_a_sweep, devices_of
 from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, rehearse
@@ -150,7 +150,8 @@ def _build(node: DictConfig, base: type, where: str) -> Any:
     if not issubclass(found, base):
         raise ConfigurationError(f"{where}._target_={node._target_}: is not a {base.__name__}")
     try:
-        return found(**{key: value for key, value in plain_of(node).items() if key != "_target_"})
+        with prefixed(where, parameters(found)[0]):
+            return found(**{key: value for key, value in plain_of(node).items() if key != "_target_"})
     except (OverflowError, RuntimeError, TypeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
         words = " ".join(str(error).partition("Exception raised from")[0].split())
         if isinstance(error, VAELightningError) or "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):

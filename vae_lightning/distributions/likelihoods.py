@@ -42,6 +42,8 @@ class Likelihood(nn.Module):
 
     binary: bool = False
     """Whether this is a probability of binary images; a density of grey levels otherwise."""
+    outputs: int = 1
+    """How many numbers of the decoder's describe each pixel of each channel."""
 
     def __init__(self) -> None:
         # nn.Module's own signature takes any argument, so a wrong one would not be refused by name
@@ -77,7 +79,7 @@ class GaussianLikelihood(Likelihood):
 
     def __init__(self, scale: float = 0.1, learn_scale: bool = True) -> None:
         super().__init__()
-        require(scale > 0, "model.likelihood.scale", scale, "positive")
+        require(scale > 0, "scale", scale, "positive")
         log_scale = torch.tensor(math.log(scale))
         self.log_scale: Tensor
         if learn_scale:

@@ -60,11 +60,11 @@ class FlowPosterior(Posterior):
 
     def __init__(self, latent_dim: int, steps: int = 2, hidden: Sequence[int] = (256, 256), context: int = 32) -> None:
         super().__init__()
-        require(latent_dim >= 2, "model.latent_dim", latent_dim, "at least 2 with model.posterior.name=iaf")
-        require(steps >= 1, "model.posterior.steps", steps, "at least 1")
+        require(latent_dim >= 2, "latent_dim", latent_dim, "at least 2 with the iaf posterior")
+        require(steps >= 1, "steps", steps, "at least 1")
         enough = len(hidden) > 0 and min(hidden) >= latent_dim
-        require(enough, "model.posterior.hidden", list(hidden), "one or more sizes, each at least model.latent_dim")
-        require(context >= 1, "model.posterior.context", context, "at least 1")
+        require(enough, "hidden", list(hidden), "one or more sizes, each at least latent_dim")
+        require(context >= 1, "context", context, "at least 1")
         # zuko takes a moment to import, which other trainings should not wait for
         from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 

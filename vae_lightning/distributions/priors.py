@@ -69,7 +69,7 @@ class MixturePrior(Prior):
 
     def __init__(self, latent_dim: int, num_classes: int, components: int = 500) -> None:
         super().__init__()
-        require(components >= 1, "model.prior.components", components, "at least 1")
+        require(components >= 1, "components", components, "at least 1")
         self.logits = nn.Parameter(torch.zeros(components))
         self.loc = nn.Parameter(math.sqrt(0.5) * torch.randn(components, latent_dim))
         self.log_variance = nn.Parameter(torch.full((components, latent_dim), math.log(0.5)))
@@ -103,9 +103,9 @@ class VampPrior(Prior):
         std: float = 0.01,
     ) -> None:
         super().__init__()
-        require(components >= 1, "model.prior.components", components, "at least 1")
-        require(std > 0, "model.prior.std", std, "positive")
-        require(num_classes == 0, "model.prior.name", "vamp", "standard, mog or class in a conditional model")
+        require(components >= 1, "components", components, "at least 1")
+        require(std > 0, "std", std, "positive")
+        require(num_classes == 0, "num_classes", num_classes, "0 with the vamp prior; the others go with labels")
         self.num_images = components if init == "images" else 0
         self.pseudo_inputs = nn.Parameter((0 if self.num_images else mean) + std * torch.randn(components, *IMAGE_SHAPE))
         self.register_buffer("logits", torch.zeros(components), persistent=False)
@@ -117,7 +117,7 @@ class VampPrior(Prior):
     @torch.no_grad()
     def start_from(self, images: Tensor) -> None:
         wanted = f"at most {len(images)}, the number of training images, with init: images"
-        require(len(images) == len(self.pseudo_inputs), "model.prior.components", len(self.pseudo_inputs), wanted)
+        require(len(images) == len(self.pseudo_inputs), "components", len(self.pseudo_inputs), wanted)
         # what is added keeps pixels of exactly 0 and 1, which no gradient would reach, from all staying there
         self.pseudo_inputs.add_(images)
 
@@ -127,7 +127,7 @@ class ClassPrior(Prior):
 
     def __init__(self, latent_dim: int, num_classes: int) -> None:
         super().__init__()
-        require(num_classes >= 1, "model.prior.name", "class", "standard, mog or vamp in a model without model.num_classes")
+        require(num_classes >= 1, "num_classes", num_classes, "at least 1 with the class prior, a Gaussian a class")
         self.num_classes = num_classes
         self.weight = nn.Parameter(torch.zeros(num_classes, 2 * latent_dim))
 

@@ -2,8 +2,8 @@
 
 from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 from vae_lightning.models.classifier import Classifier
-from vae_lightning.models.cvae import CVAE
 from vae_lightning.models.semi_supervised import M1, M2
-from vae_lightning.models.vae import IWAE, VAE, BetaVAE, CapacityVAE
+from vae_lightning.models.vae import VAE
+from vae_lightning.models.variants import CVAE, IWAE, BetaVAE, CapacityVAE
 
 __all__ = ["CVAE", "IWAE", "M1", "M2", "VAE", "BetaVAE", "CapacityVAE", "Classifier"]

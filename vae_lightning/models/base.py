@@ -53,6 +53,8 @@ def named(spec: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, nn.Module):  # which only code can give again: a spec of it says so when a checkpoint is loaded
+        return {"module": f"{type(value).__module__}.{type(value).__qualname__}"}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -60,32 +62,49 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def numbers_of(model: "Module") -> dict[str, float | Tensor]:
-    """The present values of `model.numbers`, without those that are no numbers, as a function in place of a weight is none."""
+def numbers_of(model: nn.Module) -> dict[str, float | Tensor]:
+    """The present values of what `numbers` of `model` and of its parts names, by path: `objective_of.beta`.
+
+    What is no number is left out, as a function in place of a weight is none.
+    """
     found: dict[str, float | Tensor] = {}
-    for path in model.numbers:
-        owner, _, field = path.partition(".")
-        value = vars(model).get(owner)
-        value = getattr(value, field, None) if field else value
-        if (isinstance(value, int | float) and not isinstance(value, bool)) or (isinstance(value, Tensor) and value.dim() == 0):
-            found[path] = value
+    for prefix, part in model.named_modules():
+        for path in getattr(type(part), "numbers", ()):
+            owner, _, field = path.partition(".")
+            value: Any = vars(part).get(owner)
+            value = getattr(value, field, None) if field else value
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_number or (isinstance(value, Tensor) and value.dim() == 0):
+                found[f"{prefix}.{path}" if prefix else path] = value
     return found
 
 
 @contextmanager
-def replaced_numbers(model: "Module", values: Mapping[str, Any]) -> Iterator[None]:
-    """Within, `values` stand in the place of those numbers of `model`, by the names in `model.numbers`."""
-    before = {owner: vars(model)[owner] for owner in {path.partition(".")[0] for path in values} if owner in vars(model)}
+def replaced_numbers(model: nn.Module, values: Mapping[str, Any]) -> Iterator[None]:
+    """Within, `values` stand in the place of those numbers of `model`, by the paths of `numbers_of`."""
+    before: list[tuple[dict[str, Any], str, Any]] = []
+    parts = dict(model.named_modules())
     for path, value in values.items():
-        owner, _, field = path.partition(".")
+        attributes, owner, field = _place_of(path, parts)
+        if owner in attributes:
+            before.append((attributes, owner, attributes[owner]))
         if not field:
-            vars(model)[owner] = value
-        elif dataclasses.is_dataclass(vars(model).get(owner)):
-            vars(model)[owner] = dataclasses.replace(vars(model)[owner], **{field: value})
+            attributes[owner] = value
+        elif dataclasses.is_dataclass(attributes.get(owner)):
+            attributes[owner] = dataclasses.replace(attributes[owner], **{field: value})
     try:
         yield
     finally:
-        vars(model).update(before)
+        for attributes, owner, value in reversed(before):
+            attributes[owner] = value
+
+
+def _place_of(path: str, parts: Mapping[str, nn.Module]) -> tuple[dict[str, Any], str, str]:
+    """Of a number's path: the attributes of the part that has it, the attribute's name, and the field in it, if any."""
+    words = path.split(".")
+    depth = max(end for end in range(len(words)) if ".".join(words[:end]) in parts)
+    owner, *field = words[depth:]
+    return vars(parts[".".join(words[:depth])]), owner, ".".join(field)
 
 
 class _Terms(nn.Module):
@@ -139,9 +158,15 @@ class Module(L.LightningModule):
         self.evaluation_means: dict[str, float] = {}
         """Means over the last validation and the last test, by metric name."""
 
-    def keep_hyperparameters(self, arguments: Mapping[str, Any]) -> None:
-        """Save constructor arguments, `locals()` for all, as plain containers, which a checkpoint can hold safely."""
+    def keep_hyperparameters(self, arguments: Mapping[str, Any], without: Iterable[str] = ()) -> None:
+        """Save constructor arguments, `locals()` for all, as plain containers, which a checkpoint can hold safely.
+
+        Args:
+            without: what a base class has saved that this class's own constructor does not take.
+        """
         own = {k: _plain(v) for k, v in arguments.items() if k != "self" and not k.startswith("_")}
+        for key in without:
+            self.hparams.pop(key, None)
         self.save_hyperparameters({**self.hparams, **own})
 
     # ---- what a model defines
@@ -353,7 +378,7 @@ class Module(L.LightningModule):
     def _total_steps(self) -> int:
         total = self.trainer.estimated_stepping_batches
         if total in (-1, float("inf")):
-            raise ConfigurationError(f"model.lr_schedule={self.lr_schedule['name']}: needs trainer.max_epochs or trainer.max_steps")
+            raise ConfigurationError(f"lr_schedule={self.lr_schedule['name']}: needs trainer.max_epochs or trainer.max_steps")
         before = self._continued_from if self.trainer.ckpt_path else None
         if before is None or self.trainer.max_epochs in (None, -1):
             return int(total)

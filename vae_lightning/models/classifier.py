@@ -1,6 +1,6 @@
 """The classifier: the project's own judge of samples, and one of the replaced systems' models."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,8 +10,8 @@ from torch.nn import functional as F
 from vae_lightning.arguments import build, require
 from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.models.base import Module, named
-from vae_lightning.nets import CLASSIFIERS
-from vae_lightning.types import Noise
+from vae_lightning.nets import CLASSIFIERS, classified, dropout_features
+from vae_lightning.types import MNIST_SHAPE, Noise
 
 __all__ = ["Classifier"]
 
@@ -22,6 +22,7 @@ class Classifier(Module):
     Args:
         net: `{"name": "classifier_cnn", ...}`.
         num_classes: C.
+        image_shape: of one image, `(channels, H, W)`.
     """
 
     monitor: ClassVar[str] = "val/accuracy"
@@ -34,21 +35,22 @@ class Classifier(Module):
         optimizer: str | Mapping[str, Any] = "adam",
         lr_schedule: str | Mapping[str, Any] = "constant",
         seed: int = 0,
+        image_shape: Sequence[int] = MNIST_SHAPE,
     ) -> None:
         super().__init__(optimizer, lr_schedule, seed)
         self.keep_hyperparameters(locals())
-        require(num_classes >= 2, "model.num_classes", num_classes, "at least 2")
-        self.num_classes = num_classes
-        self.net = build("model.net", named(net), CLASSIFIERS, num_classes)
+        require(num_classes >= 2, "num_classes", num_classes, "at least 2")
+        self.num_classes, self.image_shape = num_classes, tuple(image_shape)
+        self.net = build("net", named(net), CLASSIFIERS, num_classes=num_classes, image_shape=self.image_shape)
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
-        layers = [(x.shape[0], features) for features in self.net.dropout_features]
+        layers = [(x.shape[0], features) for features in dropout_features(self.net)]
         return Noise(x.new_empty(0), self._uniforms(x, layers, *key) if training and layers else ())
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Tensor:
-        """Logits `(B, C)` of images `(B, 1, 28, 28)`; `y` is not looked at."""
+        """Logits `(B, C)` of images `(B, C, H, W)`; `y` is not looked at."""
         weights = next(self.net.parameters())
-        return full_precision(self.net(x.to(weights.dtype), iter(noise.dropout) if noise and noise.dropout else None))
+        return full_precision(classified(self.net, x.to(weights.dtype), iter(noise.dropout) if noise and noise.dropout else None))
 
     def terms(self, output: Tensor, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
         cross_entropy = F.cross_entropy(output, y, reduction="none")
@@ -56,12 +58,12 @@ class Classifier(Module):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Class probabilities `(B, C)` of images `(B, 1, 28, 28)`."""
+        """Class probabilities `(B, C)` of images `(B, C, H, W)`."""
         return self.forward(x).softmax(-1)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """Penultimate activations `(B, F)` of images `(B, 1, 28, 28)`: what the distances between sets of images are of.
+        """Penultimate activations `(B, F)` of images `(B, C, H, W)`: what the distances between sets of images are of.
 
         Raises:
             NotImplementedError: the net is one of one's own without a method `features(x)`.

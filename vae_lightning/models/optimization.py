@@ -46,14 +46,17 @@ def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any],
     Of a checkpoint's state it takes the moments and keeps its own numbers (learning rate, betas, ...). Moments of another kind of
     optimizer it leaves, and says so.
     """
-    choose("model.optimizer.name", spec.get("name"), OPTIMIZERS)
+    choose("optimizer.name", spec.get("name"), OPTIMIZERS)
     lr = spec.get("lr", 1e-3)
     if isinstance(lr, int | float):
-        require(0 < lr < math.inf, "model.optimizer.lr", lr, "positive and finite")
+        require(0 < lr < math.inf, "optimizer.lr", lr, "positive and finite")
     arguments = {key: tuple(v) if key == "betas" and isinstance(v, list) else v for key, v in spec.items()}
     if spec["name"] in _FUSED:
         arguments.setdefault("fused", not scaled)
-    make = functools.partial(build, "model.optimizer", arguments, OPTIMIZERS)
+
+    def make(params: list[nn.Parameter]) -> Optimizer:
+        return build("optimizer", arguments, OPTIMIZERS, params=params)
+
     optimizer: Optimizer = make(list(parameters))
     optimizer.register_load_state_dict_pre_hook(functools.partial(_with_own_settings, make))
     return optimizer
@@ -77,7 +80,7 @@ def _with_own_settings(make: Callable[..., Optimizer], optimizer: Optimizer, res
 
 @rank_zero_only
 def _say_fresh(name: str) -> None:
-    log.warning("model.optimizer: %s has no use for the state of the checkpoint's optimizer, and starts afresh", name)
+    log.warning("optimizer: %s has no use for the state of the checkpoint's optimizer, and starts afresh", name)
 
 
 def _state_names(make: Callable[..., Optimizer], like: Tensor) -> set[str]:
@@ -177,8 +180,8 @@ class CosineSchedule:
     """Linear warm-up over `warmup` of the steps, then half a cosine down to `final` times the learning rate."""
 
     def __init__(self, total_steps: int, steps_per_epoch: int, warmup: float = 0.0, final: float = 0.0) -> None:
-        require(0 <= warmup < 1, "model.lr_schedule.warmup", warmup, "in [0, 1)")
-        require(0 <= final <= 1, "model.lr_schedule.final", final, "in [0, 1]")
+        require(0 <= warmup < 1, "warmup", warmup, "in [0, 1)")
+        require(0 <= final <= 1, "final", final, "in [0, 1]")
         self.total, self.warmup, self.final = total_steps, int(warmup * total_steps), final
 
     def __call__(self, step: int) -> float:
@@ -195,7 +198,7 @@ class BurdaSchedule:
     """
 
     def __init__(self, total_steps: int, steps_per_epoch: int, stages: int = 8) -> None:
-        require(stages > 0, "model.lr_schedule.stages", stages, "at least 1")
+        require(stages > 0, "stages", stages, "at least 1")
         self.steps_per_epoch, self.stages = steps_per_epoch, stages
 
     def __call__(self, step: int) -> float:
@@ -218,16 +221,16 @@ def build_schedule(
 ) -> Schedule | None:
     """The schedule `spec` describes, stepped once an optimizer step; None where the rate is constant."""
     if spec.get("name") == "constant":
-        build("model.lr_schedule", spec, SCHEDULES, 0, 0)
+        build("lr_schedule", spec, SCHEDULES, total_steps=0, steps_per_epoch=0)
         return None
-    choose("model.lr_schedule.name", spec.get("name"), SCHEDULES)
-    return Schedule(optimizer, build("model.lr_schedule", spec, SCHEDULES, total_steps(), steps_per_epoch()))
+    choose("name", spec.get("name"), SCHEDULES)
+    return Schedule(optimizer, build("lr_schedule", spec, SCHEDULES, total_steps=total_steps(), steps_per_epoch=steps_per_epoch()))
 
 
 def check_specs(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
     """Refuse what `build_optimizer`, `build_schedule` and the first step would, before training starts."""
     _try_a_step(optimizer)
-    build("model.lr_schedule", schedule, SCHEDULES, 1, 1)
+    build("lr_schedule", schedule, SCHEDULES, total_steps=1, steps_per_epoch=1)
 
 
 _WORDS = {"beta": "betas", "epsilon": "eps", "learning rate": "lr"}
@@ -251,10 +254,10 @@ def _try_a_step(spec: Mapping[str, Any]) -> None:
 def _refused(spec: Mapping[str, Any], words: str) -> str:
     """What torch said of `spec`, behind the key that it is about."""
     if spec.get("foreach") and "fused" not in spec and spec.get("name") in _FUSED:
-        return "model.optimizer.foreach=True: goes with +model.optimizer.fused=false only, because fused is this project's default"
+        return "optimizer.foreach=True: goes with +model.optimizer.fused=false only, because fused is this project's default"
     said = words.lower()
     keys = [key for word, key in _WORDS.items() if word in said]
     keys += [key for key in spec if key != "name" and re.search(rf"\b{key.lower()}\b", said)]
     keys += ["differentiable"] if spec.get("differentiable") else []  # torch speaks of leaf variables then
     key = next((f".{key}={spec[key]}" for key in keys if key in spec), "")
-    return f"model.optimizer{key}: {words or 'torch refuses it'}"
+    return f"optimizer{key}: {words or 'torch refuses it'}"

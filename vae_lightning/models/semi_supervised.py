@@ -25,8 +25,8 @@ from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import named
 from vae_lightning.models.vae import VAE
-from vae_lightning.nets import CLASSIFIERS, ClassifierMLP
-from vae_lightning.objectives.bounds import elbo, kl, mean_log_likelihood
+from vae_lightning.nets import CLASSIFIERS, ClassifierMLP, classified, dropout_features
+from vae_lightning.objectives.bounds import elbo
 from vae_lightning.types import UNLABELLED, Draw, Noise
 
 __all__ = ["M1", "M2", "ClassifiedDraw", "SemiSupervised"]
@@ -89,11 +89,11 @@ class M1(SemiSupervised):
     def __init__(self, classes: int = 10, classifier: str | Mapping[str, Any] = "classifier_mlp", **vae: Any) -> None:
         super().__init__(**vae)
         self.keep_hyperparameters({"classes": classes, "classifier": classifier})
-        require(classes >= 2, "model.classes", classes, "at least 2")
-        require(self.num_classes == 0, "model.num_classes", self.num_classes, "0: labels are for the classifier alone")
+        require(classes >= 2, "classes", classes, "at least 2")
+        require(self.num_classes == 0, "num_classes", self.num_classes, "0: labels are for the classifier alone")
         self.classes = classes
-        of_latents = {"inputs": self.latent_dim, **named(classifier)}
-        self.classifier = build("model.classifier", of_latents, {"classifier_mlp": ClassifierMLP}, classes)
+        options = {"classifier_mlp": ClassifierMLP}
+        self.classifier = build("classifier", named(classifier), options, num_classes=classes, image_shape=(self.latent_dim,))
 
     def logits(self, x: Tensor) -> Tensor:
         """From the posterior means."""
@@ -102,21 +102,21 @@ class M1(SemiSupervised):
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         """The VAE's, and then that of the classifier."""
         noise = super().draw_noise(x, *key, training=training)
-        layers = [(len(noise.posterior) * len(x), features) for features in self.classifier.dropout_features]
+        layers = [(len(noise.posterior) * len(x), features) for features in dropout_features(self.classifier)]
         own = self._uniforms(x, layers, *key, "classifier") if training and layers else ()
         return noise._replace(dropout=noise.dropout + own)
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> ClassifiedDraw:  # type: ignore[override]
         """The VAE's pass, and the classes by posterior means and by samples."""
         draw = super().forward(x, y, noise)
-        own = len(self.classifier.dropout_features)
+        own = len(dropout_features(self.classifier))
         dropout = iter(noise.dropout[-own:]) if own and noise and noise.dropout else None
         samples = self._classes_of(draw.z.detach().flatten(0, 1), dropout).unflatten(0, draw.z.shape[:2])
         return ClassifiedDraw(draw, self._classes_of(draw.posterior.mean.detach()), samples)
 
     def _classes_of(self, z: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
         """Logits `(B, C)` of latents `(B, D)`."""
-        return full_precision(self.classifier(z.to(self.origin.dtype), dropout))
+        return full_precision(classified(self.classifier, z.to(self.origin.dtype), dropout))
 
     def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """The VAE's and `accuracy`; beside images without labels come those with one a second time, not to be seen by the VAE."""
@@ -140,7 +140,6 @@ class M2(SemiSupervised):
         alpha: weight of the mean cross-entropy of the labelled images beside the mean bound, nats an image.
     """
 
-    monitor: ClassVar[str] = "val/elbo_marginal"
     numbers: ClassVar[tuple[str, ...]] = (*VAE.numbers, "alpha")
 
     def __init__(
@@ -148,22 +147,27 @@ class M2(SemiSupervised):
     ) -> None:
         super().__init__(num_classes=num_classes, **vae)
         self.keep_hyperparameters({"classifier": classifier, "alpha": alpha})
-        require(num_classes >= 2, "model.num_classes", num_classes, "at least 2")
-        require(alpha >= 0, "model.alpha", alpha, "at least 0")
+        require(num_classes >= 2, "num_classes", num_classes, "at least 2")
+        require(alpha >= 0, "alpha", alpha, "at least 0")
         self.classes, self.alpha = num_classes, alpha
-        self.classifier = build("model.classifier", named(classifier), CLASSIFIERS, num_classes)
+        self.classifier = build("classifier", named(classifier), CLASSIFIERS, num_classes=num_classes, image_shape=self.image_shape)
+
+    @property
+    def monitor(self) -> str:  # type: ignore[override]
+        """The metric that says which checkpoint is best: the objective's, as a bound on log p(x)."""
+        return f"{super().monitor}_marginal"
 
     def logits(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
         """Of q(y | x)."""
-        return full_precision(self.classifier(x.to(self.origin.dtype), dropout))
+        return full_precision(classified(self.classifier, x.to(self.origin.dtype), dropout))
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         """That of z is the same for every class, so that their bounds differ by what the label makes of it alone."""
         noise = super().draw_noise(x, *key, training=training)
         rows = len(x) * self.classes
-        layers = [(len(x), features) for features in self.classifier.dropout_features]
-        layers += [(rows, features) for features in self.encoder.dropout_features]
-        layers += [(rows * len(noise.posterior), features) for features in self.decoder.dropout_features]
+        layers = [(len(x), features) for features in dropout_features(self.classifier)]
+        layers += [(rows, features) for features in dropout_features(self.encoder)]
+        layers += [(rows * len(noise.posterior), features) for features in dropout_features(self.decoder)]
         return noise._replace(dropout=self._uniforms(x, layers, *key) if training and layers else ())
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> ClassifiedDraw:  # type: ignore[override]
@@ -179,9 +183,9 @@ class M2(SemiSupervised):
 
     def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         by_class = (self.classes, len(x))
-        log_likelihood = mean_log_likelihood(output.draw, x.repeat(self.classes, 1, 1, 1)).view(by_class)
-        divergence = kl(output.draw).view(by_class)
-        objective, bound = self.objective(log_likelihood, divergence, step), elbo(log_likelihood, divergence)
+        terms = self.objective_terms(output.draw, x.repeat(self.classes, 1, 1, 1), step)
+        objective = self.objective_of(terms).view(by_class)
+        bounds = {"elbo": elbo(terms.log_likelihood, terms.kl), **self.objective_of.figures(terms)}
         log_q = output.logits.log_softmax(-1).mT
         q = log_q.exp()
         label_kl = (q * log_q).sum(0) + math.log(self.classes)
@@ -190,12 +194,15 @@ class M2(SemiSupervised):
         cross_entropy, accuracy = self.classification(output, y)
         # of a known label, KL(q(y | x) || p(y)) is -log p(y)
         label = torch.where(known, math.log(self.classes), label_kl)
+        shown = {}
+        for name, bound in bounds.items():
+            shown[name] = (share * bound.view(by_class)).sum(0)
+            shown[f"{name}_marginal"] = (q * bound.view(by_class)).sum(0) - label_kl
         return {
             "loss": label - (share * objective).sum(0) + self.alpha * cross_entropy,
-            "elbo": (share * bound).sum(0),
-            "elbo_marginal": (q * bound).sum(0) - label_kl,
-            "log_likelihood": (share * log_likelihood).sum(0),
-            "kl": (share * divergence).sum(0),
+            **shown,
+            "log_likelihood": (share * terms.log_likelihood.view(by_class)).sum(0),
+            "kl": (share * terms.kl.view(by_class)).sum(0),
             "accuracy": accuracy,
         }
 

@@ -1,5 +1,6 @@
 """The classifiers' networks: a small CNN with dropout, 45,826 parameters, and a dense one."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from vae_lightning.nets.layers import Dropout, Net, Stack, initialise
 from vae_lightning.nets.mlp import hidden_layers
-from vae_lightning.types import NUM_PIXELS
+from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["ClassifierCNN", "ClassifierMLP"]
 
@@ -54,7 +55,7 @@ class ClassifierMLP(Net):
         activation: a name in `ACTIVATIONS`.
         dropout: probability after every hidden layer.
         init: a name in `INITIALISATIONS`.
-        inputs: how many numbers the input has.
+        image_shape: of one input: an image's `(C, H, W)`, or `(D,)` of a latent.
     """
 
     def __init__(
@@ -64,9 +65,10 @@ class ClassifierMLP(Net):
         activation: str = "relu",
         dropout: float = 0.0,
         init: str = "xavier",
-        inputs: int = NUM_PIXELS,
+        image_shape: Sequence[int] = MNIST_SHAPE,
     ) -> None:
         super().__init__()
+        inputs = math.prod(image_shape)
         layers = hidden_layers([inputs, *hidden], activation, dropout) if hidden else []
         self.body = Stack(nn.Flatten(), *layers, nn.Linear([inputs, *hidden][-1], num_classes))
         initialise(self, init)

@@ -1,0 +1,98 @@
+"""Common combinations by name: a VAE with an objective of its own, or with labels, whose numbers are arguments of the model."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from vae_lightning.arguments import require
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.models.vae import VAE
+
+__all__ = ["CVAE", "IWAE", "BetaVAE", "CapacityVAE"]
+
+
+class CVAE(VAE):
+    """A VAE of p(x, z | y), whose labels enter encoder and decoder: each term of it is of log p(x | y), above log p(x) on average.
+
+    "Learning structured output representation using deep conditional generative models", Sohn, Lee and Yan, 2015,
+    https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models.
+
+    Args beside those of `VAE`:
+        num_classes: how many classes the labels have.
+    """
+
+    def __init__(self, num_classes: int = 10, **vae: Any) -> None:
+        require(num_classes >= 1, "num_classes", num_classes, "at least 1")
+        super().__init__(num_classes=num_classes, **vae)
+
+
+class BetaVAE(VAE):
+    r"""A VAE with the objective `beta`: the KL weighted (Higgins et al., 2017, https://openreview.net/forum?id=Sy2fzU9gl).
+
+    Args beside those of `VAE`:
+        beta: weight of the KL in nats per image; 1 is the VAE.
+        normalized: read `beta` as the paper's $\beta_{norm} = \beta D / N$ with N pixels, so that it compares across latent sizes.
+
+    >>> model = BetaVAE(beta=2.0, latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    >>> model.beta, model.objective_of.beta
+    (2.0, 2.0)
+    """
+
+    def __init__(self, beta: float = 4.0, normalized: bool = False, **vae: Any) -> None:
+        numbers = {"beta": beta, "normalized": normalized}
+        with _objective("beta", numbers, vae) as objective:
+            super().__init__(objective=objective, **vae)
+        self.keep_hyperparameters(numbers, without=["objective"])
+
+    @property
+    def beta(self) -> float:
+        """The weight of the KL that the objective has now."""
+        return float(self.objective_of.beta)  # type: ignore[arg-type]
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        self.objective_of.beta = value  # type: ignore[assignment]
+
+
+class CapacityVAE(VAE):
+    """A VAE with the objective `capacity`: the KL drawn to a capacity that grows (Burgess et al., 2018,
+    https://arxiv.org/abs/1804.03599).
+
+    Args beside those of `VAE`:
+        gamma: force that draws each image's KL to the capacity.
+        capacity_max: the final capacity, nats.
+        capacity_steps: optimizer steps over which the capacity grows linearly from 0.
+    """
+
+    def __init__(self, gamma: float = 1000.0, capacity_max: float = 25.0, capacity_steps: int = 100_000, **vae: Any) -> None:
+        numbers = {"gamma": gamma, "capacity_max": capacity_max, "capacity_steps": capacity_steps}
+        with _objective("capacity", numbers, vae) as objective:
+            super().__init__(objective=objective, **vae)
+        self.keep_hyperparameters(numbers, without=["objective"])
+
+
+class IWAE(VAE):
+    """A VAE with the objective `iwae`, or `dreg` (Burda et al., 2016, https://arxiv.org/abs/1509.00519).
+
+    Args beside those of `VAE`:
+        num_samples: K.
+        doubly_reparameterised: use the lower-variance gradient (Tucker et al., 2019, https://arxiv.org/abs/1810.04152); for
+            Gaussian posteriors.
+    """
+
+    def __init__(self, num_samples: int = 5, doubly_reparameterised: bool = False, **vae: Any) -> None:
+        with _objective("dreg" if doubly_reparameterised else "iwae", {}, vae) as objective:
+            super().__init__(num_samples=num_samples, objective=objective, **vae)
+        self.keep_hyperparameters({"doubly_reparameterised": doubly_reparameterised}, without=["objective"])
+
+
+@contextmanager
+def _objective(name: str, numbers: Mapping[str, Any], vae: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The spec of the objective that a class stands for; what it says of one of its numbers is said of the model's argument."""
+    if "objective" in vae:
+        raise ConfigurationError(f"objective: this model's is {name}; another goes with model=vae model/objective=...")
+    try:
+        yield {"name": name, **numbers}
+    except ConfigurationError as error:
+        said = str(error).removeprefix("objective.")
+        raise (error if said == str(error) or said.startswith("name") else type(error)(said)) from None

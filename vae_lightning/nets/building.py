@@ -1,0 +1,103 @@
+"""Specs to networks: the names there are, and how a network of somebody else's is built and called."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from vae_lightning.arguments import build, located_or_chosen
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.nets.classifier import ClassifierCNN, ClassifierMLP
+from vae_lightning.nets.cnn import CNN2Decoder, CNN2Encoder, CNN3Decoder, CNN3Encoder
+from vae_lightning.nets.gated import GatedMLPDecoder, GatedMLPEncoder
+from vae_lightning.nets.layers import Decoder, Encoder, Net
+from vae_lightning.nets.mlp import MLPDecoder, MLPEncoder
+from vae_lightning.nets.resnet import ResNetDecoder, ResNetEncoder
+
+__all__ = [
+    "CLASSIFIERS",
+    "DECODERS",
+    "ENCODERS",
+    "NETS",
+    "NetPair",
+    "build_decoder",
+    "build_encoder",
+    "classified",
+    "dropout_features",
+    "passed",
+]
+
+
+class NetPair(NamedTuple):
+    """An encoder and a decoder that belong together, by what builds each; their arguments are given by name.
+
+    Args:
+        encoder: of `latent_dim`, `num_classes`, `image_shape` those that it takes, and arguments of its own.
+        decoder: of `latent_dim`, `num_classes`, `image_shape`, `outputs` those that it takes, and arguments of its own.
+    """
+
+    encoder: Callable[..., nn.Module]
+    decoder: Callable[..., nn.Module]
+
+
+NETS = {
+    "mlp": NetPair(MLPEncoder, MLPDecoder),
+    "gated_mlp": NetPair(GatedMLPEncoder, GatedMLPDecoder),
+    "cnn2": NetPair(CNN2Encoder, CNN2Decoder),
+    "cnn3": NetPair(CNN3Encoder, CNN3Decoder),
+    "resnet": NetPair(ResNetEncoder, ResNetDecoder),
+}
+ENCODERS: dict[str, Callable[..., nn.Module]] = {name: pair.encoder for name, pair in NETS.items()}
+DECODERS: dict[str, Callable[..., nn.Module]] = {name: pair.decoder for name, pair in NETS.items()}
+CLASSIFIERS: dict[str, Callable[..., Net]] = {"classifier_cnn": ClassifierCNN, "classifier_mlp": ClassifierMLP}
+
+
+def build_encoder(net: Any, encoder: Any, **offered: object) -> nn.Module:
+    """The module `encoder`, or what that spec describes, or else the encoder of the spec `net`."""
+    return _built("encoder", net, encoder, ENCODERS, offered)
+
+
+def build_decoder(net: Any, decoder: Any, **offered: object) -> nn.Module:
+    """The module `decoder`, or what that spec describes, or else the decoder of the spec `net`."""
+    return _built("decoder", net, decoder, DECODERS, offered)
+
+
+def _built(
+    role: str, net: Any, own: Any, options: Mapping[str, Callable[..., nn.Module]], offered: Mapping[str, object]
+) -> nn.Module:
+    if isinstance(own, nn.Module):
+        return own
+    where, spec = (role, own) if own is not None else ("net", net)
+    spec = {"name": spec} if isinstance(spec, str) else dict(spec)
+    if "module" in spec:
+        raise ConfigurationError(
+            f"{role}: was given as a module of {spec['module']}, so it can be loaded only where it is given again"
+        )
+    if where == "net":
+        pair = located_or_chosen("net.name", spec.get("name"), NETS)
+        if not callable(getattr(pair, role, None)):
+            raise ConfigurationError(f"net.name={spec['name']}: has no {role}; a net is a pair of both, such as nets.NetPair")
+        module: nn.Module = build(where, {**spec, "name": "own"}, {"own": getattr(pair, role)}, **offered)
+    else:
+        module = build(where, spec, options, **offered)
+    if not isinstance(module, nn.Module):
+        raise ConfigurationError(f"{where}.name={spec['name']}: builds a {type(module).__name__}, which is no torch.nn.Module")
+    return module
+
+
+def dropout_features(net: nn.Module) -> list[tuple[int, ...]]:
+    """The feature shape of each dropout layer of `net` whose noise is given with its input; none of a net that is not a `Net`."""
+    return net.dropout_features if isinstance(net, Net) else []
+
+
+def passed(net: nn.Module, value: Tensor, y: Tensor | None, dropout: Iterator[Tensor] | None) -> Any:
+    """What `net` makes of images or latents, and of one-hot labels where there are some."""
+    if isinstance(net, Encoder | Decoder):
+        return net(value, y, dropout)
+    return net(value) if y is None else net(value, y)
+
+
+def classified(net: nn.Module, x: Tensor, dropout: Iterator[Tensor] | None) -> Tensor:
+    """Logits `(B, C)` that the classifier `net` gives of `x`."""
+    logits: Tensor = net(x, dropout) if isinstance(net, Net) else net(x)
+    return logits

@@ -1,0 +1,159 @@
+r"""Objectives: what training maximises, `(B,)` nats an image; the loss is minus its mean over the batch.
+
+A model is net x likelihood x prior x posterior x objective, and an objective goes with each of the others. With
+$L = \frac1K \sum_k \log p(x \mid z_k)$, $KL = KL(q(z \mid x) \,\|\, p(z))$, and $w$ the weight that warm-up gives the KL:
+
+- elbo: $L - w KL$ ("Auto-encoding variational Bayes", Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114).
+- beta: $L - \beta w KL$ ("beta-VAE: learning basic visual concepts with a constrained variational framework", Higgins et al., 2017,
+  https://openreview.net/forum?id=Sy2fzU9gl).
+- capacity: $L - \gamma w |KL - C|$, C growing from 0 ("Understanding disentangling in beta-VAE", Burgess et al., 2018,
+  https://arxiv.org/abs/1804.03599).
+- iwae: $\log \frac1K \sum_k p(x \mid z_k) (p(z_k) / q(z_k \mid x))^w$ ("Importance weighted autoencoders", Burda, Grosse and
+  Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519).
+- dreg: the same with the doubly reparameterised gradient ("Doubly reparameterized gradient estimators for Monte Carlo objectives",
+  Tucker et al., 2019, https://arxiv.org/abs/1810.04152).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from vae_lightning.arguments import require
+from vae_lightning.objectives.bounds import (
+    LinearWarmup,
+    beta_objective,
+    capacity_objective,
+    doubly_reparameterised,
+    iwae_bound,
+    log_weights,
+)
+from vae_lightning.types import Terms
+
+__all__ = ["ELBO", "OBJECTIVES", "BetaELBO", "CapacityELBO", "DRegIWAE", "ImportanceWeighted", "Objective"]
+
+
+class Objective(nn.Module):
+    """The terms of `B` images to what is maximised, `(B,)` nats; a module, so that it may learn parameters of its own."""
+
+    numbers: ClassVar[tuple[str, ...]] = ()
+    """Attributes that weigh the terms, and may change as training goes on: a compiled step takes them in anew each time."""
+    metric: ClassVar[str] = "elbo"
+    """The model's figure, higher is better, that says which checkpoint is best."""
+    num_samples: ClassVar[int] = 1
+    """K, posterior samples an image, unless a model is told another number."""
+    bounds_by_samples: ClassVar[bool] = False
+    """Whether K is a part of what is estimated, so that validation and test take as many samples as training, and not one."""
+    needs_gaussian_posterior: ClassVar[bool] = False
+    """Whether q(z | x) has to be a diagonal Gaussian."""
+
+    def __init__(self) -> None:
+        # nn.Module's own signature takes any argument, so a wrong one would not be refused by name
+        super().__init__()
+
+    def forward(self, terms: Terms) -> Tensor:
+        raise NotImplementedError
+
+    def figures(self, terms: Terms) -> dict[str, Tensor]:
+        """Further figures of the images that are logged, `(B,)` each, by name: without gradients."""
+        return {}
+
+
+class ELBO(Objective):
+    """The evidence lower bound, its KL weighted by warm-up alone.
+
+    >>> import torch
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, objective="elbo")
+    >>> x, y = torch.zeros(4, 1, 28, 28), torch.zeros(4, dtype=torch.int64)
+    >>> terms = model.terms(model(x), x, y, torch.tensor(0.0))
+    >>> torch.equal(terms["loss"], -terms["elbo"])
+    True
+    """
+
+    def forward(self, terms: Terms) -> Tensor:
+        return beta_objective(terms.log_likelihood, terms.kl, terms.kl_weight)
+
+
+class BetaELBO(Objective):
+    r"""The ELBO with its KL weighted by `beta`.
+
+    Args:
+        beta: weight of the KL in nats per image; 1 is the ELBO.
+        normalized: read `beta` as the paper's $\beta_{norm} = \beta D / N$ with N pixels, so that it compares across latent sizes.
+    """
+
+    numbers: ClassVar[tuple[str, ...]] = ("beta",)
+
+    def __init__(self, latent_dim: int, image_shape: Sequence[int], beta: float = 4.0, normalized: bool = False) -> None:
+        super().__init__()
+        require(0 <= beta < math.inf, "beta", beta, "at least 0")
+        self.beta = beta * math.prod(image_shape) / latent_dim if normalized else beta
+
+    def forward(self, terms: Terms) -> Tensor:
+        return beta_objective(terms.log_likelihood, terms.kl, self.beta * terms.kl_weight)
+
+
+class CapacityELBO(Objective):
+    """The KL drawn to a capacity that grows during training.
+
+    Where the KL has no closed form, an image's is estimated from K samples, and what that estimate is off by counts as distance
+    from the capacity: take several.
+
+    Args:
+        gamma: force that draws each image's KL to the capacity.
+        capacity_max: the final capacity, nats.
+        capacity_steps: optimizer steps over which the capacity grows linearly from 0.
+    """
+
+    numbers: ClassVar[tuple[str, ...]] = ("gamma", "capacity.start", "capacity.end", "capacity.steps")
+
+    def __init__(self, gamma: float = 1000.0, capacity_max: float = 25.0, capacity_steps: int = 100_000) -> None:
+        super().__init__()
+        require(0 <= gamma < math.inf, "gamma", gamma, "at least 0")
+        require(0 <= capacity_max < math.inf, "capacity_max", capacity_max, "at least 0")
+        require(capacity_steps >= 1, "capacity_steps", capacity_steps, "at least 1")
+        self.gamma, self.capacity = gamma, LinearWarmup(end=capacity_max, steps=capacity_steps)
+
+    def forward(self, terms: Terms) -> Tensor:
+        return capacity_objective(terms.log_likelihood, terms.kl, self.gamma * terms.kl_weight, self.capacity(terms.step))
+
+
+class ImportanceWeighted(Objective):
+    """The importance-weighted bound on K samples.
+
+    Checkpoints are judged by the bound that is maximised, not by the ELBO, which it may well give up.
+    """
+
+    metric: ClassVar[str] = "iwae_bound"
+    num_samples: ClassVar[int] = 5
+    bounds_by_samples: ClassVar[bool] = True
+
+    def forward(self, terms: Terms) -> Tensor:
+        return iwae_bound(log_weights(terms.draw, terms.x, terms.kl_weight))
+
+    def figures(self, terms: Terms) -> dict[str, Tensor]:
+        """`iwae_bound`, without warm-up."""
+        return {"iwae_bound": iwae_bound(log_weights(terms.draw, terms.x)).detach()}
+
+
+class DRegIWAE(ImportanceWeighted):
+    """The importance-weighted bound with the doubly reparameterised gradient, of lower variance; for Gaussian posteriors."""
+
+    needs_gaussian_posterior: ClassVar[bool] = True
+
+    def forward(self, terms: Terms) -> Tensor:
+        weights = log_weights(terms.draw, terms.x, terms.kl_weight, fixed_density=True)
+        surrogate = doubly_reparameterised(weights, terms.draw.z, terms.kl_weight)
+        # the surrogate's value means nothing: show the bound, keep the surrogate's gradient
+        return surrogate + (iwae_bound(weights) - surrogate).detach()
+
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "elbo": ELBO,
+    "beta": BetaELBO,
+    "capacity": CapacityELBO,
+    "iwae": ImportanceWeighted,
+    "dreg": DRegIWAE,
+}

@@ -1,0 +1,126 @@
+"""The door to other packages: what a name with a dot means is imported here, and only here.
+
+Importing a package runs its code. A command's own names are imported as they stand; those that a run folder holds, which may be
+somebody else's, only if their package is trusted: named by `trusting`, or installed with the entry point `ENTRY_POINT`.
+"""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import Any
+
+from vae_lightning.errors import CheckpointError, ConfigurationError
+
+__all__ = ["ENTRY_POINT", "OWN", "add_working_directory", "declared", "is_path", "load_declared", "locate", "trusting"]
+
+log = logging.getLogger(__name__)
+
+ENTRY_POINT = "vae_lightning.plugins"
+"""Group of entry points: a package that declares one is trusted, and the module that it names is imported by the commands."""
+OWN = ("vae_lightning", "torch")
+"""Packages whose classes any run folder may name."""
+
+_trusted: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None)
+
+
+def is_path(name: object) -> bool:
+    """Whether `name` is an import path and no name of ours: it has a dot.
+
+    >>> is_path("mypkg.nets.MyNet"), is_path("mlp")
+    (True, False)
+    """
+    return isinstance(name, str) and "." in name
+
+
+def locate(path: str, key: str = "") -> Any:
+    """What the import path `path` names: a class, a function, or anything else in a module.
+
+    Args:
+        key: as what it was asked for, `net.name`, for the errors.
+
+    Raises:
+        ConfigurationError: there is no such thing, or importing it fails.
+        CheckpointError: within `trusting`, its package is not trusted.
+
+    >>> locate("torch.nn.Linear").__name__
+    'Linear'
+    >>> locate("torch.nn.Liner", "net.name")
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: net.name=torch.nn.Liner: torch.nn has no Liner
+    """
+    asked = f"{key}={path}" if key else path
+    words = path.split(".")
+    if not all(word.isidentifier() for word in words):
+        raise ConfigurationError(f"{asked}: is no import path such as mypkg.module.Name")
+    _require_trust(words[0], asked)
+    found: Any = None
+    for end, word in enumerate(words, start=1):
+        name = ".".join(words[:end])
+        module = _module(name, asked) if found is None or hasattr(found, "__path__") else None
+        if module is None and found is None:
+            raise ConfigurationError(f"{asked}: there is no package {name}; is it installed, or in the directory of the command?")
+        if module is None and not hasattr(found, word):
+            raise ConfigurationError(f"{asked}: {'.'.join(words[: end - 1])} has no {word}")
+        found = module if module is not None else getattr(found, word)
+    return found
+
+
+def _module(name: str, asked: str) -> ModuleType | None:
+    """The module `name`; None if there is no such module."""
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever the code of a user's package raises
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            return None
+        said = " ".join(str(error).split())
+        raise ConfigurationError(f"{asked}: importing {name} fails: {type(error).__name__}: {said}") from error
+
+
+@contextmanager
+def trusting(packages: Iterable[str]) -> Iterator[None]:
+    """Within, `locate` imports only what is of this project, of torch, of `packages`, or of one that declares the entry point."""
+    token = _trusted.set(frozenset((*OWN, *packages, *declared())))
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def _require_trust(package: str, asked: str) -> None:
+    trusted = _trusted.get()
+    if trusted is not None and package not in trusted:
+        raise CheckpointError(
+            f"{asked}: is of package {package}; importing it would run its code, so it is refused unless you trust it: "
+            f"trust=[{package}], or install the package with the entry point {ENTRY_POINT}"
+        )
+
+
+def declared() -> dict[str, str]:
+    """The installed packages that declare the entry point: name of the package to the module that is imported for it."""
+    found = {}
+    for point in entry_points(group=ENTRY_POINT):
+        found[point.module.partition(".")[0]] = point.value
+    return found
+
+
+def load_declared() -> None:
+    """Import what installed packages declare, so that they can add names of theirs to our tables; say in a line what fails."""
+    for package, value in declared().items():
+        try:
+            locate(value.replace(":", "."), f"{ENTRY_POINT} of {package}")
+        except ConfigurationError as error:
+            log.warning("%s", error)
+
+
+def add_working_directory() -> None:
+    """Let `locate` find a module of the user's own in the directory of the command, after all that is installed."""
+    here = os.getcwd()  # noqa: PTH109  (the path as Python writes such paths)
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
