@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from torch.optim import SGD, Adam
 
-from vae_lightning.arguments import build, check, choose, parameters, require, unknown_key
+from vae_lightning.arguments import build, check, choose, parameters, prefixed, require, unknown_key
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import M1, M2, VAE, Classifier
 
@@ -131,9 +131,9 @@ def test_missing_argument_is_named() -> None:
     assert message(lambda: check(Base, {"name": "x"}, "model")) == "model.size: missing"
 
 
-def test_leading_parameters_are_given_elsewhere_and_cannot_be_given_twice() -> None:
-    check(Base, {"name": "x"}, "model", leading=1)
-    assert "model.size: no such key" in message(lambda: check(Base, {"size": 1}, "model", leading=1))
+def test_what_is_offered_is_given_elsewhere_and_cannot_be_given_twice() -> None:
+    check(Base, {"name": "x"}, "model", offered={"size"})
+    assert "model.size: no such key" in message(lambda: check(Base, {"size": 1}, "model", offered={"size"}))
 
 
 def test_keyword_arguments_of_a_subclass_are_those_of_its_base() -> None:
@@ -170,24 +170,65 @@ def test_choose_refuses_what_is_no_name(name: object) -> None:
     assert message(lambda: choose("name", name, {"adam": 1})).startswith(f"name={name}: unknown")
 
 
-def test_build_passes_leading_and_named_arguments() -> None:
-    built = build("model.net", {"name": "base", "rate": 2.5}, {"base": Base}, 7)
+def test_build_passes_what_is_asked_for_and_of_what_is_offered_what_is_taken() -> None:
+    built = build("model.net", {"name": "base", "rate": 2.5}, {"base": Base}, size=7, colour="red")
     assert (built.size, built.rate) == (7, 2.5)
 
 
+def test_build_imports_a_name_with_a_dot() -> None:
+    layer = build("layer", {"name": "torch.nn.Linear", "bias": False}, {"base": Base}, in_features=2, out_features=3, size=7)
+    assert (layer.in_features, layer.out_features, layer.bias) == (2, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ({"name": "torch.nn.Liner"}, "layer.name=torch.nn.Liner: torch.nn has no Liner"),
+        ({"name": "torhc.nn.Linear"}, "layer.name=torhc.nn.Linear: there is no package torhc"),
+        ({"name": "torch.nn.Linear", "bais": False}, "layer.bais: no such key; did you mean layer.bias?"),
+        ({"name": "torch.nn.Linear", "in_features": 2}, "layer.in_features: no such key"),
+        ({"name": "torch.pi"}, "layer.name=torch.pi: is a float, and cannot be called"),
+        ({"name": "torch.nn.Linear", "bias": False, "dtype": "f"}, "layer.name=torch.nn.Linear: building it fails: TypeError: "),
+        ({"name": "liner"}, "layer.name=liner: unknown; choose from: base; or give an import path"),
+    ],
+)
+def test_build_says_in_a_line_what_is_wrong_with_an_import_path(spec: dict[str, Any], expected: str) -> None:
+    assert message(lambda: build("layer", spec, {"base": Base}, in_features=2, out_features=3)).startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("hidden=[0]: must be above 0", "net.hidden=[0]: must be above 0"),
+        ("hidden: missing", "net.hidden: missing"),
+        ("batch=20: must be from 1 to size=16", "batch=20: must be from 1 to net.size=16"),
+        ("/data/size=3: is damaged; give size=<n>", "/data/size=3: is damaged; give net.size=<n>"),
+        ("other.hidden=1: must be 2", "other.hidden=1: must be 2"),
+        ("hiddens=1: must be 2", "hiddens=1: must be 2"),
+        ("the hidden sizes are wrong", "the hidden sizes are wrong"),
+    ],
+)
+def test_prefix_is_put_before_the_names_that_belong_to_it(said: str, expected: str) -> None:
+    def refuse() -> None:
+        with prefixed("net", ["hidden", "size"]):
+            raise ConfigurationError(said)
+
+    assert message(refuse) == expected
+
+
 def test_build_checks_before_it_builds() -> None:
-    assert message(lambda: build("net", {"name": "bse"}, {"base": Base}, 7)).startswith("net.name=bse: unknown; did you mean base?")
-    assert message(lambda: build("net", {}, {"base": Base}, 7)).startswith("net.name=None: unknown")
-    assert message(lambda: build("net", {"name": "base", "rate": "x"}, {"base": Base}, 7)).startswith("net.rate='x': ")
+    assert message(lambda: build("net", {"name": "bse"}, {"base": Base}, size=7)).startswith("net.name=bse: unknown; did you mean base?")
+    assert message(lambda: build("net", {}, {"base": Base}, size=7)).startswith("net.name=None: unknown")
+    assert message(lambda: build("net", {"name": "base", "rate": "x"}, {"base": Base}, size=7)).startswith("net.rate='x': ")
 
 
 @pytest.mark.parametrize("target", [Adam, SGD])
 def test_arguments_of_other_libraries_are_checked_too(target: type) -> None:
-    check(target, {"lr": 0.1, "weight_decay": 0.0, "foreach": None}, "optimizer", leading=1)
-    assert message(lambda: check(target, {"maximise": True}, "optimizer", leading=1)) == (
+    check(target, {"lr": 0.1, "weight_decay": 0.0, "foreach": None}, "optimizer", offered={"params"})
+    assert message(lambda: check(target, {"maximise": True}, "optimizer", offered={"params"})) == (
         "optimizer.maximise: no such key; did you mean optimizer.maximize?"
     )
-    assert message(lambda: check(target, {"maximize": "yes"}, "optimizer", leading=1)).startswith("optimizer.maximize='yes': ")
+    assert message(lambda: check(target, {"maximize": "yes"}, "optimizer", offered={"params"})).startswith("optimizer.maximize='yes': ")
 
 
 def test_annotation_that_exists_for_type_checkers_only_takes_anything() -> None:
@@ -204,11 +245,11 @@ def test_what_is_built_refuses_by_its_own_names_and_gets_the_path_where_it_was_a
             require(size > 0, "size", size, "positive")
             choose("kind", kind, {"a": 1, "b": 2})
             require(latent_dim > 1, "latent_dim", latent_dim, "above 1")
-            require(size < 9, "model.latent_dim", latent_dim, "9 with such a size")
+            require(size < 9, "trainer.devices", 2, "1 with such a size")
 
     class Outer:
         def __init__(self, latent_dim: int, inner: dict[str, object]) -> None:
-            self.inner = build("inner", inner, {"inner": Inner}, latent_dim)
+            self.inner = build("inner", inner, {"inner": Inner}, latent_dim=latent_dim)
 
     def built(latent_dim: int = 2, **inner: object) -> str:
         spec = {"name": "outer", "latent_dim": latent_dim, "inner": {"name": "inner", **inner}}
@@ -217,20 +258,20 @@ def test_what_is_built_refuses_by_its_own_names_and_gets_the_path_where_it_was_a
     assert built(size=0) == "model.inner.size=0: must be positive"
     assert built(kind="c").startswith("model.inner.kind=c: unknown")
     assert built(latent_dim=1) == "model.latent_dim=1: must be above 1", "who built it has that argument"
-    assert built(size=10) == "model.latent_dim=2: must be 9 with such a size", "a full path stays"
+    assert built(size=10) == "trainer.devices=2: must be 1 with such a size", "the path of somebody else's stays"
 
 
 @pytest.mark.parametrize(
     ("built", "expected"),
     [
-        (lambda: M2(classifier={"name": "classifier_mlp", "hidden": [0]}), "model.classifier.hidden=[0]: "),
-        (lambda: M2(classifier={"name": "classifier_cnn", "dropout": 1.0}), "model.classifier.dropout=1.0: "),
-        (lambda: M1(classifier={"name": "classifier_mlp", "activation": "rely"}), "model.classifier.activation=rely: "),
-        (lambda: M2(net={"name": "mlp", "hidden": [0]}), "model.net.hidden=[0]: "),
-        (lambda: Classifier(net={"name": "classifier_mlp", "init": "zero"}), "model.net.init=zero: "),
-        (lambda: VAE(net={"name": "resnet", "channels": [1]}), "model.net.channels=[1]: "),
-        (lambda: VAE(net={"name": "gated_mlp", "hidden": []}), "model.net.hidden=[]: "),
-        (lambda: VAE(net={"name": "cnn2", "kernel": 9}), "model.net.kernel=9: "),
+        (lambda: M2(classifier={"name": "classifier_mlp", "hidden": [0]}), "classifier.hidden=[0]: "),
+        (lambda: M2(classifier={"name": "classifier_cnn", "dropout": 1.0}), "classifier.dropout=1.0: "),
+        (lambda: M1(classifier={"name": "classifier_mlp", "activation": "rely"}), "classifier.activation=rely: "),
+        (lambda: M2(net={"name": "mlp", "hidden": [0]}), "net.hidden=[0]: "),
+        (lambda: Classifier(net={"name": "classifier_mlp", "init": "zero"}), "net.init=zero: "),
+        (lambda: VAE(net={"name": "resnet", "channels": [1]}), "net.channels=[1]: "),
+        (lambda: VAE(net={"name": "gated_mlp", "hidden": []}), "net.hidden=[]: "),
+        (lambda: VAE(net={"name": "cnn2", "kernel": 9}), "net.kernel=9: "),
     ],
 )
 def test_net_is_refused_by_the_key_of_the_place_it_stands_in(built: Callable[[], object], expected: str) -> None:

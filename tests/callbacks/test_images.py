@@ -18,7 +18,7 @@ HALF_A_GREY_LEVEL = 0.5 / 255 + 1e-6
     [
         (lambda: small(2), {"val/reconstructions", "prior/samples", "prior/latent_grid"}),
         (lambda: small(3), {"val/reconstructions", "prior/samples", "val/traversals"}),
-        (lambda: small(2, CVAE, conditional_prior=True), {"val/reconstructions", "prior/classes", "val/traversals"}),
+        (lambda: small(2, CVAE, prior="class"), {"val/reconstructions", "prior/classes", "val/traversals"}),
     ],
 )
 def test_images_of_each_kind_of_model(fit: Fit, written: Any, model: Any, tags: set[str]) -> None:

@@ -148,7 +148,7 @@ MODELS: list[tuple[type[Any], dict[str, Any]]] = [
     (VAE, {"net": NET, "prior": {"name": "vamp", "components": 5}}),
     (VAE, {"net": NET, "prior": "mog", "likelihood": GREY}),
     (IWAE, {"net": "gated_mlp"}),
-    (CVAE, {"net": "cnn3", "conditional_prior": True}),
+    (CVAE, {"net": "cnn3", "prior": "class"}),
     (VAE, {"net": "resnet"}),
     (M1, {"net": NET}),
     (M2, {"net": NET}),

@@ -62,13 +62,11 @@ def test_mixture_prior_is_the_mixture_and_starts_near_the_standard_normal() -> N
 
 def test_class_prior_is_that_of_conditional_models_and_goes_with_every_objective() -> None:
     y = torch.tensor([3, 9])
-    model, older = IWAE(latent_dim=D, net=MLP, num_classes=10, prior="class"), CVAE(latent_dim=D, net=MLP, conditional_prior=True)
+    model = IWAE(latent_dim=D, net=MLP, num_classes=10, prior="class")
     table = torch.randn(10, 2 * D)
-    for weight in (model.prior_of.weight, older.class_prior.weight):  # type: ignore[union-attr]
-        weight.data.copy_(table)
+    model.prior_of.weight.data.copy_(table)
     for found, expected in ((model.prior(y).mean, table[y, :D]), (model.prior(y).variance, table[y, D:].exp())):
         torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(older.prior(y).mean, model.prior(y).mean)
 
 
 @pytest.mark.parametrize("prior", ["mog", "vamp"])
@@ -177,7 +175,7 @@ def test_a_standard_prior_leaves_no_trace_in_a_checkpoint() -> None:
     torch.manual_seed(0)
     model = VAE(D, MLP)
     assert {name.split(".")[0] for name in model.state_dict()} == {"encoder", "decoder"}
-    assert set(CVAE(latent_dim=D, net=MLP, conditional_prior=True).state_dict()) - set(model.state_dict()) == {"class_prior.weight"}
+    assert set(CVAE(latent_dim=D, net=MLP, prior="class").state_dict()) - set(model.state_dict()) == {"prior_of.weight"}
     older = {key: value for key, value in model.hparams.items() if key != "prior"}
     VAE(**older).load_state_dict(model.state_dict(), strict=True)
 
@@ -209,10 +207,6 @@ def test_a_prior_says_what_it_is() -> None:
         (lambda: VAE(prior={"name": "standard", "components": 5}), "model.prior.components: no such key"),
         (lambda: VAE(prior="vamp", num_classes=10), "model.prior.name=vamp: must be standard, mog or class in a conditional model"),
         (lambda: VAE(prior="class"), "model.prior.name=class: must be standard, mog or vamp in a model without model.num_classes"),
-        (
-            lambda: CVAE(prior="mog", conditional_prior=True),
-            "model.conditional_prior=True: must be false with a model.prior other than standard",
-        ),
     ],
 )
 def test_impossible_priors_are_refused(build: Callable[[], VAE], message: str) -> None:

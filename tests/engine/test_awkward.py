@@ -18,7 +18,7 @@ from torch.nn.utils import prune
 from vae_lightning import VAE, BetaVAE
 from vae_lightning.engine import reason_against
 from vae_lightning.models.base import Module
-from vae_lightning.types import Noise
+from vae_lightning.types import Noise, Terms
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
@@ -55,8 +55,8 @@ class OwnNumber(EachEpoch):
     def change(self, epoch: int) -> None:
         self.weight = 1.0 + 5 * epoch
 
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - self.weight * kl
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - self.weight * terms.kl
 
 
 class OwnTensor(OwnNumber):
@@ -76,8 +76,8 @@ class OwnBuffer(EachEpoch):
     def change(self, epoch: int) -> None:
         self.weight.fill_(1.0 + 5 * epoch)
 
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - self.weight * kl
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - self.weight * terms.kl
 
 
 class OwnSchedule(EachEpoch):
@@ -98,8 +98,8 @@ class OwnObject(OwnNumber):
     def change(self, epoch: int) -> None:
         self.nested.settings["weights"][0] = 1.0 + 5 * epoch
 
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - self.nested.settings["weights"][0] * kl
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - self.nested.settings["weights"][0] * terms.kl
 
 
 class Learned(VAE):
@@ -109,8 +109,8 @@ class Learned(VAE):
         super().__init__(**vae)
         self.log_weight = nn.Parameter(torch.tensor(0.3))
 
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - self.log_weight.exp() * kl + self.log_weight
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - self.log_weight.exp() * terms.kl + self.log_weight
 
 
 class Thawed(EachEpoch):
@@ -225,13 +225,13 @@ class Unused(VAE):
 
 
 class ReadsEpoch(VAE):
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - (1 + 5 * self.current_epoch) * kl
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - (1 + 5 * self.current_epoch) * terms.kl
 
 
 class ReadsMeans(VAE):
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - (5.0 if self.epoch_means else 1.0) * kl
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - (5.0 if self.epoch_means else 1.0) * terms.kl
 
 
 class Logs(VAE):
@@ -244,9 +244,9 @@ class Logs(VAE):
 class Counts(VAE):
     steps = 0
 
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
+    def objective(self, terms: Terms) -> Tensor:
         self.steps += 1
-        return log_likelihood - self.steps * kl
+        return terms.log_likelihood - self.steps * terms.kl
 
 
 GLOBAL = {"weight": 1.0}
@@ -256,8 +256,8 @@ class ReadsGlobal(EachEpoch):
     def change(self, epoch: int) -> None:
         GLOBAL["weight"] = 1.0 + 5 * epoch
 
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - GLOBAL["weight"] * kl
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - GLOBAL["weight"] * terms.kl
 
 
 class OwnGenerator(VAE):
@@ -267,8 +267,8 @@ class OwnGenerator(VAE):
         super().__init__(**vae)
         self.source = np.random.default_rng(0)
 
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - (1 + 5 * self.source.random()) * kl
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - (1 + 5 * self.source.random()) * terms.kl
 
 
 class OwnNoise(VAE):
@@ -317,8 +317,8 @@ class EvaluationMode(EachEpoch):
 
 
 class Branches(VAE):
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        return log_likelihood - (5 if float(kl.mean()) > 0.01 else 1) * kl
+    def objective(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - (5 if float(terms.kl.mean()) > 0.01 else 1) * terms.kl
 
 
 class AsksTwice(torch.optim.SGD):

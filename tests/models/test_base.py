@@ -42,7 +42,7 @@ MODELS: dict[str, Callable[[], Module]] = {
     "iwae-doubly": lambda: IWAE(latent_dim=D, net=MLP, num_samples=4, doubly_reparameterised=True),
     "iwae-doubly-warmup": lambda: IWAE(latent_dim=D, net=DROPOUT, doubly_reparameterised=True, kl_warmup_steps=10),
     **{
-        f"cvae-{net}{'-prior' * prior}": lambda net=net, prior=prior: CVAE(latent_dim=D, net=NETS[net], conditional_prior=prior)
+        f"cvae-{net}{'-prior' * prior}": lambda net=net, prior=prior: CVAE(latent_dim=D, net=NETS[net], prior="class" if prior else "standard")
         for net in NETS
         for prior in (False, True)
     },
@@ -417,7 +417,7 @@ def test_cosine_schedule_ends_with_the_run() -> None:
 
 
 def test_schedule_of_an_endless_run_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"model\.lr_schedule=cosine: needs trainer\.max_epochs or trainer\.max_steps"):
+    with pytest.raises(ConfigurationError, match=r"lr_schedule=cosine: needs trainer\.max_epochs or trainer\.max_steps"):
         trainer(max_epochs=-1).fit(VAE(latent_dim=2, net=MLP, lr_schedule="cosine"), loader())
 
 

@@ -57,7 +57,7 @@ def test_judged_by_accuracy() -> None:
 
 @pytest.mark.parametrize("num_classes", [1, 0, -1])
 def test_there_must_be_something_to_tell_apart(num_classes: int) -> None:
-    with pytest.raises(ConfigurationError, match=rf"model\.num_classes={num_classes}: must be at least 2"):
+    with pytest.raises(ConfigurationError, match=rf"num_classes={num_classes}: must be at least 2"):
         Classifier(num_classes=num_classes)
 
 

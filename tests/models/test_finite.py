@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vae_lightning import VAE
 from vae_lightning.engine import install
 from vae_lightning.errors import NotFiniteError
+from vae_lightning.types import Terms
 
 SMALL: dict[str, Any] = {"latent_dim": 2, "net": {"name": "mlp", "hidden": [8]}, "optimizer": {"name": "sgd", "lr": 1e-6}}
 
@@ -22,11 +23,11 @@ class Breaks(VAE):
 
     of_loss = True
 
-    def objective(self, log_likelihood: Tensor, kl: Tensor, step: Tensor) -> Tensor:
-        zero = (kl - kl.detach()).abs()
+    def objective(self, terms: Terms) -> Tensor:
+        zero = (terms.kl - terms.kl.detach()).abs()
         if self.of_loss:
-            return log_likelihood - kl - torch.where(step >= 3, math.nan, 0.0)
-        return log_likelihood - kl - (zero + (step < 3)).sqrt()
+            return terms.log_likelihood - terms.kl - torch.where(terms.step >= 3, math.nan, 0.0)
+        return terms.log_likelihood - terms.kl - (zero + (terms.step < 3)).sqrt()
 
 
 class BreaksGradient(Breaks):

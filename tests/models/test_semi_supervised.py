@@ -241,5 +241,5 @@ def test_step_is_a_pure_function_that_can_be_traced(build: Any, x: Tensor, y: Te
     ],
 )
 def test_wrong_arguments_are_refused_by_name(build: Any, arguments: dict[str, Any], key: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"model\.{key}="):
+    with pytest.raises(ConfigurationError, match=rf"^{key}="):
         build(**arguments)

@@ -184,7 +184,7 @@ class M2(SemiSupervised):
     def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         by_class = (self.classes, len(x))
         terms = self.objective_terms(output.draw, x.repeat(self.classes, 1, 1, 1), step)
-        objective = self.objective_of(terms).view(by_class)
+        objective = self.objective(terms).view(by_class)
         bounds = {"elbo": elbo(terms.log_likelihood, terms.kl), **self.objective_of.figures(terms)}
         log_q = output.logits.log_softmax(-1).mT
         q = log_q.exp()

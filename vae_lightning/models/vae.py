@@ -178,12 +178,17 @@ class VAE(Module):
         """The loss, the ELBO and its two parts, and what the objective adds, of images `x` `(B, C, H, W)`: `(B,)` nats each."""
         terms = self.objective_terms(output, x, step)
         return {
-            "loss": -self.objective_of(terms),
+            "loss": -self.objective(terms),
             "elbo": elbo(terms.log_likelihood, terms.kl),
             "log_likelihood": terms.log_likelihood,
             "kl": terms.kl,
             **self.objective_of.figures(terms),
         }
+
+    def objective(self, terms: Terms) -> Tensor:
+        """What is maximised, `(B,)` nats: by the model's objective, unless a subclass says it here."""
+        maximised: Tensor = self.objective_of(terms)
+        return maximised
 
     def objective_terms(self, draw: Draw, x: Tensor, step: Tensor) -> Terms:
         """What the objective is computed from at optimizer step `step`."""

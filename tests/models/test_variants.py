@@ -33,9 +33,9 @@ def y() -> Tensor:
 
 
 def with_learned_prior(net: Any = MLP) -> CVAE:
-    model = CVAE(latent_dim=D, net=net, conditional_prior=True)
-    assert model.class_prior is not None
-    torch.nn.init.normal_(model.class_prior.weight)
+    model = CVAE(latent_dim=D, net=net, prior="class")
+    assert model.prior_of is not None
+    torch.nn.init.normal_(model.prior_of.weight)
     return model
 
 
@@ -73,7 +73,7 @@ def test_label_is_one_hot(y: Tensor) -> None:
 )
 @pytest.mark.parametrize(
     "model",
-    [CVAE(latent_dim=D, net=MLP), CVAE(latent_dim=D, net=MLP, conditional_prior=True), VAE(D, MLP, num_classes=10)],
+    [CVAE(latent_dim=D, net=MLP), CVAE(latent_dim=D, net=MLP, prior="class"), VAE(D, MLP, num_classes=10)],
     ids=["cvae", "cvae with prior", "vae with classes"],
 )
 def test_missing_label_is_named(model: VAE, call: Callable[[VAE, Tensor], object], x: Tensor) -> None:
@@ -82,16 +82,16 @@ def test_missing_label_is_named(model: VAE, call: Callable[[VAE, Tensor], object
 
 
 @pytest.mark.parametrize("label", [12, 10, -1])
-@pytest.mark.parametrize("conditional_prior", [False, True])
-def test_sample_of_a_class_that_does_not_exist_is_refused(conditional_prior: bool, label: int) -> None:
-    model = CVAE(latent_dim=D, net=MLP, conditional_prior=conditional_prior)
+@pytest.mark.parametrize("prior", ["standard", "class"])
+def test_sample_of_a_class_that_does_not_exist_is_refused(prior: str, label: int) -> None:
+    model = CVAE(latent_dim=D, net=MLP, prior=prior)
     with pytest.raises(ValueError, match="labels must be from 0 to 9"):
         model.sample(1, torch.tensor([label]))
 
 
-@pytest.mark.parametrize("conditional_prior", [False, True])
-def test_verbs_take_labels(net: Any, conditional_prior: bool, x: Tensor, y: Tensor) -> None:
-    model = CVAE(latent_dim=D, net=net, conditional_prior=conditional_prior)
+@pytest.mark.parametrize("prior", ["standard", "class"])
+def test_verbs_take_labels(net: Any, prior: str, x: Tensor, y: Tensor) -> None:
+    model = CVAE(latent_dim=D, net=net, prior=prior)
     z = model.encode(x, y)
     assert z.shape == (B, D)
     assert model.decode(z, y).shape == model.reconstruct(x, y).shape == model.sample(B, y).shape == (B, 1, 28, 28)
@@ -111,7 +111,7 @@ def test_prior_is_the_standard_normal_unless_it_is_learned(y: Tensor) -> None:
 
 
 def test_learned_prior_starts_at_the_standard_normal_for_every_class() -> None:
-    model = CVAE(latent_dim=D, net=MLP, conditional_prior=True)
+    model = CVAE(latent_dim=D, net=MLP, prior="class")
     prior = model.prior(torch.arange(10))
     assert prior.batch_shape == (10,)
     assert torch.equal(prior.mean, torch.zeros(10, D))
@@ -123,8 +123,8 @@ def test_learned_prior_starts_at_the_standard_normal_for_every_class() -> None:
 
 def test_learned_prior_is_that_of_the_label(y: Tensor) -> None:
     model = with_learned_prior()
-    assert model.class_prior is not None
-    loc, log_variance = model.class_prior.weight[y].chunk(2, -1)
+    assert model.prior_of is not None
+    loc, log_variance = model.prior_of.weight[y].chunk(2, -1)
     prior = model.prior(y)
     torch.testing.assert_close(prior.mean, loc)
     torch.testing.assert_close(prior.variance, log_variance.exp())
@@ -150,12 +150,12 @@ def test_samples_come_from_the_prior_of_their_class() -> None:
 
 def test_learned_prior_moves_to_where_its_class_is(x: Tensor) -> None:
     """The prior that maximises the ELBO is the mean posterior, so descent on the KL takes it there."""
-    model = CVAE(latent_dim=D, net=MLP, conditional_prior=True)
-    assert model.class_prior is not None
+    model = CVAE(latent_dim=D, net=MLP, prior="class")
+    assert model.prior_of is not None
     y = torch.full((B,), 4)
     with torch.no_grad():
         posterior = model.posterior(x, y)
-    optimizer = torch.optim.Adam(model.class_prior.parameters(), lr=0.05)
+    optimizer = torch.optim.Adam(model.prior_of.parameters(), lr=0.05)
     for _ in range(150):
         optimizer.zero_grad()
         kl_divergence(posterior, model.prior(y)).mean().backward()
@@ -166,7 +166,7 @@ def test_learned_prior_moves_to_where_its_class_is(x: Tensor) -> None:
 
 @pytest.mark.parametrize("num_classes", [0, -1])
 def test_a_conditional_model_needs_classes(num_classes: int) -> None:
-    with pytest.raises(ConfigurationError, match=rf"model\.num_classes={num_classes}: must be at least 1"):
+    with pytest.raises(ConfigurationError, match=rf"num_classes={num_classes}: must be at least 1"):
         CVAE(num_classes=num_classes)
 
 
