@@ -8,13 +8,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.runs.layout import CONFIG, HYDRA
 
-__all__ = ["CONFIG", "find", "latest", "located"]
+__all__ = ["find", "latest", "located"]
 
 log = logging.getLogger(__name__)
 
-CONFIG = Path(".hydra", "config.yaml")
-HYDRA = Path(".hydra", "hydra.yaml")
 WEIGHTS = ("best.ckpt", "last.ckpt")
 """Of a run's checkpoints those that are evaluated, the first that there is."""
 SHOWN = 5
