@@ -21,7 +21,7 @@ from vae_lightning.commands.options import Options
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.data.sources import DATASETS
 from vae_lightning.errors import ConfigurationError, DataError
-from vae_lightning.evaluation.disentanglement import GroundTruth
+from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
 from vae_lightning.evaluation.report import from_plain, splits_of, to_json
 from vae_lightning.evaluation.sanity import warnings_of
