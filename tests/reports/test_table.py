@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_lightning.evaluation.report import to_json
+from vae_lightning.reports.document import to_json
 from vae_lightning.reports.merging import merged
 from vae_lightning.reports.table import print_report, print_run
 from vae_lightning.types import Estimate

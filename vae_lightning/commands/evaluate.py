@@ -23,13 +23,13 @@ from vae_lightning.data.sources import DATASETS
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
-from vae_lightning.evaluation.report import from_plain, splits_of, to_json
 from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.models import VAE, Classifier
 from vae_lightning.models.base import Module
+from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown

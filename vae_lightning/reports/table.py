@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vae_lightning.evaluation.report import splits_of
 from vae_lightning.evaluation.sanity import SIMULATED
 from vae_lightning.machine.screen import short
 from vae_lightning.machine.shell import command, path_setting, shell_quoted, tensorboard
+from vae_lightning.reports.document import splits_of
 from vae_lightning.reports.merging import with_others
 
 __all__ = ["print_report", "print_run", "shown"]
