@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vae_lightning.errors import one_line
 from vae_lightning.machine.shell import shell_quoted
+from vae_lightning.runs.layout import CSV, METRICS, OVERRIDES, TENSORBOARD
 
 __all__ = ["asked_with", "history", "record"]
 
@@ -25,7 +26,7 @@ def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     A log that is damaged, or somebody else's, is said in a line and left out.
     """
     rows: dict[str, list[tuple[int, float]]] = {}
-    for of, path in ((_from_tensorboard, folder / "tensorboard"), (_from_csv, folder / "csv" / "metrics.csv")):
+    for of, path in ((_from_tensorboard, folder / TENSORBOARD), (_from_csv, folder / CSV)):
         try:
             rows = rows or of(path)
         except Exception as error:  # each reader has its own errors, and all mean the same here
@@ -46,7 +47,7 @@ def record(folder: Path) -> dict[str, Any]:
 
     A file that is damaged, or somebody else's, is said in a line and left out.
     """
-    path = folder / "metrics.json"
+    path = folder / METRICS
     if not path.is_file():
         return {}
     try:
@@ -62,7 +63,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 def asked_with(folder: Path) -> str | None:
     """The command line that started the run in `folder`, also of one that did not end; None if it was not the command line."""
-    path = folder / ".hydra" / "overrides.yaml"
+    path = folder / OVERRIDES
     if not path.is_file():
         return None
     try:
