@@ -17,14 +17,20 @@ from typing import Any
 
 from vae_lightning.errors import CheckpointError, ConfigurationError
 
-__all__ = ["ENTRY_POINT", "OWN", "add_working_directory", "declared", "is_path", "load_declared", "locate", "trusting"]
+__all__ = ["ENTRY_POINT", "OWN", "add_working_directory", "declared", "is_path", "load_declared", "locate", "require_trust", "trusting"]
 
 log = logging.getLogger(__name__)
 
 ENTRY_POINT = "vae_lightning.plugins"
 """Group of entry points: a package that declares one is trusted, and the module that it names is imported by the commands."""
-OWN = ("vae_lightning", "torch")
-"""Packages whose classes any run folder may name."""
+OWN = ("vae_lightning", "torch.nn", "torch.optim")
+"""Packages of which any run folder may name a class, if it is of one of `KINDS`: building one does nothing else."""
+KINDS = {
+    "pytorch_lightning.core.datamodule.LightningDataModule",
+    "torch.nn.modules.module.Module",
+    "torch.optim.lr_scheduler.LRScheduler",
+    "torch.optim.optimizer.Optimizer",
+}
 
 _trusted: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None)
 
@@ -59,7 +65,7 @@ def locate(path: str, key: str = "") -> Any:
     words = path.split(".")
     if not all(word.isidentifier() for word in words):
         raise ConfigurationError(f"{asked}: is no import path such as mypkg.module.Name")
-    _require_trust(words[0], asked)
+    require_trust(path, asked)
     found: Any = None
     for end, word in enumerate(words, start=1):
         name = ".".join(words[:end])
@@ -69,6 +75,7 @@ def locate(path: str, key: str = "") -> Any:
         if module is None and not hasattr(found, word):
             raise ConfigurationError(f"{asked}: {'.'.join(words[: end - 1])} has no {word}")
         found = module if module is not None else getattr(found, word)
+    _require_own_thing(found, asked)
     return found
 
 
@@ -85,21 +92,47 @@ def _module(name: str, asked: str) -> ModuleType | None:
 
 @contextmanager
 def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Within, `locate` imports only what is of this project, of torch, of `packages`, or of one that declares the entry point."""
-    token = _trusted.set(frozenset((*OWN, *packages, *declared())))
+    """Within, `locate` gives only what is of this project, of torch, of `packages`, or of one that declares the entry point."""
+    token = _trusted.set(frozenset((*packages, *declared())))
     try:
         yield
     finally:
         _trusted.reset(token)
 
 
-def _require_trust(package: str, asked: str) -> None:
+def require_trust(path: str, asked: str) -> None:
+    """Refuse, within `trusting`, an import path into a package that is not trusted.
+
+    Args:
+        asked: the key and the path, for the error.
+    """
     trusted = _trusted.get()
-    if trusted is not None and package not in trusted:
-        raise CheckpointError(
-            f"{asked}: is of package {package}; importing it would run its code, so it is refused unless you trust it: "
-            f"trust=[{package}], or install the package with the entry point {ENTRY_POINT}"
-        )
+    package = path.partition(".")[0]
+    if trusted is None or package in trusted or _is_below(path, OWN):
+        return
+    if package in ("torch", "vae_lightning", *sys.stdlib_module_names):
+        raise CheckpointError(f"{asked}: is none of the parts that a run folder may name; refused")
+    raise CheckpointError(
+        f"{asked}: is of package {package}; importing it would run its code, so it is refused unless you trust it: "
+        f"trust=[{package}], or install the package with the entry point {ENTRY_POINT}"
+    )
+
+
+def _require_own_thing(found: Any, asked: str) -> None:
+    """Refuse, within `trusting`, what a trusted package only imports itself, such as os.system, and of `OWN` all but `KINDS`."""
+    trusted = _trusted.get()
+    if trusted is None:
+        return
+    home = str(getattr(found, "__module__", type(found).__module__))
+    if home.partition(".")[0] in trusted:
+        return
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(found, "__mro__", ())}
+    if not (_is_below(home, OWN) and kinds & KINDS):
+        raise CheckpointError(f"{asked}: is none of the parts that a run folder may name; refused")
+
+
+def _is_below(path: str, packages: Iterable[str]) -> bool:
+    return any(f"{path}.".startswith(f"{package}.") for package in packages)
 
 
 def declared() -> dict[str, str]:

@@ -79,7 +79,7 @@ def test_foreign_class_is_refused_and_not_imported(
     (tmp_path / "foreign_module.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
     monkeypatch.syspath_prepend(str(tmp_path))
     retarget(run, key, target)
-    with pytest.raises(CheckpointError, match="outside this project and torch"):
+    with pytest.raises(CheckpointError, match="refused"):
         load(run)
     assert not (tmp_path / "imported").exists()
 
@@ -87,7 +87,7 @@ def test_foreign_class_is_refused_and_not_imported(
 @pytest.mark.parametrize("target", ["torch.nn.Linear", "vae_lightning.data.sources.subprocess.Popen", "torch.load"])
 def test_class_of_another_kind_is_refused(run: Path, target: str) -> None:
     retarget(run, "model._target_", target)
-    with pytest.raises(CheckpointError, match=r"is not a Module|does not have"):
+    with pytest.raises(CheckpointError, match=r"is not a LightningModule|has no|may name"):
         load(run)
 
 
@@ -109,7 +109,7 @@ def test_other_versions_are_told_apart(run: Path) -> None:
 
 def test_run_of_somebodys_own_net_is_refused_for_that(run: Path) -> None:
     write(run, hyper_parameters={"latent_dim": 2, "net": {"name": "mydec.MyDecoder"}})
-    with pytest.raises(CheckpointError, match=r"best\.ckpt: its model cannot be built here: model\.net\.name=mydec\.MyDecoder"):
+    with pytest.raises(CheckpointError, match=r"best\.ckpt: net\.name=mydec\.MyDecoder: is of package mydec"):
         load(run)
     write(run, hyper_parameters={"latent_dim": 3, "net": {"name": "mlp", "hidden": [8]}})
     with pytest.raises(CheckpointError, match=r"best\.ckpt: its model cannot be built here: .*size mismatch") as refusal:

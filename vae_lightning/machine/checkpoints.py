@@ -10,7 +10,7 @@ import torch
 
 from vae_lightning.errors import CheckpointError
 
-__all__ = ["CHECKPOINT_FORMAT", "Progress", "read", "read_any"]
+__all__ = ["CHECKPOINT_FORMAT", "Progress", "migrate", "read", "read_any"]
 
 CHECKPOINT_FORMAT = 1
 """Grows when checkpoints of earlier versions can no longer be read."""
@@ -55,7 +55,21 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: has checkpoint format {own.get('format')}, this version reads {CHECKPOINT_FORMAT}; evaluate it with "
             f"vae_lightning {own.get('version')}, which made it"
         )
+    migrate(content)
     return content
+
+
+def migrate(content: dict[str, Any]) -> None:
+    """Make of the content of an older checkpoint, in place, what this version would have written.
+
+    - A conditional prior was a part of its own of a CVAE, and is the prior "class" now.
+    """
+    arguments = content.get("hyper_parameters", {})
+    if arguments.pop("conditional_prior", False):
+        arguments["prior"] = {"name": "class"}
+    state = content["state_dict"]
+    if "class_prior.weight" in state:
+        state["prior_of.weight"] = state.pop("class_prior.weight")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from vae_lightning.batches import check_batch, check_labels
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress
+from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress, migrate
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.optimization import Schedule, build_optimizer, build_schedule, check_specs, restore_layout
 from vae_lightning.models.sums import MetricSums
@@ -297,6 +297,7 @@ class Module(L.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        migrate(checkpoint)
         own = checkpoint.get("vae_lightning", {})
         self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
         fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING

@@ -1,8 +1,8 @@
-"""Loading the model and the data of a run safely: no code that came with a run folder is executed."""
+"""Loading the model and the data of a run safely: no code of a package that is not trusted is executed."""
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,23 +11,19 @@ from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anyt
 
 import pytorch_lightning as L  # isort: skip
 import torch
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vae_lightning.arguments import check
-from vae_lightning.errors import CheckpointError, VAELightningError, one_line
-from vae_lightning.machine.checkpoints import read
+from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
+from vae_lightning.machine.checkpoints import read, read_any
 from vae_lightning.models.base import Module
+from vae_lightning.plugins import locate, require_trust, trusting
 from vae_lightning.runs.finding import located
 from vae_lightning.runs.layout import CONFIG
 from vae_lightning.version import __version__
 
 __all__ = ["LoadedRun", "load"]
-
-TRUSTED = ("vae_lightning", "torch")
-"""Packages whose classes a run folder may name: loading a folder from somebody else must not run their code."""
-
 
 @dataclass(frozen=True)
 class LoadedRun:
@@ -37,7 +33,7 @@ class LoadedRun:
     """The run folder."""
     checkpoint: Path
     """The file the weights are from."""
-    model: Module
+    model: L.LightningModule
     """In evaluation mode, on the CPU."""
     data: L.LightningDataModule
     """Not yet set up."""
@@ -54,32 +50,41 @@ class LoadedRun:
 Class = TypeVar("Class")
 
 
-def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None) -> LoadedRun:
-    """Load model and data of a run. Nothing outside this project and torch is imported, and no pickle is executed.
+def load(
+    folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None, trust: Iterable[str] = ()
+) -> LoadedRun:
+    """Load model and data of a run. Nothing outside this project, torch and what is trusted is imported, and no pickle is executed.
 
     The checkpoint is read once: a training that goes on may replace it meanwhile.
 
     Args:
         data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`. A relative path of the
             run's own means the directory of its training's command.
+        trust: packages whose code the run's model, its parts and its data may be of, beside those that declare the entry point
+            `vae_lightning.plugins`.
 
     Raises:
-        CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read.
+        CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read, or asks for a package
+            that is not trusted.
     """
     config = _config(folder)
-    content = read(checkpoint)
-    model_class = _trusted(config, "model", Module, folder)
-    data_class = _trusted(config, "data", L.LightningDataModule, folder)
     arguments = _arguments(config, folder, data_overrides or {})
-    made_by = content["vae_lightning"].get("version")
-    other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
-    with _said_of(f"{checkpoint}: its model cannot be built here{other}"):
-        check(model_class, content["hyper_parameters"], "model")
-        model = model_class(**content["hyper_parameters"])
-        model.load_state_dict(content["state_dict"])
-    with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
-        check(data_class, arguments, "data")
-        data = data_class(**arguments)
+    with trusting(trust):
+        model_class = _class(config, "model", L.LightningModule, folder)
+        data_class = _class(config, "data", L.LightningDataModule, folder)
+        ours = issubclass(model_class, Module)
+        content = (read if ours else read_any)(checkpoint)
+        made_by = content.get("vae_lightning", {}).get("version", __version__)
+        other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
+        with _said_of(f"{checkpoint}: its model cannot be built here{other}"):
+            # a model of somebody else's may not have saved its arguments
+            model_arguments = content.get("hyper_parameters") or _own_arguments(config, "model", folder)
+            check(model_class, model_arguments, "model")
+            model = model_class(**model_arguments)
+            model.load_state_dict(content["state_dict"])
+        with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
+            check(data_class, arguments, "data")
+            data = data_class(**arguments)
     place = content.get("global_step", 0), content.get("epoch", 0)
     return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]))
 
@@ -88,6 +93,8 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
 def _said_of(what: str) -> Iterator[None]:
     try:
         yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{what.partition(':')[0]}: {error}") from error
     except (VAELightningError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error, 300)
         raise CheckpointError(f"{what}: {reason}") from error
@@ -117,35 +124,34 @@ def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> d
     known = config.copy()
     for key, value in overrides.items():
         OmegaConf.update(known, f"data.{key}", value, force_add=True)
+    return located(folder, _own_arguments(known, "data", folder)) | overrides
+
+
+def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, Any]:
+    """The keys of a group as plain values, without its `_target_`."""
     try:
-        plain = OmegaConf.to_container(known.data, resolve=True)
+        plain = OmegaConf.to_container(config[group], resolve=True)
     except OmegaConfBaseException as error:
-        key, message = str(error.full_key or "data"), " ".join(str(error.msg or error).split())
-        moved = (
-            f"; where the data lie now: {key.removeprefix('data.')}=<folder>" if key in ("data.root", "data.static_root") else ""
-        )
+        key, message = str(error.full_key or group), one_line(error.msg or error)
+        name = key.removeprefix("data.")
+        moved = f"; where the data lie now: {name}=<folder>" if key in ("data.root", "data.static_root") else ""
         raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
     if not isinstance(plain, dict):
-        raise CheckpointError(f"{folder / CONFIG}: its data is not a group of keys")
-    own = {str(key): value for key, value in plain.items() if key != "_target_"}
-    return located(folder, own) | overrides
+        raise CheckpointError(f"{folder / CONFIG}: its {group} is not a group of keys")
+    return {str(key): value for key, value in plain.items() if key != "_target_"}
 
 
-def _trusted(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:
-    """The class that `config` names, if it is of this project or torch and of the right kind."""
-    foreign = [t for t in _targets(config[group]) if t.partition(".")[0] not in TRUSTED]
-    if foreign:
-        raise CheckpointError(
-            f"{folder}: its {group} asks for {foreign[0]}, which is outside this project and torch; refused, because loading a run "
-            "must not execute foreign code"
-        )
-    target = config[group].get("_target_")
+def _class(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:
+    """The class that `config` names, if it is of the right kind and its package is trusted."""
+    for target in _targets(config[group]):
+        require_trust(target, f"{folder}: its {group}._target_={target}")
+    target = str(config[group].get("_target_"))
     try:
-        found = get_class(str(target))
-    except Exception as error:  # Hydra wraps whatever the import raised
-        raise CheckpointError(f"{folder}: its {group} asks for {target}, which this version does not have") from error
-    if not issubclass(found, base):
-        raise CheckpointError(f"{folder}: its {group} asks for {target}, which is not a {base.__name__}; refused")
+        found = locate(target, f"{folder}: its {group}._target_")
+    except ConfigurationError as error:
+        raise CheckpointError(str(error)) from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise CheckpointError(f"{folder}: its {group}._target_={target}: is not a {base.__name__}; refused")
     return found
 
 
