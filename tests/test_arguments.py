@@ -217,7 +217,9 @@ def test_prefix_is_put_before_the_names_that_belong_to_it(said: str, expected: s
 
 
 def test_build_checks_before_it_builds() -> None:
-    assert message(lambda: build("net", {"name": "bse"}, {"base": Base}, size=7)).startswith("net.name=bse: unknown; did you mean base?")
+    assert message(lambda: build("net", {"name": "bse"}, {"base": Base}, size=7)).startswith(
+        "net.name=bse: unknown; did you mean base?"
+    )
     assert message(lambda: build("net", {}, {"base": Base}, size=7)).startswith("net.name=None: unknown")
     assert message(lambda: build("net", {"name": "base", "rate": "x"}, {"base": Base}, size=7)).startswith("net.rate='x': ")
 
@@ -228,7 +230,9 @@ def test_arguments_of_other_libraries_are_checked_too(target: type) -> None:
     assert message(lambda: check(target, {"maximise": True}, "optimizer", offered={"params"})) == (
         "optimizer.maximise: no such key; did you mean optimizer.maximize?"
     )
-    assert message(lambda: check(target, {"maximize": "yes"}, "optimizer", offered={"params"})).startswith("optimizer.maximize='yes': ")
+    assert message(lambda: check(target, {"maximize": "yes"}, "optimizer", offered={"params"})).startswith(
+        "optimizer.maximize='yes': "
+    )
 
 
 def test_annotation_that_exists_for_type_checkers_only_takes_anything() -> None:

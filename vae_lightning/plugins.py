@@ -17,7 +17,17 @@ from typing import Any
 
 from vae_lightning.errors import CheckpointError, ConfigurationError
 
-__all__ = ["ENTRY_POINT", "OWN", "add_working_directory", "declared", "is_path", "load_declared", "locate", "require_trust", "trusting"]
+__all__ = [
+    "ENTRY_POINT",
+    "OWN",
+    "add_working_directory",
+    "declared",
+    "is_path",
+    "load_declared",
+    "locate",
+    "require_trust",
+    "trusting",
+]
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 __all__ = [
     "IMAGE_SHAPE",
+    "MNIST_CLASSES",
     "MNIST_SHAPE",
     "NUM_PIXELS",
     "UNLABELLED",
@@ -29,6 +30,8 @@ __all__ = [
 
 MNIST_SHAPE = (1, 28, 28)
 """Channels, height and width of MNIST's images: what a model is built for that is not told another shape."""
+MNIST_CLASSES = 10
+"""How many digits there are: what a model tells apart that is not told another number."""
 IMAGE_SHAPE = MNIST_SHAPE
 NUM_PIXELS = 784
 UNLABELLED = -1

@@ -42,7 +42,9 @@ MODELS: dict[str, Callable[[], Module]] = {
     "iwae-doubly": lambda: IWAE(latent_dim=D, net=MLP, num_samples=4, doubly_reparameterised=True),
     "iwae-doubly-warmup": lambda: IWAE(latent_dim=D, net=DROPOUT, doubly_reparameterised=True, kl_warmup_steps=10),
     **{
-        f"cvae-{net}{'-prior' * prior}": lambda net=net, prior=prior: CVAE(latent_dim=D, net=NETS[net], prior="class" if prior else "standard")
+        f"cvae-{net}{'-prior' * prior}": lambda net=net, prior=prior: CVAE(
+            latent_dim=D, net=NETS[net], prior="class" if prior else "standard"
+        )
         for net in NETS
         for prior in (False, True)
     },

@@ -10,7 +10,7 @@ from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anyt
 
 import pytorch_lightning as L  # isort: skip
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
@@ -23,8 +23,9 @@ from vae_lightning.commands.rehearsal import check_finders, check_monitors, chec
 from vae_lightning.errors import ConfigurationError, VAELightningError
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
+from vae_lightning.plugins import locate
 
-__all__ = ["Parts", "check_config", "lightning_errors", "monitor_of", "plain_of", "quiet"]
+__all__ = ["Parts", "check_config", "lightning_errors", "monitor_of", "named_from_the_root", "plain_of", "quiet"]
 
 LIGHTNING_LOG = logging.getLogger("pytorch_lightning.utilities.rank_zero")
 
@@ -38,9 +39,7 @@ SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
 def check_config(cfg: DictConfig) -> None:
     """Refuse a config with a wrong name, type or range, without touching data or disk."""
     parts = Parts(cfg)
-    model = parts.model()
-    parts.data()
-    parts.trainer(model)
+    parts.trainer(parts.model(parts.data()))
 
 
 def _check_seed(cfg: DictConfig) -> None:
@@ -61,17 +60,19 @@ class Parts:
         for group in ("callbacks", "logger"):
             for name, node in _wanted(plain_of(monitored)[group]).items():
                 _checked_class(node, f"{group}.{name}")
-        _checked_class(plain_of(cfg.model), "model")
+        _checked_class(_without_unknown(plain_of(cfg.model)), "model")
         _checked_class(plain_of(cfg.data), "data")
         devices_of(cfg.trainer)
         check_precision(cfg.trainer.precision)
 
-    def model(self) -> L.LightningModule:
-        model: L.LightningModule = _build(self.cfg.model, L.LightningModule, "model")
+    def model(self, data: L.LightningDataModule) -> L.LightningModule:
+        """The model, for images and labels as those of `data` where the config leaves open which."""
+        asked = plain_of(self.cfg.model)
+        model: L.LightningModule = _build(_without_unknown(asked) | _of_data(asked, data), L.LightningModule, "model")
         return model
 
     def data(self) -> L.LightningDataModule:
-        data: L.LightningDataModule = _build(self.cfg.data, L.LightningDataModule, "data")
+        data: L.LightningDataModule = _build(plain_of(self.cfg.data), L.LightningDataModule, "data")
         _warn_of_odd_pairs(self.cfg)
         return data
 
@@ -130,28 +131,48 @@ def plain_of(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
+OF_DATA = {"image_shape": "image_shape", "num_classes": "num_classes", "classes": "num_classes"}
+"""Arguments of models that null leaves to the data, and what the data call each."""
+
+
+def _without_unknown(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `model` without those that are left to the data."""
+    return {key: value for key, value in asked.items() if value is not None or key not in OF_DATA}
+
+
+def _of_data(asked: Mapping[str, Any], data: L.LightningDataModule) -> dict[str, Any]:
+    """The arguments that `asked` leaves to the data, where the data say them."""
+    found = {}
+    for key in (key for key, value in asked.items() if value is None and key in OF_DATA):
+        value = getattr(data, OF_DATA[key], None)
+        if value == 0:
+            raise ConfigurationError(f"model.{key}: null is the number of classes of the data, and these have no labels")
+        if value is not None:
+            found[key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
 def _checked_class(node: Mapping[str, Any], where: str) -> type:
     """The class `node` names, after checking its arguments against the class's signature."""
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigurationError(f"{where}: needs a _target_ that names a class")
-    try:
-        found = get_class(str(node["_target_"]))
-    except Exception as error:  # Hydra wraps whatever the import raised
-        package = str(node["_target_"]).partition(".")[0]
-        raise ConfigurationError(f"{where}._target_={node['_target_']}: cannot be imported; is {package} installed?") from error
+    found = locate(str(node["_target_"]), f"{where}._target_")
+    if not isinstance(found, type):
+        raise ConfigurationError(f"{where}._target_={node['_target_']}: is a {type(found).__name__}, and no class")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     check(found, {k: v for k, v in arguments.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where)
     return found
 
 
-def _build(node: DictConfig, base: type, where: str) -> Any:
+def _build(node: Mapping[str, Any], base: type, where: str) -> Any:
     """Build from plain containers, which is what checkpoints can hold."""
-    found = get_class(node._target_)
-    if not issubclass(found, base):
-        raise ConfigurationError(f"{where}._target_={node._target_}: is not a {base.__name__}")
+    target = str(node["_target_"])
+    found = locate(target, f"{where}._target_")
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ConfigurationError(f"{where}._target_={target}: is not a {base.__name__}")
     try:
         with prefixed(where, parameters(found)[0]):
-            return found(**{key: value for key, value in plain_of(node).items() if key != "_target_"})
+            return found(**{key: value for key, value in node.items() if key != "_target_"})
     except (OverflowError, RuntimeError, TypeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
         words = " ".join(str(error).partition("Exception raised from")[0].split())
         if isinstance(error, VAELightningError) or "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):
@@ -244,6 +265,13 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
         if isinstance(error, VAELightningError) or not isinstance(error, (MisconfigurationException, *kinds)):
             raise
         raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def named_from_the_root(model: L.LightningModule, data: L.LightningDataModule) -> Iterator[None]:
+    """What model and data say of their own arguments while they are used, by where these stand in the config."""
+    with prefixed("model", parameters(type(model))[0]), prefixed("data", parameters(type(data))[0]):
+        yield
 
 
 class quiet(warnings.catch_warnings):

@@ -28,7 +28,7 @@ from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.models import VAE, Classifier
-from vae_lightning.models.base import Module
+from vae_lightning.plugins import load_declared
 from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.reports.merging import with_others
@@ -68,7 +68,8 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     keep_freed_memory()
     folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
     moved = {key: str(cfg[key]) for key in ("root", "static_root") if cfg[key] is not None}
-    run = runs.load(folder, checkpoint, moved)
+    load_declared()
+    run = runs.load(folder, checkpoint, moved, options.trust)
     if not isinstance(run.data, MNISTDataModule):
         raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
     run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
@@ -91,7 +92,7 @@ class _Evaluating:
     def __init__(
         self,
         run: runs.LoadedRun,
-        model: Module,
+        model: Any,
         options: Options,
         material: Material | None,
         place: ReportFolder,
@@ -225,7 +226,7 @@ class _Judge(NamedTuple):
 def _judge(options: Options, data: MNISTDataModule, moved: dict[str, Any]) -> _Judge | None:
     if options.classifier is None:
         return None
-    run = runs.load(*runs.find(options.classifier, None, key="evaluation.classifier"), moved)
+    run = runs.load(*runs.find(options.classifier, None, key="evaluation.classifier"), moved, options.trust)
     if not isinstance(run.model, Classifier) or not isinstance(run.data, MNISTDataModule):
         raise ConfigurationError(
             f"evaluation.classifier={options.classifier}: is a run of a {type(run.model).__name__}, not of a classifier; "
@@ -240,7 +241,7 @@ def _judge(options: Options, data: MNISTDataModule, moved: dict[str, Any]) -> _J
     return _Judge(run.model.to(options.device), str(run.folder), binarization)
 
 
-def _material(model: Module, data: MNISTDataModule, options: Options, judge: _Judge | None) -> Material | None:
+def _material(model: Any, data: MNISTDataModule, options: Options, judge: _Judge | None) -> Material | None:
     """What the parts of a full evaluation measure; None for a model without a latent."""
     if not isinstance(model, VAE):
         if options.parts and not options.all_parts:

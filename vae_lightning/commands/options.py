@@ -1,6 +1,6 @@
 """What an evaluation is asked to do: the settings of `conf/evaluate.yaml` and `conf/evaluation/`, checked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -46,6 +46,7 @@ class Options:
         disentanglement: dict[str, Any] | None = None,
         classifier: str | None = None,
         gpus: int | str = "auto",
+        trust: Sequence[str] = (),
     ) -> None:
         require(num_samples >= 1, "evaluation.num_samples", num_samples, "at least 1")
         require(num_images is None or num_images >= 1, "evaluation.num_images", num_images, "at least 1, or null for all")
@@ -78,6 +79,9 @@ class Options:
             disentanglement=_built(DisentanglementSettings, disentanglement or {}, "evaluation.disentanglement"),
             seed=seed,
         )
+        self.trust = tuple(trust)
+        for package in self.trust:
+            require(isinstance(package, str) and package.isidentifier(), "trust", package, "names of packages: trust=[mypkg]")
         require(gpus in ("auto", 0, 1), "gpus", gpus, "auto, 0 (CPU) or 1")
         if gpus == 1 and not torch.cuda.is_available():
             raise ConfigurationError("gpus=1: this machine has no GPU that torch can use; to run on the CPU: gpus=0")
@@ -89,7 +93,7 @@ class Options:
         assert isinstance(plain, dict)
         arguments = {str(key): value for key, value in plain.items()}
         check(cls, arguments, "evaluation")
-        return cls(**arguments, gpus=cfg.gpus)
+        return cls(**arguments, gpus=cfg.gpus, trust=[cfg.trust] if isinstance(cfg.trust, str) else list(cfg.trust or ()))
 
 
 def _built(settings: Callable[..., T], arguments: dict[str, Any], where: str) -> T:

@@ -12,12 +12,12 @@ from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, Learning
 
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.base import Module
-from vae_lightning.types import IMAGE_SHAPE
+from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["check_finders", "check_monitors", "check_precision", "direction", "logged_metrics", "nearest_metric", "rehearse"]
 
 REFUSED = {
-    "16-true": "steps of Adam and likelihoods over 784 pixels leave the range of float16",
+    "16-true": "steps of Adam and likelihoods over hundreds of pixels leave the range of float16",
     "transformer-engine": "its layers are not those of this project's nets",
     "transformer-engine-float16": "its layers are not those of this project's nets",
 }
@@ -65,7 +65,7 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         warnings.filterwarnings("ignore", message=".*`self.trainer` reference is not registered.*")  # what is logged is not asked
         copied = plugin.convert_module(copy.deepcopy(model)).eval()
         assert isinstance(copied, Module)
-        x, y = torch.zeros(2, *IMAGE_SHAPE), torch.zeros(2, dtype=torch.int64)
+        x, y = torch.zeros(2, *getattr(model, "image_shape", MNIST_SHAPE)), torch.zeros(2, dtype=torch.int64)
         noise = copied.draw_noise(x, 0, "rehearsal", training=False)
         try:
             with plugin.forward_context():

@@ -20,12 +20,13 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters
 from vae_lightning.callbacks import Dashboard, StopOnInterrupt, Timing
-from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, quiet
+from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
+from vae_lightning.plugins import load_declared
 from vae_lightning.runs.continuing import Continuation, continuation
 from vae_lightning.runs.layout import METRICS
 
@@ -69,6 +70,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         NotFiniteError: a loss, gradient or metric is; `metrics.json` says which, and the numbers of the batch's images.
         StorageError: the disk is full; the previous checkpoint is still there.
     """
+    load_declared()
     with RunFolder(_hydras_folder() or Path(cfg.run_dir)) as run_folder:
         return _train(cfg, started, run_folder)
 
@@ -81,7 +83,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     parts = Parts(cfg)
     L.seed_everything(cfg.seed, verbose=False)
-    model, data = parts.model(), parts.data()
+    data = parts.data()
+    model = parts.model(data)
     dashboard = Dashboard({"config": code(OmegaConf.to_yaml(cfg, resolve=True))}, hyperparameters_of(cfg))
     trainer = parts.trainer(model, [timing, interrupt, dashboard])
     reason = install(trainer, model, cfg.trainer.compile)
@@ -91,7 +94,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     torch.set_num_threads(THREADS if cfg.trainer.threads == "auto" else cfg.trainer.threads)
     going_on = _going_on(cfg, trainer, model, data)
     run_folder.check(trainer, going_on)
-    data.prepare_data()  # before Lightning starts, so that an error about data is one line
+    with named_from_the_root(model, data):
+        data.prepare_data()  # before Lightning starts, so that an error about data is one line
     run_folder.take(cfg, trainer, going_on)
     # now and not at the end: by then the working tree may be another
     provenance = runs.provenance(cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
@@ -100,7 +104,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     dashboard.texts["provenance"] = code(OmegaConf.to_yaml(provenance))
     wrong: NotFiniteError | None = None
     try:
-        with quiet(), lightning_errors():
+        with quiet(), lightning_errors(), named_from_the_root(model, data):
             resume = cfg.ckpt_path
             trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
             logged = _callback_metrics(trainer)
@@ -113,7 +117,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     except (NotFiniteError, ProcessRaisedException) as error:
         ours = _of_a_child(error) if isinstance(error, ProcessRaisedException) else error
         if not isinstance(ours, NotFiniteError):
-            raise ours from None
+            with named_from_the_root(model, data):
+                raise ours from None
         wrong, logged = ours, _callback_metrics(trainer)
     # our own models keep their figures in double precision, unless they were trained in processes that are gone
     metrics = (getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})) or logged

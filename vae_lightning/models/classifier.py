@@ -11,7 +11,7 @@ from vae_lightning.arguments import build, require
 from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.models.base import Module, named
 from vae_lightning.nets import CLASSIFIERS, classified, dropout_features
-from vae_lightning.types import MNIST_SHAPE, Noise
+from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Noise
 
 __all__ = ["Classifier"]
 
@@ -21,8 +21,8 @@ class Classifier(Module):
 
     Args:
         net: `{"name": "classifier_cnn", ...}`.
-        num_classes: C.
-        image_shape: of one image, `(channels, H, W)`.
+        num_classes: C; None: MNIST's. The commands give that of the data.
+        image_shape: of one image, `(channels, H, W)`; None likewise.
     """
 
     monitor: ClassVar[str] = "val/accuracy"
@@ -31,14 +31,16 @@ class Classifier(Module):
     def __init__(
         self,
         net: str | Mapping[str, Any] = "classifier_cnn",
-        num_classes: int = 10,
+        num_classes: int | None = None,
         optimizer: str | Mapping[str, Any] = "adam",
         lr_schedule: str | Mapping[str, Any] = "constant",
         seed: int = 0,
-        image_shape: Sequence[int] = MNIST_SHAPE,
+        image_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__(optimizer, lr_schedule, seed)
         self.keep_hyperparameters(locals())
+        num_classes = self.hparams["num_classes"] = MNIST_CLASSES if num_classes is None else num_classes
+        image_shape = self.hparams["image_shape"] = list(MNIST_SHAPE if image_shape is None else image_shape)
         require(num_classes >= 2, "num_classes", num_classes, "at least 2")
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.net = build("net", named(net), CLASSIFIERS, num_classes=num_classes, image_shape=self.image_shape)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from vae_lightning.errors import NotFiniteError
+from vae_lightning.objectives.goals import Objective
 
 if TYPE_CHECKING:
     from vae_lightning.models.base import Module
@@ -84,7 +85,7 @@ def _first_in_step(model: "Module", batch: Pair, batch_idx: int) -> tuple[str, l
     found += _weights(model)
     with ExitStack() as hooks, model.trainer.precision_plugin.forward_context():
         for name, module in model.named_modules():
-            if name:
+            if name and not isinstance(module, Objective):  # which is computed from terms that are looked at below
                 hooks.callback(module.register_forward_pre_hook(_noting(f"what goes into {name}", found)).remove)
                 hooks.callback(module.register_forward_hook(_noting(f"output of {name}", found)).remove)
         terms = model.terms(model(x, y, noise), x, y, step)

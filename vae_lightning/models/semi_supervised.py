@@ -27,7 +27,7 @@ from vae_lightning.models.base import named
 from vae_lightning.models.vae import VAE
 from vae_lightning.nets import CLASSIFIERS, ClassifierMLP, classified, dropout_features
 from vae_lightning.objectives.bounds import elbo
-from vae_lightning.types import UNLABELLED, Draw, Noise
+from vae_lightning.types import MNIST_CLASSES, UNLABELLED, Draw, Noise
 
 __all__ = ["M1", "M2", "ClassifiedDraw", "SemiSupervised"]
 
@@ -82,11 +82,12 @@ class M1(SemiSupervised):
     The paper's classifier is a support vector machine, fitted to the latents of the trained VAE; this one learns along with it.
 
     Args beside those of `VAE`:
-        classes: how many.
+        classes: how many; None: MNIST's. The commands give that of the data.
         classifier: of the latents, `{"name": "classifier_mlp", ...}`.
     """
 
-    def __init__(self, classes: int = 10, classifier: str | Mapping[str, Any] = "classifier_mlp", **vae: Any) -> None:
+    def __init__(self, classes: int | None = None, classifier: str | Mapping[str, Any] = "classifier_mlp", **vae: Any) -> None:
+        classes = MNIST_CLASSES if classes is None else classes
         super().__init__(**vae)
         self.keep_hyperparameters({"classes": classes, "classifier": classifier})
         require(classes >= 2, "classes", classes, "at least 2")
@@ -135,7 +136,7 @@ class M2(SemiSupervised):
     every class, at the cost of C VAEs.
 
     Args beside those of `VAE`:
-        num_classes: C.
+        num_classes: C; None: MNIST's. The commands give that of the data.
         classifier: q(y | x), `{"name": "classifier_mlp" | "classifier_cnn", ...}`.
         alpha: weight of the mean cross-entropy of the labelled images beside the mean bound, nats an image.
     """
@@ -143,8 +144,9 @@ class M2(SemiSupervised):
     numbers: ClassVar[tuple[str, ...]] = (*VAE.numbers, "alpha")
 
     def __init__(
-        self, num_classes: int = 10, classifier: str | Mapping[str, Any] = "classifier_cnn", alpha: float = 5.0, **vae: Any
+        self, num_classes: int | None = None, classifier: str | Mapping[str, Any] = "classifier_cnn", alpha: float = 5.0, **vae: Any
     ) -> None:
+        num_classes = MNIST_CLASSES if num_classes is None else num_classes
         super().__init__(num_classes=num_classes, **vae)
         self.keep_hyperparameters({"classifier": classifier, "alpha": alpha})
         require(num_classes >= 2, "num_classes", num_classes, "at least 2")

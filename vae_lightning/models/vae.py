@@ -23,7 +23,7 @@ from vae_lightning.nets import build_decoder, build_encoder, dropout_features, p
 from vae_lightning.noise import generator
 from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, mean_log_likelihood
 from vae_lightning.objectives.goals import OBJECTIVES, Objective
-from vae_lightning.types import MNIST_SHAPE, Draw, Noise, Terms
+from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Draw, Noise, Terms
 
 __all__ = ["VAE", "Spec"]
 
@@ -41,7 +41,8 @@ class VAE(Module):
         net: encoder and decoder, a spec of `nets.NETS`: `{"name": "mlp" | "gated_mlp" | "cnn2" | "cnn3" | "resnet", ...}`.
         likelihood: a spec of `LIKELIHOODS`: `{"name": "bernoulli" | "gaussian" | ..., ...}`.
         num_samples: K, posterior samples an image in training; None: the objective's own, 1 unless it is a bound of K samples.
-        num_classes: number of classes whose labels condition encoder and decoder; 0: unconditional.
+        num_classes: number of classes whose labels condition encoder and decoder; 0: unconditional; None: as many as
+            MNIST has. The commands give the data's for None.
         kl_warmup_steps: optimizer steps over which the weight of the KL grows from 0 to 1.
         start_from_mean: start the decoder's output bias from the mean training image.
         prior: a spec of `PRIORS`: `{"name": "standard" | "mog" | "vamp" | "class", ...}`.
@@ -50,7 +51,7 @@ class VAE(Module):
         encoder, decoder: instead of the net's, a spec or a module: `encoder(x)` gives the mean and the log-variance of q(z | x),
             `(B, D)` each, `decoder(z)` the likelihood's parameters, `(B, outputs * C, H, W)`; in a conditional model
             `encoder(x, y)` and `decoder(z, y)`, y one-hot `(B, num_classes)`.
-        image_shape: of one image, `(C, H, W)`.
+        image_shape: of one image, `(C, H, W)`; None: MNIST's. The commands give that of the data.
     """
 
     monitor_mode: ClassVar[str] = "max"
@@ -64,7 +65,7 @@ class VAE(Module):
         net: Spec = "mlp",
         likelihood: Spec = "bernoulli",
         num_samples: int | None = None,
-        num_classes: int = 0,
+        num_classes: int | None = 0,
         kl_warmup_steps: int = 0,
         start_from_mean: bool = False,
         optimizer: Spec = "adam",
@@ -75,14 +76,16 @@ class VAE(Module):
         objective: Spec = "elbo",
         encoder: Spec | nn.Module | None = None,
         decoder: Spec | nn.Module | None = None,
-        image_shape: Sequence[int] = MNIST_SHAPE,
+        image_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__(optimizer, lr_schedule, seed)
         self.keep_hyperparameters(locals())
         require(latent_dim >= 1, "latent_dim", latent_dim, "at least 1")
+        num_classes = self.hparams["num_classes"] = MNIST_CLASSES if num_classes is None else num_classes
         require(num_classes >= 0, "num_classes", num_classes, "at least 0")
         require(kl_warmup_steps >= 0, "kl_warmup_steps", kl_warmup_steps, "at least 0")
-        require(len(image_shape) == 3 and min(image_shape) >= 1, "image_shape", list(image_shape), "channels, height and width")
+        image_shape = self.hparams["image_shape"] = list(MNIST_SHAPE if image_shape is None else image_shape)
+        require(len(image_shape) == 3 and min(image_shape) >= 1, "image_shape", image_shape, "channels, height and width")
         self.latent_dim, self.num_classes, self.image_shape = latent_dim, num_classes, tuple(image_shape)
         self.start_from_mean = start_from_mean
         self.kl_weight = LinearWarmup(steps=kl_warmup_steps)

@@ -7,6 +7,7 @@ from typing import Any
 from vae_lightning.arguments import require
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.vae import VAE
+from vae_lightning.types import MNIST_CLASSES
 
 __all__ = ["CVAE", "IWAE", "BetaVAE", "CapacityVAE"]
 
@@ -18,10 +19,11 @@ class CVAE(VAE):
     https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models.
 
     Args beside those of `VAE`:
-        num_classes: how many classes the labels have.
+        num_classes: how many classes the labels have; None: as many as MNIST's. The commands give that of the data.
     """
 
-    def __init__(self, num_classes: int = 10, **vae: Any) -> None:
+    def __init__(self, num_classes: int | None = None, **vae: Any) -> None:
+        num_classes = MNIST_CLASSES if num_classes is None else num_classes
         require(num_classes >= 1, "num_classes", num_classes, "at least 1")
         super().__init__(num_classes=num_classes, **vae)
 

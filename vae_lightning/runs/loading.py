@@ -25,6 +25,7 @@ from vae_lightning.version import __version__
 
 __all__ = ["LoadedRun", "load"]
 
+
 @dataclass(frozen=True)
 class LoadedRun:
     """A run as it was, ready to be evaluated."""
@@ -50,9 +51,7 @@ class LoadedRun:
 Class = TypeVar("Class")
 
 
-def load(
-    folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None, trust: Iterable[str] = ()
-) -> LoadedRun:
+def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None, trust: Iterable[str] = ()) -> LoadedRun:
     """Load model and data of a run. Nothing outside this project, torch and what is trusted is imported, and no pickle is executed.
 
     The checkpoint is read once: a training that goes on may replace it meanwhile.
@@ -132,7 +131,7 @@ def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, An
     try:
         plain = OmegaConf.to_container(config[group], resolve=True)
     except OmegaConfBaseException as error:
-        key, message = str(error.full_key or group), one_line(error.msg or error)
+        key, message = str(error.full_key or group), " ".join(str(error.msg or error).split())
         name = key.removeprefix("data.")
         moved = f"; where the data lie now: {name}=<folder>" if key in ("data.root", "data.static_root") else ""
         raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
