@@ -12,35 +12,56 @@ from torch.optim import SGD
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.optimization import (
     OPTIMIZERS,
-    BurdaSchedule,
-    CosineSchedule,
     build_optimizer,
-    build_schedule,
     check_specs,
     direct_step,
     restore_layout,
 )
+from vae_lightning.models.schedules import BurdaSchedule, CosineSchedule, build_schedule
 
 
-def parameter() -> nn.Parameter:
-    return nn.Parameter(torch.tensor([3.0, -2.0]))
+REFUSED = {"lbfgs", "sparseadam"}
+"""Optimizers of torch that cannot train these models: of several evaluations a step, and of sparse gradients."""
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+def parameter(dims: int = 1) -> nn.Parameter:
+    return nn.Parameter(torch.tensor([3.0, -2.0]).view(2, *[1] * (dims - 1)))
+
+
+def test_every_optimizer_of_torch_has_its_name() -> None:
+    """Against torch's own list."""
+    assert set(OPTIMIZERS) == {name.lower() for name in torch.optim.__all__ if name[0].isupper()} - {"optimizer"}
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - REFUSED))
 def test_every_optimizer_descends_at_the_rate_asked_for(name: str) -> None:
-    p = parameter()
+    p = parameter(2)
     optimizer = build_optimizer([p], {"name": name, "lr": 0.05})
     assert optimizer.param_groups[0]["lr"] == 0.05
+    losses = []
     for _ in range(200):
         optimizer.zero_grad()
-        p.square().sum().backward()
+        loss = p.square().sum()
+        losses.append(loss.item())
+        loss.backward()
         optimizer.step()
-    assert p.abs().max() < 0.3
+    # Adadelta and Adagrad slow down by themselves
+    assert losses[-1] < 1e-9 or losses[-1] < losses[100] < losses[0]
+    assert (name in ("adadelta", "adagrad", "radam") or p.abs().max() < 0.3)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_rate_has_a_default(name: str) -> None:
-    assert build_optimizer([parameter()], {"name": name}).param_groups[0]["lr"] > 0
+@pytest.mark.parametrize("name", sorted(set(OPTIMIZERS) - REFUSED))
+def test_rate_has_a_default_which_null_leaves(name: str) -> None:
+    default = build_optimizer([parameter(2)], {"name": name}).param_groups[0]["lr"]
+    assert default == build_optimizer([parameter(2)], {"name": name, "lr": None, "weight_decay": None}).param_groups[0]["lr"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("lbfgs", "several times a step"), ("sparseadam", "does not support dense gradients")]
+)
+def test_optimizer_that_cannot_train_these_models_is_refused_by_name(name: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^optimizer\.name={name}: .*{message}"):
+        check_specs({"name": name}, {"name": "constant"})
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
@@ -70,12 +91,12 @@ def test_further_arguments_are_torchs() -> None:
     [
         (
             {"name": "adam", "weight_decy": 0.1},
-            r"model\.optimizer\.weight_decy: no such key; did you mean model\.optimizer\.weight_decay\?",
+            r"optimizer\.weight_decy: no such key; did you mean optimizer\.weight_decay\?",
         ),
-        ({"name": "rmsprp"}, r"model\.optimizer\.name=rmsprp: unknown; did you mean rmsprop\?"),
-        ({"lr": 0.1}, r"model\.optimizer\.name=None: unknown"),
-        ({"name": "adam", "lr": "fast"}, r"model\.optimizer\.lr='fast': "),
-        ({"name": "sgd", "momentum": "much"}, r"model\.optimizer\.momentum='much': "),
+        ({"name": "rmsprp"}, r"optimizer\.name=rmsprp: unknown; did you mean rmsprop\?"),
+        ({"lr": 0.1}, r"optimizer\.name=None: unknown"),
+        ({"name": "adam", "lr": "fast"}, r"optimizer\.lr='fast': "),
+        ({"name": "sgd", "momentum": "much"}, r"optimizer\.momentum='much': "),
     ],
 )
 def test_wrong_argument_is_refused_by_name(spec: dict[str, Any], message: str) -> None:
@@ -84,9 +105,9 @@ def test_wrong_argument_is_refused_by_name(spec: dict[str, Any], message: str) -
 
 
 @pytest.mark.parametrize("lr", [0.0, -0.1, math.nan, 0, -1])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_rate_must_be_positive(name: str, lr: float) -> None:
-    with pytest.raises(ConfigurationError, match=r"model\.optimizer\.lr=.*: must be positive"):
+    with pytest.raises(ConfigurationError, match=r"optimizer\.lr=.*: must be positive"):
         build_optimizer([parameter()], {"name": name, "lr": lr})
 
 
@@ -131,13 +152,13 @@ def test_cosine_schedule_warms_up_linearly_and_starts_above_zero() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"name": "cosine", "warmup": 1.0}, r"model\.lr_schedule\.warmup=1\.0: must be in \[0, 1\)"),
-        ({"name": "cosine", "warmup": -0.1}, r"model\.lr_schedule\.warmup=-0\.1: "),
-        ({"name": "cosine", "final": 2.0}, r"model\.lr_schedule\.final=2\.0: must be in \[0, 1\]"),
-        ({"name": "cosine", "finale": 0.5}, r"model\.lr_schedule\.finale: no such key; did you mean model\.lr_schedule\.final\?"),
-        ({"name": "burda", "stages": 0}, r"model\.lr_schedule\.stages=0: must be at least 1"),
-        ({"name": "constant", "warmup": 0.1}, r"model\.lr_schedule\.warmup: no such key"),
-        ({"name": "cosin"}, r"model\.lr_schedule\.name=cosin: unknown; did you mean cosine\?"),
+        ({"name": "cosine", "warmup": 1.0}, r"lr_schedule\.warmup=1\.0: must be in \[0, 1\)"),
+        ({"name": "cosine", "warmup": -0.1}, r"lr_schedule\.warmup=-0\.1: "),
+        ({"name": "cosine", "final": 2.0}, r"lr_schedule\.final=2\.0: must be in \[0, 1\]"),
+        ({"name": "cosine", "finale": 0.5}, r"lr_schedule\.finale: no such key; did you mean lr_schedule\.final\?"),
+        ({"name": "burda", "stages": 0}, r"lr_schedule\.stages=0: must be at least 1"),
+        ({"name": "constant", "warmup": 0.1}, r"lr_schedule\.warmup: no such key"),
+        ({"name": "cosin"}, r"lr_schedule\.name=cosin: unknown; did you mean cosine, "),
     ],
 )
 def test_wrong_schedule_is_refused_by_name(spec: dict[str, Any], message: str) -> None:
@@ -274,13 +295,13 @@ def test_state_of_another_layout_counts_as_it_did() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"name": "adam", "foreach": True}, r"model\.optimizer\.foreach=True: goes with \+model\.optimizer\.fused=false only"),
-        ({"name": "adam", "betas": [0.9, 1.0]}, r"model\.optimizer\.betas=\[0\.9, 1\.0\]: Invalid beta"),
-        ({"name": "adam", "eps": -1.0}, r"model\.optimizer\.eps=-1\.0: Invalid epsilon"),
-        ({"name": "sgd", "nesterov": True}, r"model\.optimizer\.nesterov=True: Nesterov momentum requires"),
-        ({"name": "sgd", "momentum": -1.0}, r"model\.optimizer\.momentum=-1\.0"),
-        ({"name": "adam", "fused": False, "differentiable": True}, r"model\.optimizer\.differentiable=True"),
-        ({"name": "adam", "lr": float("inf")}, r"model\.optimizer\.lr=inf: must be positive and finite"),
+        ({"name": "adam", "foreach": True}, r"optimizer\.foreach=True: goes with fused=False only"),
+        ({"name": "adam", "betas": [0.9, 1.0]}, r"optimizer\.betas=\[0\.9, 1\.0\]: Invalid beta"),
+        ({"name": "adam", "eps": -1.0}, r"optimizer\.eps=-1\.0: Invalid epsilon"),
+        ({"name": "sgd", "nesterov": True}, r"optimizer\.nesterov=True: Nesterov momentum requires"),
+        ({"name": "sgd", "momentum": -1.0}, r"optimizer\.momentum=-1\.0"),
+        ({"name": "adam", "fused": False, "differentiable": True}, r"optimizer\.differentiable=True"),
+        ({"name": "adam", "lr": float("inf")}, r"optimizer\.lr=inf: must be positive and finite"),
     ],
 )
 def test_what_torch_would_refuse_at_the_first_step_is_refused_by_name(spec: dict[str, object], message: str) -> None:

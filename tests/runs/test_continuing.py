@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.train import Result, train
 from vae_lightning.errors import CheckpointError, ConfigurationError
-from vae_lightning.models.optimization import BurdaSchedule, CosineSchedule
+from vae_lightning.models.schedules import BurdaSchedule, CosineSchedule
 
 Compose = Callable[..., DictConfig]
 MODEL = ("model.net.hidden=[8]", "model.latent_dim=2", "trainer.log_every_n_steps=1", "callbacks.latents=null", "logger=csv")
