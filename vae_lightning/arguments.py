@@ -159,7 +159,7 @@ def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..
 def prefixed(where: str, names: Iterable[str]) -> Iterator[None]:
     """Put `where` before each of the argument `names` in an error of ours that is raised within: `hidden=[0]` is `net.hidden=[0]`.
 
-    A name counts where it begins the message, and where an equals sign follows it; another key keeps its own path.
+    A name counts where it begins the message, and where an equals sign or a further name follows it; another key keeps its own path.
 
     >>> with prefixed("net", ["hidden"]):
     ...     require(False, "hidden", [0], "above 0")
@@ -171,7 +171,7 @@ def prefixed(where: str, names: Iterable[str]) -> Iterator[None]:
         yield
     except (ConfigurationError, DataError) as error:
         anyone = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-        found = rf"^({anyone})(?=[=:.\[ ])|(?<![\w.=/-])({anyone})(?==)"
+        found = rf"^({anyone})(?=[=:.\[ ])|(?<![\w.=/-])({anyone})(?==|\.\w)"
         said = re.sub(found, lambda match: f"{where}.{match[0]}", str(error)) if anyone else str(error)
         if said == str(error):
             raise

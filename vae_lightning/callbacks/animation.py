@@ -46,7 +46,7 @@ class FrameRecorder(Callback):
     sees_every_batch: ClassVar[bool] = False
 
     def __init__(self, dirpath: str, frames: int = 25) -> None:
-        require(frames == 0 or frames >= 2, "callbacks.animation.frames", frames, "0 (none) or at least 2")
+        require(frames == 0 or frames >= 2, "frames", frames, "0 (none) or at least 2")
         self.folder, self.frames = Path(dirpath), frames
         self._due: list[int] = []
         self._before: Path | None = None

@@ -30,7 +30,7 @@ ONLY = {
 """Settings of ModelCheckpoint under which best.ckpt is the best, and last.ckpt our own."""
 INSTEAD = (
     "this callback keeps the best checkpoint alone, as best.ckpt; for others beside it, add another callback: "
-    "+callbacks.<name>._target_=pytorch_lightning.callbacks.ModelCheckpoint with a dirpath of its own"
+    "pytorch_lightning.callbacks.ModelCheckpoint with a dirpath of its own"
 )
 
 
@@ -117,9 +117,9 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, dirpath: str, monitor: str, mode: str = "min", filename: str = "best", **settings: Any) -> None:
         for key, value in settings.items():
             if key in ONLY and value not in (None, False, ONLY[key]):
-                raise ConfigurationError(f"callbacks.checkpoint.{key}={value}: {INSTEAD}")
+                raise ConfigurationError(f"{key}={value}: {INSTEAD}")
         if filename != "best":
-            raise ConfigurationError(f"callbacks.checkpoint.filename={filename}: must be best, which is what evaluation looks for")
+            raise ConfigurationError(f"filename={filename}: must be best, which is what evaluation looks for")
         names = {"auto_insert_metric_name": False, "enable_version_counter": False, "save_on_train_epoch_end": False}
         super().__init__(dirpath=dirpath, monitor=monitor, mode=mode, filename=filename, **{**names, **settings})
 

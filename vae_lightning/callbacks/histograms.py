@@ -25,7 +25,7 @@ class Histograms(Callback):
     """
 
     def __init__(self, every_n_epochs: int = 0) -> None:
-        require(every_n_epochs >= 0, "callbacks.histograms.every_n_epochs", every_n_epochs, "at least 0 (0: never)")
+        require(every_n_epochs >= 0, "every_n_epochs", every_n_epochs, "at least 0 (0: never)")
         self.every_n_epochs = every_n_epochs
         self._images: tuple[Tensor, Tensor] | None = None
 

@@ -18,9 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from vae_lightning import errors, runs
-from vae_lightning.arguments import parameters
+from vae_lightning.arguments import parameters, prefixed
 from vae_lightning.callbacks import Dashboard, StopOnInterrupt, Timing
-from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, quiet
+from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.engine import install
@@ -99,7 +99,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     dashboard.texts["provenance"] = code(OmegaConf.to_yaml(provenance))
     wrong: NotFiniteError | None = None
     try:
-        with quiet(), lightning_errors():
+        with quiet(), lightning_errors(), prefixed("model", ["optimizer", "lr_schedule"]):
             resume = cfg.ckpt_path
             trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
             logged = _callback_metrics(trainer)
@@ -143,7 +143,17 @@ def _going_on(cfg: DictConfig, trainer: L.Trainer, model: L.LightningModule, dat
     """How the training goes on from `cfg.ckpt_path`; None if it starts anew."""
     if cfg.ckpt_path is None:
         return None
-    callback = continuation(cfg.ckpt_path, trainer, model, data)
+
+    def name_of(owner: object, argument: str) -> str:
+        if isinstance(owner, L.Callback):
+            entries = {name: node for name, node in plain_of(cfg.callbacks).items() if node is not None}
+            kind = type(owner).__name__
+            name = next((name for name, node in entries.items() if str(node["_target_"]).endswith(f".{kind}")), "")
+            return f"callbacks.{name}.{argument}" if name else f"{kind}.{argument}"
+        kinds = {L.Trainer: "trainer", L.LightningModule: "model", L.LightningDataModule: "data"}
+        return f"{next(where for kind, where in kinds.items() if isinstance(owner, kind))}.{argument}"
+
+    callback = continuation(cfg.ckpt_path, trainer, model, data, name_of)
     trainer.callbacks.insert(0, callback)  # type: ignore[attr-defined]
     return callback
 

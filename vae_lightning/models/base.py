@@ -21,7 +21,7 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
-from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule
+from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
 from vae_lightning.models.sums import MetricSums
 from vae_lightning.noise import generator
 from vae_lightning.types import Noise
@@ -382,6 +382,7 @@ class Module(L.LightningModule):
         schedule = build_schedule(optimizer, self.lr_schedule, self._total_steps, self._steps_per_epoch, monitor)
         if schedule is None:
             return optimizer
+        check_length(schedule, self.lr_schedule, self._total_steps, self._steps_per_epoch)
         watches = isinstance(schedule, PlateauSchedule)
         if watches and not self.trainer.enable_validation:
             raise ConfigurationError(f"lr_schedule.name={self.lr_schedule['name']}: looks at validations, and there are none")
@@ -389,6 +390,12 @@ class Module(L.LightningModule):
         interval = "epoch" if watches else schedule.interval
         config = {"scheduler": schedule, "interval": interval, "name": "lr", "reduce_on_plateau": False}
         return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def has_learning_rate(self) -> bool:
+        """Whether the optimizer has a learning rate by that name, which can be logged: some have none."""
+        if type(self).configure_optimizers is not Module.configure_optimizers:
+            return True
+        return all("lr" in group for group in build_optimizer(self, self.optimizer).param_groups)
 
     def rehearse_optimizer(self) -> None:
         """Take a step of the optimizer and of the schedule on gradients of zero, of a copy of a model that is to be trained.

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from vae_lightning.arguments import check, parameters, require, unknown_key
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.models.torch_names import torch_errors, without_null
+from vae_lightning.models.torch_names import without_null
 from vae_lightning.plugins import is_path, locate
 
 __all__ = ["check_groups", "named_groups"]
@@ -50,8 +50,12 @@ def named_groups(model: nn.Module, spec: str | Mapping[str, Any], kind: type[Opt
     """
     function, arguments = check_groups(spec)
     name = spec if isinstance(spec, str) else spec["name"]
-    with torch_errors("optimizer", {"groups": name, "name": name}):
-        groups = [_group(place, group, kind) for place, group in enumerate(function(model, **arguments))]
+    try:
+        given = list(function(model, **arguments))
+    except Exception as error:  # whatever the code of a user's package raises
+        said = " ".join(str(error).split())
+        raise ConfigurationError(f"{KEY}={name}: calling it fails: {type(error).__name__}: {said}") from error
+    groups = [_group(place, group, kind) for place, group in enumerate(given)]
     names = {id(parameter): key for key, parameter in model.named_parameters()}
     seen: dict[int, int] = {}
     for place, group in enumerate(groups):

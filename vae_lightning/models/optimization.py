@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     name.lower(): kind
-    for name, kind in vars(optim).items()
+    for name, kind in sorted(vars(optim).items())
     if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
 }
 """Every optimizer of torch by its class's name in lower case."""
@@ -251,6 +251,6 @@ def _try(
             optimizer.step()
     if schedule is not None:
         with torch_errors("lr_schedule", schedule), unordered():
-            built = build_schedule(optimizer, schedule, lambda: 1, lambda: 1, monitor)
+            built = build_schedule(optimizer, schedule, lambda: 1000, lambda: 100, monitor)
             if built is not None:
                 built.step()

@@ -36,6 +36,8 @@ __all__ = [
     "Schedule",
     "SteppedSchedule",
     "build_schedule",
+    "check_length",
+    "unordered",
 ]
 
 Factor = Callable[[int], float]
@@ -310,22 +312,23 @@ def build_schedule(
             raise ConfigurationError(f"lr_schedule.name={spec['name']}: gives a {type(scheduler).__name__}; it {wanted}")
         return scheduler
 
-    schedule = SteppedSchedule(optimizer, make, interval)
-    if isinstance(schedule.inner, OneCycleLR):  # which may not take more
-        taken, asked = _in_units(total_steps(), steps_per_epoch(), interval), schedule.inner.total_steps
-        unit = "steps" if interval == "step" else "epochs"
-        key = "total_steps" if "total_steps" in own else "epochs"
-        require(asked >= taken, f"lr_schedule.{key}", own.get(key), f"enough for the {taken} {unit} of the training, or null")
-    return schedule
+    return SteppedSchedule(optimizer, make, interval)
+
+
+def check_length(schedule: object, spec: Mapping[str, Any], total_steps: Callable[[], int], steps_per_epoch: Callable[[], int]) -> None:
+    """Refuse a schedule that ends before the training does, which OneCycleLR would say in the middle of it."""
+    if not isinstance(schedule, SteppedSchedule) or not isinstance(schedule.inner, OneCycleLR):
+        return
+    taken, asked = _in_units(total_steps(), steps_per_epoch(), schedule.interval), schedule.inner.total_steps
+    unit = "steps" if schedule.interval == "step" else "epochs"
+    key = next((key for key in ("total_steps", "epochs") if spec.get(key) is not None), "total_steps")
+    require(asked >= taken, f"lr_schedule.{key}", spec.get(key), f"enough for the {taken} {unit} of the training, or null")
 
 
 def _composed(name: object) -> object:
     """`name`, unless it is of a scheduler that is made of objects."""
     last = str(name).rpartition(".")[2]
-    if last.replace("_", "").lower() in {kind.lower() for kind in COMPOSITE} and str(name) in (
-        last,
-        f"torch.optim.lr_scheduler.{last}",
-    ):
+    if last.replace("_", "").lower() in {kind.lower() for kind in COMPOSITE} and str(name) in (last, f"torch.optim.lr_scheduler.{last}"):
         raise ConfigurationError(
             f"lr_schedule.name={name}: is made of functions or other schedulers, which no setting can describe; give the import "
             "path of a function of your own, def schedule(optimizer, **arguments), that gives it"
@@ -339,6 +342,8 @@ def _factor(
     lengths = {"total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
     taken = parameters(target)[0] if callable(target) else {}
     offered = {key: length() for key, length in lengths.items() if key in taken and key not in spec}
+    if "interval" in spec and "interval" not in taken:
+        raise ConfigurationError(f"lr_schedule.interval={spec['interval']}: {spec['name']} is a factor of every step; leave it out")
     factor = build("lr_schedule", spec, SCHEDULES, **offered)
     if not callable(factor):
         wanted = "a scheduler has an argument optimizer, any other schedule gives a function of the step"
