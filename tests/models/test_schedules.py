@@ -236,7 +236,9 @@ def test_plateau_takes_the_values_so_far_and_the_patience_asked_for_now() -> Non
     foreign = built(optimizer_at(1.0), {**spec, "monitor": "val/kl", "mode": "min"})
     foreign.load_state_dict(before.state_dict())
     assert foreign.inner.best == math.inf, "values of another metric do not count"
-    with pytest.raises(ConfigurationError, match=r"lr_schedule\.monitor=val/kl: is not measured in validation; there are: val/loss"):
+    with pytest.raises(
+        ConfigurationError, match=r"lr_schedule\.monitor=val/kl: is not measured in validation; there are: val/loss"
+    ):
         foreign.observe({"val/loss": 1.0})
 
 
@@ -303,12 +305,18 @@ def test_function_of_ones_own_gives_a_scheduler_or_a_factor(own: str) -> None:
         ({"name": "step_lr", "step_size": 1, "gama": 1}, r"lr_schedule\.gama: no such key; did you mean lr_schedule\.gamma\?"),
         ({"name": "step_lr", "step_size": 1, "interval": "batch"}, r"lr_schedule\.interval=batch: must be step or epoch"),
         ({"name": "StepLR"}, r"lr_schedule\.name=StepLR: unknown; did you mean step_lr\?"),
-        ({"name": "sequential_lr"}, r"lr_schedule\.name=sequential_lr: is made of .*give the import path of a function of your own"),
+        (
+            {"name": "sequential_lr"},
+            r"lr_schedule\.name=sequential_lr: is made of .*give the import path of a function of your own",
+        ),
         ({"name": "LambdaLR"}, r"lr_schedule\.name=LambdaLR: is made of"),
         ({"name": "torch.optim.lr_scheduler.ChainedScheduler"}, r"lr_schedule\.name=.*ChainedScheduler: is made of"),
         ({"name": "one_cycle_lr", "max_lr": [0.1, 0.2]}, r"lr_schedule\.max_lr=\[0\.1, 0\.2\]: max_lr must have the same length"),
         ({"name": "reduce_lr_on_plateau", "factor": 2.0}, r"lr_schedule\.factor=2\.0: Factor should be < 1\.0"),
-        ({"name": "reduce_lr_on_plateau", "monitor": "train/loss"}, r"lr_schedule\.monitor=train/loss: must be a metric of validation"),
+        (
+            {"name": "reduce_lr_on_plateau", "monitor": "train/loss"},
+            r"lr_schedule\.monitor=train/loss: must be a metric of validation",
+        ),
         ({"name": "reduce_lr_on_plateau", "monitor": "val/kl"}, r"lr_schedule\.mode: missing; say min or max"),
         ({"name": "reduce_lr_on_plateau", "interval": "step"}, r"lr_schedule\.interval=step: must be left out"),
         ({"name": "cosine", "interval": "step"}, r"lr_schedule\.interval=step: cosine is a factor of every step"),

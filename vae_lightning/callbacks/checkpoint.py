@@ -80,7 +80,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and (trainer.is_last_batch or _stops(trainer)):
+        ends = trainer.is_last_batch or _stops(trainer) or trainer.global_step == trainer.max_steps
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and ends:
+            self._saved_step = None  # what was saved before the validation does not know of it
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -69,7 +69,9 @@ def build_optimizer(of: nn.Module | Iterable[nn.Parameter], spec: Mapping[str, A
         with torch_errors("optimizer", spec):
             optimizer = build("optimizer", arguments, OPTIMIZERS, params=params)
         if not isinstance(optimizer, Optimizer):
-            raise ConfigurationError(f"optimizer.name={spec['name']}: gives a {type(optimizer).__name__}, and no optimizer of torch's")
+            raise ConfigurationError(
+                f"optimizer.name={spec['name']}: gives a {type(optimizer).__name__}, and no optimizer of torch's"
+            )
         return optimizer
 
     if groups is None:
@@ -239,7 +241,11 @@ def _try(
     monitor: tuple[str, str] = ("val/loss", "min"),
 ) -> None:
     """Build the optimizer and the schedule and take a step: torch says of some arguments only then that they are wrong."""
-    if spec.get("foreach") and spec.get("fused") is None and located_or_chosen("optimizer.name", spec.get("name"), OPTIMIZERS) in FUSED:
+    if (
+        spec.get("foreach")
+        and spec.get("fused") is None
+        and located_or_chosen("optimizer.name", spec.get("name"), OPTIMIZERS) in FUSED
+    ):
         raise ConfigurationError(
             "optimizer.foreach=True: goes with fused=False only, because fused is this project's default; give both"
         )

@@ -18,7 +18,6 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
@@ -274,9 +273,9 @@ def build_schedule(
 ) -> Schedule | SteppedSchedule | None:
     """The schedule `spec` describes; None where the rate is constant.
 
-    `interval` in `spec` says what a scheduler steps after: `"epoch"`, or `"step"` for every optimizer step. It is `"step"` by default
-    for one that takes `total_steps` (as OneCycleLR does) and for CyclicLR, `"epoch"` for others. A scheduler that takes `total_steps`
-    or `steps_per_epoch`, and is not told them, is given them, counted in its own steps.
+    `interval` in `spec` says what a scheduler steps after: `"epoch"`, or `"step"` for every optimizer step. It is `"step"` by
+    default for one that takes `total_steps` (as OneCycleLR does) and for CyclicLR, `"epoch"` for others. A scheduler that takes
+    `total_steps` or `steps_per_epoch`, and is not told them, is given them, counted in its own steps.
 
     Args:
         optimizer: whose learning rate is set.
@@ -300,22 +299,26 @@ def build_schedule(
         return _plateau(optimizer, spec, target, monitor)
     interval = _interval(spec, target)
     own = {key: value for key, value in spec.items() if key not in _ours(target)}
-    lengths = {"total_steps": lambda: _in_units(total_steps(), steps_per_epoch(), interval)}
-    lengths["steps_per_epoch"] = lambda: steps_per_epoch() if interval == "step" else 1
-    offered = {key: length() for key, length in lengths.items() if key in _lengths(target, own)}
+    offered: dict[str, int] = {}
+    if "total_steps" in (wanted := _lengths(target, own)):
+        offered["total_steps"] = _in_units(total_steps(), steps_per_epoch(), interval)
+    if "steps_per_epoch" in wanted:
+        offered["steps_per_epoch"] = steps_per_epoch() if interval == "step" else 1
 
     def make(optimizer: Optimizer) -> LRScheduler:
         with torch_errors("lr_schedule", own):
             scheduler = build("lr_schedule", own, SCHEDULES, optimizer=optimizer, **offered)
         if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
-            wanted = "must give a scheduler of torch's that looks at no metric"
-            raise ConfigurationError(f"lr_schedule.name={spec['name']}: gives a {type(scheduler).__name__}; it {wanted}")
+            right = "must give a scheduler of torch's that looks at no metric"
+            raise ConfigurationError(f"lr_schedule.name={spec['name']}: gives a {type(scheduler).__name__}; it {right}")
         return scheduler
 
     return SteppedSchedule(optimizer, make, interval)
 
 
-def check_length(schedule: object, spec: Mapping[str, Any], total_steps: Callable[[], int], steps_per_epoch: Callable[[], int]) -> None:
+def check_length(
+    schedule: object, spec: Mapping[str, Any], total_steps: Callable[[], int], steps_per_epoch: Callable[[], int]
+) -> None:
     """Refuse a schedule that ends before the training does, which OneCycleLR would say in the middle of it."""
     if not isinstance(schedule, SteppedSchedule) or not isinstance(schedule.inner, OneCycleLR):
         return
@@ -327,8 +330,8 @@ def check_length(schedule: object, spec: Mapping[str, Any], total_steps: Callabl
 
 def _composed(name: object) -> object:
     """`name`, unless it is of a scheduler that is made of objects."""
-    last = str(name).rpartition(".")[2]
-    if last.replace("_", "").lower() in {kind.lower() for kind in COMPOSITE} and str(name) in (last, f"torch.optim.lr_scheduler.{last}"):
+    last = str(name).removeprefix("torch.optim.lr_scheduler.")
+    if last.replace("_", "").lower() in {kind.lower() for kind in COMPOSITE}:
         raise ConfigurationError(
             f"lr_schedule.name={name}: is made of functions or other schedulers, which no setting can describe; give the import "
             "path of a function of your own, def schedule(optimizer, **arguments), that gives it"
