@@ -41,6 +41,11 @@ class FrameRecorder(Callback):
     Args:
         dirpath: folder of the files.
         frames: how many, at most; 0: none. A frame costs a tenth of a second.
+
+    >>> FrameRecorder("animation", frames=1)
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: frames=1: must be 0 (none) or at least 2
     """
 
     sees_every_batch: ClassVar[bool] = False

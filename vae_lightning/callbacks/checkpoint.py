@@ -64,6 +64,9 @@ class LastCheckpoint(Checkpoint):
 
     It is written while Lightning takes the epoch for unfinished. What Lightning writes after that has two faults: an epoch
     that training ended in the middle of counts as done, and with `max_steps` the next epoch is skipped on resuming.
+
+    >>> LastCheckpoint("checkpoints").path.name
+    'last.ckpt'
     """
 
     sees_every_batch: ClassVar[bool] = False
@@ -114,6 +117,9 @@ class BestCheckpoint(ModelCheckpoint):
         monitor, mode: which metric says what is best, and whether it is least (`"min"`) or most (`"max"`).
         filename: of the file, without its ending; evaluation looks for best.ckpt.
         settings: further ones of Lightning's ModelCheckpoint, but for those by which best.ckpt would not be the best.
+
+    >>> BestCheckpoint("checkpoints", monitor="val/elbo", mode="max").path.name
+    'best.ckpt'
     """
 
     def __init__(self, dirpath: str, monitor: str, mode: str = "min", filename: str = "best", **settings: Any) -> None:

@@ -33,6 +33,9 @@ class LatentDiagnostics(Callback):
     Both are over the same 500 validation images after each validation. The posterior has collapsed where its KL is below
     0.1 nats at two validations in a row, or where fewer than half of the most units seen active, and at least two fewer, are
     still active.
+
+    >>> LatentDiagnostics().warned
+    False
     """
 
     def __init__(self) -> None:

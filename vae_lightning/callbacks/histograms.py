@@ -22,6 +22,11 @@ class Histograms(Callback):
 
     Args:
         every_n_epochs: after every so many; 0: never.
+
+    >>> Histograms(every_n_epochs=-1)
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: every_n_epochs=-1: must be at least 0 (0: never)
     """
 
     def __init__(self, every_n_epochs: int = 0) -> None:

@@ -37,6 +37,9 @@ class Images(Callback):
 
     Args:
         every_n_epochs: after the first epoch and every so many; 0: never.
+
+    >>> Images(every_n_epochs=1).every_n_epochs
+    1
     """
 
     def __init__(self, every_n_epochs: int = 5) -> None:
