@@ -49,6 +49,7 @@ class Schedule(LambdaLR):
 
     Of a checkpoint's state it takes the step alone, so that a training that goes on follows the schedule it is asked for now.
 
+    >>> import torch
     >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     >>> Schedule(optimizer, CosineSchedule(total_steps=4, steps_per_epoch=2)).move_to(2)
     >>> round(optimizer.param_groups[0]["lr"], 6)
@@ -86,6 +87,7 @@ class SteppedSchedule(LRScheduler):
         make: builds the scheduler for `optimizer`.
         interval: `"step"` or `"epoch"`, what `last_epoch` counts.
 
+    >>> import torch
     >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     >>> schedule = SteppedSchedule(optimizer, lambda o: lr_scheduler.StepLR(o, step_size=2, gamma=0.5), "epoch")
     >>> schedule.move_to(4)
@@ -141,6 +143,7 @@ class PlateauSchedule(SteppedSchedule):
         make: builds the scheduler for `optimizer`.
         monitor: the metric, `"val/loss"`.
 
+    >>> import torch
     >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     >>> schedule = PlateauSchedule(optimizer, lambda o: ReduceLROnPlateau(o, patience=1), "val/loss")
     >>> for loss in (3.0, 4.0, 5.0):
