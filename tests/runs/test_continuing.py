@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.train import Result, train
 from vae_lightning.errors import CheckpointError, ConfigurationError
-from vae_lightning.models.optimization import BurdaSchedule, CosineSchedule
+from vae_lightning.models.schedules import BurdaSchedule, CosineSchedule
 
 Compose = Callable[..., DictConfig]
 MODEL = ("model.net.hidden=[8]", "model.latent_dim=2", "trainer.log_every_n_steps=1", "callbacks.latents=null", "logger=csv")
@@ -143,6 +143,64 @@ def test_going_on_between_epochs_is_exact_with_early_stopping_too(compose: Compo
     assert ends[0]["callbacks"][early] == ends[1]["callbacks"][early]
     assert ends[0]["loops"]["fit_loop"]["epoch_loop.state_dict"] == ends[1]["loops"]["fit_loop"]["epoch_loop.state_dict"]
     assert max(rates(rest)) == max(rates(whole)) == 11
+
+
+EPOCHS = ("trainer.max_epochs=2",)
+STEPS = ("trainer.max_steps=6",)
+"""In the middle of the second of three epochs."""
+GREEDY = ("+model.lr_schedule.patience=0", "+model.lr_schedule.threshold=10", "+model.lr_schedule.threshold_mode=abs")
+"""For which hardly anything is an improvement."""
+
+
+@pytest.mark.parametrize(
+    ("schedule", "stop"),
+    [
+        (("step_lr", "+model.lr_schedule.step_size=1", "+model.optimizer.groups=" + __name__ + ".halves"), EPOCHS),
+        (("exponential_lr", "+model.lr_schedule.gamma=0.7"), STEPS),
+        (("cyclic_lr", "+model.lr_schedule.base_lr=0.001", "+model.lr_schedule.max_lr=0.01", "model.optimizer.name=nadam"), STEPS),
+        (("reduce_lr_on_plateau", *GREEDY), EPOCHS),
+        (("reduce_lr_on_plateau", "trainer.val_check_interval=2", *GREEDY), STEPS),
+    ],
+)
+def test_going_on_with_torchs_schedules_is_exact(
+    compose: Compose, schedule: tuple[str, ...], stop: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = (*SMALL, "trainer.max_epochs=3", f"model.lr_schedule.name={schedule[0]}", *schedule[1:])
+    whole = train(compose(*settings, folder="whole"))
+    first = train(compose(*settings, *stop, folder="first"))
+    rest = train(compose(*settings, f"ckpt_path={first.folder}/checkpoints/last.ckpt", folder="rest"))
+    ends = [last(result) for result in (whole, rest)]
+    assert all(torch.equal(value, ends[1]["state_dict"][key]) for key, value in ends[0]["state_dict"].items())
+    assert ends[0]["lr_schedulers"] == ends[1]["lr_schedulers"]
+    groups = [[group["lr"] for group in end["optimizer_states"][0]["param_groups"]] for end in ends]
+    assert groups[0] == groups[1]
+    assert groups[0][-1] != 0.001, "the rate has changed"
+    assert "Lightning's own loop" not in caplog.text, "all on the fast path"
+
+
+def halves(model: torch.nn.Module) -> list[dict[str, Any]]:
+    parameters = list(model.parameters())
+    return [{"params": parameters[1::2], "lr": 0.01}, {"params": parameters[::2]}]
+
+
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+def test_schedule_of_torch_stands_where_it_would_after_another(compose: Compose, before: Path, interval: str) -> None:
+    """Eight steps of two epochs, of which the checkpoint's schedule was a cosine."""
+    asked = ("model.lr_schedule.name=exponential_lr", "+model.lr_schedule.gamma=0.5", f"+model.lr_schedule.interval={interval}")
+    result = train(compose(*SMALL, *asked, "trainer.max_epochs=4", f"ckpt_path={before}"))
+    logged = rates(result)
+    assert list(logged) == list(range(8, 16))
+    places = {step: step if interval == "step" else step // 4 for step in logged}
+    assert logged == pytest.approx({step: 1e-3 * 0.5**place for step, place in places.items()})
+
+
+def test_groups_of_a_checkpoint_may_become_others(compose: Compose, before: Path, caplog: pytest.LogCaptureFixture) -> None:
+    own = ("+model.optimizer.groups=" + __name__ + ".halves", "trainer.max_epochs=3")
+    result = train(compose(*SMALL, *own, f"ckpt_path={before}"))
+    (state,) = last(result)["optimizer_states"]
+    assert [group["lr"] for group in state["param_groups"]] == [0.01, 0.001]
+    assert {int(value["step"]) for value in state["state"].values()} == {12}, "the moments go on"
+    assert "starts afresh" not in caplog.text
 
 
 def test_more_patience_counts_and_none_left_is_said(compose: Compose) -> None:

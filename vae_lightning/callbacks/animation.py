@@ -41,12 +41,17 @@ class FrameRecorder(Callback):
     Args:
         dirpath: folder of the files.
         frames: how many, at most; 0: none. A frame costs a tenth of a second.
+
+    >>> FrameRecorder("animation", frames=1)
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: frames=1: must be 0 (none) or at least 2
     """
 
     sees_every_batch: ClassVar[bool] = False
 
     def __init__(self, dirpath: str, frames: int = 25) -> None:
-        require(frames == 0 or frames >= 2, "callbacks.animation.frames", frames, "0 (none) or at least 2")
+        require(frames == 0 or frames >= 2, "frames", frames, "0 (none) or at least 2")
         self.folder, self.frames = Path(dirpath), frames
         self._due: list[int] = []
         self._before: Path | None = None

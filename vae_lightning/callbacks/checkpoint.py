@@ -30,7 +30,7 @@ ONLY = {
 """Settings of ModelCheckpoint under which best.ckpt is the best, and last.ckpt our own."""
 INSTEAD = (
     "this callback keeps the best checkpoint alone, as best.ckpt; for others beside it, add another callback: "
-    "+callbacks.<name>._target_=pytorch_lightning.callbacks.ModelCheckpoint with a dirpath of its own"
+    "pytorch_lightning.callbacks.ModelCheckpoint with a dirpath of its own"
 )
 
 
@@ -64,6 +64,9 @@ class LastCheckpoint(Checkpoint):
 
     It is written while Lightning takes the epoch for unfinished. What Lightning writes after that has two faults: an epoch
     that training ended in the middle of counts as done, and with `max_steps` the next epoch is skipped on resuming.
+
+    >>> LastCheckpoint("checkpoints").path.name
+    'last.ckpt'
     """
 
     sees_every_batch: ClassVar[bool] = False
@@ -80,7 +83,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and (trainer.is_last_batch or _stops(trainer)):
+        ends = trainer.is_last_batch or _stops(trainer) or trainer.global_step == trainer.max_steps
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and ends:
+            self._saved_step = None  # what was saved before the validation does not know of it
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -112,14 +117,17 @@ class BestCheckpoint(ModelCheckpoint):
         monitor, mode: which metric says what is best, and whether it is least (`"min"`) or most (`"max"`).
         filename: of the file, without its ending; evaluation looks for best.ckpt.
         settings: further ones of Lightning's ModelCheckpoint, but for those by which best.ckpt would not be the best.
+
+    >>> BestCheckpoint("checkpoints", monitor="val/elbo", mode="max").path.name
+    'best.ckpt'
     """
 
     def __init__(self, dirpath: str, monitor: str, mode: str = "min", filename: str = "best", **settings: Any) -> None:
         for key, value in settings.items():
             if key in ONLY and value not in (None, False, ONLY[key]):
-                raise ConfigurationError(f"callbacks.checkpoint.{key}={value}: {INSTEAD}")
+                raise ConfigurationError(f"{key}={value}: {INSTEAD}")
         if filename != "best":
-            raise ConfigurationError(f"callbacks.checkpoint.filename={filename}: must be best, which is what evaluation looks for")
+            raise ConfigurationError(f"filename={filename}: must be best, which is what evaluation looks for")
         names = {"auto_insert_metric_name": False, "enable_version_counter": False, "save_on_train_epoch_end": False}
         super().__init__(dirpath=dirpath, monitor=monitor, mode=mode, filename=filename, **{**names, **settings})
 

@@ -24,7 +24,7 @@ MAX_DIMENSIONS = 64
 """Of more latent dimensions, the KL of the first ones only is logged."""
 NO_KL = 0.1
 """Nats of all dimensions together, below which the posterior is taken for the prior."""
-ADVICE = "try model.kl_warmup_steps=10000, a smaller beta or a smaller model.optimizer.lr"
+ADVICE = "try kl_warmup_steps=10000 of the model, a smaller beta or a smaller learning rate"
 
 
 class LatentDiagnostics(Callback):
@@ -33,6 +33,9 @@ class LatentDiagnostics(Callback):
     Both are over the same 500 validation images after each validation. The posterior has collapsed where its KL is below
     0.1 nats at two validations in a row, or where fewer than half of the most units seen active, and at least two fewer, are
     still active.
+
+    >>> LatentDiagnostics().warned
+    False
     """
 
     def __init__(self) -> None:

@@ -22,10 +22,15 @@ class Histograms(Callback):
 
     Args:
         every_n_epochs: after every so many; 0: never.
+
+    >>> Histograms(every_n_epochs=-1)
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: every_n_epochs=-1: must be at least 0 (0: never)
     """
 
     def __init__(self, every_n_epochs: int = 0) -> None:
-        require(every_n_epochs >= 0, "callbacks.histograms.every_n_epochs", every_n_epochs, "at least 0 (0: never)")
+        require(every_n_epochs >= 0, "every_n_epochs", every_n_epochs, "at least 0 (0: never)")
         self.every_n_epochs = every_n_epochs
         self._images: tuple[Tensor, Tensor] | None = None
 

@@ -37,10 +37,13 @@ class Images(Callback):
 
     Args:
         every_n_epochs: after the first epoch and every so many; 0: never.
+
+    >>> Images(every_n_epochs=1).every_n_epochs
+    1
     """
 
     def __init__(self, every_n_epochs: int = 5) -> None:
-        require(every_n_epochs >= 0, "callbacks.images.every_n_epochs", every_n_epochs, "at least 0 (0: never)")
+        require(every_n_epochs >= 0, "every_n_epochs", every_n_epochs, "at least 0 (0: never)")
         self.every_n_epochs = every_n_epochs
         self._images: tuple[Tensor, Tensor] | None = None
         self._drawn_epoch = self._drawn_step = -1

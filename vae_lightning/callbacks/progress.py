@@ -80,7 +80,11 @@ class Timing(Callback):
 
 
 class StopOnInterrupt(Callback):
-    """Lets the first Ctrl-C end training after the next batch that hooks see; the second ends it at once."""
+    """Lets the first Ctrl-C end training after the next batch that hooks see; the second ends it at once.
+
+    >>> StopOnInterrupt().interrupted
+    False
+    """
 
     sees_every_batch: ClassVar[bool] = False
 

@@ -86,7 +86,9 @@ class Parts:
         loggers = [_instantiated(node, f"logger.{name}") for name, node in _wanted(resolved.logger).items()]
         built = {name: _instantiated(node, f"callbacks.{name}") for name, node in _wanted(resolved.callbacks).items()}
         check_finders(built)
-        callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, bool(loggers))}
+        with prefixed("model", ["optimizer"]):
+            rated = bool(loggers) and (not isinstance(model, Module) or model.has_learning_rate())
+        callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, rated)}
         if arguments["enable_model_summary"] is None:  # Lightning would add one of its own
             arguments["enable_model_summary"] = any(isinstance(c, ModelSummary) for c in callbacks.values())
         with quiet(), lightning_errors(ValueError, TypeError, RuntimeError, ImportError, OSError):
@@ -186,7 +188,8 @@ def _instantiated(node: DictConfig, where: str) -> Any:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, VAELightningError):
-            raise error.__cause__ from None
+            with prefixed(where, [str(key) for key in node]):
+                raise error.__cause__ from None
         raise ConfigurationError(f"{where}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
@@ -212,7 +215,7 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
             raise ConfigurationError(f"trainer.{key}: has a place of its own: the callbacks and logger groups, and run_dir")
 
 
-def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: bool) -> bool:
+def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], logs_rate: bool) -> bool:
     """Whether Lightning would accept `callback` beside its own flags, and what it monitors is measured."""
     if arguments["limit_val_batches"] == 0 and (getattr(callback, "monitor", None) or "").startswith("val/"):
         return False
@@ -224,7 +227,7 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], has_logger: b
     if isinstance(callback, Checkpoint):
         return arguments["enable_checkpointing"] is not False
     if isinstance(callback, LearningRateMonitor):
-        return has_logger
+        return logs_rate
     return True
 
 

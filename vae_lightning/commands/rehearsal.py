@@ -10,6 +10,7 @@ import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
+from vae_lightning.arguments import prefixed
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.base import Module
 from vae_lightning.types import MNIST_SHAPE
@@ -58,7 +59,7 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
     None of somebody else's model that cannot be passed through without its Trainer, which it may log to, for one.
 
     Raises:
-        ConfigurationError: the model cannot compute in that precision.
+        ConfigurationError: the model cannot compute in that precision, or its optimizer cannot train its parameters.
     """
     plugin = trainer.precision_plugin
     with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
@@ -69,7 +70,7 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         noise = copied.draw_noise(x, 0, "rehearsal", training=False)
         try:
             with plugin.forward_context():
-                return tuple(copied.terms(copied(x, y, noise), x, y, torch.zeros(())))
+                terms = tuple(copied.terms(copied(x, y, noise), x, y, torch.zeros(())))
         except RuntimeError as error:
             if not _is_known(model):
                 return None
@@ -79,6 +80,19 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
             raise ConfigurationError(
                 f"trainer.precision={trainer.precision}: this model cannot ({words}); use 32-true or bf16-mixed"
             ) from error
+        with prefixed("model", ["optimizer", "lr_schedule"]):
+            copied.rehearse_optimizer()
+            check_schedule(model, terms)
+    return terms
+
+
+def check_schedule(model: Module, terms: tuple[str, ...]) -> None:
+    """Refuse a schedule that looks at a metric which no validation has."""
+    metric, known = model.lr_schedule.get("monitor"), [f"val/{name}" for name in terms]
+    if metric is not None and _is_known(model) and metric not in known:
+        nearest = nearest_metric(str(metric), known)
+        hint = f"did you mean {nearest}? " if nearest else ""
+        raise ConfigurationError(f"lr_schedule.monitor={metric}: is not logged; {hint}there are: {', '.join(known)}")
 
 
 def _is_known(part: object) -> bool:

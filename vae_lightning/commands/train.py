@@ -20,7 +20,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters
 from vae_lightning.callbacks import Dashboard, StopOnInterrupt, Timing
-from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, quiet
+from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.engine import install
@@ -149,7 +149,17 @@ def _going_on(cfg: DictConfig, trainer: L.Trainer, model: L.LightningModule, dat
     """How the training goes on from `cfg.ckpt_path`; None if it starts anew."""
     if cfg.ckpt_path is None:
         return None
-    callback = continuation(cfg.ckpt_path, trainer, model, data)
+
+    def name_of(owner: object, argument: str) -> str:
+        if isinstance(owner, L.Callback):
+            entries = {name: node for name, node in plain_of(cfg.callbacks).items() if node is not None}
+            kind = type(owner).__name__
+            name = next((name for name, node in entries.items() if str(node["_target_"]).endswith(f".{kind}")), "")
+            return f"callbacks.{name}.{argument}" if name else f"{kind}.{argument}"
+        kinds = {L.Trainer: "trainer", L.LightningModule: "model", L.LightningDataModule: "data"}
+        return f"{next(where for kind, where in kinds.items() if isinstance(owner, kind))}.{argument}"
+
+    callback = continuation(cfg.ckpt_path, trainer, model, data, name_of)
     trainer.callbacks.insert(0, callback)  # type: ignore[attr-defined]
     return callback
 

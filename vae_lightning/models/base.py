@@ -20,7 +20,8 @@ from vae_lightning.batches import check_batch, check_labels
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress, migrate
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
-from vae_lightning.models.optimization import Schedule, build_optimizer, build_schedule, check_specs, restore_layout
+from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
+from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
 from vae_lightning.models.sums import MetricSums
 from vae_lightning.noise import generator
 from vae_lightning.types import Noise
@@ -122,8 +123,10 @@ class Module(L.LightningModule):
     """A LightningModule whose loss is the mean over the batch of the per-image term `loss`.
 
     Args:
-        optimizer: `{"name": "adam", "lr": 1e-3, ...}`, with any argument of that torch optimizer.
-        lr_schedule: `{"name": "constant"}` or another in `models.optimization.SCHEDULES`.
+        optimizer: `{"name": "adam", "lr": 1e-3, ...}`, with any argument of that torch optimizer, or the import path of another;
+            `groups` is the import path of a function of the model that gives torch's parameter groups.
+        lr_schedule: `{"name": "constant"}` or another in `models.schedules.SCHEDULES`, or an import path; `models.schedules` says
+            how a schedule of one's own is written.
         seed: fixes all noise of training, beside epoch, batch and rank.
     """
 
@@ -286,6 +289,10 @@ class Module(L.LightningModule):
         for key, value in means.items():
             self.evaluation_means[key] = value
             self.log(key, value, prog_bar=key == self.monitor, sync_dist=True)
+        if self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            for config in self.trainer.lr_scheduler_configs:
+                if isinstance(config.scheduler, PlateauSchedule):
+                    config.scheduler.observe(means)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["vae_lightning"] = {
@@ -308,8 +315,12 @@ class Module(L.LightningModule):
         for optimizer in self.trainer.optimizers:
             restore_layout(optimizer)
         for config in self.trainer.lr_scheduler_configs:
-            if isinstance(config.scheduler, Schedule):  # the checkpoint may be of a training that had none
+            # the checkpoint may be of a training that had none, or another
+            if isinstance(config.scheduler, Schedule):
                 config.scheduler.move_to(self.trainer.global_step)
+            elif isinstance(config.scheduler, SteppedSchedule) and not isinstance(config.scheduler, PlateauSchedule):
+                epochs = self._continued_from.epochs if self._continued_from else self.trainer.current_epoch
+                config.scheduler.move_to(self.trainer.global_step if config.interval == "step" else epochs)
         self._continued_from = None
         # of a run that goes on in the middle of an epoch: its means are of the whole epoch
         for sums, totals in ((self._window, self._sums_so_far.get("window")), (self._epoch, self._sums_so_far.get("epoch"))):
@@ -367,11 +378,34 @@ class Module(L.LightningModule):
     # ---- optimizer
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self.parameters(), self.optimizer, scaled=self._gradients_are_scaled())
-        schedule = build_schedule(optimizer, self.lr_schedule, self._total_steps, self._steps_per_epoch)
+        optimizer = build_optimizer(self, self.optimizer, scaled=self._gradients_are_scaled())
+        monitor = (self.monitor, self.monitor_mode)
+        schedule = build_schedule(optimizer, self.lr_schedule, self._total_steps, self._steps_per_epoch, monitor)
         if schedule is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "lr"}}
+        check_length(schedule, self.lr_schedule, self._total_steps, self._steps_per_epoch)
+        watches = isinstance(schedule, PlateauSchedule)
+        if watches and not self.trainer.enable_validation:
+            raise ConfigurationError(f"lr_schedule.name={self.lr_schedule['name']}: looks at validations, and there are none")
+        # a plateau is looked for where validation ends, before checkpoints are written, and not where Lightning would
+        interval = "epoch" if watches else schedule.interval
+        config = {"scheduler": schedule, "interval": interval, "name": "lr", "reduce_on_plateau": False}
+        return {"optimizer": optimizer, "lr_scheduler": config}
+
+    def has_learning_rate(self) -> bool:
+        """Whether the optimizer has a learning rate by that name, which can be logged: some have none."""
+        if type(self).configure_optimizers is not Module.configure_optimizers:
+            return True
+        return all("lr" in group for group in build_optimizer(self, self.optimizer).param_groups)
+
+    def rehearse_optimizer(self) -> None:
+        """Take a step of the optimizer and of the schedule on gradients of zero, of a copy of a model that is to be trained.
+
+        Raises:
+            ConfigurationError: says which argument is wrong, or which parameter cannot be trained so.
+        """
+        if type(self).configure_optimizers is Module.configure_optimizers:
+            try_specs(self, self.optimizer, self.lr_schedule, (self.monitor, self.monitor_mode))
 
     def _gradients_are_scaled(self) -> bool:
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
@@ -379,7 +413,7 @@ class Module(L.LightningModule):
     def _total_steps(self) -> int:
         total = self.trainer.estimated_stepping_batches
         if total in (-1, float("inf")):
-            raise ConfigurationError(f"lr_schedule={self.lr_schedule['name']}: needs trainer.max_epochs or trainer.max_steps")
+            raise ConfigurationError(f"lr_schedule={self.lr_schedule['name']}: needs max_epochs or max_steps")
         before = self._continued_from if self.trainer.ckpt_path else None
         if before is None or self.trainer.max_epochs in (None, -1):
             return int(total)

@@ -67,8 +67,8 @@ def _stop(model: "Module", what: str, first: str, batch_idx: int | None = None, 
 
 def _advice(model: "Module") -> str:
     precision = getattr(model.trainer, "precision", "32-true")
-    first = [] if precision == "32-true" else ["trainer.precision=32-true"]
-    return "try " + ", ".join([*first, "a smaller model.optimizer.lr", "trainer.gradient_clip_val=1", "a wider likelihood"])
+    first = [] if precision == "32-true" else ["precision=32-true"]
+    return "try " + ", ".join([*first, "a smaller learning rate", "gradient_clip_val=1 of the trainer", "a wider likelihood"])
 
 
 def _image_numbers(model: "Module", batch_idx: int) -> list[int] | None:

@@ -1,81 +1,150 @@
-"""Optimizers and learning-rate schedules by name, from torch."""
+"""Optimizers by name or import path, what they take of a checkpoint, and their update without bookkeeping."""
 
 import functools
+import inspect
 import logging
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from pytorch_lightning.utilities import rank_zero_only
-from torch import Tensor, nn
-from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer, RMSprop
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor, nn, optim
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from vae_lightning.arguments import build, choose, require
-from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.arguments import build, located_or_chosen, parameters, require
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.models.groups import check_groups, named_groups
+from vae_lightning.models.schedules import build_schedule, unordered
+from vae_lightning.models.torch_names import torch_errors, tuples, without_null
 
 __all__ = [
     "OPTIMIZERS",
-    "SCHEDULES",
-    "Schedule",
     "build_optimizer",
-    "build_schedule",
     "check_specs",
     "direct_step",
     "laid_out_like",
     "restore_layout",
+    "try_specs",
 ]
 
 log = logging.getLogger(__name__)
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "adam": Adam,
-    "adamw": AdamW,
-    "adamax": Adamax,
-    "rmsprop": RMSprop,
-    "sgd": SGD,
+    name.lower(): kind
+    for name, kind in sorted(vars(optim).items())
+    if inspect.isclass(kind) and issubclass(kind, Optimizer) and kind is not Optimizer
 }
-_FUSED = {"adam", "adamw", "sgd"}
+"""Every optimizer of torch by its class's name in lower case."""
+FUSED = (Adam, AdamW, SGD)
+"""Optimizers that are fused unless it is said otherwise: torch can on every device."""
+Make = Callable[[Any], Optimizer]
 
 
-def build_optimizer(parameters: Iterable[nn.Parameter], spec: Mapping[str, Any], *, scaled: bool = False) -> Optimizer:
+def build_optimizer(of: nn.Module | Iterable[nn.Parameter], spec: Mapping[str, Any], *, scaled: bool = False) -> Optimizer:
     """The optimizer `spec` describes; fused where torch can, unless gradients are `scaled` (float16), which may clip them.
 
     Of a checkpoint's state it takes the moments and keeps its own numbers (learning rate, betas, ...). Moments of another kind of
     optimizer it leaves, and says so.
+
+    Args:
+        of: the model, or parameters where `spec` has no `groups`.
+        spec: `{"name": <name or import path>, **arguments}`; an argument that is None is left out. `groups` is the import path of a
+            function of the model that gives torch's parameter groups.
+        scaled: whether gradients are scaled.
+
+    Raises:
+        ConfigurationError: the spec is wrong, or the optimizer cannot train these parameters.
+
+    >>> build_optimizer(nn.Linear(2, 1), {"name": "radam", "lr": 0.01}).defaults["lr"]
+    0.01
     """
-    choose("optimizer.name", spec.get("name"), OPTIMIZERS)
-    lr = spec.get("lr", 1e-3)
-    if isinstance(lr, int | float):
-        require(0 < lr < math.inf, "optimizer.lr", lr, "positive and finite")
-    arguments = {key: tuple(v) if key == "betas" and isinstance(v, list) else v for key, v in spec.items()}
-    if spec["name"] in _FUSED:
-        arguments.setdefault("fused", not scaled)
+    spec = without_null(spec)
+    groups = spec.pop("groups", None)
+    target = located_or_chosen("optimizer.name", spec.get("name"), OPTIMIZERS)
+    arguments = _arguments(target, spec, scaled)
+    named = dict(of.named_parameters()) if isinstance(of, nn.Module) else {}
 
-    def make(params: list[nn.Parameter]) -> Optimizer:
-        return build("optimizer", arguments, OPTIMIZERS, params=params)
+    def make(params: Any) -> Optimizer:
+        with torch_errors("optimizer", spec):
+            optimizer = build("optimizer", arguments, OPTIMIZERS, params=params)
+        if not isinstance(optimizer, Optimizer):
+            raise ConfigurationError(
+                f"optimizer.name={spec['name']}: gives a {type(optimizer).__name__}, and no optimizer of torch's"
+            )
+        return optimizer
 
-    optimizer: Optimizer = make(list(parameters))
-    optimizer.register_load_state_dict_pre_hook(functools.partial(_with_own_settings, make))
+    if groups is None:
+        optimizer = make(list(of.parameters()) if isinstance(of, nn.Module) else list(of))
+    else:
+        require(isinstance(of, nn.Module), "optimizer.groups", groups, "left out where parameters are given, and no model")
+        assert isinstance(of, nn.Module)
+        optimizer = make(named_groups(of, groups, target))
+    closure = inspect.signature(optimizer.step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        many = "evaluates the loss several times a step, and a training step here is one evaluation"
+        raise ConfigurationError(f"optimizer.name={spec['name']}: {many}; choose another")
+    optimizer.register_load_state_dict_pre_hook(functools.partial(_with_own_settings, make, list(named)))
     return optimizer
 
 
-def _with_own_settings(make: Callable[..., Optimizer], optimizer: Optimizer, restored: dict[str, Any]) -> dict[str, Any]:
-    """What `optimizer` takes of `restored`, the `state_dict` of an optimizer that may have had other settings or another kind."""
-    if len(restored["param_groups"]) != len(optimizer.param_groups):
-        return restored  # of which torch says what is wrong
-    pairs = zip(optimizer.param_groups, restored["param_groups"], strict=True)
-    groups = [{**own, "params": theirs["params"]} for own, theirs in pairs]
-    wanted = _state_names(make, optimizer.param_groups[0]["params"][0])
-    held = {name for state in restored["state"].values() for name, value in state.items() if value is not None}
-    if wanted and wanted <= held:
-        state = {key: {name: value for name, value in s.items() if name in wanted} for key, s in restored["state"].items()}
-        return {**restored, "state": state, "param_groups": groups}
-    if held or wanted:
+def _arguments(target: Any, spec: Mapping[str, Any], scaled: bool) -> dict[str, Any]:
+    """The arguments of the optimizer `target`, as it takes them."""
+    if not callable(target):
+        return dict(spec)  # which is refused when it is built
+    known, takes_any = parameters(target)
+    if "lr" in spec and "lr" not in known and not takes_any:
+        raise ConfigurationError(f"optimizer.lr={spec['lr']}: {spec['name']} has no such argument; lr=null leaves it out")
+    if isinstance(spec.get("lr"), int | float):
+        require(0 < spec["lr"] < math.inf, "optimizer.lr", spec["lr"], "positive and finite")
+    arguments = tuples(target, spec)
+    if target in FUSED:
+        arguments.setdefault("fused", not scaled)
+    return arguments
+
+
+def _with_own_settings(make: Make, names: list[str], optimizer: Optimizer, restored: dict[str, Any]) -> dict[str, Any]:
+    """What `optimizer` takes of `restored`, the `state_dict` of an optimizer that may have had other settings or another kind.
+
+    Args:
+        make: builds an optimizer of the same kind for other parameters.
+        names: of the model's parameters, in its order; empty where they are not known.
+    """
+    theirs, own = (_names_of(groups, names) for groups in (restored["param_groups"], optimizer.state_dict()["param_groups"]))
+    if theirs is None or own is None:  # parameters without names, which are known by their places
+        if len(restored["param_groups"]) != len(optimizer.param_groups):
+            return restored  # of which torch says what is wrong
+        places = {key: key for key in restored["state"]}
+        groups = [{**o, "params": t["params"]} for o, t in zip(optimizer.param_groups, restored["param_groups"], strict=True)]
+    else:
+        there = {name: key for key, name in theirs.items()}
+        places = {there[name]: key for key, name in own.items() if name in there}
+        groups = optimizer.state_dict()["param_groups"]
+    state = {places[key]: value for key, value in restored["state"].items() if key in places}
+    return {**restored, "state": _fitting(make, optimizer, state), "param_groups": groups}
+
+
+def _names_of(groups: list[dict[str, Any]], names: list[str]) -> dict[int, str] | None:
+    """The name of each parameter by its key in the state; None where it is not known."""
+    keys = [key for group in groups for key in group["params"]]
+    own = [name for group in groups for name in group.get("param_names", ())] or names
+    return dict(zip(keys, own, strict=True)) if len(own) == len(keys) else None
+
+
+def _fitting(make: Make, optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+    """Of `state` what `optimizer` keeps of each parameter; nothing where that is not all there."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    shapes = {parameters[key].dim() for key in state} or {parameters[0].dim()}
+    wanted = {dim: _state_names(make, parameters[0].device, dim) for dim in shapes}
+    held = {key: {name for name, value in entry.items() if value is not None} for key, entry in state.items()}
+    if state and any(wanted.values()) and all(wanted[parameters[key].dim()] <= held[key] for key in state):
+        return {
+            key: {name: value for name, value in entry.items() if name in wanted[parameters[key].dim()]}
+            for key, entry in state.items()
+        }
+    if any(held.values()) or any(wanted.values()):
         _say_fresh(type(optimizer).__name__)
-    return {**restored, "state": {}, "param_groups": groups}
+    return {}
 
 
 @rank_zero_only
@@ -83,9 +152,9 @@ def _say_fresh(name: str) -> None:
     log.warning("optimizer: %s has no use for the state of the checkpoint's optimizer, and starts afresh", name)
 
 
-def _state_names(make: Callable[..., Optimizer], like: Tensor) -> set[str]:
-    """What an optimizer keeps of each parameter."""
-    parameter = nn.Parameter(torch.zeros(1, device=like.device))
+def _state_names(make: Make, device: torch.device, dim: int) -> set[str]:
+    """What an optimizer keeps of a parameter of `dim` dimensions."""
+    parameter = nn.Parameter(torch.zeros((2,) * dim, device=device))
     parameter.grad = torch.zeros_like(parameter)
     trial = make([parameter])
     trial.step()
@@ -142,122 +211,52 @@ def restore_layout(optimizer: Optimizer) -> None:
                 state[name] = laid_out_like(parameter, value)
 
 
-class Schedule(LambdaLR):
-    """The learning rate as a function of the optimizer step, times the rate the optimizer was built with.
-
-    Of a checkpoint's state it takes the step alone, so that a training that goes on follows the schedule it is asked for now.
-    """
-
-    def __init__(self, optimizer: Optimizer, factor: Callable[[int], float]) -> None:
-        # LambdaLR keeps and restores the attributes of a callable object, but not those of a function
-        super().__init__(optimizer, lambda step: factor(step))
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.move_to(state_dict["last_epoch"])
-
-    def move_to(self, step: int) -> None:
-        """Set the rate to that of optimizer step `step`."""
-        self.last_epoch, self._step_count = step, step + 1
-        for group, base, factor in zip(self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True):
-            rate = base * factor(step)
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
-        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-
-
-class ConstantSchedule:
-    """The learning rate stays as it is."""
-
-    def __init__(self, total_steps: int, steps_per_epoch: int) -> None: ...
-
-    def __call__(self, step: int) -> float:
-        return 1.0
-
-
-class CosineSchedule:
-    """Linear warm-up over `warmup` of the steps, then half a cosine down to `final` times the learning rate."""
-
-    def __init__(self, total_steps: int, steps_per_epoch: int, warmup: float = 0.0, final: float = 0.0) -> None:
-        require(0 <= warmup < 1, "warmup", warmup, "in [0, 1)")
-        require(0 <= final <= 1, "final", final, "in [0, 1]")
-        self.total, self.warmup, self.final = total_steps, int(warmup * total_steps), final
-
-    def __call__(self, step: int) -> float:
-        if step < self.warmup:
-            return (step + 1) / self.warmup
-        progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
-        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-class BurdaSchedule:
-    r"""$3^i$ epochs at $10^{-i/7}$ times the learning rate, i = 0, 1, ... `stages` - 1: 3,280 epochs for 8 stages.
-
-    Burda, Grosse and Salakhutdinov, "Importance weighted autoencoders", 2016, https://arxiv.org/abs/1509.00519.
-    """
-
-    def __init__(self, total_steps: int, steps_per_epoch: int, stages: int = 8) -> None:
-        require(stages > 0, "stages", stages, "at least 1")
-        self.steps_per_epoch, self.stages = steps_per_epoch, stages
-
-    def __call__(self, step: int) -> float:
-        epoch, stage = step // self.steps_per_epoch, 0
-        while stage < self.stages - 1 and epoch >= 3**stage:
-            epoch -= 3**stage
-            stage += 1
-        return float(10 ** (-stage / 7))
-
-
-SCHEDULES: dict[str, Callable[..., Callable[[int], float]]] = {
-    "constant": ConstantSchedule,
-    "cosine": CosineSchedule,
-    "burda": BurdaSchedule,
-}
-
-
-def build_schedule(
-    optimizer: Optimizer, spec: Mapping[str, Any], total_steps: Callable[[], int], steps_per_epoch: Callable[[], int]
-) -> Schedule | None:
-    """The schedule `spec` describes, stepped once an optimizer step; None where the rate is constant."""
-    if spec.get("name") == "constant":
-        build("lr_schedule", spec, SCHEDULES, total_steps=0, steps_per_epoch=0)
-        return None
-    choose("name", spec.get("name"), SCHEDULES)
-    return Schedule(optimizer, build("lr_schedule", spec, SCHEDULES, total_steps=total_steps(), steps_per_epoch=steps_per_epoch()))
-
-
 def check_specs(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> None:
-    """Refuse what `build_optimizer`, `build_schedule` and the first step would, before training starts."""
-    _try_a_step(optimizer)
-    build("lr_schedule", schedule, SCHEDULES, total_steps=1, steps_per_epoch=1)
+    """Refuse of two specs what does not depend on the model, before it is built: wrong names, types and ranges.
+
+    Raises:
+        ConfigurationError: says which argument is wrong.
+    """
+    groups = optimizer.get("groups")
+    if groups is not None:
+        check_groups(groups)
+    _try(nn.ParameterList([nn.Parameter(torch.zeros(2, 2))]), {**optimizer, "groups": None}, None if groups else schedule)
 
 
-_WORDS = {"beta": "betas", "epsilon": "eps", "learning rate": "lr"}
-"""What torch calls arguments of its optimizers in errors, where that is not their name."""
+def try_specs(
+    model: nn.Module, optimizer: Mapping[str, Any], schedule: Mapping[str, Any], monitor: tuple[str, str] = ("val/loss", "min")
+) -> None:
+    """Refuse what cannot train the parameters of `model`, by a step on gradients of zero; the parameters are changed.
+
+    Raises:
+        ConfigurationError: says which argument is wrong.
+    """
+    _try(model, optimizer, schedule, monitor)
 
 
-def _try_a_step(spec: Mapping[str, Any]) -> None:
-    """Build the optimizer for one small parameter and take a step: torch says of some arguments only then that they are wrong."""
-    parameter = nn.Parameter(torch.zeros(2, 2))
-    parameter.grad = torch.zeros_like(parameter)
-    try:
-        optimizer = build_optimizer([parameter], spec)
+def _try(
+    model: nn.Module,
+    spec: Mapping[str, Any],
+    schedule: Mapping[str, Any] | None,
+    monitor: tuple[str, str] = ("val/loss", "min"),
+) -> None:
+    """Build the optimizer and the schedule and take a step: torch says of some arguments only then that they are wrong."""
+    if (
+        spec.get("foreach")
+        and spec.get("fused") is None
+        and located_or_chosen("optimizer.name", spec.get("name"), OPTIMIZERS) in FUSED
+    ):
+        raise ConfigurationError(
+            "optimizer.foreach=True: goes with fused=False only, because fused is this project's default; give both"
+        )
+    optimizer = build_optimizer(model, spec)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    with torch_errors("optimizer", without_null(spec)), unordered():
         if not (spec.get("capturable") and torch.cuda.is_available()):  # which a parameter on the CPU would be refused for
             optimizer.step()
-    except VAELightningError:
-        raise
-    except (ValueError, RuntimeError, TypeError, AssertionError) as error:
-        raise ConfigurationError(_refused(spec, " ".join(str(error).split()))) from error
-
-
-def _refused(spec: Mapping[str, Any], words: str) -> str:
-    """What torch said of `spec`, behind the key that it is about."""
-    if spec.get("foreach") and "fused" not in spec and spec.get("name") in _FUSED:
-        return "optimizer.foreach=True: goes with +model.optimizer.fused=false only, because fused is this project's default"
-    said = words.lower()
-    keys = [key for word, key in _WORDS.items() if word in said]
-    keys += [key for key in spec if key != "name" and re.search(rf"\b{key.lower()}\b", said)]
-    keys += ["differentiable"] if spec.get("differentiable") else []  # torch speaks of leaf variables then
-    key = next((f".{key}={spec[key]}" for key in keys if key in spec), "")
-    return f"optimizer{key}: {words or 'torch refuses it'}"
+    if schedule is not None:
+        with torch_errors("lr_schedule", schedule), unordered():
+            built = build_schedule(optimizer, schedule, lambda: 1000, lambda: 100, monitor)
+            if built is not None:
+                built.step()

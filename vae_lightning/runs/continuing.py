@@ -96,8 +96,23 @@ def _end_epoch(loops: dict[str, Any], steps: int) -> None:
     loops["epoch_loop.state_dict"]["_batches_that_stepped"] = steps
 
 
-def continuation(ckpt_path: str, trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> Continuation:
+NameOf = Callable[[object, str], str]
+
+
+def _bare(owner: object, argument: str) -> str:
+    return argument
+
+
+def continuation(
+    ckpt_path: str, trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, name_of: NameOf = _bare
+) -> Continuation:
     """How `trainer` goes on from `ckpt_path` with `model` and `data`.
+
+    Args:
+        ckpt_path: the checkpoint.
+        trainer, model, data: what trains, and is trained on what.
+        name_of: what whoever asked calls an argument of the trainer, of one of its callbacks, of the model or of the data,
+            `name_of(trainer, "max_epochs")`, for the errors and the record; by default the argument's own name.
 
     Raises:
         CheckpointError: the file is missing, damaged, foreign, or of another model.
@@ -114,16 +129,21 @@ def continuation(ckpt_path: str, trainer: L.Trainer, model: L.LightningModule, d
         missing = {"loops"}
     if missing:
         raise CheckpointError(f"{path}: holds weights without the state of their training; go on from a last.ckpt")
-    was, now = flattened(content.get("hyper_parameters", {}), "model."), flattened(model.hparams, "model.")
-    _require_model(path, content, model, was, now)
-    _require_data(content, data, progress, trainer)
-    _require_something_left(content, progress, trainer)
+    was, now = flattened(content.get("hyper_parameters", {})), flattened(model.hparams)
+    _require_model(path, content, model, was, now, name_of)
+    _require_data(content, data, progress, trainer, name_of)
+    _require_something_left(content, progress, trainer, name_of)
     both = [key for key in now if key in was and was[key] != now[key]]
-    return Continuation(path, progress, {key: (was[key], now[key]) for key in both})
+    return Continuation(path, progress, {name_of(model, key): (was[key], now[key]) for key in both})
 
 
 def _require_model(
-    path: Path, content: Mapping[str, Any], model: L.LightningModule, was: Mapping[str, Any], now: Mapping[str, Any]
+    path: Path,
+    content: Mapping[str, Any],
+    model: L.LightningModule,
+    was: Mapping[str, Any],
+    now: Mapping[str, Any],
+    name_of: NameOf,
 ) -> None:
     """Refuse a checkpoint whose weights are of another function, though their shapes may be the same."""
     kind = content.get("vae_lightning", {}).get("model", type(model).__name__)
@@ -131,9 +151,10 @@ def _require_model(
         raise CheckpointError(f"{path}: is of model {kind}, asked for is {type(model).__name__}")
     for key in now:
         words = key.split(".")
-        built = words[1] in ARCHITECTURE and words[-1] not in CHANGEABLE
+        built = words[0] in ARCHITECTURE and words[-1] not in CHANGEABLE
         if built and key in was and was[key] != now[key]:
-            raise CheckpointError(f"{path}: is of another model: {key}: the checkpoint has {was[key]}, asked for is {now[key]}")
+            other = f"{name_of(model, key)}: the checkpoint has {was[key]}, asked for is {now[key]}"
+            raise CheckpointError(f"{path}: is of another model: {other}")
     there, here = ({name: tuple(t.shape) for name, t in state.items()} for state in (content["state_dict"], model.state_dict()))
     for name in [*here, *there]:
         if here.get(name) != there.get(name):
@@ -141,7 +162,9 @@ def _require_model(
             raise CheckpointError(f"{path}: is of another model: {name}: the checkpoint has {shapes[0]}, asked for is {shapes[1]}")
 
 
-def _require_data(content: Mapping[str, Any], data: L.LightningDataModule, progress: Progress, trainer: L.Trainer) -> None:
+def _require_data(
+    content: Mapping[str, Any], data: L.LightningDataModule, progress: Progress, trainer: L.Trainer, name_of: NameOf
+) -> None:
     """Refuse other data, and within an epoch whatever says which images of it are left."""
     held = [value["settings"] for value in content.values() if isinstance(value, dict) and "settings" in value]
     if not held or not hasattr(data, "settings"):
@@ -151,35 +174,36 @@ def _require_data(content: Mapping[str, Any], data: L.LightningDataModule, progr
         now = own.get(key)
         if was == now or not (key in FIXED_DATA or progress.batches):
             continue
-        name = "trainer.devices" if key == "devices" else f"data.{key}"
+        name = name_of(trainer if key == "devices" else data, key)
         when = "" if key in FIXED_DATA else f" within an epoch, {progress.batches} batches into which the checkpoint stands"
         raise ConfigurationError(f"{name}={now}: the checkpoint was trained with {was}, which cannot change{when}")
     limit = trainer.limit_train_batches
     if isinstance(limit, int) and limit <= progress.batches > 0:
-        raise ConfigurationError(
-            f"trainer.limit_train_batches={limit}: the checkpoint stands {progress.batches} batches into its epoch; ask for more"
-        )
+        stands = f"the checkpoint stands {progress.batches} batches into its epoch; ask for more"
+        raise ConfigurationError(f"{name_of(trainer, 'limit_train_batches')}={limit}: {stands}")
 
 
-def _require_something_left(content: Mapping[str, Any], progress: Progress, trainer: L.Trainer) -> None:
+def _require_something_left(content: Mapping[str, Any], progress: Progress, trainer: L.Trainer, name_of: NameOf) -> None:
     if getattr(trainer, "fast_dev_run", False):
-        raise ConfigurationError("trainer.fast_dev_run: tries the first steps of a training; leave ckpt_path out")
+        tries = "tries the first steps of a training; leave ckpt_path out"
+        raise ConfigurationError(f"{name_of(trainer, 'fast_dev_run')}: {tries}")
     done = "so nothing is left to train; ask for"
     for key, limit, trained in (("epochs", trainer.max_epochs, progress.epochs), ("steps", trainer.max_steps, progress.steps)):
         if limit not in (None, -1) and trained >= limit:
-            raise ConfigurationError(f"trainer.max_{key}={limit}: the checkpoint has trained {trained} {key}, {done} more {key}")
+            name = name_of(trainer, f"max_{key}")
+            raise ConfigurationError(f"{name}={limit}: the checkpoint has trained {trained} {key}, {done} more {key}")
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         state = content["callbacks"].get(callback.state_key, {})
         if isinstance(callback, Timer) and callback._duration is not None:
             taken = state.get("time_elapsed", {}).get(RunningStage.TRAINING.value, 0.0)
             if taken >= callback._duration:
                 raise ConfigurationError(
-                    f"trainer.max_time: {callback._duration:.0f} seconds are for the whole training, which has taken {taken:.0f} "
-                    f"up to the checkpoint, {done} more time"
+                    f"{name_of(trainer, 'max_time')}: {callback._duration:.0f} seconds are for the whole training, which has taken "
+                    f"{taken:.0f} up to the checkpoint, {done} more time"
                 )
         if isinstance(callback, EarlyStopping) and state.get("wait_count", 0) >= callback.patience and _may_stop(progress, trainer):
             raise ConfigurationError(
-                f"callbacks.early_stopping.patience={callback.patience}: {callback.monitor} has not improved for "
+                f"{name_of(callback, 'patience')}={callback.patience}: {callback.monitor} has not improved for "
                 f"{state['wait_count']} validations up to the checkpoint, {done} more patience"
             )
 

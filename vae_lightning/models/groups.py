@@ -1,0 +1,91 @@
+"""Parameter groups of an optimizer, from a user's function of the model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vae_lightning.arguments import check, parameters, require, unknown_key
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.models.torch_names import without_null
+from vae_lightning.plugins import is_path, locate
+
+__all__ = ["check_groups", "named_groups"]
+
+KEY = "optimizer.groups"
+
+
+def check_groups(spec: str | Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The function that `spec` names and the arguments it gives it, refused where they do not go together.
+
+    Args:
+        spec: an import path, `"mypkg.my_groups"`, or `{"name": "mypkg.my_groups", **arguments}`.
+    """
+    asked = {"name": spec} if isinstance(spec, str) else without_null(spec) if isinstance(spec, Mapping) else {"name": spec}
+    name = asked.pop("name", None)
+    if not is_path(name):
+        wanted = "give the import path of a function of your own, mypkg.module.groups, that gives torch's groups for a model"
+        raise ConfigurationError(f"{KEY}={name}: {wanted}")
+    function = locate(str(name), KEY)
+    if not callable(function):
+        raise ConfigurationError(f"{KEY}={name}: is a {type(function).__name__}, and cannot be called with a model")
+    first = next(iter(parameters(function)[0]), None)
+    check(function, asked, KEY, offered=[first] if first else [])
+    return function, asked
+
+
+def named_groups(model: nn.Module, spec: str | Mapping[str, Any], kind: type[Optimizer] | Any) -> list[dict[str, Any]]:
+    """The groups that the function of `spec` makes of the parameters of `model`, each with the names of its parameters.
+
+    Every parameter that learns is in exactly one group, so that none is forgotten or trained twice.
+
+    Args:
+        model: whose parameters are to be grouped.
+        spec: as for `check_groups`.
+        kind: the optimizer, of whose arguments a group may have its own.
+
+    Raises:
+        ConfigurationError: a parameter is in no group or in several, is not the model's, or a group has a wrong key.
+    """
+    function, arguments = check_groups(spec)
+    name = spec if isinstance(spec, str) else spec["name"]
+    try:
+        given = list(function(model, **arguments))
+    except Exception as error:  # whatever the code of a user's package raises
+        said = " ".join(str(error).split())
+        raise ConfigurationError(f"{KEY}={name}: calling it fails: {type(error).__name__}: {said}") from error
+    groups = [_group(place, group, kind) for place, group in enumerate(given)]
+    names = {id(parameter): key for key, parameter in model.named_parameters()}
+    seen: dict[int, int] = {}
+    for place, group in enumerate(groups):
+        for parameter in group["params"]:
+            key = names.get(id(parameter))
+            if key is None:
+                raise ConfigurationError(f"{KEY}={name}: group {place} has a parameter that is not the model's")
+            if id(parameter) in seen:
+                raise ConfigurationError(f"{KEY}={name}: {key} is in group {seen[id(parameter)]} and in group {place}")
+            seen[id(parameter)] = place
+        # (name, parameter) pairs, by which torch keeps the names in checkpoints
+        group["params"] = [(names[id(parameter)], parameter) for parameter in group["params"]]
+    for key, parameter in model.named_parameters():
+        if parameter.requires_grad and id(parameter) not in seen:
+            raise ConfigurationError(f"{KEY}={name}: {key} is in no group; every parameter must be in one")
+    return groups
+
+
+def _group(place: int, group: Any, kind: Any) -> dict[str, Any]:
+    where = f"{KEY}[{place}]"
+    if not isinstance(group, Mapping) or "params" not in group:
+        raise ConfigurationError(f'{where}: must be a dict with "params", as torch takes it')
+    own = {key: value for key, value in group.items() if key != "params"}
+    known, takes_any = parameters(kind)
+    for key in own:
+        if not takes_any and key not in known:
+            raise unknown_key(f"{where}.{key}", set(known) - {"params"})
+    if isinstance(own.get("lr"), int | float):
+        require(0 < own["lr"] < float("inf"), f"{where}.lr", own["lr"], "positive and finite")
+    params = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+    if not params or not all(isinstance(parameter, Tensor) for parameter in params):
+        raise ConfigurationError(f"{where}.params: must be parameters of the model, at least one")
+    return {**own, "params": params}
