@@ -30,7 +30,15 @@ AT_ONCE = 20_000
 
 
 class Posterior(nn.Module):
-    """What the encoder's two heads put out, `(B, D + extra)` each, to a Distribution of batch shape `(B,)`, event shape `(D,)`."""
+    """What the encoder's two heads put out, `(B, D + extra)` each, to a Distribution of batch shape `(B,)`, event shape `(D,)`.
+
+    >>> class LaplacePosterior(Posterior):
+    ...     def forward(self, loc: Tensor, log_variance: Tensor) -> Distribution:
+    ...         scale = (0.5 * log_variance).exp() / math.sqrt(2)
+    ...         return torch.distributions.Independent(torch.distributions.Laplace(loc, scale), 1)
+    >>> LaplacePosterior()(torch.zeros(4, 2), torch.zeros(4, 2)).log_prob(torch.zeros(4, 2)).shape
+    torch.Size([4])
+    """
 
     extra: int = 0
     """How many more numbers than D each head puts out."""
@@ -40,7 +48,11 @@ class Posterior(nn.Module):
 
 
 class DiagonalPosterior(Posterior):
-    """A Gaussian with independent dimensions."""
+    """A Gaussian with independent dimensions.
+
+    >>> DiagonalPosterior(latent_dim=2)(torch.zeros(4, 2), torch.zeros(4, 2)).batch_shape
+    torch.Size([4])
+    """
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -56,6 +68,12 @@ class FlowPosterior(Posterior):
         steps: T.
         hidden: sizes of the hidden layers of each step's masked net.
         context: numbers beside D that each of the encoder's heads puts out; both together are h(x).
+
+    >>> flow = FlowPosterior(latent_dim=2, hidden=[8], context=3)
+    >>> q = flow(torch.zeros(4, 2 + flow.extra), torch.zeros(4, 2 + flow.extra))
+    >>> z = q.from_noise(torch.zeros(4, 2))
+    >>> q.log_prob(z).shape
+    torch.Size([4])
     """
 
     def __init__(self, latent_dim: int, steps: int = 2, hidden: Sequence[int] = (256, 256), context: int = 32) -> None:
@@ -95,6 +113,10 @@ class FlowDistribution(Distribution):
     Args:
         base: Independent Normal of batch shape `(*)` and event shape `(D,)`.
         steps: zuko's transforms of points `(*, D)`.
+
+    >>> q = FlowDistribution(diagonal_gaussian(torch.zeros(2), torch.zeros(2)), steps=[])
+    >>> q.log_prob(q.from_noise(torch.zeros(2)))
+    tensor(-1.8379)
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -137,7 +159,7 @@ class FlowDistribution(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """Estimated likewise; exact, as is the mean, where the steps scale and shift all points alike."""
+        """`(*, D)`, estimated as the mean is; both are exact where the steps scale and shift all points alike."""
         return self._moments()[1]
 
     @property

@@ -2,7 +2,8 @@
 
 The architectures are those of the conditional VAEs this project replaces, about 50,000 parameters for MNIST: an encoder's
 convolutions go without padding from the image to a few places, whose features go flat into the heads; a decoder starts from a few
-places and its transposed convolutions go up to the image, each cut to what the next one needs. A label goes into a decoder beside z.
+places and its transposed convolutions go up to the image, each cut to what the next one needs. A label goes into a decoder beside
+the latent.
 """
 
 from collections.abc import Sequence

@@ -62,7 +62,9 @@ def padding_to_fit(image_shape: Sequence[int], windows: Sequence[Window]) -> tup
     """
     _, height, width = image_dimensions(image_shape)
     smallest = _seen(1, windows)
-    require(min(height, width) >= smallest, "image_shape", list(image_shape), f"at least {smallest} high and wide with these layers")
+    require(
+        min(height, width) >= smallest, "image_shape", list(image_shape), f"at least {smallest} high and wide with these layers"
+    )
     padding, sizes = [], []
     for size in (width, height):
         reached = size
