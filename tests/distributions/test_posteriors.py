@@ -209,20 +209,20 @@ def test_a_posterior_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: VAE(posterior="iav"), "model.posterior.name=iav: unknown; did you mean iaf?"),
-        (lambda: VAE(posterior={"name": "iaf", "steps": 0}), "model.posterior.steps=0: must be at least 1"),
-        (lambda: VAE(posterior={"name": "iaf", "hidden": []}), "model.posterior.hidden=[]: must be one or more sizes"),
-        (lambda: VAE(posterior={"name": "iaf", "hidden": [19]}), "model.posterior.hidden=[19]: must be one or more sizes"),
-        (lambda: VAE(posterior={"name": "iaf", "context": 0}), "model.posterior.context=0: must be at least 1"),
-        (lambda: VAE(posterior={"name": "diagonal", "steps": 2}), "model.posterior.steps: no such key"),
-        (lambda: VAE(latent_dim=1, posterior="iaf"), "model.latent_dim=1: must be at least 2 with model.posterior.name=iaf"),
+        (lambda: VAE(posterior="iav"), "posterior.name=iav: unknown; did you mean iaf?"),
+        (lambda: VAE(posterior={"name": "iaf", "steps": 0}), "posterior.steps=0: must be at least 1"),
+        (lambda: VAE(posterior={"name": "iaf", "hidden": []}), "posterior.hidden=[]: must be one or more sizes"),
+        (lambda: VAE(posterior={"name": "iaf", "hidden": [19]}), "posterior.hidden=[19]: must be one or more sizes"),
+        (lambda: VAE(posterior={"name": "iaf", "context": 0}), "posterior.context=0: must be at least 1"),
+        (lambda: VAE(posterior={"name": "diagonal", "steps": 2}), "posterior.steps: no such key"),
+        (lambda: VAE(latent_dim=1, posterior="iaf"), "latent_dim=1: must be at least 2 with the iaf posterior"),
         (
             lambda: VAE(posterior="iaf", prior="vamp"),
-            "model.prior.name=vamp: must be another unless model.posterior.name=diagonal",
+            "prior.name=vamp: must be another unless posterior.name=diagonal",
         ),
         (
             lambda: IWAE(posterior="iaf", doubly_reparameterised=True),
-            "model.doubly_reparameterised=True: must be false unless model.posterior.name=diagonal",
+            "objective.name=dreg: must be another unless posterior.name=diagonal",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 """How heights and widths pass through convolutions, so that a net can be built for images of any size.
 
-An encoder's convolutions may not reach the last rows and columns of an image; black ones are then added around it. A decoder's layers
-each multiply the size by about a whole number; where that gives more than is wanted, the middle is kept.
+An encoder's convolutions may not reach the last rows and columns of an image; black ones are then added around it. Each layer of a
+decoder multiplies the size by about a whole number; where that gives more than is wanted, the middle is kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -62,9 +62,7 @@ def padding_to_fit(image_shape: Sequence[int], windows: Sequence[Window]) -> tup
     """
     _, height, width = image_dimensions(image_shape)
     smallest = _seen(1, windows)
-    require(
-        min(height, width) >= smallest, "image_shape", list(image_shape), f"at least {smallest} high and wide with these layers"
-    )
+    require(min(height, width) >= smallest, "image_shape", list(image_shape), f"at least {smallest} high and wide")
     padding, sizes = [], []
     for size in (width, height):
         reached = size
