@@ -80,7 +80,7 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
         return distribution.loc + (distribution.scale_tril @ epsilon.unsqueeze(-1)).squeeze(-1)
     dimensions = factors(distribution)
     if isinstance(dimensions, Normal):
-        return dimensions.mean + dimensions.stddev * epsilon
+        return distribution.mean + distribution.stddev * epsilon
     if dimensions is not None and dimensions.has_rsample:
         # in double precision, and never 1, of which a quantile is infinite: float32 draws beyond 5.3 have a share of 1
         share = ndtr(epsilon.double()).clamp(TINY, 1 - TINY)
