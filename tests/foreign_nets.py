@@ -1,4 +1,4 @@
-"""Nets as somebody else might write them, without a base class of this project, right and wrong."""
+"""Nets as somebody else might write them, without a base class of this project, right and wrong; and a likelihood."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution, Laplace
 
+from vae_lightning.distributions.likelihoods import Likelihood
 from vae_lightning.nets import NetPair
 
 
@@ -45,6 +47,13 @@ class UnconditionalEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [self.loc(x.flatten(1)), self.log_variance(x.flatten(1))]
+
+
+class LaplaceLikelihood(Likelihood):
+    outputs = 2
+
+    def pixels(self, loc: Tensor, log_scale: Tensor) -> Distribution:  # type: ignore[override]
+        return Laplace(loc.sigmoid(), 0.1 + log_scale.exp())
 
 
 LINEAR = NetPair(LinearEncoder, LinearDecoder)

@@ -217,6 +217,19 @@ def test_a_mixture_has_three_numbers_a_component() -> None:
         LogisticMixtureLikelihood(components=0)
 
 
+# ---- a foreign one
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_a_likelihood_by_import_path_goes_with_every_net(net: str) -> None:
+    model = VAE(2, family(net), "foreign_nets.LaplaceLikelihood", image_shape=(3, 30, 28))
+    x = torch.rand(2, 3, 30, 28)
+    draw = model(x)
+    loc, log_scale = model.decoder(draw.z[0]).split(3, dim=1)
+    expected = torch.distributions.Laplace(loc.sigmoid(), 0.1 + log_scale.exp()).log_prob(x).sum((1, 2, 3))
+    torch.testing.assert_close(draw.likelihood.log_prob(x)[0], expected)
+
+
 # ---- all of them, in training
 
 
@@ -250,8 +263,8 @@ def test_compiled_training_is_lightnings(likelihood: str, tmp_path: Path) -> Non
     def build() -> VAE:
         return VAE(2, family("mlp"), {"name": likelihood})
 
-    plain, _ = engine_fits.fit(build, tmp_path, fast=False)
-    compiled, trainer = engine_fits.fit(build, tmp_path, fast=True)
+    plain, _ = engine_fits.fit(build, tmp_path, fast=False, max_epochs=1)
+    compiled, trainer = engine_fits.fit(build, tmp_path, fast=True, max_epochs=1)
     assert engine_fits.graphs(trainer) >= 1
     engine_fits.assert_same(plain, compiled, within=1e-4)
 

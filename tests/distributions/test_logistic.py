@@ -60,7 +60,8 @@ def test_a_level_far_from_a_narrow_component_has_its_small_mass_and_a_gradient()
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_scales_are_cut_off(sign: int) -> None:
     one, other = (
-        DiscretisedLogisticMixture(torch.zeros(1), torch.zeros(1), torch.tensor([sign * size])) for size in (LARGEST_LOG_SCALE, 1e10)
+        DiscretisedLogisticMixture(torch.zeros(1), torch.zeros(1), torch.tensor([sign * size]))
+        for size in (LARGEST_LOG_SCALE, 1e10)
     )
     levels = LEVELS.float()
     assert torch.equal(one.log_prob(levels), other.log_prob(levels))

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal, kl_divergence
 
-from vae_lightning.distributions.posteriors import FlowDistribution, Posterior
+from vae_lightning.distributions.factors import factors
+from vae_lightning.distributions.posteriors import POSTERIORS, FlowDistribution, Posterior
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.importance import importance_sampling
@@ -204,6 +205,13 @@ def test_a_diagonal_posterior_leaves_no_trace_in_a_checkpoint() -> None:
 def test_a_posterior_says_what_it_is() -> None:
     with pytest.raises(NotImplementedError):
         Posterior()(torch.zeros(1), torch.zeros(1))
+
+
+def test_a_posterior_is_asked_whether_it_is_gaussian() -> None:
+    for name, posterior in POSTERIORS.items():
+        q = posterior(latent_dim=2)
+        head = torch.zeros(3, 2 + q.extra)
+        assert q.gaussian == isinstance(factors(q(head, head)), Normal), name
 
 
 @pytest.mark.parametrize(

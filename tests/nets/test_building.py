@@ -97,7 +97,10 @@ def test_a_pair_has_both_halves_of_the_tables() -> None:
             "encoder.name=foreign_nets.Raises: building it fails: FileNotFoundError: weights for 2 dimensions",
         ),
         ({"decoder": {"name": "foreign_nets.LinearDecoder", "depth": 2}}, "decoder.depth: no such key"),
-        ({"encoder": {"name": "foreign_nets.LinearEncoder", "gain": "much"}}, "encoder.gain='much': input should be a valid number"),
+        (
+            {"encoder": {"name": "foreign_nets.LinearEncoder", "gain": "much"}},
+            "encoder.gain='much': input should be a valid number",
+        ),
         ({"encoder": {"name": "foreign_nets.LinearEncoder", "latent_dim": 5}}, "encoder.latent_dim: no such key"),
         ({"net": "cnn3", "image_shape": (1, 16, 28)}, "image_shape=[1, 16, 28]: must be at least 27 high and wide"),
     ],
@@ -134,7 +137,12 @@ def test_a_flows_encoder_is_told_how_much_more_is_wanted() -> None:
 @pytest.mark.parametrize(
     ("likelihood", "what", "given", "wanted"),
     [
-        ("bernoulli", "flat", "one tensor of shape (4, 784)", "1 number for each pixel of 1 channel, one tensor of shape (4, 1, 28, 28)"),
+        (
+            "bernoulli",
+            "flat",
+            "one tensor of shape (4, 784)",
+            "1 number for each pixel of 1 channel, one tensor of shape (4, 1, 28, 28)",
+        ),
         ("bernoulli", "pair", "a tuple of (4, 1, 28, 28) and NoneType", "1 number for each pixel of 1 channel, one tensor"),
         ("gaussian_per_pixel", "one", "one tensor of shape (4, 1, 28, 28)", "2 numbers for each pixel of 1 channel, one tensor of"),
     ],

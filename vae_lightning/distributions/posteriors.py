@@ -42,6 +42,8 @@ class Posterior(nn.Module):
 
     extra: int = 0
     """How many more numbers than D each head puts out."""
+    gaussian: bool = False
+    """Whether q(z | x) is a Gaussian with independent dimensions, which some priors and objectives ask for."""
 
     def forward(self, loc: Tensor, log_variance: Tensor) -> Distribution:
         raise NotImplementedError
@@ -53,6 +55,8 @@ class DiagonalPosterior(Posterior):
     >>> DiagonalPosterior(latent_dim=2)(torch.zeros(4, 2), torch.zeros(4, 2)).batch_shape
     torch.Size([4])
     """
+
+    gaussian = True
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -108,7 +112,7 @@ class FlowPosterior(Posterior):
 class FlowDistribution(Distribution):
     """Samples of `base` after `steps`, which are quick from noise to z and slow back.
 
-    The density of samples comes with them: `log_prob` of the very tensor that `from_noise` gave last costs nothing.
+    `log_prob` of the very tensor that `from_noise` gave last costs nothing, as the density is computed with the sample.
 
     Args:
         base: Independent Normal of batch shape `(*)` and event shape `(D,)`.
@@ -126,13 +130,13 @@ class FlowDistribution(Distribution):
     def __init__(self, base: Distribution, steps: Sequence[Any]) -> None:
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
         self.base, self.steps = base, steps
-        self._last: tuple[Tensor, Tensor] | None = None
-        self._found: tuple[Tensor, Tensor] | None = None
+        self._last_sample: tuple[Tensor, Tensor] | None = None
+        self._cached_moments: tuple[Tensor, Tensor] | None = None
 
     def from_noise(self, epsilon: Tensor) -> Tensor:
         """Samples `(*, D)`, differentiable, from standard normal noise."""
         z, log_prob = self._pass(epsilon)
-        self._last = z, log_prob
+        self._last_sample = z, log_prob
         return z
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
@@ -141,8 +145,12 @@ class FlowDistribution(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """`(*)` nats of points `(*, D)`."""
-        if self._last is not None and value is self._last[0] and self._last[1].requires_grad >= self._wants_gradients:
-            return self._last[1]
+        if (
+            self._last_sample is not None
+            and value is self._last_sample[0]
+            and self._last_sample[1].requires_grad >= self._wants_gradients
+        ):
+            return self._last_sample[1]
         z, correction = value, torch.zeros((), dtype=value.dtype, device=value.device)
         with _full_precision(value):
             for step in reversed(self.steps):
@@ -176,14 +184,14 @@ class FlowDistribution(Distribution):
         return z, log_prob
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        if self._found is None or self._found[0].requires_grad < self._wants_gradients:
+        if self._cached_moments is None or self._cached_moments[0].requires_grad < self._wants_gradients:
             epsilon = _moment_noise(self.base.mean)
             at_once = max(1, AT_ONCE // max(1, self.batch_shape.numel()))
             z = [self._pass(part)[0] for part in epsilon.split(at_once)]
             mean = torch.stack([part.sum(0) for part in z]).sum(0) / MOMENT_DRAWS
             variance = torch.stack([(part - mean).square().sum(0) for part in z]).sum(0) / MOMENT_DRAWS
-            self._found = mean, variance
-        return self._found
+            self._cached_moments = mean, variance
+        return self._cached_moments
 
 
 def _moment_noise(like: Tensor) -> Tensor:

@@ -77,9 +77,9 @@ class StandardPrior(Prior):
 
 
 class MixturePrior(Prior):
-    """A mixture of diagonal Gaussians; means, variances and weights are learned. Labels do not change it.
+    """A mixture of diagonal Gaussians, whose means, variances and weights are learned and do not depend on labels.
 
-    It starts near the standard normal: half of its variance lies between the components, half within them.
+    The mixture starts near the standard normal: half of its variance lies between the components, half within them.
 
     Args:
         components: K.

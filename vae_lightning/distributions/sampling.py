@@ -69,10 +69,10 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
     Raises:
         NotImplementedError: there is no such method, and the distribution is none that is known.
     """
-    own = getattr(distribution, "from_noise", None)
+    transform = getattr(distribution, "from_noise", None)
     sample: Tensor
-    if own is not None:
-        sample = own(epsilon)
+    if transform is not None:
+        sample = transform(epsilon)
         return sample
     if isinstance(distribution, MixtureSameFamily):
         return _from_mixture(distribution, epsilon)
@@ -90,9 +90,10 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
 
 
 def _from_mixture(mixture: MixtureSameFamily, epsilon: Tensor) -> Tensor:
-    """The first number chooses the component, and what is left of it is as good as new.
+    """Samples of a mixture from noise whose first number chooses the component, and serves as that component's noise too.
 
-    u = Phi(epsilon_1) is uniform; given that it falls into a component's share of [0, 1], its place within is uniform again.
+    u = Phi(epsilon_1) is uniform on [0, 1], where each component has a share as long as its weight. Given the share that u falls into,
+    the place of u within the share is uniform again, and its quantile standard normal.
     """
     epsilon = epsilon.expand(torch.broadcast_shapes(epsilon.shape, (*mixture.batch_shape, epsilon.shape[-1])))
     share = mixture.mixture_distribution.probs.double()

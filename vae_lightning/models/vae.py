@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 
 from vae_lightning.arguments import build, require
 from vae_lightning.distributions.likelihoods import LIKELIHOODS, full_precision
-from vae_lightning.distributions.posteriors import POSTERIORS, DiagonalPosterior
+from vae_lightning.distributions.posteriors import POSTERIORS
 from vae_lightning.distributions.priors import PRIORS
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
@@ -132,7 +132,7 @@ class VAE(Module):
     @property
     def has_gaussian_posterior(self) -> bool:
         """Whether q(z | x, y) is a diagonal Gaussian."""
-        return isinstance(self.posterior_of, DiagonalPosterior)
+        return self.posterior_of.gaussian
 
     def likelihood(self, z: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """p(x | z, y) of latents `(*, B, D)` and labels `(B,)`: batch shape `(*, B)`."""

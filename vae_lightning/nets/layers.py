@@ -1,4 +1,4 @@
-"""The pieces the nets share: activations, gates, initialisations, and dropout whose noise is given."""
+"""The pieces that nets share: activations, gates, initialisations, dropout whose noise is given, bases of encoders and decoders."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -60,10 +60,13 @@ def initialise(net: nn.Module, name: str) -> None:
 
 
 class Dropout(nn.Module):
-    """Drops features with probability `p` where the uniform noise given with them is below it.
+    """Drops features with probability `p`: those whose uniform noise, which is given with the features, is below `p`.
 
-    Without noise nothing is dropped: training passes it, evaluation does not, and no mode has to be switched.
-    `features` is the shape of one image's features here, which tells whoever draws the noise how much is wanted.
+    Without noise nothing is dropped. Training passes noise and evaluation does not, so that no mode has to be switched.
+
+    Args:
+        p: the probability.
+        features: the shape of one image's features at this layer, by which noise is drawn.
 
     >>> Dropout(p=0.5, features=(3,))(torch.ones(3), torch.tensor([0.1, 0.5, 0.9]))
     tensor([0., 2., 2.])
@@ -141,7 +144,7 @@ class Encoder(Net):
         self.log_variance = nn.Linear(features, latent_dim)
 
     def entry(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """What goes into the body: image and label, joined."""
+        """The body's input: image and label, joined."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, y: Tensor | None = None, dropout: Iterator[Tensor] | None = None) -> tuple[Tensor, Tensor]:
