@@ -145,12 +145,9 @@ class FlowDistribution(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """`(*)` nats of points `(*, D)`."""
-        if (
-            self._last_sample is not None
-            and value is self._last_sample[0]
-            and self._last_sample[1].requires_grad >= self._wants_gradients
-        ):
-            return self._last_sample[1]
+        last, density = self._last_sample or (None, None)
+        if density is not None and value is last and density.requires_grad >= self._wants_gradients:
+            return density
         z, correction = value, torch.zeros((), dtype=value.dtype, device=value.device)
         with _full_precision(value):
             for step in reversed(self.steps):

@@ -92,8 +92,8 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
 def _from_mixture(mixture: MixtureSameFamily, epsilon: Tensor) -> Tensor:
     """Samples of a mixture from noise whose first number chooses the component, and serves as that component's noise too.
 
-    u = Phi(epsilon_1) is uniform on [0, 1], where each component has a share as long as its weight. Given the share that u falls into,
-    the place of u within the share is uniform again, and its quantile standard normal.
+    u = Phi(epsilon_1) is uniform on [0, 1], where each component has a share as long as its weight. Given the share that u falls
+    into, the place of u within the share is uniform again, and its quantile standard normal.
     """
     epsilon = epsilon.expand(torch.broadcast_shapes(epsilon.shape, (*mixture.batch_shape, epsilon.shape[-1])))
     share = mixture.mixture_distribution.probs.double()
