@@ -159,7 +159,7 @@ def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..
 def prefixed(where: str, names: Iterable[str]) -> Iterator[None]:
     """Put `where` before each of the argument `names` in an error of ours that is raised within: `hidden=[0]` is `net.hidden=[0]`.
 
-    A name counts where it begins the message, and where an equals sign or more of a path follows it; another key keeps its own path.
+    A name counts where it begins the message, and where an equals sign or more of a path follows; another key keeps its path.
 
     >>> with prefixed("net", ["hidden"]):
     ...     require(False, "hidden", [0], "above 0")

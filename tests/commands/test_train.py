@@ -174,7 +174,15 @@ def test_missing_gpu_is_said_with_the_way_out(compose: Compose) -> None:
 
 
 @pytest.mark.parametrize(
-    "overrides", [["data.binarization=none"], ["model/likelihood=gaussian"], ["model/likelihood=continuous_bernoulli"]]
+    "overrides",
+    [
+        ["data.binarization=none"],
+        ["model/likelihood=gaussian"],
+        ["model/likelihood=continuous_bernoulli"],
+        ["model/likelihood=gaussian_per_pixel"],
+        ["model/likelihood=logistic_mixture"],
+        ["model.likelihood.name=foreign_nets.LaplaceLikelihood"],
+    ],
 )
 def test_pair_whose_figure_is_no_elbo_of_binary_data_is_warned_of(compose: Compose, overrides: list[str]) -> None:
     with pytest.warns(UserWarning, match="is not an ELBO of binary data|bound those of dynamically binarized"):

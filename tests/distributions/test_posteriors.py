@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 from torch.distributions import Normal, kl_divergence
 
-from vae_lightning.distributions.posteriors import FlowDistribution, Posterior
+from vae_lightning.distributions.factors import factors
+from vae_lightning.distributions.posteriors import POSTERIORS, FlowDistribution, Posterior
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.importance import importance_sampling
@@ -206,23 +207,30 @@ def test_a_posterior_says_what_it_is() -> None:
         Posterior()(torch.zeros(1), torch.zeros(1))
 
 
+def test_a_posterior_is_asked_whether_it_is_gaussian() -> None:
+    for name, posterior in POSTERIORS.items():
+        q = posterior(latent_dim=2)
+        head = torch.zeros(3, 2 + q.extra)
+        assert q.gaussian == isinstance(factors(q(head, head)), Normal), name
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: VAE(posterior="iav"), "model.posterior.name=iav: unknown; did you mean iaf?"),
-        (lambda: VAE(posterior={"name": "iaf", "steps": 0}), "model.posterior.steps=0: must be at least 1"),
-        (lambda: VAE(posterior={"name": "iaf", "hidden": []}), "model.posterior.hidden=[]: must be one or more sizes"),
-        (lambda: VAE(posterior={"name": "iaf", "hidden": [19]}), "model.posterior.hidden=[19]: must be one or more sizes"),
-        (lambda: VAE(posterior={"name": "iaf", "context": 0}), "model.posterior.context=0: must be at least 1"),
-        (lambda: VAE(posterior={"name": "diagonal", "steps": 2}), "model.posterior.steps: no such key"),
-        (lambda: VAE(latent_dim=1, posterior="iaf"), "model.latent_dim=1: must be at least 2 with model.posterior.name=iaf"),
+        (lambda: VAE(posterior="iav"), "posterior.name=iav: unknown; did you mean iaf?"),
+        (lambda: VAE(posterior={"name": "iaf", "steps": 0}), "posterior.steps=0: must be at least 1"),
+        (lambda: VAE(posterior={"name": "iaf", "hidden": []}), "posterior.hidden=[]: must be one or more sizes"),
+        (lambda: VAE(posterior={"name": "iaf", "hidden": [19]}), "posterior.hidden=[19]: must be one or more sizes"),
+        (lambda: VAE(posterior={"name": "iaf", "context": 0}), "posterior.context=0: must be at least 1"),
+        (lambda: VAE(posterior={"name": "diagonal", "steps": 2}), "posterior.steps: no such key"),
+        (lambda: VAE(latent_dim=1, posterior="iaf"), "latent_dim=1: must be at least 2 with the iaf posterior"),
         (
             lambda: VAE(posterior="iaf", prior="vamp"),
-            "model.prior.name=vamp: must be another unless model.posterior.name=diagonal",
+            "prior.name=vamp: must be another unless posterior.name=diagonal",
         ),
         (
             lambda: IWAE(posterior="iaf", doubly_reparameterised=True),
-            "model.doubly_reparameterised=True: must be false unless model.posterior.name=diagonal",
+            "objective.name=dreg: must be another unless posterior.name=diagonal",
         ),
     ],
 )

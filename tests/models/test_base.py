@@ -419,7 +419,7 @@ def test_cosine_schedule_ends_with_the_run() -> None:
 
 
 def test_schedule_of_an_endless_run_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"lr_schedule=cosine: needs trainer\.max_epochs or trainer\.max_steps"):
+    with pytest.raises(ConfigurationError, match=r"lr_schedule=cosine: needs max_epochs or max_steps of the trainer"):
         trainer(max_epochs=-1).fit(VAE(latent_dim=2, net=MLP, lr_schedule="cosine"), loader())
 
 

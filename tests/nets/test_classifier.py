@@ -66,7 +66,7 @@ def test_certain_dropout_is_refused() -> None:
 
 @pytest.mark.parametrize("hidden", [[], [7], [9, 8]])
 def test_dense_classifier_has_its_sizes_and_features(hidden: list[int]) -> None:
-    net, z = ClassifierMLP(10, hidden, inputs=5), torch.randn(3, 5)
+    net, z = ClassifierMLP(10, (5,), hidden), torch.randn(3, 5)
     sizes = [5, *hidden, 10]
     assert sum(p.numel() for p in net.parameters()) == sum((before + 1) * after for before, after in pairwise(sizes))
     features = net.features(z)
@@ -75,10 +75,10 @@ def test_dense_classifier_has_its_sizes_and_features(hidden: list[int]) -> None:
 
 
 def test_dense_classifier_without_hidden_layers_is_a_linear_one_of_pixels() -> None:
-    net = ClassifierMLP(10, [])
+    net = ClassifierMLP(10, hidden=[])
     layer = net.body[-1]
     torch.testing.assert_close(net(X), X.flatten(1) @ layer.weight.mT + layer.bias)
 
 
 def test_dense_classifier_lists_its_dropout() -> None:
-    assert ClassifierMLP(10, [9, 8], dropout=0.5).dropout_features == [(9,), (8,)]
+    assert ClassifierMLP(10, hidden=[9, 8], dropout=0.5).dropout_features == [(9,), (8,)]

@@ -26,7 +26,7 @@ def test_gated_layer_is_a_linear_one_times_a_sigmoid_gate() -> None:
 @pytest.mark.parametrize("num_classes", [0, 10])
 @pytest.mark.parametrize("hidden", [(7,), [9, 8]])
 def test_shapes_and_sizes(hidden: Any, num_classes: int) -> None:
-    encoder, decoder = GatedMLPEncoder(3, num_classes, hidden), GatedMLPDecoder(3, num_classes, hidden)
+    encoder, decoder = GatedMLPEncoder(3, num_classes, hidden=hidden), GatedMLPDecoder(3, num_classes, hidden=hidden)
     y = torch.eye(10)[:5] if num_classes else None
     loc, log_variance = encoder(X, y)
     assert loc.shape == log_variance.shape == (5, 3)
@@ -38,7 +38,7 @@ def test_shapes_and_sizes(hidden: Any, num_classes: int) -> None:
 
 
 def test_label_changes_what_comes_out() -> None:
-    encoder, decoder = GatedMLPEncoder(2, 10, [6]), GatedMLPDecoder(2, 10, [6])
+    encoder, decoder = GatedMLPEncoder(2, 10, hidden=[6]), GatedMLPDecoder(2, 10, hidden=[6])
     first, second = torch.eye(10)[:2]
     assert not torch.allclose(encoder(X, first.expand(5, -1))[0], encoder(X, second.expand(5, -1))[0])
     z = torch.zeros(5, 2)
@@ -53,4 +53,4 @@ def test_no_dropout() -> None:
 @pytest.mark.parametrize("net", [GatedMLPEncoder, GatedMLPDecoder])
 def test_hidden_layers_must_have_a_size(net: type, hidden: list[int]) -> None:
     with pytest.raises(ConfigurationError, match=r"^hidden=.*: must be one or more sizes above 0"):
-        net(2, 0, hidden)
+        net(2, 0, hidden=hidden)

@@ -21,7 +21,7 @@ def parameters(net: torch.nn.Module) -> int:
 @pytest.mark.parametrize("num_classes", [0, 10])
 @pytest.mark.parametrize("hidden", [(7,), [9, 8], (9, 8, 7)])
 def test_shapes_and_sizes(hidden: Any, num_classes: int) -> None:
-    encoder, decoder = MLPEncoder(3, num_classes, hidden), MLPDecoder(3, num_classes, hidden)
+    encoder, decoder = MLPEncoder(3, num_classes, hidden=hidden), MLPDecoder(3, num_classes, hidden=hidden)
     y = torch.eye(10)[:5] if num_classes else None
     loc, log_variance = encoder(X, y)
     assert loc.shape == log_variance.shape == (5, 3)
@@ -34,7 +34,7 @@ def test_shapes_and_sizes(hidden: Any, num_classes: int) -> None:
 
 
 def test_encoder_is_the_function_it_says() -> None:
-    encoder = MLPEncoder(2, 0, [6], activation="tanh")
+    encoder = MLPEncoder(2, 0, hidden=[6], activation="tanh")
     layer = encoder.body[0]
     h = (X.flatten(1) @ layer.weight.mT + layer.bias).tanh()
     loc, log_variance = encoder(X)
@@ -43,14 +43,14 @@ def test_encoder_is_the_function_it_says() -> None:
 
 
 def test_label_changes_what_comes_out() -> None:
-    encoder, decoder = MLPEncoder(2, 10, [6]), MLPDecoder(2, 10, [6])
+    encoder, decoder = MLPEncoder(2, 10, hidden=[6]), MLPDecoder(2, 10, hidden=[6])
     first, second = torch.eye(10)[:2]
     assert not torch.allclose(encoder(X, first.expand(5, -1))[0], encoder(X, second.expand(5, -1))[0])
     z = torch.zeros(5, 2)
     assert not torch.allclose(decoder(z, first.expand(5, -1)), decoder(z, second.expand(5, -1)))
 
 
-@pytest.mark.parametrize("net", [MLPEncoder(2, 0, (9, 8, 7), dropout=0.5), MLPDecoder(2, 0, (9, 8, 7), dropout=0.5)])
+@pytest.mark.parametrize("net", [net(2, 0, hidden=(9, 8, 7), dropout=0.5) for net in (MLPEncoder, MLPDecoder)])
 def test_dropout_is_listed_in_the_order_of_use_with_the_features_it_meets(net: MLPEncoder | MLPDecoder) -> None:
     met: list[tuple[int, ...]] = []
     for layer in net.modules():
@@ -64,7 +64,7 @@ def test_dropout_is_listed_in_the_order_of_use_with_the_features_it_meets(net: M
 
 
 def test_dropout_noise_below_p_everywhere_leaves_only_the_biases() -> None:
-    encoder = MLPEncoder(2, 0, [6], dropout=0.5)
+    encoder = MLPEncoder(2, 0, hidden=[6], dropout=0.5)
     torch.nn.init.normal_(encoder.loc.bias)
 
     def loc(noise: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def test_no_dropout_asked_for_is_no_layer() -> None:
 @pytest.mark.parametrize("net", [MLPEncoder, MLPDecoder])
 def test_hidden_layers_must_have_a_size(net: type, hidden: list[int]) -> None:
     with pytest.raises(ConfigurationError, match=r"^hidden=.*: must be one or more sizes above 0"):
-        net(2, 0, hidden)
+        net(2, 0, hidden=hidden)
 
 
 def test_unknown_activation_is_refused_by_name() -> None:

@@ -17,7 +17,7 @@ def parameters(net: torch.nn.Module) -> int:
 @pytest.mark.parametrize("num_classes", [0, 10])
 @pytest.mark.parametrize(("channels", "blocks"), [((4, 4, 4), 1), ([3, 4, 5], 2)])
 def test_shapes(channels: list[int], blocks: int, num_classes: int) -> None:
-    encoder, decoder = (net(3, num_classes, channels, blocks) for net in (ResNetEncoder, ResNetDecoder))
+    encoder, decoder = (net(3, num_classes, channels=channels, blocks=blocks) for net in (ResNetEncoder, ResNetDecoder))
     y = torch.eye(10)[:5] if num_classes else None
     loc, log_variance = encoder(X, y)
     assert loc.shape == log_variance.shape == (5, 3)
@@ -43,7 +43,8 @@ def test_block_is_its_input_and_a_branch_of_two_convolutions() -> None:
 
 @pytest.mark.parametrize("init", ["he", "xavier", "default"])
 def test_branches_start_near_zero(init: str) -> None:
-    for net in (ResNetEncoder(2, 0, (8, 8, 8), 2, init), ResNetDecoder(2, 0, (8, 8, 8), 2, init)):
+    for build in (ResNetEncoder, ResNetDecoder):
+        net = build(2, 0, channels=(8, 8, 8), blocks=2, init=init)
         for block in [m for m in net.modules() if isinstance(m, ResidualBlock)]:
             h = torch.randn(4, 8, 8, 8)
             branch = block.second(torch.nn.functional.elu(block.first(torch.nn.functional.elu(h))))
@@ -51,14 +52,14 @@ def test_branches_start_near_zero(init: str) -> None:
 
 
 def test_label_is_the_same_everywhere_in_the_image() -> None:
-    encoder = ResNetEncoder(2, 10, (4, 4, 4))
+    encoder = ResNetEncoder(2, 10, channels=(4, 4, 4))
     added = encoder.entry(X, torch.eye(10)[:5]) - encoder.entry(X, torch.zeros(5, 10))
     torch.testing.assert_close(added, added[..., :1, :1].expand_as(added))
     assert (added[0] != added[1]).any()
 
 
 def test_label_changes_what_comes_out() -> None:
-    encoder, decoder = ResNetEncoder(2, 10, (4, 4, 4)), ResNetDecoder(2, 10, (4, 4, 4))
+    encoder, decoder = ResNetEncoder(2, 10, channels=(4, 4, 4)), ResNetDecoder(2, 10, channels=(4, 4, 4))
     first, second = (torch.eye(10)[i].expand(5, -1) for i in range(2))
     assert not torch.allclose(encoder(X, first)[0], encoder(X, second)[0])
     z = torch.zeros(5, 2)
@@ -66,14 +67,14 @@ def test_label_changes_what_comes_out() -> None:
 
 
 def test_images_of_a_batch_do_not_mix() -> None:
-    encoder, decoder = ResNetEncoder(2, 0, (4, 4, 4)), ResNetDecoder(2, 0, (4, 4, 4))
+    encoder, decoder = ResNetEncoder(2, 0, channels=(4, 4, 4)), ResNetDecoder(2, 0, channels=(4, 4, 4))
     loc: Tensor = encoder(X)[0]
     torch.testing.assert_close(encoder(X[2:3])[0], loc[2:3])
     torch.testing.assert_close(decoder(loc[2:3]), decoder(loc)[2:3])
 
 
 def test_every_pixel_counts_and_is_drawn_and_every_parameter_learns() -> None:
-    encoder, decoder = ResNetEncoder(4, 0, (4, 4, 4)), ResNetDecoder(4, 0, (4, 4, 4))
+    encoder, decoder = ResNetEncoder(4, 0, channels=(4, 4, 4)), ResNetDecoder(4, 0, channels=(4, 4, 4))
     x = X.clone().requires_grad_()
     loc, log_variance = encoder(x)
     logits = decoder(loc + (0.5 * log_variance).exp() * torch.randn_like(loc))

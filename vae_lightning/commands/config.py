@@ -3,7 +3,7 @@
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
@@ -20,10 +20,11 @@ from vae_lightning.arguments import check, parameters, prefixed, require
 from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.devices import _in_a_sweep, devices_of
 from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, rehearse
+from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.errors import ConfigurationError, VAELightningError
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
-from vae_lightning.plugins import locate
+from vae_lightning.plugins import is_path, locate
 
 __all__ = ["Parts", "check_config", "lightning_errors", "monitor_of", "named_from_the_root", "plain_of", "quiet"]
 
@@ -242,21 +243,30 @@ def monitor_of(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
 
 
 def _warn_of_odd_pairs(cfg: DictConfig) -> None:
-    likelihood = (plain_of(cfg.model).get("likelihood") or {}) if "likelihood" in cfg.model else {}
-    name = likelihood.get("name") if isinstance(likelihood, dict) else likelihood
+    spec = (plain_of(cfg.model).get("likelihood") or {}) if "likelihood" in cfg.model else {}
+    name = spec.get("name") if isinstance(spec, dict) else spec
     binarization = cfg.data.get("binarization")
-    if name == "bernoulli" and binarization == "none":
+    binary = _is_binary(name)
+    if binary is True and binarization == "none":
         warnings.warn(
-            "model/likelihood=bernoulli with data.binarization=none: grey levels are not outcomes of a Bernoulli distribution; "
-            "elbo and nll bound those of dynamically binarized images from below, and compare with no published figure",
+            f"model/likelihood={name} with data.binarization=none: grey levels are not outcomes of a distribution of binary "
+            "images; elbo and nll bound those of dynamically binarized images from below, and compare with no published figure",
             stacklevel=2,
         )
-    elif name in ("gaussian", "continuous_bernoulli") and binarization not in (None, "none"):
+    elif binary is False and binarization not in (None, "none"):
         warnings.warn(
-            f"model/likelihood={name} with data.binarization={binarization}: a density of grey levels, evaluated at black and "
+            f"model/likelihood={name} with data.binarization={binarization}: a distribution of grey levels, evaluated at black and "
             "white, so the figure called elbo is not an ELBO of binary data; use data.binarization=none",
             stacklevel=2,
         )
+
+
+def _is_binary(likelihood: object) -> bool | None:
+    """Whether the likelihood of this name or import path is one of binary images; None where that is not known."""
+    with suppress(ConfigurationError):
+        found = locate(str(likelihood)) if is_path(likelihood) else LIKELIHOODS.get(str(likelihood))
+        return getattr(found, "binary", None)
+    return None
 
 
 @contextmanager

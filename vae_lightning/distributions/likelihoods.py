@@ -1,13 +1,16 @@
-r"""Likelihoods: decoder output to a torch Distribution over images of shape `(1, 28, 28)`.
+r"""Likelihoods: decoder output to a torch Distribution over images of shape `(C, H, W)`.
 
-Every decoder puts out one unbounded number a pixel, its logit $\ell$; what it means is decided here. `log_prob` sums over
-pixels, so it is in nats per image.
+A decoder puts out unbounded numbers for each pixel of each channel, as many as the likelihood asks for; what they mean is decided
+here. Most ask for one, the logit $\ell$ of the pixel's mean. `log_prob` sums over pixels and channels, so it is in nats per image.
 
 - Bernoulli: $p(x_i = 1) = \sigma(\ell_i)$, for binary images.
 - Gaussian: $x_i \sim N(\sigma(\ell_i), s^2)$, for grey levels; $s$ given, or learned as one number for all pixels.
+- Gaussian per pixel: $x_i \sim N(\sigma(\ell_i), s_i^2)$ with a second number for $s_i$, which has a lower bound.
 - continuous Bernoulli: $p(x_i) = C(\lambda_i)\, \lambda_i^{x_i} (1 - \lambda_i)^{1 - x_i}$ on [0, 1] with
   $\lambda = \sigma(\ell)$, for grey levels ("The continuous Bernoulli: fixing a pervasive error in variational
   autoencoders", Loaiza-Ganem and Cunningham, 2019, https://arxiv.org/abs/1907.06845).
+- logistic mixture: a probability of each of the 256 grey levels, from K weights, means and scales a pixel: see
+  `distributions.logistic`.
 """
 
 import math
@@ -18,14 +21,16 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Distribution, In
 from torch.nn import functional as F
 
 from vae_lightning.arguments import require
-from vae_lightning.types import IMAGE_SHAPE
+from vae_lightning.distributions.logistic import DiscretisedLogisticMixture
 
 __all__ = [
     "LIKELIHOODS",
     "BernoulliLikelihood",
     "ContinuousBernoulliLikelihood",
     "GaussianLikelihood",
+    "GaussianPerPixelLikelihood",
     "Likelihood",
+    "LogisticMixtureLikelihood",
     "LogitBernoulli",
     "StableContinuousBernoulli",
     "full_precision",
@@ -38,10 +43,24 @@ def full_precision(values: Tensor) -> Tensor:
 
 
 class Likelihood(nn.Module):
-    """Decoder output `(*, 1, 28, 28)` to a Distribution of batch shape `(*)` and event shape `(1, 28, 28)`."""
+    """Decoder output `(*, outputs * C, H, W)` to a Distribution of batch shape `(*)` and event shape `(C, H, W)`.
+
+    A likelihood of one's own sets `outputs`, says whether it is `binary`, and gives the distribution of a pixel in `pixels`. The
+    first C of the decoder's channels are the first number of each pixel and colour, the next C the second, and so on.
+
+    >>> from torch.distributions import Laplace
+    >>> class LaplaceLikelihood(Likelihood):
+    ...     outputs = 2
+    ...
+    ...     def pixels(self, loc: Tensor, log_scale: Tensor) -> Distribution:
+    ...         return Laplace(loc.sigmoid(), log_scale.exp())
+    >>> images = LaplaceLikelihood()(torch.zeros(4, 2 * 3, 8, 8))
+    >>> images.batch_shape, images.event_shape
+    (torch.Size([4]), torch.Size([3, 8, 8]))
+    """
 
     binary: bool = False
-    """Whether this is a probability of binary images; a density of grey levels otherwise."""
+    """Whether this is a probability of binary images; a density or probability of grey levels otherwise."""
     outputs: int = 1
     """How many numbers of the decoder's describe each pixel of each channel."""
 
@@ -49,16 +68,22 @@ class Likelihood(nn.Module):
         # nn.Module's own signature takes any argument, so a wrong one would not be refused by name
         super().__init__()
 
-    def forward(self, logits: Tensor) -> Distribution:
-        return Independent(self.pixels(full_precision(logits)), len(IMAGE_SHAPE), validate_args=False)
+    def forward(self, parameters: Tensor) -> Distribution:
+        parameters = full_precision(parameters)
+        numbers = [parameters] if self.outputs == 1 else parameters.unflatten(-3, (self.outputs, -1)).unbind(-4)
+        return Independent(self.pixels(*numbers), 3, validate_args=False)
 
-    def pixels(self, logits: Tensor) -> Distribution:
-        """The distribution of each pixel by itself."""
+    def pixels(self, *parameters: Tensor) -> Distribution:
+        """The distribution of each pixel by itself, from `outputs` tensors of its numbers, `(*, C, H, W)` each."""
         raise NotImplementedError
 
 
 class LogitBernoulli(Bernoulli):
-    r"""torch's Bernoulli with $\log p(x) = x \ell - \log(1 + e^\ell)$, which compiles to a shorter step than torch's formula."""
+    r"""torch's Bernoulli with $\log p(x) = x \ell - \log(1 + e^\ell)$, which compiles to a shorter step than torch's formula.
+
+    >>> LogitBernoulli(logits=torch.tensor(0.0)).log_prob(torch.tensor(1.0))
+    tensor(-0.6931)
+    """
 
     def log_prob(self, value: Tensor) -> Tensor:
         # beyond the threshold, 1 + e^l is e^l in double precision too
@@ -66,16 +91,28 @@ class LogitBernoulli(Bernoulli):
 
 
 class BernoulliLikelihood(Likelihood):
-    """Binary pixels, from logits: no clamp, so a confident and wrong pixel costs what it costs."""
+    """Binary pixels, from logits: no clamp, so a confident and wrong pixel costs what it costs.
+
+    >>> BernoulliLikelihood()(torch.zeros(1, 28, 28)).log_prob(torch.ones(1, 28, 28)) / 784
+    tensor(-0.6931)
+    """
 
     binary = True
 
-    def pixels(self, logits: Tensor) -> Distribution:
+    def pixels(self, logits: Tensor) -> Distribution:  # type: ignore[override]
         return LogitBernoulli(logits=logits, validate_args=False)
 
 
 class GaussianLikelihood(Likelihood):
-    """Grey pixels around the decoded level with standard deviation `scale`, learned from there if `learn_scale`."""
+    """Grey pixels around the decoded level with one standard deviation for all.
+
+    Args:
+        scale: the standard deviation, in units of the grey scale.
+        learn_scale: learn it, from `scale` on.
+
+    >>> GaussianLikelihood(scale=0.2)(torch.zeros(1, 28, 28)).stddev[0, 0, 0].detach()
+    tensor(0.2000)
+    """
 
     def __init__(self, scale: float = 0.1, learn_scale: bool = True) -> None:
         super().__init__()
@@ -87,8 +124,37 @@ class GaussianLikelihood(Likelihood):
         else:
             self.register_buffer("log_scale", log_scale)
 
-    def pixels(self, logits: Tensor) -> Distribution:
+    def pixels(self, logits: Tensor) -> Distribution:  # type: ignore[override]
         return Normal(logits.sigmoid(), full_precision(self.log_scale).exp(), validate_args=False)
+
+
+class GaussianPerPixelLikelihood(Likelihood):
+    r"""Grey pixels around the decoded level, each with a standard deviation that is decoded too.
+
+    A second number $r$ of each pixel gives the standard deviation, $s_{min} + (s - s_{min}) \log(1 + e^r) / \log 2$: `scale` for
+    $r = 0$, where decoders start, and never below `min_scale`. Without a lower bound, pixels that are black in every image would
+    make the density infinite; with it they add at most $-\log(s_{min} \sqrt{2 \pi})$ nats each, 3.0 for 0.02.
+
+    Args:
+        scale: the standard deviation at the start, in units of the grey scale.
+        min_scale: its lower bound.
+
+    >>> images = GaussianPerPixelLikelihood(scale=0.1, min_scale=0.02)(torch.full((2 * 3, 8, 8), -100.0))
+    >>> images.event_shape, images.stddev.min()
+    (torch.Size([3, 8, 8]), tensor(0.0200))
+    """
+
+    outputs = 2
+
+    def __init__(self, scale: float = 0.1, min_scale: float = 0.02) -> None:
+        super().__init__()
+        require(min_scale > 0, "min_scale", min_scale, "positive")
+        require(min_scale < scale < math.inf, "scale", scale, f"above min_scale, {min_scale}, and finite")
+        self.scale, self.min_scale = scale, min_scale
+
+    def pixels(self, logits: Tensor, widths: Tensor) -> Distribution:  # type: ignore[override]
+        growth = F.softplus(widths) / math.log(2)
+        return Normal(logits.sigmoid(), self.min_scale + (self.scale - self.min_scale) * growth, validate_args=False)
 
 
 class StableContinuousBernoulli(ContinuousBernoulli):
@@ -96,6 +162,9 @@ class StableContinuousBernoulli(ContinuousBernoulli):
 
     torch computes both from probabilities clamped near 0 and 1: at $|\ell| = 30$ C is half a nat off a pixel, and the
     mean twice what it should be; the black background of MNIST pushes logits there.
+
+    >>> StableContinuousBernoulli(logits=torch.tensor(-30.0)).mean
+    tensor(0.0333)
     """
 
     @property
@@ -126,14 +195,43 @@ class StableContinuousBernoulli(ContinuousBernoulli):
 
 
 class ContinuousBernoulliLikelihood(Likelihood):
-    """Grey pixels on [0, 1]."""
+    """Grey pixels on [0, 1].
 
-    def pixels(self, logits: Tensor) -> Distribution:
+    >>> ContinuousBernoulliLikelihood()(torch.zeros(1, 28, 28)).mean[0, 0, 0]
+    tensor(0.5000)
+    """
+
+    def pixels(self, logits: Tensor) -> Distribution:  # type: ignore[override]
         return StableContinuousBernoulli(logits=logits, validate_args=False)
+
+
+class LogisticMixtureLikelihood(Likelihood):
+    """A probability of each of the 256 grey levels of a pixel, by a mixture of logistic distributions; channels are independent.
+
+    The decoder's numbers of a pixel are K weights' logits, K means, black being -1 and white 1, and K logarithms of scales.
+
+    Args:
+        components: K.
+
+    >>> likelihood = LogisticMixtureLikelihood(components=2)
+    >>> images = likelihood(torch.zeros(4, likelihood.outputs * 3, 8, 8))
+    >>> images.event_shape, images.log_prob(torch.zeros(4, 3, 8, 8)).shape
+    (torch.Size([3, 8, 8]), torch.Size([4]))
+    """
+
+    def __init__(self, components: int = 5) -> None:
+        super().__init__()
+        require(components >= 1, "components", components, "at least 1")
+        self.outputs = 3 * components
+
+    def pixels(self, *parameters: Tensor) -> Distribution:
+        return DiscretisedLogisticMixture(*torch.stack(parameters).unflatten(0, (3, -1)))
 
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": BernoulliLikelihood,
     "gaussian": GaussianLikelihood,
+    "gaussian_per_pixel": GaussianPerPixelLikelihood,
     "continuous_bernoulli": ContinuousBernoulliLikelihood,
+    "logistic_mixture": LogisticMixtureLikelihood,
 }

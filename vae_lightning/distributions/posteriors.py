@@ -30,17 +30,33 @@ AT_ONCE = 20_000
 
 
 class Posterior(nn.Module):
-    """What the encoder's two heads put out, `(B, D + extra)` each, to a Distribution of batch shape `(B,)`, event shape `(D,)`."""
+    """What the encoder's two heads put out, `(B, D + extra)` each, to a Distribution of batch shape `(B,)`, event shape `(D,)`.
+
+    >>> class LaplacePosterior(Posterior):
+    ...     def forward(self, loc: Tensor, log_variance: Tensor) -> Distribution:
+    ...         scale = (0.5 * log_variance).exp() / math.sqrt(2)
+    ...         return torch.distributions.Independent(torch.distributions.Laplace(loc, scale), 1)
+    >>> LaplacePosterior()(torch.zeros(4, 2), torch.zeros(4, 2)).log_prob(torch.zeros(4, 2)).shape
+    torch.Size([4])
+    """
 
     extra: int = 0
     """How many more numbers than D each head puts out."""
+    gaussian: bool = False
+    """Whether q(z | x) is a Gaussian with independent dimensions, which some priors and objectives ask for."""
 
     def forward(self, loc: Tensor, log_variance: Tensor) -> Distribution:
         raise NotImplementedError
 
 
 class DiagonalPosterior(Posterior):
-    """A Gaussian with independent dimensions."""
+    """A Gaussian with independent dimensions.
+
+    >>> DiagonalPosterior(latent_dim=2)(torch.zeros(4, 2), torch.zeros(4, 2)).batch_shape
+    torch.Size([4])
+    """
+
+    gaussian = True
 
     def __init__(self, latent_dim: int) -> None:
         super().__init__()
@@ -56,6 +72,12 @@ class FlowPosterior(Posterior):
         steps: T.
         hidden: sizes of the hidden layers of each step's masked net.
         context: numbers beside D that each of the encoder's heads puts out; both together are h(x).
+
+    >>> flow = FlowPosterior(latent_dim=2, hidden=[8], context=3)
+    >>> q = flow(torch.zeros(4, 2 + flow.extra), torch.zeros(4, 2 + flow.extra))
+    >>> z = q.from_noise(torch.zeros(4, 2))
+    >>> q.log_prob(z).shape
+    torch.Size([4])
     """
 
     def __init__(self, latent_dim: int, steps: int = 2, hidden: Sequence[int] = (256, 256), context: int = 32) -> None:
@@ -90,11 +112,15 @@ class FlowPosterior(Posterior):
 class FlowDistribution(Distribution):
     """Samples of `base` after `steps`, which are quick from noise to z and slow back.
 
-    The density of samples comes with them: `log_prob` of the very tensor that `from_noise` gave last costs nothing.
+    `log_prob` of the very tensor that `from_noise` gave last costs nothing, as the density is computed with the sample.
 
     Args:
         base: Independent Normal of batch shape `(*)` and event shape `(D,)`.
         steps: zuko's transforms of points `(*, D)`.
+
+    >>> q = FlowDistribution(diagonal_gaussian(torch.zeros(2), torch.zeros(2)), steps=[])
+    >>> q.log_prob(q.from_noise(torch.zeros(2)))
+    tensor(-1.8379)
     """
 
     arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
@@ -104,13 +130,13 @@ class FlowDistribution(Distribution):
     def __init__(self, base: Distribution, steps: Sequence[Any]) -> None:
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
         self.base, self.steps = base, steps
-        self._last: tuple[Tensor, Tensor] | None = None
-        self._found: tuple[Tensor, Tensor] | None = None
+        self._last_sample: tuple[Tensor, Tensor] | None = None
+        self._cached_moments: tuple[Tensor, Tensor] | None = None
 
     def from_noise(self, epsilon: Tensor) -> Tensor:
         """Samples `(*, D)`, differentiable, from standard normal noise."""
         z, log_prob = self._pass(epsilon)
-        self._last = z, log_prob
+        self._last_sample = z, log_prob
         return z
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
@@ -119,8 +145,9 @@ class FlowDistribution(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """`(*)` nats of points `(*, D)`."""
-        if self._last is not None and value is self._last[0] and self._last[1].requires_grad >= self._wants_gradients:
-            return self._last[1]
+        last, density = self._last_sample or (None, None)
+        if density is not None and value is last and density.requires_grad >= self._wants_gradients:
+            return density
         z, correction = value, torch.zeros((), dtype=value.dtype, device=value.device)
         with _full_precision(value):
             for step in reversed(self.steps):
@@ -137,7 +164,7 @@ class FlowDistribution(Distribution):
 
     @property
     def variance(self) -> Tensor:
-        """Estimated likewise; exact, as is the mean, where the steps scale and shift all points alike."""
+        """`(*, D)`, estimated as the mean is; both are exact where the steps scale and shift all points alike."""
         return self._moments()[1]
 
     @property
@@ -154,14 +181,14 @@ class FlowDistribution(Distribution):
         return z, log_prob
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        if self._found is None or self._found[0].requires_grad < self._wants_gradients:
+        if self._cached_moments is None or self._cached_moments[0].requires_grad < self._wants_gradients:
             epsilon = _moment_noise(self.base.mean)
             at_once = max(1, AT_ONCE // max(1, self.batch_shape.numel()))
             z = [self._pass(part)[0] for part in epsilon.split(at_once)]
             mean = torch.stack([part.sum(0) for part in z]).sum(0) / MOMENT_DRAWS
             variance = torch.stack([(part - mean).square().sum(0) for part in z]).sum(0) / MOMENT_DRAWS
-            self._found = mean, variance
-        return self._found
+            self._cached_moments = mean, variance
+        return self._cached_moments
 
 
 def _moment_noise(like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ No KL to a mixture has a closed form; `objectives.bounds.kl` then takes the mean
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -22,32 +22,50 @@ from torch.nn import functional as F
 from vae_lightning.arguments import require
 from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.distributions.sampling import GaussianMixture, diagonal_gaussian
-from vae_lightning.types import IMAGE_SHAPE
+from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["PRIORS", "ClassPrior", "MixturePrior", "Prior", "StandardPrior", "VampPrior"]
 
 Encode = Callable[[Tensor], Distribution]
-"""Images `(K, 1, 28, 28)` to their posteriors."""
+"""Images `(K, C, H, W)` to their posteriors."""
 
 
 class Prior(nn.Module):
-    """Labels `(B,)` to a Distribution of event shape `(D,)` and batch shape `()`, or `(B,)` where it depends on them."""
+    """Labels `(B,)` to a Distribution of event shape `(D,)` and batch shape `()`, or `(B,)` where it depends on the labels.
+
+    A prior of one's own gives the distribution in `forward`; of `latent_dim`, `num_classes` and `image_shape` its constructor gets
+    those that it names.
+
+    >>> class WidePrior(Prior):
+    ...     def __init__(self, latent_dim: int, variance: float = 4.0) -> None:
+    ...         super().__init__()
+    ...         self.register_buffer("log_variance", torch.full((latent_dim,), variance).log())
+    ...
+    ...     def forward(self, y: Tensor | None, encode: Encode) -> Distribution:
+    ...         return diagonal_gaussian(torch.zeros_like(self.log_variance), self.log_variance)
+    >>> WidePrior(latent_dim=2)(None, encode=None).stddev
+    tensor([2., 2.])
+    """
 
     num_images: int = 0
     """How many training images `start_from` wants; 0: none."""
     mixes_posteriors: ClassVar[bool] = False
-    """Whether it is made of the model's own posteriors, which must then be Gaussians."""
+    """Whether the prior is made of the model's own posteriors, which must then be Gaussians with independent dimensions."""
 
     def forward(self, y: Tensor | None, encode: Encode) -> Distribution:
         raise NotImplementedError
 
     def start_from(self, images: Tensor) -> None:
-        """Start from training images `(num_images, 1, 28, 28)` in [0, 1]."""
+        """Start from training images `(num_images, C, H, W)` in [0, 1]."""
         raise NotImplementedError
 
 
 class StandardPrior(Prior):
-    """N(0, I)."""
+    """N(0, I).
+
+    >>> StandardPrior(latent_dim=2, num_classes=0)(None, encode=None).log_prob(torch.zeros(2))
+    tensor(-1.8379)
+    """
 
     def __init__(self, latent_dim: int, num_classes: int) -> None:
         super().__init__()
@@ -59,12 +77,15 @@ class StandardPrior(Prior):
 
 
 class MixturePrior(Prior):
-    """A mixture of diagonal Gaussians; means, variances and weights are learned. Labels do not change it.
+    """A mixture of diagonal Gaussians, whose means, variances and weights are learned and do not depend on labels.
 
-    It starts near the standard normal: half of its variance lies between the components, half within them.
+    The mixture starts near the standard normal: half of its variance lies between the components, half within them.
 
     Args:
         components: K.
+
+    >>> MixturePrior(latent_dim=2, num_classes=0, components=3)(None, encode=None).log_prob(torch.zeros(4, 2)).shape
+    torch.Size([4])
     """
 
     def __init__(self, latent_dim: int, num_classes: int, components: int = 500) -> None:
@@ -86,9 +107,15 @@ class VampPrior(Prior):
 
     Args:
         components: K, pseudo-inputs.
-        init: start them from random numbers around one grey level, or from that many training images and such numbers around 0.
-        mean: that grey level.
-        std: the standard deviation of those numbers.
+        init: "normal": start the pseudo-inputs from random numbers around one grey level; "images": from K training images, to
+            which random numbers around 0 are added.
+        mean: the grey level for "normal"; not used with "images".
+        std: the random numbers' standard deviation.
+
+    >>> prior = VampPrior(latent_dim=2, num_classes=0, image_shape=(3, 8, 8), components=5)
+    >>> mixture = prior(None, encode=lambda x: diagonal_gaussian(x.mean((1, 2))[:, :2], torch.zeros(len(x), 2)))
+    >>> mixture.log_prob(torch.zeros(4, 2)).shape
+    torch.Size([4])
     """
 
     mixes_posteriors: ClassVar[bool] = True
@@ -97,6 +124,7 @@ class VampPrior(Prior):
         self,
         latent_dim: int,
         num_classes: int,
+        image_shape: Sequence[int] = MNIST_SHAPE,
         components: int = 500,
         init: Literal["normal", "images"] = "normal",
         mean: float = 0.05,
@@ -107,7 +135,7 @@ class VampPrior(Prior):
         require(std > 0, "std", std, "positive")
         require(num_classes == 0, "num_classes", num_classes, "0 with the vamp prior; the others go with labels")
         self.num_images = components if init == "images" else 0
-        self.pseudo_inputs = nn.Parameter((0 if self.num_images else mean) + std * torch.randn(components, *IMAGE_SHAPE))
+        self.pseudo_inputs = nn.Parameter((0 if self.num_images else mean) + std * torch.randn(components, *image_shape))
         self.register_buffer("logits", torch.zeros(components), persistent=False)
         self.logits: Tensor
 
@@ -118,12 +146,16 @@ class VampPrior(Prior):
     def start_from(self, images: Tensor) -> None:
         wanted = f"at most {len(images)}, the number of training images, with init: images"
         require(len(images) == len(self.pseudo_inputs), "components", len(self.pseudo_inputs), wanted)
-        # what is added keeps pixels of exactly 0 and 1, which no gradient would reach, from all staying there
+        # the random numbers keep pixels of exactly 0 and 1, which no gradient would reach, from all staying there
         self.pseudo_inputs.add_(images)
 
 
 class ClassPrior(Prior):
-    """p(z | y): a diagonal Gaussian a class, started at the standard normal."""
+    """p(z | y): a diagonal Gaussian a class, started at the standard normal.
+
+    >>> ClassPrior(latent_dim=2, num_classes=10)(torch.tensor([3, 9, 9]), encode=None).batch_shape
+    torch.Size([3])
+    """
 
     def __init__(self, latent_dim: int, num_classes: int) -> None:
         super().__init__()

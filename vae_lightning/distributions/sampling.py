@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 from torch.special import ndtr, ndtri
 
+from vae_lightning.distributions.factors import factors
+
 __all__ = ["GaussianMixture", "diagonal_gaussian", "from_noise"]
 
 TINY = 2.0**-53
@@ -18,7 +20,11 @@ TINY = 2.0**-53
 
 
 def diagonal_gaussian(loc: Tensor, log_variance: Tensor) -> Distribution:
-    """N(loc, diag exp(log_variance)) with event shape `(D,)`."""
+    """N(loc, diag exp(log_variance)) with event shape `(D,)`.
+
+    >>> diagonal_gaussian(torch.zeros(4, 2), torch.zeros(4, 2)).log_prob(torch.zeros(2)).shape
+    torch.Size([4])
+    """
     return Independent(Normal(loc, (0.5 * log_variance).exp(), validate_args=False), 1, validate_args=False)
 
 
@@ -31,6 +37,10 @@ class GaussianMixture(MixtureSameFamily):
     Args:
         logits: of the components' weights, `(K,)`.
         components: Independent Normal of batch shape `(K,)` and event shape `(D,)`.
+
+    >>> mixture = GaussianMixture(torch.zeros(5), diagonal_gaussian(torch.zeros(5, 2), torch.zeros(5, 2)))
+    >>> mixture.log_prob(torch.zeros(2))
+    tensor(-1.8379)
     """
 
     def __init__(self, logits: Tensor, components: Distribution) -> None:
@@ -53,32 +63,37 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
     Differentiable in the distribution's parameters, but for the choice of a mixture's component. A distribution of one's
     own has a method `from_noise(epsilon)`.
 
+    >>> from_noise(diagonal_gaussian(torch.ones(2), torch.zeros(2)), torch.tensor([0.5, -0.5]))
+    tensor([1.5000, 0.5000])
+
     Raises:
         NotImplementedError: there is no such method, and the distribution is none that is known.
     """
-    own = getattr(distribution, "from_noise", None)
+    transform = getattr(distribution, "from_noise", None)
     sample: Tensor
-    if own is not None:
-        sample = own(epsilon)
+    if transform is not None:
+        sample = transform(epsilon)
         return sample
     if isinstance(distribution, MixtureSameFamily):
         return _from_mixture(distribution, epsilon)
     if isinstance(distribution, MultivariateNormal):
         return distribution.loc + (distribution.scale_tril @ epsilon.unsqueeze(-1)).squeeze(-1)
-    if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
+    dimensions = factors(distribution)
+    if isinstance(dimensions, Normal):
         return distribution.mean + distribution.stddev * epsilon
-    if isinstance(distribution, Independent) and distribution.has_rsample:
+    if dimensions is not None and dimensions.has_rsample:
         # in double precision, and never 1, of which a quantile is infinite: float32 draws beyond 5.3 have a share of 1
         share = ndtr(epsilon.double()).clamp(TINY, 1 - TINY)
-        sample = distribution.base_dist.icdf(share).to(epsilon.dtype)
+        sample = dimensions.icdf(share).to(epsilon.dtype)
         return sample
     raise NotImplementedError(f"a {type(distribution).__name__} has no from_noise(epsilon), so it cannot be sampled here")
 
 
 def _from_mixture(mixture: MixtureSameFamily, epsilon: Tensor) -> Tensor:
-    """The first number chooses the component, and what is left of it is as good as new.
+    """Samples of a mixture from noise whose first number chooses the component, and serves as that component's noise too.
 
-    u = Phi(epsilon_1) is uniform; given that it falls into a component's share of [0, 1], its place within is uniform again.
+    u = Phi(epsilon_1) is uniform on [0, 1], where each component has a share as long as its weight. Given the share that u falls
+    into, the place of u within the share is uniform again, and its quantile standard normal.
     """
     epsilon = epsilon.expand(torch.broadcast_shapes(epsilon.shape, (*mixture.batch_shape, epsilon.shape[-1])))
     share = mixture.mixture_distribution.probs.double()

@@ -413,7 +413,7 @@ class Module(L.LightningModule):
     def _total_steps(self) -> int:
         total = self.trainer.estimated_stepping_batches
         if total in (-1, float("inf")):
-            raise ConfigurationError(f"lr_schedule={self.lr_schedule['name']}: needs max_epochs or max_steps")
+            raise ConfigurationError(f"lr_schedule={self.lr_schedule['name']}: needs max_epochs or max_steps of the trainer")
         before = self._continued_from if self.trainer.ckpt_path else None
         if before is None or self.trainer.max_epochs in (None, -1):
             return int(total)

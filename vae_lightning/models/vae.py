@@ -15,11 +15,11 @@ from torch.distributions import Distribution
 
 from vae_lightning.arguments import build, require
 from vae_lightning.distributions.likelihoods import LIKELIHOODS, full_precision
-from vae_lightning.distributions.posteriors import POSTERIORS, DiagonalPosterior
+from vae_lightning.distributions.posteriors import POSTERIORS
 from vae_lightning.distributions.priors import PRIORS
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
-from vae_lightning.nets import build_decoder, build_encoder, dropout_features, passed
+from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, encoded
 from vae_lightning.noise import generator
 from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, mean_log_likelihood
 from vae_lightning.objectives.goals import OBJECTIVES, Objective
@@ -127,14 +127,15 @@ class VAE(Module):
 
     def posterior(self, x: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """q(z | x, y) of images `(B, C, H, W)` and labels `(B,)`."""
-        loc, log_variance = passed(self.encoder, x.to(self.origin.dtype), self.one_hot(y), dropout)
+        features = self.latent_dim + self.posterior_of.extra
+        loc, log_variance = encoded(self.encoder, x.to(self.origin.dtype), self.one_hot(y), dropout, features)
         posterior: Distribution = self.posterior_of(full_precision(loc), full_precision(log_variance))
         return posterior
 
     @property
     def has_gaussian_posterior(self) -> bool:
         """Whether q(z | x, y) is a diagonal Gaussian."""
-        return isinstance(self.posterior_of, DiagonalPosterior)
+        return self.posterior_of.gaussian
 
     def likelihood(self, z: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """p(x | z, y) of latents `(*, B, D)` and labels `(B,)`: batch shape `(*, B)`."""
@@ -142,7 +143,8 @@ class VAE(Module):
         label = self.one_hot(y)
         if label is not None:
             label = label.expand(*z.shape[:-1], -1).reshape(rows.shape[0], -1)
-        parameters = passed(self.decoder, rows.to(self.origin.dtype), label, dropout)
+        outputs = self.likelihood_of.outputs
+        parameters = decoded(self.decoder, rows.to(self.origin.dtype), label, dropout, outputs, self.image_shape)
         likelihood: Distribution = self.likelihood_of(parameters.reshape(*z.shape[:-1], *parameters.shape[1:]))
         return likelihood
 

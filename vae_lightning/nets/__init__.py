@@ -9,8 +9,9 @@ from vae_lightning.nets.building import (
     build_decoder,
     build_encoder,
     classified,
+    decoded,
     dropout_features,
-    passed,
+    encoded,
 )
 from vae_lightning.nets.classifier import ClassifierCNN, ClassifierMLP
 from vae_lightning.nets.layers import Decoder, Encoder, Net
@@ -29,6 +30,7 @@ __all__ = [
     "build_decoder",
     "build_encoder",
     "classified",
+    "decoded",
     "dropout_features",
-    "passed",
+    "encoded",
 ]

@@ -1,6 +1,6 @@
 """Specs to networks: the names there are, and how a network of somebody else's is built and called."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -23,8 +23,9 @@ __all__ = [
     "build_decoder",
     "build_encoder",
     "classified",
+    "decoded",
     "dropout_features",
-    "passed",
+    "encoded",
 ]
 
 
@@ -34,6 +35,11 @@ class NetPair(NamedTuple):
     Args:
         encoder: of `latent_dim`, `num_classes`, `image_shape` those that it takes, and arguments of its own.
         decoder: of `latent_dim`, `num_classes`, `image_shape`, `outputs` those that it takes, and arguments of its own.
+
+    >>> import torch
+    >>> pair = NetPair(encoder=CNN2Encoder, decoder=MLPDecoder)
+    >>> pair.decoder(latent_dim=2, num_classes=0, image_shape=(3, 8, 8), hidden=[8])(torch.zeros(4, 2)).shape
+    torch.Size([4, 3, 8, 8])
     """
 
     encoder: Callable[..., nn.Module]
@@ -90,11 +96,56 @@ def dropout_features(net: nn.Module) -> list[tuple[int, ...]]:
     return net.dropout_features if isinstance(net, Net) else []
 
 
-def passed(net: nn.Module, value: Tensor, y: Tensor | None, dropout: Iterator[Tensor] | None) -> Any:
-    """What `net` makes of images or latents, and of one-hot labels where there are some."""
+def encoded(
+    encoder: nn.Module, x: Tensor, y: Tensor | None, dropout: Iterator[Tensor] | None, latent_dim: int
+) -> tuple[Tensor, Tensor]:
+    """What `encoder` makes of images `(B, C, H, W)`, and of one-hot labels where there are some: two tensors `(B, latent_dim)`.
+
+    Raises:
+        ConfigurationError: it gives anything else.
+    """
+    pair = _passed(encoder, x, y, dropout)
+    shape = (len(x), latent_dim)
+    if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(p, Tensor) and p.shape == shape for p in pair)):
+        wanted = f"a pair is wanted, mean and log-variance of the latents, each of shape {shape}"
+        raise ConfigurationError(f"encoder: {type(encoder).__name__} gave {_described(pair)} of images {tuple(x.shape)}; {wanted}")
+    return pair[0], pair[1]
+
+
+def decoded(
+    decoder: nn.Module, z: Tensor, y: Tensor | None, dropout: Iterator[Tensor] | None, outputs: int, image_shape: Sequence[int]
+) -> Tensor:
+    """What `decoder` makes of latents `(B, D)`, and of one-hot labels where there are some: parameters `(B, outputs * C, H, W)`.
+
+    Raises:
+        ConfigurationError: it gives anything else.
+    """
+    parameters = _passed(decoder, z, y, dropout)
+    channels, height, width = image_shape
+    shape = (len(z), outputs * channels, height, width)
+    if not (isinstance(parameters, Tensor) and parameters.shape == shape):
+        numbers = f"{outputs} number{'s' * (outputs > 1)} for each pixel of {channels} channel{'s' * (channels > 1)}"
+        raise ConfigurationError(
+            f"decoder: {type(decoder).__name__} gave {_described(parameters)} of latents {tuple(z.shape)}; the likelihood wants "
+            f"{numbers}, one tensor of shape {shape}"
+        )
+    return parameters
+
+
+def _passed(net: nn.Module, value: Tensor, y: Tensor | None, dropout: Iterator[Tensor] | None) -> Any:
     if isinstance(net, Encoder | Decoder):
         return net(value, y, dropout)
     return net(value) if y is None else net(value, y)
+
+
+def _described(value: object) -> str:
+    """What kind of thing a net gave, and of which shape: `a tuple of (2, 3) and (2, 4)`."""
+    if isinstance(value, Tensor):
+        return f"one tensor of shape {tuple(value.shape)}"
+    if isinstance(value, tuple | list):
+        shapes = [str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__ for part in value]
+        return f"a {type(value).__name__} of {' and '.join(shapes) or 'nothing'}"
+    return f"a {type(value).__name__}"
 
 
 def classified(net: nn.Module, x: Tensor, dropout: Iterator[Tensor] | None) -> Tensor:

@@ -5,6 +5,7 @@ $h = (A x + a) \odot \sigma(B x + b)$: "Language modeling with gated convolution
 https://arxiv.org/abs/1705.07120, whose nets are two such layers of 300.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from vae_lightning.arguments import require
 from vae_lightning.nets.layers import Decoder, Encoder, GatedLinear, Stack, initialise
-from vae_lightning.types import IMAGE_SHAPE, NUM_PIXELS
+from vae_lightning.nets.sizes import image_dimensions
+from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["GatedMLPDecoder", "GatedMLPEncoder"]
 
@@ -29,11 +31,22 @@ class GatedMLPEncoder(Encoder):
     Args:
         hidden: sizes of the hidden layers, from the image on.
         init: a name in `INITIALISATIONS`.
+
+    >>> loc, log_variance = GatedMLPEncoder(latent_dim=2, num_classes=10, hidden=[8])(torch.zeros(4, 1, 28, 28), torch.eye(10)[:4])
+    >>> loc.shape
+    torch.Size([4, 2])
     """
 
-    def __init__(self, latent_dim: int, num_classes: int, hidden: Sequence[int] = (300, 300), init: str = "he") -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        num_classes: int,
+        image_shape: Sequence[int] = MNIST_SHAPE,
+        hidden: Sequence[int] = (300, 300),
+        init: str = "he",
+    ) -> None:
         super().__init__()
-        self.body = Stack(*_hidden_layers([NUM_PIXELS + num_classes, *hidden]))
+        self.body = Stack(*_hidden_layers([math.prod(image_dimensions(image_shape)) + num_classes, *hidden]))
         self.add_heads(hidden[-1], latent_dim)
         initialise(self, init)
 
@@ -42,10 +55,27 @@ class GatedMLPEncoder(Encoder):
 
 
 class GatedMLPDecoder(Decoder):
-    """The mirror image: `hidden` is the encoder's, used from its end."""
+    """Latent, and the one-hot label beside it, through gated layers: the mirror image of the encoder.
 
-    def __init__(self, latent_dim: int, num_classes: int, hidden: Sequence[int] = (300, 300), init: str = "he") -> None:
+    Args:
+        hidden: sizes of the hidden layers, from the image on: the encoder's, used from its end.
+        init: a name in `INITIALISATIONS`.
+
+    >>> GatedMLPDecoder(latent_dim=2, num_classes=0, image_shape=(3, 8, 8), hidden=[8])(torch.zeros(4, 2)).shape
+    torch.Size([4, 3, 8, 8])
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        num_classes: int,
+        image_shape: Sequence[int] = MNIST_SHAPE,
+        outputs: int = 1,
+        hidden: Sequence[int] = (300, 300),
+        init: str = "he",
+    ) -> None:
         super().__init__()
         layers = _hidden_layers([latent_dim + num_classes, *reversed(hidden)])
-        self.body = Stack(*layers, nn.Linear(hidden[0], NUM_PIXELS), nn.Unflatten(1, IMAGE_SHAPE))
+        shape = image_dimensions(image_shape, outputs)
+        self.body = Stack(*layers, nn.Linear(hidden[0], math.prod(shape)), nn.Unflatten(1, shape))
         initialise(self, init)

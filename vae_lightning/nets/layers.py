@@ -1,4 +1,4 @@
-"""The pieces the nets share: activations, gates, initialisations, and dropout whose noise is given."""
+"""The pieces that nets share: activations, gates, initialisations, dropout whose noise is given, bases of encoders and decoders."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,7 +31,11 @@ INITIALISATIONS: dict[str, Callable[[Tensor], object] | None] = {
 
 
 class GatedLinear(nn.Linear):
-    r"""$(A x + a) \odot \sigma(B x + b)$ as one matrix product; `weight` is A above B, `bias` a above b."""
+    r"""$(A x + a) \odot \sigma(B x + b)$ as one matrix product; `weight` is A above B, `bias` a above b.
+
+    >>> GatedLinear(before=3, after=2)(torch.zeros(4, 3)).shape
+    torch.Size([4, 2])
+    """
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__(before, 2 * after)
@@ -56,10 +60,16 @@ def initialise(net: nn.Module, name: str) -> None:
 
 
 class Dropout(nn.Module):
-    """Drops features with probability `p` where the uniform noise given with them is below it.
+    """Drops features with probability `p`: those whose uniform noise, which is given with the features, is below `p`.
 
-    Without noise nothing is dropped: training passes it, evaluation does not, and no mode has to be switched.
-    `features` is the shape of one image's features here, which tells whoever draws the noise how much is wanted.
+    Without noise nothing is dropped. Training passes noise and evaluation does not, so that no mode has to be switched.
+
+    Args:
+        p: the probability.
+        features: the shape of one image's features at this layer, by which noise is drawn.
+
+    >>> Dropout(p=0.5, features=(3,))(torch.ones(3), torch.tensor([0.1, 0.5, 0.9]))
+    tensor([0., 2., 2.])
     """
 
     def __init__(self, p: float, features: tuple[int, ...]) -> None:
@@ -76,7 +86,12 @@ class Dropout(nn.Module):
 
 
 class Stack(nn.Sequential):
-    """`nn.Sequential` that hands each Dropout the next noise."""
+    """`nn.Sequential` that hands each Dropout the next noise.
+
+    >>> net = Stack(nn.Identity(), Dropout(p=0.5, features=(2,)))
+    >>> net(torch.ones(2), iter([torch.tensor([0.1, 0.9])])), net(torch.ones(2))
+    (tensor([0., 2.]), tensor([1., 1.]))
+    """
 
     def forward(self, h: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
         for layer in self:
@@ -88,7 +103,15 @@ class Stack(nn.Sequential):
 
 
 class Net(nn.Module):
-    """A network that knows its dropout layers, in the order in which it uses them."""
+    """A network that knows its dropout layers, in the order in which it uses them.
+
+    Its `forward` takes an iterator over their noise as its last argument.
+
+    >>> net = Net()
+    >>> net.body = Stack(nn.Linear(4, 3), Dropout(p=0.5, features=(3,)))
+    >>> net.dropout_features
+    [(3,)]
+    """
 
     @property
     def dropout_features(self) -> list[tuple[int, ...]]:
@@ -97,9 +120,21 @@ class Net(nn.Module):
 
 
 class Encoder(Net):
-    """Images `(B, 1, 28, 28)`, and one-hot labels `(B, C)` if conditional, to mean and log-variance, each `(B, D)`.
+    """Images `(B, C, H, W)`, and one-hot labels `(B, num_classes)` if conditional, to mean and log-variance, each `(B, D)`.
 
-    Subclasses set `body`, which ends in `(B, features)`, and call `add_heads`.
+    Subclasses set `body`, which ends in `(B, features)`, call `add_heads`, and say in `entry` what goes into the body.
+
+    >>> class Linear(Encoder):
+    ...     def __init__(self, latent_dim: int, image_shape: tuple[int, ...]) -> None:
+    ...         super().__init__()
+    ...         self.body = Stack(nn.Flatten())
+    ...         self.add_heads(image_shape[1] * image_shape[2], latent_dim)
+    ...
+    ...     def entry(self, x: Tensor, y: Tensor | None) -> Tensor:
+    ...         return x.mean(1)
+    >>> loc, log_variance = Linear(latent_dim=2, image_shape=(3, 8, 8))(torch.zeros(4, 3, 8, 8))
+    >>> loc.shape
+    torch.Size([4, 2])
     """
 
     body: Stack
@@ -109,7 +144,7 @@ class Encoder(Net):
         self.log_variance = nn.Linear(features, latent_dim)
 
     def entry(self, x: Tensor, y: Tensor | None) -> Tensor:
-        """What goes into the body: image and label, joined."""
+        """The body's input: image and label, joined."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, y: Tensor | None = None, dropout: Iterator[Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -118,25 +153,39 @@ class Encoder(Net):
 
 
 class Decoder(Net):
-    """Latents `(B, D)`, and one-hot labels `(B, C)` if conditional, to pixel logits `(B, 1, 28, 28)`."""
+    """Latents `(B, D)`, and one-hot labels `(B, num_classes)` if conditional, to the likelihood's parameters.
+
+    These are `(B, outputs * C, H, W)`: for each of `outputs` numbers a pixel, the C channels of an image. Subclasses set `body`.
+
+    >>> decoder = Decoder()
+    >>> decoder.body = Stack(nn.Linear(2, 3 * 8 * 8), nn.Unflatten(1, (3, 8, 8)))
+    >>> decoder(torch.zeros(4, 2)).shape
+    torch.Size([4, 3, 8, 8])
+    """
 
     body: Stack
 
     def forward(self, z: Tensor, y: Tensor | None = None, dropout: Iterator[Tensor] | None = None) -> Tensor:
-        logits: Tensor = self.body(z if y is None else torch.cat([z, y], dim=-1), dropout)
-        return logits
+        parameters: Tensor = self.body(z if y is None else torch.cat([z, y], dim=-1), dropout)
+        return parameters
 
     @property
     def output_bias(self) -> nn.Parameter:
-        """The bias of the last layer: one number a pixel, or one for all."""
+        """The bias of the last layer: `outputs` numbers for each pixel and channel, or for each channel."""
         bias = [layer for layer in self.body if isinstance(layer, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))][-1].bias
         assert isinstance(bias, nn.Parameter)
         return bias
 
     @torch.no_grad()
     def start_from_mean(self, mean: Tensor) -> None:
-        """Set the output bias so that the decoder starts from the mean image `(1, 28, 28)` of the training set."""
+        """Set the output bias so that the decoder starts from the mean image `(C, H, W)` of the training set.
+
+        Raises:
+            ConfigurationError: the likelihood has several numbers a pixel, and not every one of them is the logit of a mean.
+        """
         bias = self.output_bias
-        target = mean.flatten() if bias.numel() == mean.numel() else mean.mean().expand(bias.shape)
+        single = bias.numel() in (mean.numel(), len(mean))
+        require(single, "start_from_mean", True, "false with a likelihood of more than one number a pixel and channel")
+        target = mean.flatten() if bias.numel() == mean.numel() else torch.stack([channel.mean() for channel in mean])
         # pixels that are always black would want a logit of minus infinity
         bias.copy_(target.clamp(1e-3, 1 - 1e-3).logit())

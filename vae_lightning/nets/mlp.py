@@ -1,5 +1,6 @@
-"""Dense encoder and decoder: 784-hidden-latent, mirrored."""
+"""Dense encoder and decoder: flattened image, hidden layers, latent; and back in mirrored order."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -8,7 +9,8 @@ from torch import Tensor, nn
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.nets.layers import ACTIVATIONS, Decoder, Dropout, Encoder, Stack, initialise
-from vae_lightning.types import IMAGE_SHAPE, NUM_PIXELS
+from vae_lightning.nets.sizes import image_dimensions
+from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["MLPDecoder", "MLPEncoder", "hidden_layers"]
 
@@ -33,19 +35,25 @@ class MLPEncoder(Encoder):
         activation: a name in `ACTIVATIONS`.
         dropout: probability after every hidden layer.
         init: a name in `INITIALISATIONS`.
+
+    >>> loc, log_variance = MLPEncoder(latent_dim=2, num_classes=10, hidden=[8])(torch.zeros(4, 1, 28, 28), torch.eye(10)[:4])
+    >>> loc.shape
+    torch.Size([4, 2])
     """
 
     def __init__(
         self,
         latent_dim: int,
         num_classes: int,
+        image_shape: Sequence[int] = MNIST_SHAPE,
         hidden: Sequence[int] = (500, 500),
         activation: str = "relu",
         dropout: float = 0.0,
         init: str = "xavier",
     ) -> None:
         super().__init__()
-        self.body = Stack(*hidden_layers([NUM_PIXELS + num_classes, *hidden], activation, dropout))
+        pixels = math.prod(image_dimensions(image_shape))
+        self.body = Stack(*hidden_layers([pixels + num_classes, *hidden], activation, dropout))
         self.add_heads(hidden[-1], latent_dim)
         initialise(self, init)
 
@@ -54,12 +62,24 @@ class MLPEncoder(Encoder):
 
 
 class MLPDecoder(Decoder):
-    """The mirror image: `hidden` is the encoder's, used from its end."""
+    """Latent, and the one-hot label beside it, through dense layers: the mirror image of the encoder.
+
+    Args:
+        hidden: sizes of the hidden layers, from the image on: the encoder's, used from its end.
+        activation: a name in `ACTIVATIONS`.
+        dropout: probability after every hidden layer.
+        init: a name in `INITIALISATIONS`.
+
+    >>> MLPDecoder(latent_dim=2, num_classes=0, image_shape=(3, 8, 8), hidden=[8])(torch.zeros(4, 2)).shape
+    torch.Size([4, 3, 8, 8])
+    """
 
     def __init__(
         self,
         latent_dim: int,
         num_classes: int,
+        image_shape: Sequence[int] = MNIST_SHAPE,
+        outputs: int = 1,
         hidden: Sequence[int] = (500, 500),
         activation: str = "relu",
         dropout: float = 0.0,
@@ -67,5 +87,6 @@ class MLPDecoder(Decoder):
     ) -> None:
         super().__init__()
         layers = hidden_layers([latent_dim + num_classes, *reversed(hidden)], activation, dropout)
-        self.body = Stack(*layers, nn.Linear(hidden[0], NUM_PIXELS), nn.Unflatten(1, IMAGE_SHAPE))
+        shape = image_dimensions(image_shape, outputs)
+        self.body = Stack(*layers, nn.Linear(hidden[0], math.prod(shape)), nn.Unflatten(1, shape))
         initialise(self, init)

@@ -1,4 +1,6 @@
-r"""Residual convolutional encoder and decoder, 28 -> 14 -> 7 and back, without normalisation: a step is a pure function.
+r"""Residual convolutional encoder and decoder, to half and a quarter of the image's size and back, 28 -> 14 -> 7 for MNIST.
+
+There is no normalisation, so that a step is a pure function of its batch.
 
 Blocks $h + f(h)$ with the activation before each convolution, so that a signal passes through all of them unchanged:
 "Identity mappings in deep residual networks", He, Zhang, Ren and Sun, 2016, https://arxiv.org/abs/1603.05027; in VAEs of
@@ -16,6 +18,8 @@ from torch.nn import functional as F
 from vae_lightning.arguments import require
 from vae_lightning.nets.cnn import LabelConv2d
 from vae_lightning.nets.layers import Decoder, Encoder, Stack, initialise
+from vae_lightning.nets.sizes import crop, image_dimensions, sizes_before
+from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["ResNetDecoder", "ResNetEncoder", "ResidualBlock"]
 
@@ -24,7 +28,11 @@ START = 0.1
 
 
 class ResidualBlock(nn.Module):
-    """Features `(B, before, H, W)` to `(B, after, H', W')`: H, or half or double of it for `stride` 2 or `upscale` 2."""
+    """Features `(B, before, H, W)` to `(B, after, H', W')`: H, or half or double of it for `stride` 2 or `upscale` 2.
+
+    >>> ResidualBlock(before=4, after=8, stride=2)(torch.zeros(2, 4, 6, 6)).shape
+    torch.Size([2, 8, 3, 3])
+    """
 
     def __init__(self, before: int, after: int, stride: int = 1, upscale: int = 1) -> None:
         super().__init__()
@@ -42,6 +50,10 @@ class ResidualBlock(nn.Module):
         return passed + branch
 
 
+def _doubled(size: int) -> int:
+    return 2 * size
+
+
 def _initialise(net: nn.Module, init: str) -> None:
     initialise(net, init)
     with torch.no_grad():
@@ -56,21 +68,32 @@ def _check(channels: Sequence[int], blocks: int) -> None:
 
 
 class ResNetEncoder(Encoder):
-    """A convolution, then `blocks` residual blocks at 28x28, 14x14 and 7x7, whose features go flat into the heads.
+    """A convolution, then residual blocks at the image's size, at half and at a quarter of it; the features go flat into the heads.
 
     Args:
-        channels: of the features at 28x28, 14x14 and 7x7.
+        channels: of the features at each of the three sizes, 28x28, 14x14 and 7x7 for MNIST.
         blocks: how many at each size.
         init: a name in `INITIALISATIONS`.
+
+    >>> loc, log_variance = ResNetEncoder(latent_dim=2, num_classes=0, channels=[4, 4, 4])(torch.zeros(4, 1, 28, 28))
+    >>> loc.shape
+    torch.Size([4, 2])
     """
 
     def __init__(
-        self, latent_dim: int, num_classes: int, channels: Sequence[int] = (16, 32, 32), blocks: int = 1, init: str = "he"
+        self,
+        latent_dim: int,
+        num_classes: int,
+        image_shape: Sequence[int] = MNIST_SHAPE,
+        channels: Sequence[int] = (16, 32, 32),
+        blocks: int = 1,
+        init: str = "he",
     ) -> None:
         super().__init__()
+        colours, height, width = image_dimensions(image_shape)
         _check(channels, blocks)
         large, middle, small = channels
-        self.first = LabelConv2d(num_classes, large, 3, stride=1)
+        self.first = LabelConv2d(colours, num_classes, large, 3, stride=1)
         self.body = Stack(
             *(ResidualBlock(large, large) for _ in range(blocks)),
             ResidualBlock(large, middle, stride=2),
@@ -80,7 +103,7 @@ class ResNetEncoder(Encoder):
             nn.ELU(),
             nn.Flatten(),
         )
-        self.add_heads(7 * 7 * small, latent_dim)
+        self.add_heads(-(-height // 4) * -(-width // 4) * small, latent_dim)
         _initialise(self, init)
 
     def entry(self, x: Tensor, y: Tensor | None) -> Tensor:
@@ -90,23 +113,43 @@ class ResNetEncoder(Encoder):
 
 
 class ResNetDecoder(Decoder):
-    """Dense to 7x7, then `blocks` residual blocks at 7x7, 14x14 and 28x28. `channels` are the encoder's."""
+    """Dense to a quarter of the image's size, then residual blocks there, at half of it and at the whole.
+
+    Args:
+        channels: of the features at each of the three sizes, from the image on: the encoder's, used from its end.
+        blocks: how many at each size.
+        init: a name in `INITIALISATIONS`.
+
+    >>> ResNetDecoder(latent_dim=2, num_classes=0, image_shape=(3, 10, 8), channels=[4, 4, 4])(torch.zeros(4, 2)).shape
+    torch.Size([4, 3, 10, 8])
+    """
 
     def __init__(
-        self, latent_dim: int, num_classes: int, channels: Sequence[int] = (16, 32, 32), blocks: int = 1, init: str = "he"
+        self,
+        latent_dim: int,
+        num_classes: int,
+        image_shape: Sequence[int] = MNIST_SHAPE,
+        outputs: int = 1,
+        channels: Sequence[int] = (16, 32, 32),
+        blocks: int = 1,
+        init: str = "he",
     ) -> None:
         super().__init__()
+        colours, *size = image_dimensions(image_shape, outputs)
+        quarter, half, full = sizes_before((size[0], size[1]), [_doubled, _doubled])
         _check(channels, blocks)
         large, middle, small = channels
         self.body = Stack(
-            nn.Linear(latent_dim + num_classes, small * 7 * 7),
-            nn.Unflatten(1, (small, 7, 7)),
+            nn.Linear(latent_dim + num_classes, small * quarter[0] * quarter[1]),
+            nn.Unflatten(1, (small, *quarter)),
             *(ResidualBlock(small, small) for _ in range(blocks)),
             ResidualBlock(small, middle, upscale=2),
+            *crop(_doubled, quarter, half),
             *(ResidualBlock(middle, middle) for _ in range(blocks - 1)),
             ResidualBlock(middle, large, upscale=2),
+            *crop(_doubled, half, full),
             *(ResidualBlock(large, large) for _ in range(blocks - 1)),
             nn.ELU(),
-            nn.Conv2d(large, 1, 3, padding=1),
+            nn.Conv2d(large, colours, 3, padding=1),
         )
         _initialise(self, init)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
+from vae_lightning.distributions.factors import factors
 from vae_lightning.types import Draw
 
 __all__ = [
@@ -69,10 +70,11 @@ def kl_per_dimension(posterior: Distribution, prior: Distribution) -> Tensor:
     Raises:
         NotImplementedError: one of them does not, so its KL is no sum over dimensions.
     """
-    if not (isinstance(posterior, Independent) and isinstance(prior, Independent)):
-        whole = prior if isinstance(posterior, Independent) else posterior
+    posteriors, priors = factors(posterior), factors(prior)
+    if posteriors is None or priors is None:
+        whole = posterior if posteriors is None else prior
         raise NotImplementedError(f"a {type(whole).__name__} does not factorise over dimensions, so its KL is no sum over them")
-    return kl_divergence(posterior.base_dist, prior.base_dist)
+    return kl_divergence(posteriors, priors)
 
 
 def active_units(means: Tensor) -> Tensor:
@@ -136,11 +138,11 @@ def doubly_reparameterised(log_weights: Tensor, z: Tensor, beta: float | Tensor 
 
 
 def detached(distribution: Distribution) -> Distribution:
-    """The same diagonal Gaussian with parameters that no gradient reaches."""
-    if isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal):
-        base = distribution.base_dist
+    """The diagonal Gaussian `distribution` with parameters that no gradient reaches."""
+    base = factors(distribution)
+    if isinstance(base, Normal):
         fixed = Normal(base.loc.detach(), base.scale.detach(), validate_args=False)
-        return Independent(fixed, distribution.reinterpreted_batch_ndims, validate_args=False)
+        return Independent(fixed, len(distribution.event_shape), validate_args=False)
     raise NotImplementedError(f"cannot detach a {type(distribution).__name__}")
 
 
