@@ -23,7 +23,7 @@ from vae_lightning.inference.latents import classes_of
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.pixels import in_place
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
-from vae_lightning.machine.files import write_bytes
+from vae_lightning.machine.files import replacing, write_bytes
 from vae_lightning.noise import generator
 from vae_lightning.runs import LoadedRun
 from vae_lightning.runs.layout import ANIMATION
@@ -112,11 +112,10 @@ def _save(figure: Figure | Animation, path: Path) -> Path:
     if isinstance(figure, Animation):
         target = path.with_suffix(".gif")
         write_bytes(target, figure.gif())
-        unfinished = path.with_name(f".{path.name}.unfinished.mp4")
         path.with_suffix(".mp4").unlink(missing_ok=True)  # or, without an encoder, it would be of another evaluation than the GIF
-        with suppress(ConfigurationError):  # there is no encoder, and the GIF has to do
+        # where there is no encoder, the GIF has to do
+        with suppress(ConfigurationError), replacing(path.with_suffix(".mp4")) as unfinished:
             figure.save_mp4(unfinished)
-            unfinished.replace(path.with_suffix(".mp4"))
         return target
     target = path.with_suffix(".png")
     write_bytes(target, png(figure))
