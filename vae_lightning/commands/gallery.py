@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from vae_lightning import runs
 from vae_lightning.arguments import choose
 from vae_lightning.data import MNISTDataModule
-from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.errors import ConfigurationError, DataError, one_line
 from vae_lightning.figures.animation import Animation
 from vae_lightning.figures.catalog import CATALOG, Subject
 from vae_lightning.figures.latents import Projection
@@ -98,7 +98,7 @@ def draw(
                 reason = str(error)
             except Exception as error:  # one figure that fails must not cost the others, and the metrics, their page
                 log.exception("%s could not be drawn", name)
-                reason = f"failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+                reason = f"failed ({type(error).__name__}: {one_line(error, 200)})"
         if reason is None:
             own = figure.get_label() if isinstance(figure, Figure) else ""
             drawn.append(Drawn(name, path, f"{entry.caption} {own}".strip(), time.perf_counter() - started))

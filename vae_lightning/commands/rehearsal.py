@@ -10,7 +10,7 @@ import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, one_line
 from vae_lightning.models.base import Module
 from vae_lightning.types import IMAGE_SHAPE
 
@@ -75,7 +75,7 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
                 return None
             if trainer.precision == "32-true":
                 raise
-            words = " ".join(str(error).split())[:160]
+            words = one_line(error, 160)
             raise ConfigurationError(
                 f"trainer.precision={trainer.precision}: this model cannot ({words}); use 32-true or bf16-mixed"
             ) from error

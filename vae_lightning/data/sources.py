@@ -29,11 +29,10 @@ from vae_lightning.data.folders import (
     content_of,
     data_folder,
     locked_folder,
-    one_line,
     refuse_foreign,
     replace_file,
 )
-from vae_lightning.errors import DataError, StorageError
+from vae_lightning.errors import DataError, StorageError, one_line
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.types import IMAGE_SHAPE
 

@@ -26,13 +26,12 @@ from vae_lightning.data.folders import (
     content_of,
     data_folder,
     locked_folder,
-    one_line,
     refuse_foreign,
     replace_file,
 )
 from vae_lightning.data.idx import Bytes
 from vae_lightning.data.sources import Verified
-from vae_lightning.errors import DataError
+from vae_lightning.errors import DataError, one_line
 from vae_lightning.machine.files import replacing
 
 __all__ = ["FOLDER", "load", "recover_labels"]

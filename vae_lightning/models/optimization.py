@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam, Adamax, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
 from vae_lightning.arguments import build, choose, require
-from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
 
 __all__ = [
     "OPTIMIZERS",
@@ -245,7 +245,7 @@ def _try_a_step(spec: Mapping[str, Any]) -> None:
     except VAELightningError:
         raise
     except (ValueError, RuntimeError, TypeError, AssertionError) as error:
-        raise ConfigurationError(_refused(spec, " ".join(str(error).split()))) from error
+        raise ConfigurationError(_refused(spec, one_line(error))) from error
 
 
 def _refused(spec: Mapping[str, Any], words: str) -> str:

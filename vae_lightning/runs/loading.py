@@ -120,7 +120,7 @@ def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> d
     try:
         plain = OmegaConf.to_container(known.data, resolve=True)
     except OmegaConfBaseException as error:
-        key, message = str(error.full_key or "data"), " ".join(str(error.msg or error).split())
+        key, message = str(error.full_key or "data"), one_line(error.msg or error)
         moved = (
             f"; where the data lie now: {key.removeprefix('data.')}=<folder>" if key in ("data.root", "data.static_root") else ""
         )
