@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from vae_lightning.errors import ConfigurationError, DataError, UnknownKeyError, VAELightningError
+from vae_lightning.errors import ConfigurationError, DataError, UnknownKeyError, VAELightningError, one_line
 from vae_lightning.plugins import is_path, locate
 
 __all__ = ["build", "check", "choose", "flattened", "located_or_chosen", "parameters", "prefixed", "require", "unknown_key"]
@@ -151,7 +151,7 @@ def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..
         except VAELightningError:
             raise
         except Exception as error:  # whatever the code of a user's package raises
-            said = " ".join(str(error).split())
+            said = one_line(error)
             raise ConfigurationError(f"{where}.name={spec['name']}: building it fails: {type(error).__name__}: {said}") from error
 
 

@@ -60,6 +60,12 @@ class StorageError(VAELightningError, OSError):
     """A result could not be written, a full disk for example: what was there before is untouched."""
 
 
-def one_line(error: BaseException, most: int | None = None) -> str:
-    """The words of `error` on one line, cut after `most` characters; the name of its class where it has none."""
+def one_line(error: BaseException | str, most: int | None = None) -> str:
+    r"""The words of `error` on one line, cut after `most` characters; the name of its class where it has none.
+
+    >>> one_line(ValueError("size mismatch:\n  (3, 2)\n  (3, 4)"))
+    'size mismatch: (3, 2) (3, 4)'
+    >>> one_line(KeyboardInterrupt())
+    'KeyboardInterrupt'
+    """
     return " ".join(str(error).split())[:most] or type(error).__name__

@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 
 __all__ = [
     "ENTRY_POINT",
@@ -96,7 +96,7 @@ def _module(name: str, asked: str) -> ModuleType | None:
     except Exception as error:  # whatever the code of a user's package raises
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             return None
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise ConfigurationError(f"{asked}: importing {name} fails: {type(error).__name__}: {said}") from error
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from vae_lightning.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, Timing
 from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError, StorageError
+from vae_lightning.machine import files
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[16]", "model.latent_dim=2")
@@ -17,11 +18,14 @@ SMALL = ("model.net.hidden=[16]", "model.latent_dim=2")
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
 @pytest.mark.parametrize("previous", [True, False])
-def test_full_disk_is_one_line_and_leaves_the_previous_checkpoint(tmp_path: Path, previous: bool) -> None:
+def test_full_disk_is_one_line_and_leaves_the_previous_checkpoint(
+    tmp_path: Path, previous: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "last.ckpt"
     if previous:
         AtomicCheckpointIO().save_checkpoint({"step": 1}, path)
-    (tmp_path / ".last.ckpt.unfinished").symlink_to("/dev/full")
+    monkeypatch.setattr(files.secrets, "token_hex", lambda _: "full")
+    (tmp_path / ".last.ckpt.full.unfinished").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="No space left on device") as refusal:
         AtomicCheckpointIO().save_checkpoint({"step": 2, "weights": torch.zeros(10_000)}, path)
     assert str(path) in str(refusal.value)

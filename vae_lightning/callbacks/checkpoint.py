@@ -1,6 +1,5 @@
 """Checkpoints: whole or not there, and such that a run goes on from them as if it had never stopped."""
 
-import contextlib
 import io
 import os
 import shutil
@@ -15,6 +14,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 
 from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
 from vae_lightning.machine.checkpoints import read_any
+from vae_lightning.machine.files import replacing
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 
@@ -41,22 +41,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
-        target = Path(path)
-        unfinished = target.with_name(f".{target.name}.unfinished")
-        content = io.BytesIO()  # of a full disk, torch.save itself says nothing that one could understand
-        torch.save(checkpoint, content)
+        target, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)  # of a full disk, torch.save itself says nothing that one could understand
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with unfinished.open("wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(unfinished, target)
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+            with replacing(target, durable=True) as unfinished:
+                unfinished.write_bytes(content.getbuffer())
+        except StorageError as error:
             kept = f"go on from the previous one with ckpt_path={target}" if target.exists() else "there is no previous one"
-            raise StorageError(f"{target}: could not save the checkpoint ({error.strerror}); {kept}") from error
+            raise StorageError(f"{error}; {kept}") from error
 
 
 class LastCheckpoint(Checkpoint):
@@ -141,7 +133,8 @@ class BestCheckpoint(ModelCheckpoint):
         state = {**state_dict, "dirpath": self.dirpath, "best_model_path": "", "best_k_models": {}, "last_model_path": ""}
         if self._is_of(best, state_dict["best_model_score"]):
             if best != here:
-                _copy(best, here)
+                with replacing(here) as unfinished:
+                    shutil.copyfile(best, unfinished)
             kept = {"best_k_models": {str(here): state["best_model_score"]}, "kth_best_model_path": str(here)}
             state |= {"best_model_path": str(here), **kept}
         super().load_state_dict(state)
@@ -156,10 +149,3 @@ class BestCheckpoint(ModelCheckpoint):
             return False
         held = states.get(self.state_key, {}).get("best_model_score")
         return held is not None and bool(held == score.cpu())
-
-
-def _copy(source: Path, target: Path) -> None:
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, unfinished)
-    os.replace(unfinished, target)

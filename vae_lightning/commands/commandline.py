@@ -48,8 +48,15 @@ NAMES = """
 ENVIRONMENT = {getattr(errno, name) for name in NAMES.split() if hasattr(errno, name)}
 """Errors of the system that are the user's to mend: a full disk, a folder that may not be written to, a name that is too long."""
 MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-CONF = Path(__file__).resolve().parents[2] / "conf"
 BUG = "This is a mistake in vae_lightning, or in a class of your own, and not in how the command was written: please report it."
+
+
+def conf_of(package: Path) -> Path:
+    """The folder of configs: in `package` where that is installed, beside it in a checkout."""
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+CONF = conf_of(Path(__file__).resolve().parents[1])
 
 _catalogue = Catalogue(CONF, "train")
 _failed_jobs = 0

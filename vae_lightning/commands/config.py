@@ -21,7 +21,7 @@ from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.devices import _in_a_sweep, devices_of
 from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, rehearse
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
-from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
 from vae_lightning.plugins import is_path, locate
@@ -177,7 +177,7 @@ def _build(node: Mapping[str, Any], base: type, where: str) -> Any:
         with prefixed(where, parameters(found)[0]):
             return found(**{key: value for key, value in node.items() if key != "_target_"})
     except (OverflowError, RuntimeError, TypeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
-        words = " ".join(str(error).partition("Exception raised from")[0].split())
+        words = one_line(str(error).partition("Exception raised from")[0])
         if isinstance(error, VAELightningError) or "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):
             raise
         raise ConfigurationError(f"{where}: {words[:200]}") from error
@@ -191,7 +191,7 @@ def _instantiated(node: DictConfig, where: str) -> Any:
         if isinstance(error.__cause__, VAELightningError):
             with prefixed(where, [str(key) for key in node]):
                 raise error.__cause__ from None
-        raise ConfigurationError(f"{where}: {' '.join(str(error.__cause__ or error).split())}") from error
+        raise ConfigurationError(f"{where}: {one_line(error.__cause__ or error)}") from error
 
 
 def _own_trainer_keys(
@@ -277,7 +277,7 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, VAELightningError) or not isinstance(error, (MisconfigurationException, *kinds)):
             raise
-        raise ConfigurationError(f"trainer: {' '.join(str(error).split())}") from error
+        raise ConfigurationError(f"trainer: {one_line(error)}") from error
 
 
 @contextmanager

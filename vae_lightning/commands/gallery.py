@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from vae_lightning import runs
 from vae_lightning.arguments import choose
 from vae_lightning.data import MNISTDataModule
-from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.errors import ConfigurationError, DataError, one_line
 from vae_lightning.figures.animation import Animation
 from vae_lightning.figures.catalog import CATALOG, Subject
 from vae_lightning.figures.latents import Projection
@@ -23,7 +23,7 @@ from vae_lightning.inference.latents import classes_of
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.pixels import in_place
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
-from vae_lightning.machine.files import write_bytes
+from vae_lightning.machine.files import replacing, write_bytes
 from vae_lightning.noise import generator
 from vae_lightning.runs import LoadedRun
 from vae_lightning.runs.layout import ANIMATION
@@ -98,7 +98,7 @@ def draw(
                 reason = str(error)
             except Exception as error:  # one figure that fails must not cost the others, and the metrics, their page
                 log.exception("%s could not be drawn", name)
-                reason = f"failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+                reason = f"failed ({type(error).__name__}: {one_line(error, 200)})"
         if reason is None:
             own = figure.get_label() if isinstance(figure, Figure) else ""
             drawn.append(Drawn(name, path, f"{entry.caption} {own}".strip(), time.perf_counter() - started))
@@ -112,11 +112,10 @@ def _save(figure: Figure | Animation, path: Path) -> Path:
     if isinstance(figure, Animation):
         target = path.with_suffix(".gif")
         write_bytes(target, figure.gif())
-        unfinished = path.with_name(f".{path.name}.unfinished.mp4")
         path.with_suffix(".mp4").unlink(missing_ok=True)  # or, without an encoder, it would be of another evaluation than the GIF
-        with suppress(ConfigurationError):  # there is no encoder, and the GIF has to do
+        # where there is no encoder, the GIF has to do
+        with suppress(ConfigurationError), replacing(path.with_suffix(".mp4")) as unfinished:
             figure.save_mp4(unfinished)
-            unfinished.replace(path.with_suffix(".mp4"))
         return target
     target = path.with_suffix(".png")
     write_bytes(target, png(figure))

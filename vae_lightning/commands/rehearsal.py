@@ -11,7 +11,7 @@ import torch
 from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
 from vae_lightning.arguments import prefixed
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, one_line
 from vae_lightning.models.base import Module
 from vae_lightning.types import MNIST_SHAPE
 
@@ -76,7 +76,7 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
                 return None
             if trainer.precision == "32-true":
                 raise
-            words = " ".join(str(error).split())[:160]
+            words = one_line(error, 160)
             raise ConfigurationError(
                 f"trainer.precision={trainer.precision}: this model cannot ({words}); use 32-true or bf16-mixed"
             ) from error

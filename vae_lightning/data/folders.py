@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vae_lightning.errors import DataError
+from vae_lightning.errors import DataError, one_line
 
 __all__ = [
     "DATASETS",
@@ -22,7 +22,6 @@ __all__ = [
     "content_of",
     "data_folder",
     "locked_folder",
-    "one_line",
     "refuse_foreign",
     "replace_file",
 ]
@@ -129,8 +128,3 @@ def locked_folder(folder: Path) -> Iterator[None]:
 def replace_file(source: Path, target: Path) -> None:
     """Put a finished file in its place at once; both must be on one file system."""
     os.replace(source, target)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

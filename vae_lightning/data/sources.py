@@ -29,11 +29,11 @@ from vae_lightning.data.folders import (
     content_of,
     data_folder,
     locked_folder,
-    one_line,
     refuse_foreign,
     replace_file,
 )
-from vae_lightning.errors import DataError
+from vae_lightning.errors import DataError, StorageError, one_line
+from vae_lightning.machine.files import write_bytes
 from vae_lightning.types import IMAGE_SHAPE
 
 __all__ = ["DATASETS", "FILES", "Verified", "load", "raw_folder", "read"]
@@ -219,17 +219,15 @@ def _record_anew(raw: Path, checksums: Mapping[str, str], *, keep: bool) -> None
     state = f"{raw / CHECKSUMS}: does not hold the MD5 of all four files"
     try:
         if keep:
-            with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as scratch:
-                _write_record(Path(scratch), checksums)
-                replace_file(Path(scratch) / CHECKSUMS, raw / CHECKSUMS)
+            _write_record(raw, checksums)
             state += "; made anew from the files as they are"
-    except OSError as error:
-        state += f", and cannot be made anew ({error.strerror})"
+    except StorageError as error:
+        state += f", and cannot be made anew ({one_line(error)})"
     print(state, file=sys.stderr)
 
 
 def _write_record(folder: Path, checksums: Mapping[str, str]) -> None:
-    (folder / CHECKSUMS).write_text(json.dumps(dict(checksums), indent=2))
+    write_bytes(folder / CHECKSUMS, json.dumps(dict(checksums), indent=2).encode())
 
 
 # ---- fetching

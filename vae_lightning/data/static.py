@@ -26,13 +26,13 @@ from vae_lightning.data.folders import (
     content_of,
     data_folder,
     locked_folder,
-    one_line,
     refuse_foreign,
     replace_file,
 )
 from vae_lightning.data.idx import Bytes
 from vae_lightning.data.sources import Verified
-from vae_lightning.errors import DataError
+from vae_lightning.errors import DataError, one_line
+from vae_lightning.machine.files import replacing
 
 __all__ = ["FOLDER", "load", "recover_labels"]
 
@@ -168,11 +168,9 @@ def _recovered(own: Path, root: str | Path, images: Mapping[str, Tensor], *, fet
     labels = {split: recover_labels(part, *grey["test" if split == "test" else "train"]) for split, part in images.items()}
     if fetch:
         try:
-            with locked_folder(own), tempfile.TemporaryDirectory(dir=own, prefix=".fetch-") as scratch:
-                finished = Path(scratch) / LABELS
-                small = {split: label.numpy().astype(np.uint8) for split, label in labels.items()}
-                np.savez_compressed(finished, allow_pickle=False, **small)
-                replace_file(finished, own / LABELS)
+            small = {split: label.numpy().astype(np.uint8) for split, label in labels.items()}
+            with locked_folder(own), replacing(own / LABELS) as unfinished, unfinished.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **small)
         except OSError as error:
             print(f"labels of the static binarization will be recovered again next time: {one_line(error)}", file=sys.stderr)
     return labels

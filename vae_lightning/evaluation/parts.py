@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from vae_lightning.arguments import choose, require
-from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.errors import ConfigurationError, DataError, one_line
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.disentanglement import disentanglement_report
 from vae_lightning.evaluation.distances import FEWEST
@@ -148,7 +148,7 @@ def measure(material: Material, names: Sequence[str]) -> Iterator[tuple[str, dic
             yield name, str(error)
         except Exception as error:  # hours of other parts must not be lost with one that fails
             log.exception("%s could not be measured", name)
-            yield name, f"failed ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+            yield name, f"failed ({type(error).__name__}: {one_line(error, 200)})"
         else:
             seconds = time.perf_counter() - started
             yield name, {key: e if e.seconds == e.seconds else dataclasses.replace(e, seconds=seconds) for key, e in found.items()}

@@ -63,13 +63,13 @@ class Animation:
         return file.getvalue()
 
     def save_mp4(self, path: Path) -> None:
-        """Write H.264 into `path`.
+        """Write H.264 into `path`, an MP4 whatever its name.
 
         Raises:
             ConfigurationError: there is no encoder; imageio-ffmpeg brings one.
         """
         height, width = (side - side % 2 for side in self.frames[0].shape[:2])  # the format wants even sides
-        options = {"fps": 1 / self.seconds, "macro_block_size": 1, "output_params": ["-movflags", "+faststart"]}
+        options = {"fps": 1 / self.seconds, "macro_block_size": 1, "output_params": ["-movflags", "+faststart", "-f", "mp4"]}
         try:
             from imageio_ffmpeg import write_frames
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from vae_lightning.errors import CheckpointError
+from vae_lightning.errors import CheckpointError, one_line
 
 __all__ = ["CHECKPOINT_FORMAT", "Progress", "migrate", "read", "read_any"]
 
@@ -33,7 +33,7 @@ def read_any(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # a damaged or foreign file fails in many ways
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: is not a checkpoint of this project")

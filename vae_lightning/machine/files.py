@@ -2,13 +2,15 @@
 
 import math
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from vae_lightning.errors import StorageError
+from vae_lightning.errors import StorageError, VAELightningError, one_line
 
-__all__ = ["finite", "write_bytes"]
+__all__ = ["finite", "replacing", "write_bytes"]
 
 
 def finite(content: Any) -> Any:
@@ -24,16 +26,45 @@ def finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content`, whole or not at all: beside the file that is there, and then in its place.
+@contextmanager
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """A path beside `path` to write a file to, which takes the place of `path` at once when the block ends.
+
+    Of a block that fails nothing is left but the file that was there before. Several processes may replace a file at once;
+    each replaces it whole.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with replacing(Path(folder, "new", "labels.txt")) as unfinished:
+    ...         _ = unfinished.write_text("0 1 2")
+    ...     Path(folder, "new", "labels.txt").read_text()
+    '0 1 2'
+
+    Args:
+        path: the file; the folders above it are made if need be.
+        durable: whether the content must be on the disk, and not only on its way there, before the old file goes.
 
     Raises:
-        StorageError: the disk is full, or the folder may not be written to; the previous file is as it was.
+        StorageError: the disk is full, or the folder may not be written to; the file that was there is as it was.
     """
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_bytes(content)
+        yield unfinished
+        if durable:
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
         os.replace(unfinished, path)
-    except OSError as error:
-        raise StorageError(f"{path}: could not be written ({error})") from error
+    except BaseException as error:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, VAELightningError):
+            of_it = error.strerror and error.filename in (None, unfinished, str(unfinished))
+            raise StorageError(f"{path}: could not be written ({error.strerror if of_it else one_line(error)})") from error
+        raise
+
+
+def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write `content` into `path`, whole or not at all: see `replacing`."""
+    with replacing(path, durable=durable) as unfinished:
+        unfinished.write_bytes(content)

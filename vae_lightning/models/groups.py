@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vae_lightning.arguments import check, parameters, require, unknown_key
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, one_line
 from vae_lightning.models.torch_names import without_null
 from vae_lightning.plugins import is_path, locate
 
@@ -53,7 +53,7 @@ def named_groups(model: nn.Module, spec: str | Mapping[str, Any], kind: type[Opt
     try:
         given = list(function(model, **arguments))
     except Exception as error:  # whatever the code of a user's package raises
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise ConfigurationError(f"{KEY}={name}: calling it fails: {type(error).__name__}: {said}") from error
     groups = [_group(place, group, kind) for place, group in enumerate(given)]
     names = {id(parameter): key for key, parameter in model.named_parameters()}

@@ -23,7 +23,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from vae_lightning.arguments import build, located_or_chosen, parameters, require
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, one_line
 from vae_lightning.models.torch_names import torch_errors, without_null
 
 __all__ = [
@@ -357,7 +357,7 @@ def _factor(
     try:
         first = float(factor(0))
     except Exception as error:  # whatever the code of a user's package raises
-        said = " ".join(str(error).split())
+        said = one_line(error)
         raise ConfigurationError(f"lr_schedule.name={spec['name']}: step 0 fails: {type(error).__name__}: {said}") from error
     require(0 <= first < math.inf, f"lr_schedule.name={spec['name']}: its factor at step 0", first, "at least 0 and finite")
     return Schedule(optimizer, factor)

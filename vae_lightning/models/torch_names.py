@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any, get_origin
 
 from vae_lightning.arguments import parameters
-from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
 
 __all__ = ["said", "torch_errors", "tuples", "without_null"]
 
@@ -47,7 +47,7 @@ def torch_errors(where: str, spec: Mapping[str, Any]) -> Iterator[None]:
 
 def said(where: str, spec: Mapping[str, Any], error: Exception) -> str:
     """What `error` says of `spec`, behind the key that it is about."""
-    words = " ".join(str(error).split())
+    words = one_line(error)
     lower = words.lower()
     keys = [key for word, key in WORDS.items() if word in lower]
     keys += [key for key in spec if key != "name" and re.search(rf"\b{re.escape(key.lower())}\b", lower)]

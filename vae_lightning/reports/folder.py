@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vae_lightning.errors import ConfigurationError, StorageError
+from vae_lightning.errors import ConfigurationError, StorageError, one_line
 from vae_lightning.machine.files import finite, write_bytes
 from vae_lightning.reports.merging import is_report, merged
 
@@ -118,7 +118,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str | None]:
     except FileNotFoundError:
         return {}, "is missing"
     except (OSError, ValueError, RecursionError) as error:
-        return {}, f"cannot be read ({' '.join(str(error).split())[:120]})"
+        return {}, f"cannot be read ({one_line(error, 120)})"
     if not is_report(content):
         known = isinstance(content, dict) and "checkpoint" in content and ("test" in content or "train" in content)
         return {}, "does not say of which weights it is" if known else "is not a report of this project"
@@ -157,7 +157,7 @@ def _move(source: Path, target: Path) -> None:
 
 
 def _not_writable(path: Path, error: Exception) -> StorageError:
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
+    reason = getattr(error, "strerror", None) or one_line(error)
     return StorageError(f"{path}: cannot be written to ({reason}); write the evaluation elsewhere: to=<folder>")
 
 

@@ -131,7 +131,7 @@ def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, An
     try:
         plain = OmegaConf.to_container(config[group], resolve=True)
     except OmegaConfBaseException as error:
-        key, message = str(error.full_key or group), " ".join(str(error.msg or error).split())
+        key, message = str(error.full_key or group), one_line(error.msg or error)
         name = key.removeprefix("data.")
         moved = f"; where the data lie now: {name}=<folder>" if key in ("data.root", "data.static_root") else ""
         raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
