@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.arguments import choose, require
-from vae_lightning.data import sources, static
+from vae_lightning.data import larochelle, sources
 from vae_lightning.data.augmentation import move_at_random
 from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binarize, draw_pixels, to_unit_interval
 from vae_lightning.data.loader import TensorLoader
@@ -282,7 +282,7 @@ class MNISTDataModule(L.LightningDataModule):
         return {"train": (images[:cut], labels[:cut]), "val": (images[cut:], labels[cut:]), "test": splits["test"]}
 
     def _static_splits(self) -> dict[str, tuple[Tensor, Tensor]]:
-        parts, self._checksums = static.load(self.root, self.static_root, fetch=self.fetch)
+        parts, self._checksums = larochelle.load(self.root, self.static_root, fetch=self.fetch)
         return {"train": parts["train"], "val": parts["valid"], "test": parts["test"]}
 
     def _fixed(self, images: Tensor, split: str) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vae_lightning.data import idx
 from vae_lightning.data.fetching import ARCHIVE_ERRORS, archive_md5, fetchers
-from vae_lightning.data.folders import (
+from vae_lightning.data.root import (
     DATASETS,
     FILES,
     NAMES,

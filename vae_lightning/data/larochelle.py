@@ -21,7 +21,8 @@ from torch import Tensor
 
 from vae_lightning.data import sources
 from vae_lightning.data.fetching import ARCHIVE_ERRORS, network_timeout
-from vae_lightning.data.folders import (
+from vae_lightning.data.idx import Bytes
+from vae_lightning.data.root import (
     STATIC_FOLDER,
     content_of,
     data_folder,
@@ -30,7 +31,6 @@ from vae_lightning.data.folders import (
     refuse_foreign,
     replace_file,
 )
-from vae_lightning.data.idx import Bytes
 from vae_lightning.data.sources import Verified
 from vae_lightning.errors import DataError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_lightning.data import folders
+from vae_lightning.data import root as folders
 from vae_lightning.errors import DataError
 
 
