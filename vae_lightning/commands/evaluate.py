@@ -66,7 +66,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     require(cfg.to is None or str(cfg.to).strip() != "", "to", "", "a folder, or left out to write into the run's")
     keep_freed_memory()
     folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
-    moved = {key: str(cfg[key]) for key in ("root", "static_root") if cfg[key] is not None}
+    moved = {key: str(cfg[key]) for key in ("root", "static_root", "path") if cfg[key] is not None}
     run = runs.load(folder, checkpoint, moved)
     if not isinstance(run.data, MNISTDataModule):
         raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")

@@ -234,8 +234,8 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
     The checkpoint is read once: a training that goes on may replace it meanwhile.
 
     Args:
-        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`. A relative path of the
-            run's own means the directory of its training's command.
+        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. A relative path
+            of the run's own means the directory of its training's command.
 
     Raises:
         CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read.
@@ -300,7 +300,9 @@ def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> d
     except OmegaConfBaseException as error:
         key, message = str(error.full_key or "data"), " ".join(str(error.msg or error).split())
         moved = (
-            f"; where the data lie now: {key.removeprefix('data.')}=<folder>" if key in ("data.root", "data.static_root") else ""
+            f"; where the data lie now: {key.removeprefix('data.')}=<folder>"
+            if key in ("data.root", "data.static_root", "data.path")
+            else ""
         )
         raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
     if not isinstance(plain, dict):
