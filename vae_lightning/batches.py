@@ -15,8 +15,10 @@ from vae_lightning.errors import DataError
 
 __all__ = ["CONTRACT", "check_batch", "check_labels"]
 
-CONTRACT = "a batch must be (x, y): images x float32 in [0, 1] of shape (B, C, H, W) and labels y int64 of shape (B,), "
-    "zeros if there are none"
+CONTRACT = (
+    "a batch must be (x, y): images x float32 in [0, 1] of shape (B, C, H, W) and labels y int64 of shape (B,), zeros if there "
+    "are none"
+)
 ROUNDING = 1e-6
 """What resizing an image may exceed 0 or 1 by."""
 
