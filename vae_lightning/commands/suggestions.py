@@ -198,8 +198,8 @@ def unknown_option(file: str, options: Iterable[str], catalogue: Catalogue) -> C
     if group == "data" and ("/" in name or "." in name or Path(name).exists()):
         kind, own = ("array", "an array") if name.endswith((".npy", ".npz")) else ("folder", "a folder")
         return ConfigurationError(
-            f"data={name}: takes a name: {', '.join(known)}; the folder of their files is data.root=<folder>, and {own} of your own "
-            f"images is data={kind} data.path={name}"
+            f"data={name}: takes a name: {', '.join(known)}; the folder of their files is data.root=<folder>, and {own} of "
+            f"your own images is data={kind} data.path={name}"
         )
     try:
         choose(group, name, dict.fromkeys(known))

@@ -92,7 +92,9 @@ class OwnImages(ImageDataModule):
             "splits": self.splits,
             "val_size": self.val_size,
             "test_size": self.test_size,
-            **self.form._asdict(),
+            "channels": self.form.channels,
+            "size": self.form.size,
+            "background": self.form.background,
         }
 
     def _place_of_files(self) -> Path:
