@@ -234,8 +234,8 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
     The checkpoint is read once: a training that goes on may replace it meanwhile.
 
     Args:
-        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. A relative path
-            of the run's own means the directory of its training's command.
+        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`. A relative path of the
+            run's own means the directory of its training's command.
 
     Raises:
         CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read.
