@@ -300,9 +300,7 @@ def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> d
     except OmegaConfBaseException as error:
         key, message = str(error.full_key or "data"), " ".join(str(error.msg or error).split())
         moved = (
-            f"; where the data lie now: {key.removeprefix('data.')}=<folder>"
-            if key in ("data.root", "data.static_root", "data.path")
-            else ""
+            f"; where the data lie now: {key.removeprefix('data.')}=<folder>" if key in ("data.root", "data.static_root") else ""
         )
         raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
     if not isinstance(plain, dict):
