@@ -11,7 +11,7 @@ import scipy.io
 from omegaconf import DictConfig
 
 from vae_lightning.commands.commandline import register_resolvers
-from vae_lightning.data import sources, static
+from vae_lightning.data import larochelle, sources
 from vae_lightning.data.binarization import binarize
 from vae_lightning.noise import generator
 
@@ -41,15 +41,15 @@ def mnist_root() -> Path:
 def static_root(mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data.root with real MNIST whose "static" images are a few of its own, so that no test needs Larochelle's files."""
     root = tmp_path / "data"
-    folder = root / static.FOLDER
+    folder = root / larochelle.FOLDER
     folder.mkdir(parents=True)
     (root / "MNIST").symlink_to((mnist_root / "MNIST").resolve(), target_is_directory=True)
     for split, images in {"train": slice(0, 200), "valid": slice(50_000, 50_100), "test": slice(0, 100)}.items():
         grey, labels = sources.load("mnist", mnist_root, "test" if split == "test" else "train")
-        monkeypatch.setitem(static.LABELS_SHA256, split, hashlib.sha256(labels[images].byte().numpy().tobytes()).hexdigest())
+        monkeypatch.setitem(larochelle.LABELS_SHA256, split, hashlib.sha256(labels[images].byte().numpy().tobytes()).hexdigest())
         pixels = (binarize(grey[images], "dynamic", generator(0)) // 255).flatten(1).numpy()
-        monkeypatch.setitem(static.PIXELS_SHA256, split, hashlib.sha256(pixels.tobytes()).hexdigest())
-        scipy.io.savemat(str(folder / static._name(split)), {"X": pixels}, appendmat=False)
+        monkeypatch.setitem(larochelle.PIXELS_SHA256, split, hashlib.sha256(pixels.tobytes()).hexdigest())
+        scipy.io.savemat(str(folder / larochelle._name(split)), {"X": pixels}, appendmat=False)
     return root
 
 

@@ -50,8 +50,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "labels one too few": ((X, Y[1:]), r"has y of shape \(3,\) for 4 images;"),
     "flat": ((X.flatten(1), Y), r"has x of shape \(4, 784\)"),
     "no channel": ((X[:, 0], Y), r"has x of shape \(4, 28, 28\)"),
-    "larger": ((torch.rand(4, 1, 32, 32), Y), r"has x of shape \(4, 1, 32, 32\)"),
-    "colour": ((torch.rand(4, 3, 28, 28), Y), r"has x of shape \(4, 3, 28, 28\)"),
+    "no pixels": ((X[..., :0], Y), r"has x of shape \(4, 1, 28, 0\)"),
+    "clips": ((X[:, None], Y), r"has x of shape \(4, 1, 1, 28, 28\)"),
     "empty": ((X[:0], Y[:0]), r"has x of shape \(0, 1, 28, 28\)"),
 }
 
@@ -63,6 +63,28 @@ def test_what_a_batch_must_not_be_is_said_in_one_line(kind: str) -> None:
         check_batch(batch, "val")
     assert "\n" not in str(refusal.value)
     assert str(refusal.value).endswith(CONTRACT)
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32), (3, 28, 28), (1, 28, 27)])
+def test_images_of_another_shape_than_the_models_are_refused_with_both(shape: tuple[int, ...]) -> None:
+    x = torch.rand(4, *shape)
+    assert check_batch((x, Y), "train")[0] is x, "a model that says nothing takes any"
+    assert check_batch((x, Y), "train", image_shape=list(shape))[0] is x
+    with pytest.raises(DataError) as refusal:
+        check_batch((x, Y), "test", image_shape=(1, 28, 28))
+    said = f"data: the first test batch has images of shape {shape}, and the model is built for (1, 28, 28): build it with image_shape="
+    assert str(refusal.value) == f"{said}{list(shape)}, or give it images of its shape"
+
+
+def test_images_of_another_shape_are_refused_in_a_training() -> None:
+    model = VAE(2, NET)
+    model.image_shape = (1, 28, 28)
+    wide = DataLoader(torch.utils.data.TensorDataset(torch.rand(8, 1, 28, 30), torch.zeros(8, dtype=torch.int64)), 4)
+    trainer = L.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    with pytest.raises(
+        DataError, match=r"first train batch has images of shape \(1, 28, 30\), and the model is built for \(1, 28, 28\)"
+    ):
+        trainer.fit(model, wide)
 
 
 def test_labels_are_of_the_classes() -> None:

@@ -4,11 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import compose as compose_config
+from hydra import initialize_config_dir
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.arguments import parameters
+from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.commands.config import OURS, SET_HERE, check_config
 from vae_lightning.commands.train import train
+from vae_lightning.errors import ConfigurationError
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TWO_STEPS = ("trainer.limit_train_batches=2", "logger=none")
@@ -59,9 +64,30 @@ def test_experiment_runs_two_steps(compose: Compose, request: pytest.FixtureRequ
     runs_two_steps(cfg)
 
 
+def of_data(data: str, *overrides: str) -> DictConfig:
+    """A config with some data, which may have no `root`."""
+    register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose_config("train", ["run_dir=run", "name=test", f"data={data}", *overrides])
+
+
 @pytest.mark.parametrize("data", options("data"))
-def test_data_builds(compose: Compose, data: str) -> None:
-    check_config(compose(f"data={data}"))
+def test_data_builds(data: str) -> None:
+    check_config(of_data(data, *(["data.path=somewhere"] if data in ("folder", "array") else [])))
+
+
+@pytest.mark.parametrize("data", options("data"))
+def test_data_configs_hold_the_defaults_of_the_code(data: str) -> None:
+    node = OmegaConf.to_container(of_data(data).data, resolve=True)
+    assert isinstance(node, dict)
+    named = parameters(get_class(node.pop("_target_")))[0]
+    assert node == {key: parameter.default for key, parameter in named.items()}
+
+
+@pytest.mark.parametrize("data", ["folder", "array"])
+def test_images_of_ones_own_need_a_path(data: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^data\.path: where do the images lie\? data\.path=<"):
+        check_config(of_data(data))
 
 
 @pytest.mark.parametrize("callbacks", options("callbacks"))

@@ -5,33 +5,36 @@ GPU would have to finish all its work first, so there a label that no class has 
 (`VAE.one_hot`), and with it the loss.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vae_lightning.errors import DataError
-from vae_lightning.types import IMAGE_SHAPE
 
 __all__ = ["CONTRACT", "check_batch", "check_labels"]
 
 CONTRACT = (
-    f"a batch must be (x, y): images x float32 in [0, 1] of shape (B, {', '.join(map(str, IMAGE_SHAPE))}) and labels y int64 of "
-    "shape (B,), zeros if there are none"
+    "a batch must be (x, y): images x float32 in [0, 1] of shape (B, C, H, W) and labels y int64 of shape (B,), zeros if there "
+    "are none"
 )
 ROUNDING = 1e-6
 """What resizing an image may exceed 0 or 1 by."""
 
 
-def check_batch(batch: Any, split: str, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+def check_batch(
+    batch: Any, split: str, dtype: torch.dtype = torch.float32, image_shape: Sequence[int] | None = None
+) -> tuple[Tensor, Tensor]:
     """The images and labels in `batch`, each of the right kind; for a batch here and there, as a GPU is waited for.
 
     Args:
         split: "train", "val" or "test", for the message.
         dtype: of the model, which images may have instead of float32.
+        image_shape: channels, height and width of the images that the model is built for; None: any.
 
     Raises:
-        DataError: they are of another kind; the message says of which, and what a batch must be.
+        DataError: they are of another kind, or shape; the message says of which, and what to do.
 
     >>> check_batch((torch.full((2, 1, 28, 28), 255.0), torch.zeros(2)), "train")
     Traceback (most recent call last):
@@ -42,6 +45,11 @@ def check_batch(batch: Any, split: str, dtype: torch.dtype = torch.float32) -> t
     if problem:
         raise DataError(f"data: the first {split} batch {problem}; {CONTRACT}")
     x, y = batch
+    if image_shape is not None and x.shape[1:] != tuple(image_shape):
+        raise DataError(
+            f"data: the first {split} batch has images of shape {tuple(x.shape[1:])}, and the model is built for "
+            f"{tuple(image_shape)}: build it with image_shape={list(x.shape[1:])}, or give it images of its shape"
+        )
     return x, y
 
 
@@ -70,7 +78,7 @@ def _problem_of_images(x: Tensor, dtype: torch.dtype) -> str | None:
     if x.dtype not in (torch.float32, dtype):
         scaled = ".float() / 255" if x.dtype == torch.uint8 else ".float()"
         return f"has x of {_name(x.dtype)} (take x{scaled})"
-    if x.ndim != 1 + len(IMAGE_SHAPE) or x.shape[1:] != IMAGE_SHAPE or not len(x):
+    if x.ndim != 4 or not x.numel():
         return f"has x of shape {tuple(x.shape)}"
     low, high = (value.item() for value in x.detach().aminmax())
     if low != low or high != high or high - low == float("inf"):

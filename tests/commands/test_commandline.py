@@ -82,7 +82,10 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ("model=cvae", "model=cvae: unknown; did you mean cvae_cnn2, cvae_cnn3 or cvae_mlp?"),
         ("model.beta=4", "model.beta: belongs to model=beta_vae"),
         ("max_epochs=5", "max_epochs: no such key; did you mean trainer.max_epochs?"),
-        ("data=/some/where", "the folder of the files is data.root=/some/where"),
+        (
+            "data=/some/where",
+            "the folder of their files is data.root=<folder>, and a folder of your own images is data=folder data.path=/some/where",
+        ),
         ("model/liklihood=gaussian", "did you mean model/likelihood?"),
         ("evaluation=full", "is of evaluate.py"),
         ("model.latent_dim=2,3", "model.latent_dim=2,3: several values are a sweep, which needs -m; one list is written"),

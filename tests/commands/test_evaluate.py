@@ -177,7 +177,7 @@ def test_data_are_where_the_training_had_them(run: Path, tmp_path: Path, mnist_r
     assert not (run / "evaluation").exists()
     # where nothing can be fetched, what is advised is what this command takes
     monkeypatch.setattr(sources, "fetchers", lambda dataset: iter(()))
-    with pytest.raises(DataError, match=r"or set root to a folder") as refusal:
+    with pytest.raises(DataError, match=r"or give a folder that has MNIST/raw: root=<folder>") as refusal:
         quick(run, "evaluation.figures=[]", f"root={tmp_path}/nothing")
     assert "data.root" not in str(refusal.value)
     (tmp_path / "project" / "data" / "MNIST").symlink_to((mnist_root / "MNIST").resolve(), target_is_directory=True)

@@ -54,8 +54,8 @@ def test_option_chosen_by_its_name_alone() -> None:
         ("model/cvae", "did you mean cvae_cnn2, cvae_cnn3 or cvae_mlp?"),
         ("model/vea", "model=vea: unknown; did you mean vae?"),
         ("model/net/cnn", "did you mean classifier_cnn, cnn2 or cnn3?"),
-        ("data//tmp/x", "the folder of the files is data.root=/tmp/x"),
-        ("data/x.npy", "the folder of the files is data.root=x.npy"),
+        ("data//tmp/x", "a folder of your own images is data=folder data.path=/tmp/x"),
+        ("data/x.npy", "an array of your own images is data=array data.path=x.npy"),
         ("model/a/b.ckpt", "a checkpoint is given with ckpt_path=a/b.ckpt"),
     ],
 )

@@ -1,5 +1,6 @@
 """Movements of images: none leaves them alone, a known one goes where it should, and each image has its own."""
 
+import pytest
 import torch
 
 from vae_lightning.data.augmentation import move_at_random
@@ -39,3 +40,12 @@ def test_rotation_and_scale_keep_the_centre() -> None:
     assert 0.6 < area.min() < 0.75
     assert 1.3 < area.max() < 1.46
     assert len(moved.flatten(1).unique(dim=0)) == 500
+
+
+def test_a_quarter_turn_of_an_image_that_is_not_square_keeps_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar = torch.zeros(1, 3, 20, 40, dtype=torch.uint8)
+    bar[..., 9:11, 12:28] = 255  # 16 wide, 2 high
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.ones(size))
+    turned = move_at_random(bar, 0, 90, 0, generator(0))
+    assert turned[..., 2:18, 19:21].min() == 255
+    assert int(turned.sum()) == int(bar.sum())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from vae_lightning.data import fetching
-from vae_lightning.data.folders import NAMES
+from vae_lightning.data.root import NAMES
 from vae_lightning.errors import DataError
 
 

@@ -83,7 +83,7 @@ def test_place_is_kept_in_images_so_that_batches_may_have_another_size() -> None
         assert head + order(resumed) == order(TensorLoader(IMAGES, LABELS, 10, seed=3))
     resumed = TensorLoader(IMAGES, LABELS, 16, seed=3)
     resumed.load_state_dict(loader.state_dict())
-    with pytest.raises(ConfigurationError, match=r"data\.batch_size=16: cannot go on within an epoch after 40 images"):
+    with pytest.raises(ConfigurationError, match=r"batch_size=16: cannot go on within an epoch after 40 images"):
         order(resumed)
 
 

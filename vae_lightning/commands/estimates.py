@@ -9,7 +9,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from vae_lightning.commands.options import Options
-from vae_lightning.data import MNISTDataModule
+from vae_lightning.data import ImageDataModule
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_report
 from vae_lightning.evaluation.sanity import NLL_FLOOR
@@ -24,7 +24,7 @@ class _Batches:
     """Batches of a split as `(x, y)` on `device`, to be gone through any number of times, each with a progress bar."""
 
     def __init__(
-        self, data: MNISTDataModule, split: str, num_images: int | None, device: torch.device, progress: Progress, what: str
+        self, data: ImageDataModule, split: str, num_images: int | None, device: torch.device, progress: Progress, what: str
     ) -> None:
         self.loader = data.evaluation_loader(split, num_images)
         self.data, self.device, self.progress = data, device, progress
@@ -37,7 +37,7 @@ class _Batches:
 
 
 def measure_split(
-    model: Any, data: MNISTDataModule, split: str, num_images: int | None, options: Options, progress: Progress
+    model: Any, data: ImageDataModule, split: str, num_images: int | None, options: Options, progress: Progress
 ) -> dict[str, Estimate]:
     """The estimates of `num_images` images of a split, or of all; `model` is on the device of `options`.
 
@@ -68,7 +68,7 @@ def measure_split(
     return report
 
 
-def nll_floor(model: Module, data: MNISTDataModule) -> float | None:
+def nll_floor(model: Module, data: ImageDataModule) -> float | None:
     """What an nll should not be below: known for outcomes of pixels, 0 or 1, on MNIST."""
     binary = isinstance(model, VAE) and model.likelihood_of.binary
     return NLL_FLOOR if binary and data.dataset == "mnist" else None

@@ -1,9 +1,7 @@
 """`evaluate(cfg)`: a run folder to its report and figures. Model, data and checkpoint come from the folder, never from `cfg`."""
 
 import dataclasses
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +16,7 @@ from vae_lightning.arguments import require
 from vae_lightning.commands.estimates import measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, draw, model_of_images, subject_of
 from vae_lightning.commands.options import Options
-from vae_lightning.data import MNISTDataModule
+from vae_lightning.data import ImageDataModule, MNISTDataModule
 from vae_lightning.data.sources import DATASETS
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.evaluation.factor_codes import GroundTruth
@@ -67,18 +65,18 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     require(cfg.to is None or str(cfg.to).strip() != "", "to", "", "a folder, or left out to write into the run's")
     keep_freed_memory()
     folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
-    moved = {key: str(cfg[key]) for key in ("root", "static_root") if cfg[key] is not None}
+    moved = {key: str(cfg[key]) for key in ("root", "static_root", "path") if cfg[key] is not None}
     load_declared()
     run = runs.load(folder, checkpoint, moved, options.trust)
-    if not isinstance(run.data, MNISTDataModule):
+    if not isinstance(run.data, ImageDataModule):
         raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
-    run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
+    if isinstance(run.data, MNISTDataModule):
+        run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
     model = run.model.to(options.device)
     judge = _judge(options, run.data, moved)
-    with _own_keys():
-        _require_data(run, moved)
-        run.data.prepare_data()
-        run.data.setup()
+    _require_data(run, moved)
+    run.data.prepare_data()
+    run.data.setup()
     material = _material(model, run.data, options, judge)
     weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
     target = folder / EVALUATION if cfg.to is None else Path(str(cfg.to)).expanduser()
@@ -98,7 +96,7 @@ class _Evaluating:
         place: ReportFolder,
         progress: Progress,
     ) -> None:
-        assert isinstance(run.data, MNISTDataModule)
+        assert isinstance(run.data, ImageDataModule)
         self.run, self.model, self.data, self.options, self.material = run, model, run.data, options, material
         self.place, self.progress = place, progress
         self.started = datetime.now(UTC).isoformat()
@@ -188,22 +186,10 @@ class _Evaluating:
         }
 
 
-@contextmanager
-def _own_keys() -> Iterator[None]:
-    """What the data say of their arguments `data.root` and `data.static_root`, by the names that these have here."""
-    try:
-        yield
-    except DataError as error:
-        # which binarization an evaluation takes is not for it to choose
-        said = str(error).replace(", or use data.binarization=dynamic", "")
-        raise DataError(re.sub(r"\bdata\.(root|static_root)\b", r"\1", said)) from error
-
-
 def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
     """Refuse to make a folder where the training's data have been: they have moved, and who knows where they are can say so."""
     data = run.data
-    assert isinstance(data, MNISTDataModule)
-    if "root" in moved or data.dataset not in DATASETS:
+    if "root" in moved or not isinstance(data, MNISTDataModule):
         return
     raw = Path(data.root).expanduser() / DATASETS[data.dataset] / "raw"
     if not raw.is_dir():
@@ -223,11 +209,11 @@ class _Judge(NamedTuple):
     """Of the images it was trained on."""
 
 
-def _judge(options: Options, data: MNISTDataModule, moved: dict[str, Any]) -> _Judge | None:
+def _judge(options: Options, data: ImageDataModule, moved: dict[str, Any]) -> _Judge | None:
     if options.classifier is None:
         return None
     run = runs.load(*runs.find(options.classifier, None, key="evaluation.classifier"), moved, options.trust)
-    if not isinstance(run.model, Classifier) or not isinstance(run.data, MNISTDataModule):
+    if not isinstance(run.model, Classifier) or not isinstance(run.data, ImageDataModule):
         raise ConfigurationError(
             f"evaluation.classifier={options.classifier}: is a run of a {type(run.model).__name__}, not of a classifier; "
             "train one: python train.py experiment=classifier data.binarization=dynamic"
@@ -241,7 +227,7 @@ def _judge(options: Options, data: MNISTDataModule, moved: dict[str, Any]) -> _J
     return _Judge(run.model.to(options.device), str(run.folder), binarization)
 
 
-def _material(model: Any, data: MNISTDataModule, options: Options, judge: _Judge | None) -> Material | None:
+def _material(model: Any, data: ImageDataModule, options: Options, judge: _Judge | None) -> Material | None:
     """What the parts of a full evaluation measure; None for a model without a latent."""
     if not isinstance(model, VAE):
         if options.parts and not options.all_parts:

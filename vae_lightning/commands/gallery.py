@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from vae_lightning import runs
 from vae_lightning.arguments import choose
-from vae_lightning.data import MNISTDataModule
+from vae_lightning.data import ImageDataModule
 from vae_lightning.errors import ConfigurationError, DataError, one_line
 from vae_lightning.figures.animation import Animation
 from vae_lightning.figures.catalog import CATALOG, Subject
@@ -144,7 +144,7 @@ def subject_of(
         digit: where one has to be chosen; None: 3, or the last class that there is.
     """
     data = run.data
-    if not isinstance(data, MNISTDataModule):
+    if not isinstance(data, ImageDataModule):
         raise ConfigurationError(f"run={run.folder}: its data module is a {type(data).__name__}, which has no evaluation_images")
     x, y = (tensor.to(device) for tensor in data.evaluation_images("test"))
     rates = {split: (e["kl"].value, -e["log_likelihood"].value) for split, e in report.items() if "kl" in e}
@@ -177,7 +177,7 @@ def subject_of(
     )
 
 
-def model_of_images(model: Any, data: MNISTDataModule) -> Any:
+def model_of_images(model: Any, data: ImageDataModule) -> Any:
     """`model` for images whose pixels are in place, also if those of `data`, which it was trained on, are permuted."""
     return in_place(model, data.permute, data.unpermute) if data.permute_pixels else model
 

@@ -10,7 +10,7 @@ __all__ = ["code", "hyperparameters_of"]
 
 SHOWN_OF_TRAINER = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")
 
-NOT_SHOWN_OF_DATA = ("root", "static_root")
+NOT_SHOWN_OF_DATA = ("root", "static_root", "path")
 
 
 def hyperparameters_of(cfg: DictConfig) -> dict[str, float | str]:
@@ -31,7 +31,7 @@ def _overridden() -> list[str]:
     if not HydraConfig.initialized():
         return []
     names = (override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task)
-    return [name for name in names if name not in ("run_dir", "ckpt_path", "data.root", "data.static_root")]
+    return [name for name in names if name not in ("run_dir", "ckpt_path", "data.root", "data.static_root", "data.path")]
 
 
 def code(text: str) -> str:

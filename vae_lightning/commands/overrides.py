@@ -13,7 +13,7 @@ from vae_lightning.machine.shell import hydra_quoted, is_hydra_quoted
 
 __all__ = ["is_path", "prepared"]
 
-PATHS = {"ckpt_path", "resume", "run", "run_dir", "root", "static_root", "to", "name", "evaluation.classifier"}
+PATHS = {"ckpt_path", "resume", "run", "run_dir", "root", "static_root", "path", "to", "name", "evaluation.classifier"}
 """Settings whose value is a path or a name, and so never anything else that Hydra's grammar knows."""
 PATH_ENDS = (".root", ".static_root", ".path", ".dir", ".subdir", ".dirpath", ".save_dir")
 NONE = {"null", "none", "~"}

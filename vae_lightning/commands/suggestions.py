@@ -197,7 +197,11 @@ def unknown_option(file: str, options: Iterable[str], catalogue: Catalogue) -> C
     if name.endswith(".ckpt"):
         return ConfigurationError(f"{group}={name}: takes a name: {', '.join(known)}; a checkpoint is given with ckpt_path={name}")
     if group == "data" and ("/" in name or "." in name or Path(name).exists()):
-        return ConfigurationError(f"data={name}: takes a name: {', '.join(known)}; the folder of the files is data.root={name}")
+        kind, own = ("array", "an array") if name.endswith((".npy", ".npz")) else ("folder", "a folder")
+        return ConfigurationError(
+            f"data={name}: takes a name: {', '.join(known)}; the folder of their files is data.root=<folder>, and {own} of "
+            f"your own images is data={kind} data.path={name}"
+        )
     try:
         choose(group, name, dict.fromkeys(known))
     except ConfigurationError as error:

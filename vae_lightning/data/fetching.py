@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_lightning.data import idx
-from vae_lightning.data.folders import DATASETS, FILES
+from vae_lightning.data.root import DATASETS, FILES
 from vae_lightning.errors import DataError
 
 __all__ = ["ARCHIVE_ERRORS", "archive_md5", "fetchers", "network_timeout"]

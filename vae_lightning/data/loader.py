@@ -23,7 +23,11 @@ __all__ = ["TensorLoader"]
 
 
 class TensorLoader:
-    """Iterates over batches of `images` uint8 `(N, 1, 28, 28)` and `labels` int64 `(N,)`.
+    """Batches of `images` uint8 `(N, C, H, W)` and `labels` int64 `(N,)`.
+
+    >>> loader = TensorLoader(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), torch.arange(5), batch_size=2, seed=0)
+    >>> sorted(torch.cat([batch.labels for batch in loader]).tolist())
+    [0, 1, 2, 3, 4]
 
     Args:
         seed: shuffle afresh every epoch by it, and give every batch a key for its noise; None: in order, without keys.
@@ -78,7 +82,7 @@ class TensorLoader:
         dealt = self._stride * self.world_size
         if place["images"] % dealt and place["images"] < len(self.images):
             raise ConfigurationError(
-                f"data.batch_size={self._stride}: cannot go on within an epoch after {place['images']} images, which are no whole "
+                f"batch_size={self._stride}: cannot go on within an epoch after {place['images']} images, which are no whole "
                 f"number of batches of {self.world_size} device(s)"
             )
         return -(-int(place["images"]) // dealt)

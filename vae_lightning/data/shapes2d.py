@@ -18,7 +18,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -26,9 +26,9 @@ from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.data.binarization import Binarization, binarize, to_unit_interval
-from vae_lightning.data.mnist import MNISTDataModule
+from vae_lightning.data.module import ImageDataModule
 from vae_lightning.noise import generator
-from vae_lightning.types import IMAGE_SHAPE, NUM_PIXELS
+from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["FACTORS", "FACTOR_SIZES", "SHAPES", "Shapes2DDataModule", "render"]
 
@@ -36,6 +36,8 @@ FACTORS = ("shape", "scale", "rotation", "x", "y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 """How many values each factor has; a factor is given as the number of its value, from 0."""
 NUM_COMBINATIONS = math.prod(FACTOR_SIZES)
+IMAGE_SHAPE = MNIST_SHAPE
+"""Channels, height and width."""
 
 SCALES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 RADIUS = 6.24
@@ -80,7 +82,7 @@ def render(factors: Tensor) -> Tensor:
     shape, scale, rotation, x, y = factors.unbind(-1)
     sprites = _sprites()[shape, scale, rotation, x % PHASES, y % PHASES]
     corner = (y // PHASES) * IMAGE_SHAPE[2] + x // PHASES
-    images = torch.zeros(len(factors), NUM_PIXELS, dtype=torch.uint8)
+    images = torch.zeros(len(factors), math.prod(IMAGE_SHAPE), dtype=torch.uint8)
     images.scatter_(1, corner.unsqueeze(-1) + _pixels(), sprites.flatten(1))
     return images.view(-1, *IMAGE_SHAPE)
 
@@ -111,20 +113,30 @@ def _pixels() -> Tensor:
     return (IMAGE_SHAPE[2] * torch.arange(SPRITE).unsqueeze(-1) + torch.arange(SPRITE)).flatten()
 
 
-class Shapes2DDataModule(MNISTDataModule):
-    """The shapes in the form of MNIST; labels are the shape: 0 square, 1 ellipse, 2 heart.
+class Shapes2DDataModule(ImageDataModule):
+    """The shapes in three classes: 0 square, 1 ellipse, 2 heart.
 
     Training, validation and test images are drawn without replacement from the 737,280 combinations, by `eval_seed`.
     Thresholded images are functions of their factors; where binarization is dynamic, so are the probabilities of their pixels.
     Nothing is fetched, read or written.
 
+    >>> data = Shapes2DDataModule(train_size=100, val_size=10, test_size=10)
+    >>> x, y = data.evaluation_images("test")
+    >>> x.shape, data.label_names
+    (torch.Size([10, 1, 28, 28]), ('square', 'ellipse', 'heart'))
+    >>> bool((x == data.images_of(data.factors("test"))).all())
+    True
+
     Args:
-        train_size, val_size, test_size: how many images each split has.
         binarization: "dynamic", "threshold" or "none"; see `data.binarization`.
-        mnist: see `MNISTDataModule`; `root` and `static_root` mean nothing here.
+        train_size, val_size, test_size: how many images each split has.
+        root, static_root: mean nothing here; the run folders of earlier versions name them.
+        images: see `ImageDataModule`.
     """
 
     dataset: ClassVar[str] = "shapes2d"
+    image_shape = IMAGE_SHAPE
+    label_names = tuple(SHAPES)
 
     def __init__(
         self,
@@ -132,14 +144,17 @@ class Shapes2DDataModule(MNISTDataModule):
         train_size: int = 50_000,
         val_size: int = 5000,
         test_size: int = 10_000,
-        **mnist: Any,
+        root: str = "data",
+        static_root: str | None = None,
+        **images: Any,
     ) -> None:
-        super().__init__(binarization=binarization, val_size=val_size, **mnist)
-        require(train_size >= 1, "data.train_size", train_size, "at least 1")
-        require(test_size >= 1, "data.test_size", test_size, "at least 1")
-        require(self.num_labels is None, "data.num_labels", self.num_labels, "null: the shapes keep all their labels")
+        super().__init__(binarization, **images)
+        self.check_numbers(self.image_shape, self.num_classes)
+        require(self.num_labels is None, "num_labels", self.num_labels, "null: the shapes keep all their labels")
+        for name, size in (("train_size", train_size), ("val_size", val_size), ("test_size", test_size)):
+            require(size >= 1, name, size, "at least 1")
         rest = NUM_COMBINATIONS - val_size - test_size
-        require(train_size <= rest, "data.train_size", train_size, f"at most {rest}, as there are {NUM_COMBINATIONS} combinations")
+        require(train_size <= rest, "train_size", train_size, f"at most {rest}, as there are {NUM_COMBINATIONS} combinations")
         self.sizes = {"train": train_size, "val": val_size, "test": test_size}
 
     def prepare_data(self) -> None:
@@ -186,7 +201,7 @@ class Shapes2DDataModule(MNISTDataModule):
         parts = order[: sum(self.sizes.values())].split(list(self.sizes.values()))
         return combinations(dict(zip(self.sizes, parts, strict=True))[split])
 
-    def _grey_splits(self) -> dict[str, tuple[Tensor, Tensor]]:
+    def read(self) -> Mapping[str, tuple[Tensor, Tensor]]:
         factors = {split: self.factors(split) for split in self.sizes}
         return {split: (torch.cat([render(part) for part in f.split(10_000)]), f[:, 0].clone()) for split, f in factors.items()}
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vae_lightning.data import idx
 from vae_lightning.data.fetching import ARCHIVE_ERRORS, archive_md5, fetchers
-from vae_lightning.data.folders import (
+from vae_lightning.data.root import (
     DATASETS,
     FILES,
     NAMES,
@@ -34,7 +34,7 @@ from vae_lightning.data.folders import (
 )
 from vae_lightning.errors import DataError, StorageError, one_line
 from vae_lightning.machine.files import write_bytes
-from vae_lightning.types import IMAGE_SHAPE
+from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["DATASETS", "FILES", "Verified", "load", "raw_folder", "read"]
 
@@ -161,7 +161,7 @@ def _unpacked(dataset: str, archive: Path) -> bytes | None:
 def _parsed(raw: Path, split: str, contents: Mapping[str, bytes]) -> tuple[Tensor, Tensor]:
     """Images `(N, 1, 28, 28)` and labels `(N,)` of one split, which have the right form and belong together."""
     images, labels = (_array(raw / name, contents[name]) for name in FILES[split])
-    for name, array, form in zip(FILES[split], (images, labels), (IMAGE_SHAPE[1:], ()), strict=True):
+    for name, array, form in zip(FILES[split], (images, labels), (MNIST_SHAPE[1:], ()), strict=True):
         if array.shape[1:] != form or array.ndim != 1 + len(form):
             wanted = "(N, 28, 28)" if form else "(N,)"
             raise DataError(f"{raw / name}: holds an array of shape {array.shape}, not {wanted}; remove it to have it fetched")
@@ -247,8 +247,8 @@ def _fetched(dataset: str, raw: Path, problem: str) -> Verified:
             failures.append(f"{source}: {one_line(error)}")
     name = DATASETS[dataset]
     raise DataError(
-        f"{problem}, and it could not be fetched ({'; '.join(failures)}). Put {name}'s four raw files into {raw}, or set data.root "
-        f"to a folder that has {name}/raw"
+        f"{problem}, and it could not be fetched ({'; '.join(failures)}). Put {name}'s four raw files into {raw}, or give a "
+        f"folder that has {name}/raw: root=<folder>"
     )
 
 

@@ -34,7 +34,10 @@ ARCHITECTURE = {
 """Arguments of models that say which function their weights are of."""
 CHANGEABLE = {"dropout", "init"}
 """Of these, what may change all the same."""
-FIXED_DATA = ("dataset", "binarization", "val_size", "permute_pixels", "eval_seed", "train_size", "test_size")
+FIXED_DATA = (
+    *("dataset", "binarization", "val_size", "permute_pixels", "eval_seed", "train_size", "test_size"),
+    *("path", "splits", "channels", "size", "background"),
+)
 """Settings of data that scores so far, and what counts as unseen, depend on."""
 
 

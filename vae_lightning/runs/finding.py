@@ -107,20 +107,20 @@ def _with_checkpoint(folder: Path, named: str) -> tuple[Path, Path]:
 
 
 def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The data arguments of the run in `folder` with `root` and `static_root` as paths that hold on this machine.
+    """The data arguments of the run in `folder` with `root`, `static_root` and `path` as paths that hold on this machine.
 
-    A relative path means the directory of the training's command. Where that has no such folder, as after a move to another
-    machine, it means the directory of this command.
+    A relative path means the directory of the training's command. Where there is no such folder or file, as after a move to
+    another machine, it means the directory of this command.
     """
     start = trained_in(folder)
     found = dict(arguments)
-    for key in ("root", "static_root"):
+    for key in ("root", "static_root", "path"):
         value = arguments.get(key)
         path = Path(value).expanduser() if isinstance(value, str) else None
         if path is None or path.is_absolute() or start is None or start == Path.cwd():
             continue
         there = start / path
-        if there.is_dir() or not path.is_dir():
+        if there.exists() or not path.exists():
             found[key] = str(there)
         else:
             log.warning("%s: data.%s=%s is not in %s, where it was trained; taken from here", folder, key, value, start)

@@ -1,7 +1,7 @@
-"""The folder that data lie in: what may be read from it, and where in it something may be written.
+"""The folder that MNIST and its relatives lie in: what may be read from it, and where in it something may be written.
 
-<data.root>/MNIST/raw, FashionMNIST/raw, KMNIST/raw     the raw files, in torchvision's layout
-<data.root>/binarized_mnist                             Larochelle's static binarization
+<root>/MNIST/raw, FashionMNIST/raw, KMNIST/raw     the raw files, in torchvision's layout
+<root>/binarized_mnist                             Larochelle's static binarization
 """
 
 import os
@@ -51,7 +51,7 @@ def content_of(path: Path) -> bytes | None:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def data_folder(root: str | Path, key: str = "data.root") -> Path:
+def data_folder(root: str | Path, key: str = "root") -> Path:
     """`root` with its ~ replaced, which may be missing but is nothing else than a folder; `key` is what a user calls it."""
     try:
         folder = Path(root).expanduser()
@@ -76,21 +76,21 @@ def refuse_foreign(folder: Path) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise DataError(f"data.root={folder}: cannot be read ({error.strerror})") from error
+        raise DataError(f"root={folder}: cannot be read ({error.strerror})") from error
     if not held or not {*DATASETS.values(), STATIC_FOLDER}.isdisjoint(held):
         return
     mnist = folder / DATASETS["mnist"]
     if meant := _folder_above(folder):
-        wanted = f"is inside of what it should name: data.root={meant}"
+        wanted = f"is inside of what it should name: root={meant}"
     elif any(name.removesuffix(".gz") in NAMES for name in held):
         wanted = f"holds raw files, which are looked for one step below: move MNIST's into {mnist / 'raw'}"
     else:
         some = ", ".join(held[:2]) + (", ..." if len(held) > 2 else "")
         wanted = (
-            f"holds other things ({some}) and no data set, so nothing is fetched into it; set data.root to a folder of its own, or "
-            f"make the folder {mnist} if MNIST is to be fetched there"
+            f"holds other things ({some}) and no data set, so nothing is fetched into it; give a folder of its own, root=<folder>, "
+            f"or make the folder {mnist} if MNIST is to be fetched there"
         )
-    raise DataError(f"data.root={folder}: {wanted}")
+    raise DataError(f"root={folder}: {wanted}")
 
 
 def _folder_above(folder: Path) -> Path | None:
@@ -111,7 +111,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
-        raise DataError(f"{folder}: cannot write there ({one_line(error)}); set data.root to a folder you can write to") from error
+        raise DataError(f"{folder}: cannot write there ({one_line(error)}); give another: root=<folder>") from error
     try:
         yield
     except BaseException:

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from vae_lightning.data import sources
 from vae_lightning.data.fetching import ARCHIVE_ERRORS, network_timeout
-from vae_lightning.data.folders import (
+from vae_lightning.data.idx import Bytes
+from vae_lightning.data.root import (
     STATIC_FOLDER,
     content_of,
     data_folder,
@@ -29,7 +30,6 @@ from vae_lightning.data.folders import (
     refuse_foreign,
     replace_file,
 )
-from vae_lightning.data.idx import Bytes
 from vae_lightning.data.sources import Verified
 from vae_lightning.errors import DataError, one_line
 from vae_lightning.machine.files import replacing
@@ -67,11 +67,10 @@ def load(root: str | Path, static_root: str | Path | None, *, fetch: bool = True
         DataError: a file is missing and cannot be fetched, or its pixels are not Larochelle's.
     """
     own = data_folder(root) / FOLDER
-    folder = data_folder(static_root, "data.static_root") if static_root else own
-    key = "data.static_root" if fetch else "static_root"  # what train.py calls it, and evaluate.py, which never fetches
+    folder = data_folder(static_root, "static_root") if static_root else own
     images, checksums = {}, {}
     for split in PIXELS_SHA256:
-        images[split], checksums[_name(split)] = _images(folder, split, fetch=fetch and not static_root, key=key)
+        images[split], checksums[_name(split)] = _images(folder, split, fetch=fetch and not static_root)
     kept = (_kept_labels(place) for place in dict.fromkeys((folder, own)))
     labels = next((labels for labels in kept if labels), None) or _recovered(own, root, images, fetch=fetch)
     return Verified({split: (images[split] * 255, labels[split]) for split in images}, dict(sorted(checksums.items())))
@@ -84,7 +83,7 @@ def _name(split: str) -> str:
 # ---- images
 
 
-def _images(folder: Path, split: str, *, fetch: bool, key: str = "data.static_root") -> tuple[Tensor, str]:
+def _images(folder: Path, split: str, *, fetch: bool) -> tuple[Tensor, str]:
     """Pixels 0 or 1 `(N, 1, 28, 28)`, and the MD5 of the file they were read from."""
     path = folder / _name(split)
     content = content_of(path)
@@ -92,8 +91,7 @@ def _images(folder: Path, split: str, *, fetch: bool, key: str = "data.static_ro
     if pixels is None:
         if not fetch:
             state = "missing" if content is None else "altered (its pixels' SHA-256 is not the known one)"
-            or_fetch = ", or be left out to fetch them" if key.startswith("data.") else ""
-            raise DataError(f"{path} is {state}; {key} must name a folder that holds Larochelle's three files{or_fetch}")
+            raise DataError(f"{path} is {state}; name a folder that holds Larochelle's three files: static_root=<folder>")
         refuse_foreign(folder.parent)
         with locked_folder(folder):
             content = content_of(path)  # another run may have fetched it while this one waited
@@ -135,8 +133,8 @@ def _fetch(path: Path, split: str) -> tuple[bytes, Bytes]:
             replace_file(Path(scratch) / path.name, path)
     except ARCHIVE_ERRORS as error:
         raise DataError(
-            f"{path} is missing or altered and could not be fetched ({one_line(error)}). Set data.static_root to a folder with "
-            f"{', '.join(_name(s) for s in PIXELS_SHA256)}, or use data.binarization=dynamic"
+            f"{path} is missing or altered and could not be fetched ({one_line(error)}). Name a folder with "
+            f"{', '.join(_name(s) for s in PIXELS_SHA256)}: static_root=<folder>; binarization=dynamic needs none of them"
         ) from error
     return content, pixels
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_lightning.data import folders
+from vae_lightning.data import root as folders
 from vae_lightning.errors import DataError
 
 
@@ -42,7 +42,7 @@ def test_what_is_no_folder_is_named(tmp_path: Path, root: object, words: str) ->
     place = root(tmp_path)  # type: ignore[operator]
     with pytest.raises(DataError, match=words) as refusal:
         folders.data_folder(place)
-    assert str(refusal.value).startswith(f"data.root={place}: ")
+    assert str(refusal.value).startswith(f"root={place}: ")
 
 
 def test_content_is_that_of_a_file_only(tmp_path: Path) -> None:
@@ -63,11 +63,11 @@ def test_what_may_not_be_read_or_written_is_named(tmp_path: Path, monkeypatch: p
         monkeypatch.setattr(Path, name, forbidden)
     with pytest.raises(DataError, match=r"some: cannot be read \(Permission denied"):
         folders.content_of(tmp_path / "some")
-    with pytest.raises(DataError, match=r"data\.root=.*cannot be read \(Permission denied"):
+    with pytest.raises(DataError, match=r"root=.*cannot be read \(Permission denied"):
         folders.refuse_foreign(tmp_path)
-    with pytest.raises(DataError, match=r"data\.root=.*cannot be read \(Permission denied"):
+    with pytest.raises(DataError, match=r"root=.*cannot be read \(Permission denied"):
         folders.data_folder(tmp_path)
-    with pytest.raises(DataError, match=r"MNIST: cannot write there .*Permission denied.*data\.root"), locked(tmp_path):
+    with pytest.raises(DataError, match=r"MNIST: cannot write there .*Permission denied.*root"), locked(tmp_path):
         pass
 
 
@@ -90,8 +90,8 @@ def test_an_empty_folder_and_one_of_ours_may_be_fetched_into(tmp_path: Path, nam
     ("held", "root", "words"),
     [
         (["a.png", "b.png", "c.png"], ".", r"holds other things \(a.png, b.png, ...\) .* make the folder .*MNIST"),
-        (["data/MNIST/raw/train-images-idx3-ubyte"], "data/MNIST/raw", r"is inside of what it should name: data.root=\S+/data$"),
-        (["data/MNIST/raw/train-images-idx3-ubyte"], "data/MNIST", r"is inside of what it should name: data.root=\S+/data$"),
+        (["data/MNIST/raw/train-images-idx3-ubyte"], "data/MNIST/raw", r"is inside of what it should name: root=\S+/data$"),
+        (["data/MNIST/raw/train-images-idx3-ubyte"], "data/MNIST", r"is inside of what it should name: root=\S+/data$"),
         (["train-images-idx3-ubyte.gz"], ".", r"holds raw files.* move MNIST's into \S+/MNIST/raw$"),
     ],
 )
