@@ -49,6 +49,7 @@ class MNISTDataModule(L.LightningDataModule):
     """
 
     dataset: ClassVar[str] = "mnist"
+    label_noun: ClassVar[str] = "digit"
 
     def __init__(
         self,
@@ -306,9 +307,11 @@ class FashionMNISTDataModule(MNISTDataModule):
     """Fashion-MNIST (Xiao, Rasul and Vollgraf, 2017, https://arxiv.org/abs/1708.07747), in the same form."""
 
     dataset: ClassVar[str] = "fashion_mnist"
+    label_noun: ClassVar[str] = "class"
 
 
 class KMNISTDataModule(MNISTDataModule):
     """Kuzushiji-MNIST (Clanuwat et al., 2018, https://arxiv.org/abs/1812.01718), in the same form."""
 
     dataset: ClassVar[str] = "kmnist"
+    label_noun: ClassVar[str] = "character"

@@ -125,6 +125,7 @@ class Shapes2DDataModule(MNISTDataModule):
     """
 
     dataset: ClassVar[str] = "shapes2d"
+    label_noun: ClassVar[str] = "shape"
 
     def __init__(
         self,
