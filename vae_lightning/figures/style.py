@@ -6,6 +6,7 @@ The colours of up to ten classes are those of Paul Tol's "muted" scheme, safe fo
 
 import io
 from collections.abc import Iterator
+from colorsys import hsv_to_rgb
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap, hsv_to_rgb, to_hex
+from matplotlib.colors import BoundaryNorm, ListedColormap, to_hex
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -82,7 +83,7 @@ def class_colors(classes: int) -> list[str]:
     if classes <= len(CLASS_COLORS):
         return list(CLASS_COLORS[:classes])
     # neighbours in number are far apart in hue, by the golden ratio, and differ in brightness too
-    return [to_hex(tuple(hsv_to_rgb((i * 0.618034 % 1, 0.75, (0.9, 0.65, 0.45)[i % 3])))) for i in range(classes)]
+    return [to_hex(hsv_to_rgb(i * 0.618034 % 1, 0.75, (0.9, 0.65, 0.45)[i % 3])) for i in range(classes)]
 
 
 def png(made: Figure, dpi: int = 120) -> bytes:
