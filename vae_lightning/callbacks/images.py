@@ -3,7 +3,8 @@
 - `val/reconstructions`: validation images; what is decoded from their posterior means; from a sample of their posteriors.
 - `val/traversals`: the posterior mean of the first of them, the ten latent dimensions with the highest KL
   each in turn going from -3 to 3.
-- `prior/samples`: from samples of the prior; `prior/classes`, of a conditional model: one sample a column, one class a row, at most fifty.
+- `prior/samples`: from samples of the prior; `prior/classes`, of a conditional model: one sample a column, one class a row, at
+  most fifty.
 - `prior/latent_grid`, of two latent dimensions: each image stands for an equal share of the prior.
 """
 

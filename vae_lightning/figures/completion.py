@@ -80,7 +80,8 @@ def completion(
     names = ["seen", *(f"sample {i + 1}" for i in range(samples)), "mean of 200", "original"]
     made, axes = figure(0.6 * len(x) + 0.9, 0.6 * len(rows) + 0.4)
     show_tiles(axes, rows.flatten(0, 1), len(x), row_names=names)
-    axes.set_title("unseen part: mean of p(x | z), z a sample of q(z | seen part)")
+    apart = " " if len(x) > 7 else "\n"  # few columns are narrower than the title
+    axes.set_title(f"unseen part: mean of p(x | z),{apart}z a sample of q(z | seen part)")
     return made
 
 
