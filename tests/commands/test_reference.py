@@ -48,7 +48,7 @@ def test_only_what_stands_in_a_block_is_replaced() -> None:
 
 
 def test_wrong_block_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="README.md: generated: figurs: unknown; choose from: .*figures"):
+    with pytest.raises(ConfigurationError, match=r"README\.md: generated: figurs: unknown; choose from: .*figures"):
         with_blocks("<!-- generated: figurs -->\n<!-- end -->\n", "README.md")
     with pytest.raises(ConfigurationError, match="has no <!-- end -->"):
         with_blocks("<!-- generated: data -->\nno end\n", "README.md")
