@@ -56,7 +56,7 @@ from vae_lightning.inference.svi import SVISettings
 from vae_lightning.objectives.bounds import elbo, iwae_bound, kl, log_weights, mean_log_likelihood
 from vae_lightning.types import Noise
 
-labels = Labels(noun="digit", count=10)
+digits = Labels(noun="digit", count=10)
 torch.manual_seed(seed)
 mpl.rcParams.update(STYLE)
 
@@ -215,7 +215,7 @@ figures.samples(model, num_classes=classes, seed=seed)
 # A latent from the prior a column, a digit a row. Good: a row is one digit, a column one hand.
 
 # %%
-figures.class_style_grid(model, classes, seed=seed, labels=labels)
+figures.class_style_grid(model, classes, seed=seed, labels=digits)
 
 # %% [markdown]
 # Style transfer: the first test image of each digit, encoded with its own label, decoded with every label. Good: a row keeps
@@ -235,7 +235,7 @@ figures.class_means(model, x, y, seed=seed)
 # One digit with noise as wide as the prior. Good: the same digit in many hands; without a label it would become others.
 
 # %%
-figures.chosen_class(model, x, y, label, seed=seed, labels=labels)
+figures.chosen_class(model, x, y, label, seed=seed, labels=digits)
 
 # %% [markdown]
 # ## The plane of latents
@@ -246,13 +246,13 @@ figures.chosen_class(model, x, y, label, seed=seed, labels=labels)
 # %%
 if flat:
     display(
-        figures.latent_grid(model, rows=10, label=label, labels=labels),
-        figures.latent_grid(model, rows=20, label=label, labels=labels),
+        figures.latent_grid(model, rows=10, label=label, labels=digits),
+        figures.latent_grid(model, rows=20, label=label, labels=digits),
     )
 
 # %%
 if flat:
-    display(figures.latent_quantile_grid(model, label=label, labels=labels))
+    display(figures.latent_quantile_grid(model, label=label, labels=digits))
 
 # %% [markdown]
 # Posterior means, and one sample of each posterior, in the colour of the label. Digits form *no* groups if $z$ and $y$ are

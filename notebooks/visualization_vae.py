@@ -56,7 +56,7 @@ from vae_lightning.noise import generator
 from vae_lightning.objectives.bounds import elbo, iwae_bound, kl, log_weights, mean_log_likelihood
 from vae_lightning.types import Noise
 
-labels = Labels(noun="digit", count=10)
+digits = Labels(noun="digit", count=10)
 torch.manual_seed(seed)
 mpl.rcParams.update(STYLE)
 
@@ -310,7 +310,7 @@ if flat:
 # components). Good: digits form groups.
 
 # %%
-figures.posterior_means(model, x, y, labels=labels)
+figures.posterior_means(model, x, y, labels=digits)
 
 # %% [markdown]
 # One sample of each posterior: together they are samples of the *aggregate posterior* $q(z) = E_x\, q(z \mid x)$. The mean KL is
@@ -357,7 +357,7 @@ figures.latent_traversals(model, x, y)
 # noise as wide as the prior, a model without labels comes to other digits.
 
 # %%
-display(figures.class_means(model, x, y, seed=seed), figures.chosen_class(model, x, y, label=3, seed=seed, labels=labels))
+display(figures.class_means(model, x, y, seed=seed), figures.chosen_class(model, x, y, label=3, seed=seed, labels=digits))
 
 # %% [markdown]
 # ## An image of which a part is seen
