@@ -6,7 +6,7 @@ PEERS := .venv-peers
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick hooks check clean
+.PHONY: help docs setup train test evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ notebooks: setup ## Write the .ipynb of the notebooks, which are kept as text
 
 test: setup ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+
+docs: setup ## Write the tables of README.md, docs/ and the help texts from the code
+	$(BIN)/python -m vae_lightning.commands.reference --write
 
 lint: setup ## Check style
 	$(BIN)/ruff check .

@@ -32,7 +32,7 @@ num_images = 10_000  # test images to look at
 num_classified = 1000  # of these, images whose p(x) is summed over labels
 num_exact = 50  # of these, images whose bounds are held to the exact log p(x | y)
 svi_steps = 1000  # at most, to fit a posterior to one image
-digit = 3  # where one has to be chosen
+label = 3  # the class where one has to be chosen
 seed = 0
 
 # %%
@@ -46,6 +46,7 @@ import torch
 from IPython.display import Image, display
 
 from vae_lightning import CVAE, MNISTDataModule, figures, runs
+from vae_lightning.abilities import Labels
 from vae_lightning.callbacks import FrameRecorder
 from vae_lightning.evaluation.metrics import importance_nll, marginal_nll
 from vae_lightning.figures.style import STYLE
@@ -55,6 +56,7 @@ from vae_lightning.inference.svi import SVISettings
 from vae_lightning.objectives.bounds import elbo, iwae_bound, kl, log_weights, mean_log_likelihood
 from vae_lightning.types import Noise
 
+digits = Labels(noun="digit", count=10)
 torch.manual_seed(seed)
 mpl.rcParams.update(STYLE)
 
@@ -166,7 +168,7 @@ if flat:
 
 # %%
 cx, cy = x[:num_classified], y[:num_classified]
-given = [-importance_nll(model, cx, torch.full_like(cy, label), 20, 4000, seed, label)["nll"] for label in range(classes)]
+given = [-importance_nll(model, cx, torch.full_like(cy, c), 20, 4000, seed, c)["nll"] for c in range(classes)]
 joint = torch.stack(given, dim=-1) - math.log(classes)  # log p(x, y), (N, 10)
 marginal = joint.logsumexp(-1)
 conditional = joint.gather(-1, cy.unsqueeze(-1)).squeeze(-1) + math.log(classes)
@@ -213,7 +215,7 @@ figures.samples(model, num_classes=classes, seed=seed)
 # A latent from the prior a column, a digit a row. Good: a row is one digit, a column one hand.
 
 # %%
-figures.class_style_grid(model, classes, seed=seed)
+figures.class_style_grid(model, classes, seed=seed, labels=digits)
 
 # %% [markdown]
 # Style transfer: the first test image of each digit, encoded with its own label, decoded with every label. Good: a row keeps
@@ -233,7 +235,7 @@ figures.class_means(model, x, y, seed=seed)
 # One digit with noise as wide as the prior. Good: the same digit in many hands; without a label it would become others.
 
 # %%
-figures.chosen_digit(model, x, y, digit, seed=seed)
+figures.chosen_class(model, x, y, label, seed=seed, labels=digits)
 
 # %% [markdown]
 # ## The plane of latents
@@ -243,11 +245,14 @@ figures.chosen_digit(model, x, y, digit, seed=seed)
 
 # %%
 if flat:
-    display(figures.latent_grid(model, rows=10, label=digit), figures.latent_grid(model, rows=20, label=digit))
+    display(
+        figures.latent_grid(model, rows=10, label=label, labels=digits),
+        figures.latent_grid(model, rows=20, label=label, labels=digits),
+    )
 
 # %%
 if flat:
-    display(figures.latent_quantile_grid(model, label=digit))
+    display(figures.latent_quantile_grid(model, label=label, labels=digits))
 
 # %% [markdown]
 # Posterior means, and one sample of each posterior, in the colour of the label. Digits form *no* groups if $z$ and $y$ are

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # What a variational autoencoder has learned
 #
-# From a trained run to every figure of it, with the mathematics that they show. Name a run in the next cell, or let the notebook
-# train a small model of two latent dimensions, which takes a minute or two. `python evaluate.py run=<folder>` draws the same
-# figures into a report. The conditional model has [a notebook of its own](visualization_cvae.ipynb).
+# From a trained run to its figures, with the mathematics that they show. Name a run in the next cell, or let the notebook
+# train a small model of two latent dimensions, which takes a minute or two. `python evaluate.py run=<folder>` draws
+# these figures and others into a report. The conditional model has [a notebook of its own](visualization_cvae.ipynb).
 
 # %% tags=["parameters"]
 import os
@@ -44,6 +44,7 @@ import torch
 from IPython.display import Image, display
 
 from vae_lightning import VAE, BetaVAE, MNISTDataModule, figures, runs
+from vae_lightning.abilities import Labels
 from vae_lightning.callbacks import FrameRecorder
 from vae_lightning.data.binarization import binarize, to_unit_interval
 from vae_lightning.distributions.likelihoods import BernoulliLikelihood, GaussianLikelihood
@@ -55,6 +56,7 @@ from vae_lightning.noise import generator
 from vae_lightning.objectives.bounds import elbo, iwae_bound, kl, log_weights, mean_log_likelihood
 from vae_lightning.types import Noise
 
+digits = Labels(noun="digit", count=10)
 torch.manual_seed(seed)
 mpl.rcParams.update(STYLE)
 
@@ -203,7 +205,7 @@ if flat:
 # the quantitative analysis of deep belief networks", Salakhutdinov and Murray, 2008, https://doi.org/10.1145/1390156.1390266).
 # *Static*: drawn once and for all ("The neural autoregressive distribution estimator", Larochelle and Murray, 2011,
 # http://proceedings.mlr.press/v15/larochelle11a.html). *Threshold*: cut at one half, which leaves no chance and is the easiest to
-# learn. Figures of one kind do not compare with those of another. The same ten digits:
+# learn. Estimates of one kind do not compare with those of another. The same ten digits:
 
 # %%
 grey, _ = type(data)(root=data_root, binarization="none").evaluation_images("test", 10)
@@ -308,7 +310,7 @@ if flat:
 # components). Good: digits form groups.
 
 # %%
-figures.posterior_means(model, x, y)
+figures.posterior_means(model, x, y, labels=digits)
 
 # %% [markdown]
 # One sample of each posterior: together they are samples of the *aggregate posterior* $q(z) = E_x\, q(z \mid x)$. The mean KL is
@@ -355,7 +357,7 @@ figures.latent_traversals(model, x, y)
 # noise as wide as the prior, a model without labels comes to other digits.
 
 # %%
-display(figures.class_means(model, x, y, seed=seed), figures.chosen_digit(model, x, y, digit=3, seed=seed))
+display(figures.class_means(model, x, y, seed=seed), figures.chosen_class(model, x, y, label=3, seed=seed, labels=digits))
 
 # %% [markdown]
 # ## An image of which a part is seen

@@ -1,5 +1,6 @@
 """Evaluating a run gives the figures that its training ended with, and a report in the fixed form."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,11 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lightning.commands import gallery as drawing
 from vae_lightning.commands.evaluate import Evaluation, evaluate
 from vae_lightning.commands.train import train
 from vae_lightning.data import sources
 from vae_lightning.errors import CheckpointError, ConfigurationError, DataError, StorageError
+from vae_lightning.figures.catalog import CATALOG
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator", "settings", "seconds", "section"}
@@ -144,7 +145,7 @@ def test_evaluation_that_is_killed_keeps_what_was_there(run: Path, monkeypatch: 
     def killed(subject: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(drawing.CATALOG, "posterior_means", drawing.CATALOG["posterior_means"]._replace(draw=killed))
+    monkeypatch.setitem(CATALOG, "posterior_means", dataclasses.replace(CATALOG["posterior_means"], draw=killed))
     with pytest.raises(KeyboardInterrupt):
         quick(run, "evaluation.num_samples=2", "evaluation.figures=[samples,posterior_means]")
     report = json.loads((run / "evaluation" / "report.json").read_text())

@@ -1,25 +1,30 @@
 """A run's figures: those that were asked for, of its test images, the same bytes each time."""
 
 import dataclasses
+import sys
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 from PIL import Image
 
 from vae_lightning import runs
-from vae_lightning.commands import gallery as drawing
-from vae_lightning.commands.gallery import draw, subject_of
+from vae_lightning.commands.evaluate import evaluate
+from vae_lightning.commands.gallery import check_label, draw, subject_of
 from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures.catalog import CATALOG, Subject
 
 Compose = Callable[..., DictConfig]
+CONF = Path(__file__).resolve().parents[2] / "conf"
 SMALL = ("model.net.hidden=[32]", "model.latent_dim=2", "logger=csv")
 
 
@@ -111,9 +116,80 @@ def test_figure_that_turns_out_not_to_fit_is_skipped_with_its_reason(
     def refuse(_: Subject) -> None:
         raise NotImplementedError("a Mixture does not factorise")
 
-    entry = CATALOG["kl_per_dimension"]._replace(draw=refuse)
-    monkeypatch.setitem(drawing.CATALOG, "kl_per_dimension", entry)
+    monkeypatch.setitem(CATALOG, "kl_per_dimension", dataclasses.replace(CATALOG["kl_per_dimension"], draw=refuse))
     with trained(compose, tmp_path) as subject:
         gallery = draw(subject, ["kl_per_dimension", "samples"], tmp_path / "figures")
     assert gallery.skipped == {"kl_per_dimension": "a Mixture does not factorise"}
     assert [drawn.name for drawn in gallery.drawn] == ["samples"]
+
+
+def brightness(subject: Subject) -> Figure:
+    """The mean image. Good: one can tell what it is of."""
+    made = Figure()
+    made.subplots().imshow(subject.x.mean(0).movedim(0, -1))
+    return made
+
+
+def breaks(subject: Subject) -> Figure:
+    raise KeyError("nothing here")
+
+
+def gives_axes(subject: Subject) -> Any:
+    return Figure().subplots()
+
+
+@pytest.fixture
+def mypkg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of a user's own figures."""
+    module = types.ModuleType("mypkg")
+    for function in (brightness, breaks, gives_axes):
+        setattr(module, function.__name__, function)
+    monkeypatch.setitem(sys.modules, "mypkg", module)
+
+
+@pytest.mark.usefixtures("mypkg")
+def test_a_users_own_figures_are_drawn_and_what_fails_in_one_costs_only_that(tmp_path: Path) -> None:
+    subject = Subject(model=None, x=torch.rand(4, 3, 8, 8), y=torch.zeros(4, dtype=torch.int64))
+    names = ["mypkg.breaks", "mypkg.gives_axes", "mypkg.brightness", "mypkg.brightness"]
+    gallery = draw(subject, names, tmp_path)
+    (drawn,) = gallery.drawn
+    assert (drawn.name, drawn.path, drawn.caption) == (
+        "mypkg.brightness",
+        tmp_path / "mypkg.brightness.png",
+        "The mean image. Good: one can tell what it is of.",
+    )
+    assert drawn.path.read_bytes().startswith(b"\x89PNG")
+    assert gallery.skipped == {
+        "mypkg.breaks": "failed (KeyError: 'nothing here')",
+        "mypkg.gives_axes": "gave a Axes, and not a matplotlib Figure",
+    }
+
+
+@pytest.mark.usefixtures("mypkg")
+def test_a_users_own_figure_is_in_the_report_with_its_caption(compose: Compose, tmp_path: Path) -> None:
+    train(compose(*SMALL))
+    few = ("evaluation.num_samples=1", "evaluation.num_images=10", "evaluation.train_images=10", "gpus=0")
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("evaluate", [f"run={tmp_path}/run", "evaluation.figures=[mypkg.brightness,samples]", *few])
+    found = evaluate(cfg)
+    assert list(found.report["figures"]) == ["mypkg.brightness", "samples"]
+    assert found.report["figures"]["mypkg.brightness"]["file"] == "figures/mypkg.brightness.png"
+    assert "one can tell what it is of" in (found.folder / "report.html").read_text()
+
+
+def test_label_is_a_class_by_name_or_number_and_another_is_named() -> None:
+    class Clothes:
+        num_classes, label_names = 3, ("shirt", "shoe", "hat")
+
+        def evaluation_images(self, split: str) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.zeros(3, 3, 4, 4), torch.arange(3)
+
+    for label in ("shoe", 1, None):
+        check_label(label, Clothes())
+    for label in ("sock", 3, -1):
+        wanted = rf"evaluation\.label={label}: must be one of shirt, shoe, hat, or its number from 0 to 2"
+        with pytest.raises(ConfigurationError, match=wanted):
+            check_label(label, Clothes())
+    without = type("Without", (Clothes,), {"num_classes": 0, "label_names": ()})()
+    with pytest.raises(ConfigurationError, match=r"evaluation\.label=1: the images have no labels"):
+        check_label(1, without)

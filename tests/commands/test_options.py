@@ -41,7 +41,7 @@ def test_full_evaluation_asks_for_every_part_and_the_presets_are_those_of_the_co
         "evaluation.extent=0",
         "evaluation.mask=topp",
         "evaluation.svi=adam",
-        "evaluation.digit=10",
+        "evaluation.figures=[nobodys.figure]",
         "gpus=2",
         "evaluation.parts=[aiss]",
         "evaluation.convergence=[0]",

@@ -72,7 +72,7 @@ def test_mp4_is_written_where_there_is_an_encoder(tmp_path: Path) -> None:
     assert seconds == pytest.approx(2.5, abs=0.1)
 
 
-def test_walk_goes_from_digit_to_digit_and_back_to_the_first(x: Tensor, y: Tensor) -> None:
+def test_walk_goes_from_class_to_class_and_back_to_the_first(x: Tensor, y: Tensor) -> None:
     animation = latent_walk(Painter(), x, y, steps=3)
     assert len(animation.frames) == 30
     z = torch.tensor([[1.0, 1.0], [-1.0, -1.0]])

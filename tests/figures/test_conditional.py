@@ -1,4 +1,4 @@
-"""A column is one style, a row one digit, and labels are those they are said to be."""
+"""A column is one style, a row one class, and labels are those they are said to be."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 from toys import Painter
 
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.figures.conditional import chosen_digit, class_means, class_style_grid, style_transfer
+from vae_lightning.figures.conditional import chosen_class, class_means, class_style_grid, style_transfer
 
 
 def odd(tile: Tensor) -> Tensor:
@@ -14,7 +14,7 @@ def odd(tile: Tensor) -> Tensor:
     return tile[..., 0, 0].round()
 
 
-def test_style_grid_has_one_latent_a_column_and_one_digit_a_row(shown) -> None:  # type: ignore[no-untyped-def]
+def test_style_grid_has_one_latent_a_column_and_one_class_a_row(shown) -> None:  # type: ignore[no-untyped-def]
     grid = shown(class_style_grid(Painter(num_classes=10), styles=6).axes[0])
     assert grid.shape[:2] == (10, 6)
     assert torch.equal(odd(grid), (torch.arange(10) % 2.0).unsqueeze(1).expand(10, 6))
@@ -42,9 +42,9 @@ def test_class_means_are_means_of_the_class_first_without_and_then_with_noise(x:
     assert abs(float(noise.mean())) < 0.1
 
 
-def test_chosen_digit_is_that_digit_only(x: Tensor, y: Tensor, shown) -> None:  # type: ignore[no-untyped-def]
-    for digit in (4, 7):
-        grid = shown(chosen_digit(Painter(num_classes=10), x, y, digit=digit).axes[0])
-        assert torch.equal(odd(grid), torch.full((4, 10), digit % 2.0))
-    with pytest.raises(ConfigurationError, match="digit=11: must be one of"):
-        chosen_digit(Painter(num_classes=10), x, y, digit=11)
+def test_chosen_class_is_that_class_only(x: Tensor, y: Tensor, shown) -> None:  # type: ignore[no-untyped-def]
+    for label in (4, 7):
+        grid = shown(chosen_class(Painter(num_classes=10), x, y, label=label).axes[0])
+        assert torch.equal(odd(grid), torch.full((4, 10), label % 2.0))
+    with pytest.raises(ConfigurationError, match="label=11: must be one of"):
+        chosen_class(Painter(num_classes=10), x, y, label=11)

@@ -32,7 +32,7 @@ def test_grid_has_the_first_dimension_to_the_right_and_the_second_upwards(shown)
 def test_grid_of_a_conditional_model_is_of_the_label_it_names(shown) -> None:  # type: ignore[no-untyped-def]
     for label in (2, 3):
         axes = latents.latent_grid(Painter(num_classes=10), rows=2, label=label).axes[0]
-        assert axes.get_title().endswith(f"digit {label}")
+        assert axes.get_title().endswith(f"class {label}")
         assert torch.equal(shown(axes)[..., 0, 0].round(), torch.full((2, 2), label % 2.0))
 
 
@@ -87,20 +87,20 @@ def test_posterior_means_are_no_samples_and_samples_are(x: Tensor, y: Tensor) ->
 
 def test_plane_keeps_two_dimensions_and_projects_more_on_the_widest() -> None:
     z = torch.randn(500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * torch.tensor([1.0, 5.0, 0.1, 3.0])
-    assert torch.equal(latents.plane(z[:, :2])[0], z[:, :2])
-    points, names = latents.plane(z)
+    assert torch.equal(latents.projected(z[:, :2])[0], z[:, :2])
+    points, names = latents.projected(z)
     assert torch.allclose(points.var(0), torch.linalg.eigvalsh(z.mT.cov()).flip(0)[:2])
     assert "principal" in names[0]
-    assert torch.equal(points, latents.plane(z.clone())[0])
-    assert latents.plane(z[:, :1])[0].shape == (500, 2)
+    assert torch.equal(points, latents.projected(z.clone())[0])
+    assert latents.projected(z[:, :1])[0].shape == (500, 2)
     with pytest.raises(ConfigurationError, match="projection=pac: unknown; did you mean pca"):
-        latents.plane(z, projection="pac")  # type: ignore[arg-type]
+        latents.projected(z, projection="pac")  # type: ignore[arg-type]
 
 
 def test_umap_that_is_not_installed_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "umap", None)
     with pytest.raises(ConfigurationError, match="pip install umap-learn"):
-        latents.plane(torch.randn(10, 3), projection="umap")
+        latents.projected(torch.randn(10, 3), projection="umap")
 
 
 def test_interpolation_begins_and_ends_at_the_first_images_of_its_digits(x: Tensor, y: Tensor, shown) -> None:  # type: ignore[no-untyped-def]
@@ -140,8 +140,8 @@ def test_interpolation_needs_two_classes(x: Tensor, y: Tensor) -> None:
         latents.interpolations(Painter(), x, y * 0 + 7)
 
 
-def test_digit_without_an_image_is_named(x: Tensor, y: Tensor) -> None:
-    with pytest.raises(ConfigurationError, match="digit 9: none of the 5 images"):
+def test_class_without_an_image_is_named(x: Tensor, y: Tensor) -> None:
+    with pytest.raises(ConfigurationError, match="class 9: none of the 5 images"):
         latents.interpolations(Painter(), x[:5], y[:5], pairs=((1, 9),))
 
 

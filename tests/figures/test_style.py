@@ -4,7 +4,8 @@ import matplotlib as mpl
 import torch
 from matplotlib.colors import to_rgb
 
-from vae_lightning.figures.style import DIGIT_COLORS, colored_by_digit, figure, png, show_tiles, style, tiles
+from vae_lightning.abilities import Labels
+from vae_lightning.figures.style import CLASS_COLORS, class_colors, colored_by_class, figure, png, show_tiles, style, tiles
 
 
 def test_tiles_are_in_reading_order_with_gaps_between() -> None:
@@ -18,18 +19,23 @@ def test_tiles_are_in_reading_order_with_gaps_between() -> None:
     assert sheet[3, 0].isnan()
 
 
-def test_ten_digits_have_ten_colours_that_are_far_apart() -> None:
-    colours = torch.tensor([to_rgb(name) for name in DIGIT_COLORS])
+def test_ten_classes_have_ten_colours_that_are_far_apart() -> None:
+    colours = torch.tensor([to_rgb(name) for name in CLASS_COLORS])
     distances = torch.cdist(colours, colours) + 9 * torch.eye(10)
     assert distances.min() > 0.2
 
 
-def test_a_digit_has_the_same_colour_in_every_figure() -> None:
+def test_many_classes_have_a_colour_each() -> None:
+    assert len(set(class_colors(200))) == 200
+    assert class_colors(10) == list(CLASS_COLORS)
+
+
+def test_a_class_has_the_same_colour_in_every_figure() -> None:
     for labels in (torch.tensor([3, 3, 7]), torch.tensor([7, 3])):
         _, axes = figure(2, 2)
-        colored_by_digit(axes, torch.zeros(len(labels), 2), labels)
+        colored_by_class(axes, torch.zeros(len(labels), 2), labels, Labels())
         shown = axes.collections[0].get_facecolors()[:, :3]
-        assert [tuple(c) for c in shown] == [to_rgb(DIGIT_COLORS[label]) for label in labels.tolist()]
+        assert [tuple(c) for c in shown] == [to_rgb(CLASS_COLORS[label]) for label in labels.tolist()]
 
 
 def drawn() -> bytes:

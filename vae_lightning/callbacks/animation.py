@@ -11,10 +11,11 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
+from vae_lightning.abilities import classes_of, sorted_by_class
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted
 from vae_lightning.distributions.sampling import from_noise
-from vae_lightning.inference.latents import classes_of, latent_mesh, mean_images
+from vae_lightning.inference.latents import latent_mesh, mean_images
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.noise import standard_normal
 from vae_lightning.types import LatentVariableModel
@@ -33,10 +34,10 @@ def frame_steps(total: int, frames: int) -> list[int]:
 class FrameRecorder(Callback):
     """Writes `frames` files `dirpath`/step_*.npz over a training of a latent-variable model.
 
-    A file holds, for the weights of its step: `epoch`; `reconstructions` uint8 `(100, 28, 28)`, decoded posterior means of the
-    first test images; `decoded` uint8 `(400, 28, 28)`, a mesh on [-4, 4]^2 for two latent dimensions, else the same prior
-    samples each time, each with every label in turn if the model is conditional; `z` float32 `(5000, D)`, a posterior sample
-    of each of 5,000 test images, and their `labels`.
+    A file holds, for the weights of its step: `epoch`; `reconstructions` uint8 `(100, H, W)` or, in colour, `(100, 3, H, W)`,
+    decoded posterior means of the first test images; `decoded` uint8 `(400, H, W)` or `(400, 3, H, W)`, a mesh on [-4, 4]^2 for
+    two latent dimensions, else the same prior samples each time, each with every label in turn if the model is conditional; `z`
+    float32 `(5000, D)`, a posterior sample of each of 5,000 test images, and their `labels`. Of fewer test images, all.
 
     Args:
         dirpath: folder of the files.
@@ -62,8 +63,9 @@ class FrameRecorder(Callback):
         few, many = (fixed_images(trainer, "test", count) for count in (None, POINTS))
         if few is None or many is None or not isinstance(pl_module, LatentVariableModel):
             return
-        if getattr(trainer.datamodule, "sorted_by_class", False):  # type: ignore[attr-defined]
-            few = many[0][:: POINTS // IMAGES], many[1][:: POINTS // IMAGES]
+        if sorted_by_class(trainer.datamodule):  # type: ignore[attr-defined]
+            apart = max(1, len(many[0]) // IMAGES)
+            few = many[0][::apart], many[1][::apart]
         self._few, self._many = (few[0][:IMAGES].clone(), few[1][:IMAGES].clone()), many
         total = trainer.estimated_stepping_batches
         # of a training that only time ends, twice as many steps for each frame
@@ -101,22 +103,22 @@ class FrameRecorder(Callback):
     def _frame(self, trainer: L.Trainer, model: Any) -> dict[str, Any]:
         (x, y), (many, labels) = self._few, self._many
         posterior, classes = model.posterior(many, labels), classes_of(model)
-        digits = torch.arange(ROWS * ROWS, device=x.device) % max(1, classes)
+        y_decoded = torch.arange(ROWS * ROWS, device=x.device) % max(1, classes)
         if model.latent_dim == 2 and not classes:
             z = latent_mesh(EXTENT, ROWS).to(posterior.mean)
         else:
             prior, epsilon = (
-                model.prior(digits),
+                model.prior(y_decoded),
                 standard_normal((ROWS * ROWS, model.latent_dim), posterior.mean, "animation", "prior"),
             )
             # of a conditional model, one sample with every label
             z = from_noise(prior, epsilon.repeat_interleave(max(1, classes), 0)[: ROWS * ROWS])
-        decoded = mean_images(model, z, digits)
+        decoded = mean_images(model, z, y_decoded)
         sample = from_noise(posterior, standard_normal(posterior.mean.shape, posterior.mean, "animation", "posterior"))
         return {
             "epoch": trainer.global_step * trainer.accumulate_grad_batches / max(1, trainer.num_training_batches),
-            "reconstructions": _grey(unpermuted(trainer, mean_images(model, model.posterior(x, y).mean, y))),
-            "decoded": _grey(unpermuted(trainer, decoded)),
+            "reconstructions": _bytes(unpermuted(trainer, mean_images(model, model.posterior(x, y).mean, y))),
+            "decoded": _bytes(unpermuted(trainer, decoded)),
             "z": sample.float().cpu().numpy(),
             "labels": labels.cpu().numpy(),
         }
@@ -141,5 +143,6 @@ class FrameRecorder(Callback):
         return self.folder / f"step_{step:09d}.npz"
 
 
-def _grey(images: Tensor) -> Any:
+def _bytes(images: Tensor) -> Any:
+    """Images `(N, C, H, W)` in [0, 1] as uint8, without the channel where there is only one."""
     return (images * 255).round().to(torch.uint8).squeeze(1).cpu().numpy()

@@ -10,10 +10,12 @@ from typing import Any
 import pytorch_lightning as L
 import torch
 from pytorch_lightning.callbacks import Callback
+from torch import Tensor
+from torch.nn.functional import pad
 
+from vae_lightning.abilities import labels_of, predicts
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
 from vae_lightning.glossary import GLOSSARY
-from vae_lightning.models import Classifier
 from vae_lightning.objectives.bounds import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
@@ -67,7 +69,7 @@ class Dashboard(Callback):
             writer.add_text(tag, text, trainer.global_step)
         if isinstance(pl_module, LatentVariableModel):
             writer.add_custom_scalars(LATENT_LAYOUT)
-        elif isinstance(pl_module, Classifier):
+        elif predicts(pl_module):
             writer.add_custom_scalars(CLASSIFIER_LAYOUT)
         writer._get_file_writer().add_summary(_session(self.hyperparameters)[0])
 
@@ -77,7 +79,7 @@ class Dashboard(Callback):
             return
         if isinstance(pl_module, LatentVariableModel):
             _project(trainer, pl_module, writer)
-        elif isinstance(pl_module, Classifier):
+        elif predicts(pl_module):
             _classify(trainer, pl_module, writer)
         writer._get_file_writer().add_summary(_session(self.hyperparameters)[1])
 
@@ -104,11 +106,20 @@ def _project(trainer: L.Trainer, model: LatentVariableModel, writer: Any) -> Non
         except NotImplementedError:  # its KL is no sum over dimensions
             divergences = [""] * len(x)
         means = posterior.mean.float().cpu()
-    rows, sprites = list(zip(y.tolist(), divergences, strict=True)), unpermuted(trainer, x)
+    labels = labels_of(trainer.datamodule, y)  # type: ignore[attr-defined]
+    rows, sprites = list(zip(labels.listed(y.tolist()), divergences, strict=True)), _squares(unpermuted(trainer, x))
     writer.add_embedding(means, rows, sprites, trainer.global_step, "test_posterior_means", ["label", "kl"])
 
 
-def _classify(trainer: L.Trainer, model: Classifier, writer: Any) -> None:
+def _squares(images: Tensor) -> Tensor:
+    """Images `(N, C, H, W)` with a border that makes them square, as the Projector wants its sprites."""
+    height, width = images.shape[-2:]
+    side = max(height, width)
+    left, top = (side - width) // 2, (side - height) // 2
+    return pad(images, (left, side - width - left, top, side - height - top))
+
+
+def _classify(trainer: L.Trainer, model: Any, writer: Any) -> None:
     """A precision-recall curve a class, and which classes are taken for which, over the images that were tested."""
     images = fixed_images(trainer, "test")
     if images is None:
@@ -118,14 +129,15 @@ def _classify(trainer: L.Trainer, model: Classifier, writer: Any) -> None:
     tested = int(min(len(x), sum(trainer.num_test_batches) * size * trainer.world_size))
     with undisturbed(trainer, model):  # and not where figures are drawn: there matplotlib would meet tensors of the run's precision
         labels, probabilities = y[:tested].cpu(), torch.cat([model.predict(part) for part in x[:tested].split(size)]).float().cpu()
-    for c in range(model.num_classes):
-        writer.add_pr_curve(f"test/precision_recall/{c}", labels == c, probabilities[:, c], trainer.global_step)
+    classes, names = probabilities.shape[-1], labels_of(trainer.datamodule, y)  # type: ignore[attr-defined]
+    for c in range(classes):
+        writer.add_pr_curve(f"test/precision_recall/{names.name(c)}", labels == c, probabilities[:, c], trainer.global_step)
     # matplotlib takes a second to import, which other trainings should not wait for
     from vae_lightning.figures.metrics import confusion_matrix
     from vae_lightning.figures.style import style
 
     with style():
-        figure = confusion_matrix(labels, probabilities.argmax(-1), model.num_classes)
+        figure = confusion_matrix(labels, probabilities.argmax(-1), classes, names)
         writer.add_figure("test/confusion", figure, trainer.global_step)
 
 

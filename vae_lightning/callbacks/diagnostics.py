@@ -62,7 +62,7 @@ class LatentDiagnostics(Callback):
             except NotImplementedError:  # its KL is no sum over dimensions
                 divergences = []
         metrics = {f"val/kl_per_dimension/{d:02d}": value for d, value in enumerate(divergences[:MAX_DIMENSIONS])}
-        # past Lightning's own logging: these are not figures of the whole split, which metrics.json holds
+        # past Lightning's own logging: these are not estimates over the whole split, which metrics.json holds
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "val/active_units": active}, step=trainer.global_step)
         if not self.warned:

@@ -3,7 +3,8 @@
 - `val/reconstructions`: validation images; what is decoded from their posterior means; from a sample of their posteriors.
 - `val/traversals`: the posterior mean of the first of them, the ten latent dimensions with the highest KL
   each in turn going from -3 to 3.
-- `prior/samples`: from samples of the prior; `prior/classes`, of a conditional model: one sample a column, one class a row.
+- `prior/samples`: from samples of the prior; `prior/classes`, of a conditional model: one sample a column, one class a row, at
+  most fifty.
 - `prior/latent_grid`, of two latent dimensions: each image stands for an equal share of the prior.
 """
 
@@ -17,17 +18,18 @@ from torch import Tensor
 from torch.distributions import Independent
 from torchvision.utils import make_grid
 
+from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
 from vae_lightning.distributions.sampling import from_noise
-from vae_lightning.inference.latents import classes_of, mean_images, quantile_mesh, traversals
+from vae_lightning.inference.latents import mean_images, quantile_mesh, traversals
 from vae_lightning.noise import standard_normal
 from vae_lightning.objectives.bounds import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["Images"]
 
-NUM_IMAGES, NUM_SAMPLES, GRID_ROWS, COLUMNS, MAX_UNITS = 16, 64, 15, 10, 10
+NUM_IMAGES, NUM_SAMPLES, GRID_ROWS, COLUMNS, MAX_UNITS, MAX_CLASSES = 16, 64, 15, 10, 10, 50
 FRAME = 0.5
 """Grey between two images."""
 
@@ -76,7 +78,7 @@ class Images(Callback):
 
 
 Drawing = tuple[str, Tensor, int]
-"""Tag, images `(N, 1, 28, 28)`, and how many make a row."""
+"""Tag, images `(N, C, H, W)`, and how many make a row."""
 
 
 def _drawings(model: LatentVariableModel, x: Tensor, y: Tensor) -> Iterator[Drawing]:
@@ -113,6 +115,7 @@ def _samples(model: LatentVariableModel, x: Tensor) -> Drawing:
 
 
 def _classes(model: LatentVariableModel, classes: int, x: Tensor) -> Drawing:
+    classes = min(classes, MAX_CLASSES)
     y = torch.arange(classes, device=x.device).repeat_interleave(COLUMNS)
     prior = model.prior(y)
     epsilon = standard_normal((COLUMNS, model.latent_dim), x, "images", "samples").repeat(classes, 1)

@@ -10,6 +10,8 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import Tensor
 
+from vae_lightning.abilities import permutation_of
+
 __all__ = ["fixed_images", "undisturbed", "unpermuted", "writer_of"]
 
 
@@ -27,10 +29,10 @@ def fixed_images(trainer: L.Trainer, split: str, count: int | None = None) -> tu
 
 
 def unpermuted(trainer: L.Trainer, images: Tensor) -> Tensor:
-    """Images `(*, 1, 28, 28)` as one draws them: float32, on the CPU, in [0, 1], pixels in their places."""
-    unpermute = getattr(getattr(trainer, "datamodule", None), "unpermute", lambda images: images)
-    drawn: Tensor = unpermute(images.float().cpu()).clamp(0, 1)
-    return drawn
+    """Images `(*, C, H, W)` as one draws them: float32, on the CPU, in [0, 1], pixels in their places."""
+    permutation = permutation_of(getattr(trainer, "datamodule", None))
+    images = images.float().cpu()
+    return (permutation.unpermute(images) if permutation else images).clamp(0, 1)
 
 
 @contextmanager

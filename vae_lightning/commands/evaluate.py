@@ -14,7 +14,7 @@ from torch import Tensor
 from vae_lightning import runs
 from vae_lightning.arguments import require
 from vae_lightning.commands.estimates import measure_split, nll_floor
-from vae_lightning.commands.gallery import Drawn, Gallery, draw, model_of_images, subject_of
+from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
 from vae_lightning.commands.options import Options
 from vae_lightning.data import ImageDataModule, MNISTDataModule
 from vae_lightning.data.sources import DATASETS
@@ -77,6 +77,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     _require_data(run, moved)
     run.data.prepare_data()
     run.data.setup()
+    check_label(options.label, run.data)
     material = _material(model, run.data, options, judge)
     weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
     target = folder / EVALUATION if cfg.to is None else Path(str(cfg.to)).expanduser()
@@ -140,7 +141,7 @@ class _Evaluating:
             svi=options.svi,
             extent=options.extent,
             projection=options.projection,
-            digit=options.digit,
+            label=options.label,
             seed=options.seed,
         )
 
@@ -176,7 +177,7 @@ class _Evaluating:
         return warnings_of(splits, nll_floor(self.model, self.data))
 
     def _plain(self, drawn: Drawn) -> dict[str, Any]:
-        settings = {name: getattr(self.options, name) for name in CATALOG[drawn.name].settings}
+        settings = {name: getattr(self.options, name) for name in drawn.settings}
         return {
             "file": drawn.path.relative_to(self.place.path).as_posix(),
             "caption": drawn.caption,

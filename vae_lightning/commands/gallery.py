@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from vae_lightning import runs
-from vae_lightning.arguments import choose
-from vae_lightning.data import ImageDataModule
-from vae_lightning.errors import ConfigurationError, DataError, one_line
+from vae_lightning.abilities import Labels, classes_of, labels_of, permutation_of, sorted_by_class
+from vae_lightning.arguments import choose, prefixed
+from vae_lightning.errors import ConfigurationError, DataError, StorageError, one_line
 from vae_lightning.figures.animation import Animation
-from vae_lightning.figures.catalog import CATALOG, Subject
-from vae_lightning.figures.latents import Projection
+from vae_lightning.figures.catalog import FigureSpec, Subject, figure_named
 from vae_lightning.figures.style import png, style
-from vae_lightning.inference.latents import classes_of
+from vae_lightning.figures.subject import Projection
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.pixels import in_place
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
@@ -29,36 +29,46 @@ from vae_lightning.runs import LoadedRun
 from vae_lightning.runs.layout import ANIMATION
 from vae_lightning.types import Estimate
 
-__all__ = ["SVI", "Drawn", "Gallery", "draw", "model_of_images", "subject_of"]
+__all__ = ["SVI", "Drawn", "Gallery", "check_label", "draw", "figures_named", "model_of_images", "subject_of"]
 
 log = logging.getLogger(__name__)
 
 SVI: dict[str, SVISettings] = {"default": DEFAULT, "original": ORIGINAL}
 """How q(z | seen part) may be fitted, by name."""
-DIGIT = 3
-"""The class where a figure shows one and nobody said which."""
+LABEL = 3
+"""The class where a figure shows one and nobody said which, if there are so many."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """One figure that was drawn."""
+    """One figure that was drawn.
+
+    >>> Drawn("samples", Path("samples.png"), "What the model draws.", 0.1).settings
+    ()
+    """
 
     name: str
-    """That in the catalogue."""
+    """Its name in the catalogue; of a user's own figure, its import path."""
     path: Path
     """The PNG or GIF."""
     caption: str
     """What one sees, and what a good one looks like."""
     seconds: float
     """How long it took."""
+    settings: tuple[str, ...] = ()
+    """The settings of an evaluation that it depends on, by name."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What came of drawing a run."""
+    """What came of drawing a run.
+
+    >>> Gallery([], {"traversals": "the latent has no more than two dimensions"}).drawn
+    []
+    """
 
     drawn: list[Drawn]
-    """In the catalogue's order."""
+    """In the order in which they were asked for."""
     skipped: dict[str, str]
     """Why each of the others was not drawn, by its name."""
 
@@ -82,42 +92,61 @@ def draw(
         ConfigurationError: there is no figure of such a name.
         StorageError: a file could not be written.
     """
-    for name in names:
-        choose("evaluation.figures", name, CATALOG)
+    specs = figures_named(names)
     drawn: list[Drawn] = []
     skipped: dict[str, str] = {}
-    for name in track(list(names)):
-        entry, started = CATALOG[name], time.perf_counter()
-        reason = entry.unfit(subject)
-        if reason is None:
-            try:
-                with style():
-                    figure = entry.draw(subject)
-                    path = _save(figure, folder / name)
-            except (ConfigurationError, DataError, NotImplementedError) as error:
-                reason = str(error)
-            except Exception as error:  # one figure that fails must not cost the others, and the metrics, their page
-                log.exception("%s could not be drawn", name)
-                reason = f"failed ({type(error).__name__}: {one_line(error, 200)})"
-        if reason is None:
-            own = figure.get_label() if isinstance(figure, Figure) else ""
-            drawn.append(Drawn(name, path, f"{entry.caption} {own}".strip(), time.perf_counter() - started))
-            after_each(Gallery(drawn, skipped))
-        else:
-            skipped[name] = reason
+    for name in track([spec.name for spec in specs.values()]):
+        started = time.perf_counter()
+        found = _drawn(specs[name], subject, folder)
+        if isinstance(found, str):
+            skipped[name] = found
+            continue
+        path, more = found
+        caption = f"{specs[name].caption} {more}".strip()
+        drawn.append(Drawn(name, path, caption, time.perf_counter() - started, specs[name].settings))
+        after_each(Gallery(drawn, skipped))
     return Gallery(drawn, skipped)
 
 
-def _save(figure: Figure | Animation, path: Path) -> Path:
+def figures_named(names: Sequence[str]) -> dict[str, FigureSpec]:
+    """The figures that `evaluation.figures` lists, by name, each once.
+
+    Raises:
+        ConfigurationError: there is no figure of such a name, or an import path names none.
+    """
+    with prefixed("evaluation", ["figures"]):
+        return {name: figure_named(name) for name in names}
+
+
+def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str] | str:
+    """The file of a figure and what its caption says of this one alone; or why it could not be drawn."""
+    try:
+        if reason := spec.unfit(subject):
+            return reason
+        with style():
+            figure = spec.draw(subject)
+            if not isinstance(figure, Figure | Animation):
+                return f"gave a {type(figure).__name__}, and not a matplotlib Figure"
+            return _save(figure, folder, spec.name), str(figure.get_label()) if isinstance(figure, Figure) else ""
+    except (ConfigurationError, DataError, NotImplementedError) as error:
+        return str(error)
+    except StorageError:
+        raise
+    except Exception as error:  # one figure that fails must not cost the others, and the estimates, their page
+        log.exception("%s could not be drawn", spec.name)
+        return f"failed ({type(error).__name__}: {one_line(error, 200)})"
+
+
+def _save(figure: Figure | Animation, folder: Path, name: str) -> Path:
+    """Write `figure` as a file that is called after it: the name of a user's own keeps its dots."""
     if isinstance(figure, Animation):
-        target = path.with_suffix(".gif")
+        target, film = folder / f"{name}.gif", folder / f"{name}.mp4"
         write_bytes(target, figure.gif())
-        path.with_suffix(".mp4").unlink(missing_ok=True)  # or, without an encoder, it would be of another evaluation than the GIF
-        # where there is no encoder, the GIF has to do
-        with suppress(ConfigurationError), replacing(path.with_suffix(".mp4")) as unfinished:
+        film.unlink(missing_ok=True)  # or, without an encoder, it would be of another evaluation than the GIF
+        with suppress(ConfigurationError), replacing(film) as unfinished:  # where there is no encoder, the GIF has to do
             figure.save_mp4(unfinished)
         return target
-    target = path.with_suffix(".png")
+    target = folder / f"{name}.png"
     write_bytes(target, png(figure))
     return target
 
@@ -132,7 +161,7 @@ def subject_of(
     svi: str = "default",
     extent: float = 4.0,
     projection: Projection = "pca",
-    digit: int | None = None,
+    label: int | str | None = None,
     seed: int = 0,
 ) -> Subject:
     """What there is to draw of `run`, whose test images are drawn with their pixels in place, also if it permutes them.
@@ -141,22 +170,27 @@ def subject_of(
         report: estimates by split and name.
         mask: a name in `inference.observed.MASKS`.
         svi: a name in `SVI`.
-        digit: where one has to be chosen; None: 3, or the last class that there is.
+        label: a class by name or number, where one has to be chosen; None: 3, or the last class that there is.
+
+    Raises:
+        ConfigurationError: the data module has no images to draw, or no class is called `label`.
     """
-    data = run.data
-    if not isinstance(data, ImageDataModule):
+    data: Any = run.data
+    if not callable(getattr(data, "evaluation_images", None)):
         raise ConfigurationError(f"run={run.folder}: its data module is a {type(data).__name__}, which has no evaluation_images")
     x, y = (tensor.to(device) for tensor in data.evaluation_images("test"))
+    labels = labels_of(data, y)
     rates = {split: (e["kl"].value, -e["log_likelihood"].value) for split, e in report.items() if "kl" in e}
-    x = data.unpermute(x)
-    if data.sorted_by_class:
+    if permutation := permutation_of(data):
+        x = permutation.unpermute(x)
+    if sorted_by_class(data):
         order = torch.randperm(len(y), generator=generator("order of test images")).to(device)
         x, y = x[order], y[order]
-    classes = y.unique().tolist()
     return Subject(
         model=model_of_images(model, data),
         x=x,
         y=y,
+        labels=labels,
         num_classes=classes_of(model),
         rates=rates,
         convergence=_convergence(report.get("test", {})),
@@ -168,18 +202,46 @@ def subject_of(
         history=runs.history(run.folder),
         step=run.step,
         recording=run.folder / ANIMATION,
-        mask=observed_mask(mask),
+        observed=observed_mask(mask, (1, *x.shape[-2:])),
         svi=choose("evaluation.svi", svi, SVI),
         extent=extent,
         projection=projection,
-        digit=(DIGIT if DIGIT in classes else classes[-1]) if digit is None else digit,
+        label=_chosen_label(label, labels, y),
         seed=seed,
     )
 
 
-def model_of_images(model: Any, data: ImageDataModule) -> Any:
+def check_label(label: int | str | None, data: Any) -> None:
+    """Refuse `evaluation.label=label` where the images of `data` have no such class.
+
+    Raises:
+        ConfigurationError: there is no such class.
+    """
+    if label is not None:
+        _, y = data.evaluation_images("test")
+        _chosen_label(label, labels_of(data, y), y)
+
+
+def _chosen_label(label: int | str | None, labels: Labels, y: Tensor) -> int:
+    """The class that `evaluation.label` asks for; where it asks for none, 3 or the last class that has images.
+
+    Args:
+        y: the labels of the test images, `(N,)`.
+
+    Raises:
+        ConfigurationError: there is no such class.
+    """
+    if label is not None:
+        with prefixed("evaluation", ["label"]):
+            return labels.number(label)
+    classes = y.unique().tolist()
+    return LABEL if LABEL in classes else classes[-1]
+
+
+def model_of_images(model: Any, data: Any) -> Any:
     """`model` for images whose pixels are in place, also if those of `data`, which it was trained on, are permuted."""
-    return in_place(model, data.permute, data.unpermute) if data.permute_pixels else model
+    permutation = permutation_of(data)
+    return in_place(model, *permutation) if permutation else model
 
 
 def _convergence(report: Mapping[str, Estimate]) -> dict[int, Estimate]:

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.arguments import check, choose, require
-from vae_lightning.commands.gallery import SVI
+from vae_lightning.commands.gallery import SVI, figures_named
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.factor_codes import DisentanglementSettings
@@ -38,7 +38,7 @@ class Options:
         mask: str = "top",
         svi: str = "default",
         projection: Literal["pca", "umap"] = "pca",
-        digit: int | None = None,
+        label: int | str | None = None,
         parts: list[str] | Literal["all"] | None = None,
         convergence: list[int] | None = None,
         images: dict[str, Any] | None = None,
@@ -56,15 +56,12 @@ class Options:
         self.num_samples, self.num_images, self.train_images = num_samples, num_images, train_images
         self.marginal_samples, self.marginal_images = marginal_samples, marginal_images
         self.budget, self.seed = Budget(max_batch), seed
-        self.figures = list(CATALOG) if figures == "all" else figures
-        for name in self.figures:
-            choose("evaluation.figures", name, CATALOG)
+        self.figures = list(CATALOG) if figures == "all" else list(figures_named(figures))
         require(extent > 0, "evaluation.extent", extent, "positive")
         choose("evaluation.mask", mask, MASKS)
         choose("evaluation.svi", svi, SVI)
-        require(digit is None or 0 <= digit <= 9, "evaluation.digit", digit, "from 0 to 9, or null")
         self.extent, self.mask, self.svi = extent, mask, svi
-        self.projection, self.digit = projection, digit
+        self.projection, self.label = projection, label
         self.all_parts, self.parts = parts == "all", list(PARTS) if parts == "all" else list(parts or [])
         for name in self.parts:
             choose("evaluation.parts", name, PARTS)

@@ -37,6 +37,7 @@ class MNISTDataModule(ImageDataModule):
     has_static: ClassVar[bool] = True
     image_shape = MNIST_SHAPE
     label_names: tuple[str, ...] = tuple("0123456789")
+    label_noun: ClassVar[str] = "digit"
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class FashionMNISTDataModule(MNISTDataModule):
     dataset: ClassVar[str] = "fashion_mnist"
     has_static: ClassVar[bool] = False
     label_names = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+    label_noun: ClassVar[str] = "class"
 
 
 class KMNISTDataModule(MNISTDataModule):
@@ -104,3 +106,4 @@ class KMNISTDataModule(MNISTDataModule):
     dataset: ClassVar[str] = "kmnist"
     has_static: ClassVar[bool] = False
     label_names = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+    label_noun: ClassVar[str] = "character"

@@ -137,6 +137,7 @@ class Shapes2DDataModule(ImageDataModule):
     dataset: ClassVar[str] = "shapes2d"
     image_shape = IMAGE_SHAPE
     label_names = tuple(SHAPES)
+    label_noun: ClassVar[str] = "shape"
 
     def __init__(
         self,

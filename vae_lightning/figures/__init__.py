@@ -1,6 +1,6 @@
 """Figures: tensors and models by the protocol in, matplotlib figures and animations out; one function a figure.
 
-`catalog.CATALOG` names them for `evaluate.py`, each with what it needs and its caption.
+Each is declared where it is defined (`registry.declare`) with what it needs and its caption; `catalog.CATALOG` holds them all.
 """
 
 from vae_lightning.figures.animation import (
@@ -13,7 +13,7 @@ from vae_lightning.figures.animation import (
     training_reconstructions,
 )
 from vae_lightning.figures.completion import completion, isocontours, posterior_gap
-from vae_lightning.figures.conditional import chosen_digit, class_means, class_style_grid, style_transfer
+from vae_lightning.figures.conditional import chosen_class, class_means, class_style_grid, style_transfer
 from vae_lightning.figures.images import elbo_per_image, reconstruction_pairs, reconstructions, reproductions, samples
 from vae_lightning.figures.latents import (
     interpolations,
@@ -26,13 +26,13 @@ from vae_lightning.figures.latents import (
     posterior_samples,
 )
 from vae_lightning.figures.metrics import confusion_matrix, learning_curves, mistakes, nll_convergence, rate_distortion
-from vae_lightning.figures.style import DIGIT_COLORS, png, style
+from vae_lightning.figures.style import CLASS_COLORS, png, style
 
 __all__ = [
-    "DIGIT_COLORS",
+    "CLASS_COLORS",
     "Animation",
     "Recording",
-    "chosen_digit",
+    "chosen_class",
     "class_means",
     "class_style_grid",
     "completion",

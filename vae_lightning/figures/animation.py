@@ -1,27 +1,20 @@
-"""Figures that move: what a model made of the same images while it learned, and a walk through a finished model's latents.
+"""Figures that move: what a model made of the same images while it learned, and a walk through a finished model's latents."""
 
-The frames of a training are written by `vae_lightning.callbacks.FrameRecorder` and read by `read_recording`.
-"""
-
-import io
-import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
+from vae_lightning.abilities import Labels, classes_of
 from vae_lightning.arguments import require
-from vae_lightning.errors import ConfigurationError, DataError
-from vae_lightning.figures.latents import one_of_each, plane_of
-from vae_lightning.figures.style import DIGIT_COLORS, digit_bar, figure, show_tiles, tiles
-from vae_lightning.inference.latents import classes_of, great_circle, line, mean_images
+from vae_lightning.figures.animated import COLORS, GREYS, Animation, rendered
+from vae_lightning.figures.latents import plane_of
+from vae_lightning.figures.recording import Recording, read_recording
+from vae_lightning.figures.registry import declare, needs_latent
+from vae_lightning.figures.style import class_bar, class_colors, figure, show_tiles, tiles
+from vae_lightning.figures.subject import MOST_CLASSES, Subject, first_images
+from vae_lightning.inference.latents import great_circle, line, mean_images
 from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
 
@@ -35,105 +28,52 @@ __all__ = [
     "training_reconstructions",
 ]
 
-Frame = np.ndarray[Any, np.dtype[np.uint8]]
-HELD = ("epoch", "reconstructions", "decoded", "z", "labels")
-GREYS, COLORS = 16, 64
-"""How many colours a GIF of images has, and one of coloured points."""
-
-
-@dataclass(frozen=True)
-class Animation:
-    """Pictures to be shown one after another, for ever."""
-
-    frames: list[Frame]
-    """Each uint8 `(H, W, 3)`."""
-    seconds: float
-    """How long each is shown; the last one four times as long."""
-    colors: int = GREYS
-    """How many colours the GIF may have, at most 256."""
-
-    def gif(self) -> bytes:
-        """A looping GIF with one palette for all frames, so that it stays small and nothing flickers."""
-        some = self.frames[:: max(1, len(self.frames) // 5)]
-        palette = Image.fromarray(np.concatenate([*some, self.frames[-1]])).quantize(self.colors)
-        pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in self.frames]
-        shown = [round(1000 * self.seconds)] * (len(pictures) - 1) + [round(4000 * self.seconds)]
-        file = io.BytesIO()
-        pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=shown, loop=0, optimize=True)
-        return file.getvalue()
-
-    def save_mp4(self, path: Path) -> None:
-        """Write H.264 into `path`, an MP4 whatever its name.
-
-        Raises:
-            ConfigurationError: there is no encoder; imageio-ffmpeg brings one.
-        """
-        height, width = (side - side % 2 for side in self.frames[0].shape[:2])  # the format wants even sides
-        options = {"fps": 1 / self.seconds, "macro_block_size": 1, "output_params": ["-movflags", "+faststart", "-f", "mp4"]}
-        try:
-            from imageio_ffmpeg import write_frames
-
-            writer = write_frames(str(path), (width, height), **options)
-            writer.send(None)
-        except (ImportError, OSError, RuntimeError) as error:
-            raise ConfigurationError(f"{path}: needs an encoder: pip install imageio-ffmpeg") from error
-        for frame in [*self.frames, *self.frames[-1:] * 3]:
-            writer.send(np.ascontiguousarray(frame[:height, :width]))
-        writer.close()
-
-
-@dataclass(frozen=True)
-class Recording:
-    """The frames that a training left, in their order."""
-
-    epochs: list[float]
-    """When each was taken."""
-    reconstructions: list[Tensor]
-    """Means of p(x | z) at the posterior means of the first 100 test images, `(100, 28, 28)` in [0, 1] each."""
-    decoded: list[Tensor]
-    """Means of p(x | z) at the same latents each time, `(400, 28, 28)` in [0, 1] each."""
-    z: list[Tensor]
-    """A posterior sample of each of the same test images, `(N, D)` each."""
-    labels: Tensor
-    """Of those images, `(N,)`."""
-
-
-def read_recording(folder: Path) -> Recording:
-    """The recording in `folder`.
-
-    Raises:
-        DataError: there is none, or a file of it is damaged.
-    """
-    paths = sorted(folder.glob("step_*.npz"))
-    if len(paths) < 2:
-        raise DataError(f"{folder}: has no frames of the training; train with callbacks.animation.frames=25")
-    frames = []
-    for path in paths:
-        try:
-            with np.load(path) as file:
-                frames.append({name: torch.from_numpy(file[name]) for name in HELD})
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
-            raise DataError(f"{path}: is damaged; remove it, the animation can do without") from error
-        if not _is_frame(frames[-1], frames[0]):
-            raise DataError(f"{path}: is no frame of this training; remove it, the animation can do without")
-    return Recording(
-        [float(frame["epoch"]) for frame in frames],
-        [frame["reconstructions"] / 255 for frame in frames],
-        [frame["decoded"] / 255 for frame in frames],
-        [frame["z"] for frame in frames],
-        frames[-1]["labels"],
-    )
-
-
-def _is_frame(frame: dict[str, Tensor], first: dict[str, Tensor]) -> bool:
-    """Whether arrays from a file have the kinds and shapes that a recorder writes, those of the first frame."""
-    alike = all(frame[name].shape == first[name].shape for name in HELD)
-    pictures = all(frame[name].dim() == 3 and frame[name].dtype == torch.uint8 for name in ("reconstructions", "decoded"))
-    points = frame["z"].dim() == 2 and frame["z"].is_floating_point() and frame["labels"].shape == frame["z"].shape[:1]
-    return alike and pictures and points and frame["epoch"].numel() == 1
-
-
 # ---- over a training
+
+
+def recorded(subject: Subject) -> str | None:
+    """Need: frames of the training."""
+    if any(subject.recording.glob("step_*.npz")):
+        return None
+    return needs_latent(subject) or "no frames were recorded: train with callbacks.animation.frames=25"
+
+
+@declare("training_reconstructions", "animations", recorded)
+def _training_reconstructions(s: Subject) -> Animation:
+    """The reproductions of the first 100 test images while the model learned.
+
+    The weights are those of the epoch shown, not of a checkpoint. Good: the kind of image within the first epoch, sharper ones
+    until the end.
+    """
+    return training_reconstructions(s.recorded)
+
+
+@declare("training_latents", "animations", recorded)
+def _training_latents(s: Subject) -> Animation:
+    """What the same latents decode to while the model learned: a mesh on [-4, 4]^2 for two dimensions, else samples of the prior.
+
+    Good: kinds of image take their places early and move little later.
+    """
+    return training_decoded(s.recorded)
+
+
+@declare("training_manifold", "animations", recorded)
+def _training_manifold(s: Subject) -> Animation:
+    """One sample of q(z | x) of each of up to 5,000 test images in the colour of its label, while the model learned.
+
+    Of more than two dimensions, on the last frame's principal components. Good: a cloud that parts into classes and keeps the
+    prior's extent.
+    """
+    return training_manifold(s.recorded, labels=s.labels)
+
+
+@declare("latent_walk", "animations", needs_latent)
+def _latent_walk(s: Subject) -> Animation:
+    """Means of p(x | z) on the way from one class's first test image to the next class's, and back to the first.
+
+    Of images without labels, on the way between the first ten test images. Good: one shape becomes the other without a jump.
+    """
+    return latent_walk(s.model, s.x, s.y, s.num_classes, labels=s.labels)
 
 
 def training_reconstructions(recording: Recording, seconds: float = 0.5) -> Animation:
@@ -146,23 +86,26 @@ def training_decoded(recording: Recording, title: str = "decoded latents", secon
     return _sheets(recording, recording.decoded, 20, title, seconds)
 
 
-def training_manifold(recording: Recording, seconds: float = 0.5) -> Animation:
+def training_manifold(recording: Recording, seconds: float = 0.5, labels: Labels | None = None) -> Animation:
     """Posterior samples of test images by label; of more than two dimensions, in the plane of the last frame's components."""
+    labels = labels or Labels()
     projection, names = plane_of(recording.z[-1].double())
     points = [projection(z.double()).numpy() for z in recording.z]
     extent = 1.3 * float(np.quantile(np.abs(points[-1]), 0.998))
     made, axes = figure(3.8, 3.1)
     shuffled = torch.randperm(len(recording.labels), generator=generator("order of drawing")).numpy()
-    colors = [DIGIT_COLORS[label % len(DIGIT_COLORS)] for label in recording.labels[torch.from_numpy(shuffled)].tolist()]
+    classes = labels.classes_in(recording.labels)
+    palette = class_colors(max(1, classes))
+    colors = [palette[label] for label in recording.labels[torch.from_numpy(shuffled)].tolist()]
     dots = axes.scatter(*points[-1][shuffled].T, s=3, c=colors, alpha=0.6, linewidths=0)
-    digit_bar(made, axes, int(recording.labels.max()) + 1)
+    class_bar(made, axes, labels, classes)
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), xlabel=names[0], ylabel=names[1])
 
     def draw(number: int) -> None:
         dots.set_offsets(points[number][shuffled])
         axes.set_title(f"one sample of each q(z | x): epoch {recording.epochs[number]:.1f}")
 
-    return _rendered(made, draw, len(points), seconds, COLORS)
+    return rendered(made, draw, len(points), seconds, COLORS)
 
 
 def _sheets(recording: Recording, images: Sequence[Tensor], columns: int, title: str, seconds: float) -> Animation:
@@ -173,45 +116,48 @@ def _sheets(recording: Recording, images: Sequence[Tensor], columns: int, title:
         axes.images[0].set_data(tiles(images[number], columns).numpy())
         axes.set_title(f"{title}: epoch {recording.epochs[number]:.1f}")
 
-    return _rendered(made, draw, len(images), seconds)
+    return rendered(made, draw, len(images), seconds, _colors(images[0]))
 
 
 # ---- through a finished model
 
 
 @torch.no_grad()
-def latent_walk(model: LatentVariableModel, x: Tensor, y: Tensor, num_classes: int | None = None, steps: int = 6) -> Animation:
-    """Means decoded on the way from the posterior mean of one digit's first image to the next digit's, and back to the first.
+def latent_walk(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor,
+    num_classes: int | None = None,
+    steps: int = 6,
+    labels: Labels | None = None,
+) -> Animation:
+    """Means decoded on the way from the posterior mean of one class's first image to the next class's, and back to the first.
 
     In straight lines where the latent has at most two dimensions, else on great circles; of a conditional model, every label.
     """
     require(steps >= 2, "steps", steps, "at least 2")
+    labels = labels or Labels()
     num_classes = classes_of(model) if num_classes is None else num_classes
-    stops = one_of_each(y)
+    stops = first_images(y, labels)
     loc = model.posterior(x[stops], y[stops]).mean
     walk = line if model.latent_dim <= 2 else great_circle
     z = walk(loc, loc.roll(-1, 0), steps + 1)[:-1].transpose(0, 1).flatten(0, 1)
-    count = max(1, num_classes)
-    labels = torch.arange(count, device=z.device).repeat(len(z)) if num_classes else None
-    images = mean_images(model, z.repeat_interleave(count, 0), labels).view(len(z), count, *x.shape[1:])
+    count = max(1, min(num_classes, MOST_CLASSES))
+    every = torch.arange(count, device=z.device).repeat(len(z)) if num_classes else None
+    images = mean_images(model, z.repeat_interleave(count, 0), every).view(len(z), count, *x.shape[1:])
     made, axes = figure(2.4 if count == 1 else 4.4, 2.7 if count == 1 else 2.2)
-    show_tiles(axes, images[0], 5 if count > 1 else 1)
-    digits = y.unique().tolist()
+    columns = 5 if count > 1 else 1
+    show_tiles(axes, images[0], columns)
+    names = labels.listed(y[stops].tolist()) if labels.exist else [f"image {place}" for place in stops]
 
     def draw(number: int) -> None:
-        axes.images[0].set_data(tiles(images[number], 5 if count > 1 else 1).numpy())
+        axes.images[0].set_data(tiles(images[number], columns).numpy())
         stage = number // steps
-        axes.set_title(f"from {digits[stage]} to {digits[(stage + 1) % len(digits)]}: {number % steps}/{steps}")
+        axes.set_title(f"from {names[stage]} to {names[(stage + 1) % len(names)]}: {number % steps}/{steps}")
 
-    return _rendered(made, draw, len(z), 0.12)
+    return rendered(made, draw, len(z), 0.12, _colors(images[0]))
 
 
-def _rendered(made: Figure, draw: Callable[[int], None], count: int, seconds: float, colors: int = GREYS) -> Animation:
-    """Each frame as pixels; the layout is that of the first frame, so that nothing jumps."""
-    frames = []
-    for number in range(count):
-        draw(number)
-        made.canvas.draw()
-        made.set_layout_engine("none")
-        frames.append(np.array(made.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]
-    return Animation(frames, seconds, colors)
+def _colors(images: Tensor) -> int:
+    """How many colours a GIF of images `(N, C, H, W)` or, in grey, `(N, H, W)` needs."""
+    return 256 if images.dim() > 3 and images.shape[-3] == 3 else GREYS

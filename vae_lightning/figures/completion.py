@@ -12,10 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
+from vae_lightning.abilities import Labels, classes_of
 from vae_lightning.arguments import require
 from vae_lightning.figures.latents import require_two_dimensions
-from vae_lightning.figures.style import DIGIT_COLORS, figure, show_tiles
-from vae_lightning.inference.latents import classes_of, latent_mesh
+from vae_lightning.figures.registry import declare, needs_latent, needs_plane
+from vae_lightning.figures.style import CLASS_COLORS, figure, show_tiles
+from vae_lightning.figures.subject import Subject
+from vae_lightning.inference.latents import latent_mesh
 from vae_lightning.inference.quadrature import Quadrature, kl_to_exact, log_joint_on, quadrature
 from vae_lightning.inference.svi import Fit, SVISettings, complete, stochastic_variational_inference
 from vae_lightning.noise import generator
@@ -27,7 +30,32 @@ NEAR = [-12.5, -8.0, -4.5, -2.0, -0.5]
 """Nats below the peak: where a Gaussian would be at 5, 4, 3, 2 and 1 standard deviations."""
 FAR = [-800.0, -400.0, -200.0, -100.0, -50.0, -25.0, *NEAR[::2]]
 """Nats below the peak, for the whole plane."""
-JOINT, FITTED = DIGIT_COLORS[0], DIGIT_COLORS[6]
+JOINT, FITTED = CLASS_COLORS[0], CLASS_COLORS[6]
+
+
+@declare("isocontours", "seen in part", needs_plane, settings=("mask", "svi", "seed"))
+def _isocontours(s: Subject) -> Figure:
+    """The latent of a test image of which a part is seen, by its exact posterior and by a Gaussian q that was fitted to it.
+
+    Middle: lines of equal log p(z, seen part) and log q(z), q fitted to that image by stochastic variational inference. Right: the
+    exact posterior p(z | seen part), normalised by quadrature, in shades, q in lines at one to five standard deviations, and
+    KL(q || p) above. Good: the lines lie on each other and the KL is near 0; more than that is what a diagonal Gaussian cannot
+    follow.
+    """
+    each = s.first_images()
+    two = each[2:4] or each[:2]
+    return isocontours(s.model, s.x[two], s.y[two], s.mask, s.svi, seed=s.seed, labels=s.labels)
+
+
+@declare("completion", "seen in part", needs_latent, settings=("mask", "svi", "seed"))
+def _completion(s: Subject) -> Figure:
+    """The seen part of the first test image of each class (the rest grey), and below it what the model makes of the unseen part.
+
+    Means of p(x | z) for three samples of the q(z) that was fitted to the seen part, the mean of 200 such, and the original. Good:
+    samples join the seen part, and differ where the seen part leaves it open.
+    """
+    each = s.first_images()
+    return completion(s.model, s.x[each], s.y[each], s.mask, s.svi, seed=s.seed)
 
 
 def completion(
@@ -42,8 +70,8 @@ def completion(
     """Each image's seen part; under it, for the unseen part, means of p(x | z) for samples of q(z), their mean, the original.
 
     Args:
-        x: images `(B, 1, 28, 28)`, a column each.
-        mask: bool, `(1, 28, 28)` or `(B, 1, 28, 28)`, True where observed.
+        x: images `(B, C, H, W)`, a column each.
+        mask: bool, `(1, H, W)`, `(C, H, W)` or one for each image `(B, C, H, W)`, True where observed.
     """
     fit = _fit(model, x, y, mask, settings, seed)
     source = generator(seed, "completion", device=x.device)
@@ -52,7 +80,8 @@ def completion(
     names = ["seen", *(f"sample {i + 1}" for i in range(samples)), "mean of 200", "original"]
     made, axes = figure(0.6 * len(x) + 0.9, 0.6 * len(rows) + 0.4)
     show_tiles(axes, rows.flatten(0, 1), len(x), row_names=names)
-    axes.set_title("unseen part: mean of p(x | z), z a sample of q(z | seen part)")
+    apart = " " if len(x) > 7 else "\n"  # few columns are narrower than the title
+    axes.set_title(f"unseen part: mean of p(x | z),{apart}z a sample of q(z | seen part)")
     return made
 
 
@@ -65,6 +94,7 @@ def isocontours(
     extent: float = 6.0,
     points: int = 101,
     seed: int = 0,
+    labels: Labels | None = None,
 ) -> Figure:
     """log p(z, seen part) against log q(z) on [-extent, extent]^2, and both as densities where the mass is; a row an image.
 
@@ -82,8 +112,9 @@ def isocontours(
     log_q = fit.posterior.log_prob(mesh.unsqueeze(1).expand(-1, len(x), -1))
     seen = _seen(x, mask)
     for row, (image, whole, close) in enumerate(axes):
-        show_tiles(image, seen[row], 1)
-        image.set_title(f"seen part of a {int(y[row])}")
+        show_tiles(image, seen[row : row + 1], 1)
+        named = labels or Labels()
+        image.set_title(f"seen part of a {named.name(int(y[row]))}" if named.exist else "seen part")
         _lines(whole, mesh, joint[:, row], FAR, JOINT)
         _lines(whole, mesh, log_q[:, row], FAR, FITTED)
         whole.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xlabel="$z_0$", ylabel="$z_1$")

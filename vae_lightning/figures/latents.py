@@ -1,18 +1,20 @@
 """What lies where in latent space: decoded meshes and traversals, posteriors by label, lines between images."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vae_lightning.arguments import choose
+from vae_lightning.abilities import Labels, classes_of
+from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.figures.style import colored_by_digit, digit_bar, figure, show_tiles, tile_center
+from vae_lightning.figures.registry import declare, needs_latent, needs_more_than, needs_plane
+from vae_lightning.figures.style import class_bar, colored_by_class, figure, show_tiles, tile_center
+from vae_lightning.figures.subject import Projection, Subject
 from vae_lightning.inference.latents import (
-    classes_of,
     great_circle,
     labels_for,
     latent_mesh,
@@ -33,17 +35,109 @@ __all__ = [
     "latent_traversals",
     "mean_kl_per_dimension",
     "one_of_each",
-    "plane",
     "plane_of",
     "posterior_means",
     "posterior_samples",
+    "projected",
 ]
 
-Projection = Literal["pca", "umap"]
 PAIRS = ((1, 2), (3, 8), (4, 5))
-"""Classes between which it is worth to look, of digits."""
+"""Classes that `interpolations` goes between where there are such: of digits, those between which it is worth to look."""
 AT_ONCE = 1000
 """Images that are encoded at once."""
+
+
+@declare("kl_per_dimension", "latent space", needs_latent)
+def _kl_per_dimension(s: Subject) -> Figure:
+    """KL(q(z | x) || p(z)) of each latent dimension, mean over test images, in falling order.
+
+    Good: no dimension near 0 that the model could have used; those near 0 say nothing about the image.
+    """
+    return kl_bars(s.model, s.x, s.y)
+
+
+@declare("latent_grid_10x10", "latent space", needs_plane, settings=("extent", "label"))
+def _latent_grid_10x10(s: Subject) -> Figure:
+    """Means of p(x | z) on a mesh of 10 x 10 latents, z_0 to the right, z_1 upwards.
+
+    Good: neighbours resemble each other, and all kinds of image have a place.
+    """
+    return latent_grid(s.model, s.extent, 10, _label(s), s.x.device, s.labels)
+
+
+@declare("latent_grid_20x20", "latent space", needs_plane, settings=("extent", "label"))
+def _latent_grid_20x20(s: Subject) -> Figure:
+    """Means of p(x | z) on a mesh of 20 x 20 latents, which shows the borders between kinds of image.
+
+    The corners are far out in the prior and hardly ever sampled. Good: borders are narrow.
+    """
+    return latent_grid(s.model, s.extent, 20, _label(s), s.x.device, s.labels)
+
+
+@declare("latent_grid_quantiles", "latent space", needs_plane, settings=("label",))
+def _latent_grid_quantiles(s: Subject) -> Figure:
+    """Means of p(x | z) at equal steps of the prior's probability, so that every tile stands for the same share of samples.
+
+    Good: each kind of image has as many tiles as its share of the data.
+    """
+    return latent_quantile_grid(s.model, 20, _label(s), s.x.device, s.labels)
+
+
+@declare("traversals", "latent space", needs_more_than(2))
+def _traversals(s: Subject) -> Figure:
+    """The most active latent dimensions, each moved from -3 to 3 while the others stay at the first test image's posterior mean.
+
+    Activity is the KL over the test images, or the variance of posterior means where the KL is no sum over dimensions. Good: a row
+    changes one thing, such as slant or width; a row that changes nothing is unused.
+    """
+    return latent_traversals(s.model, s.x, s.y)
+
+
+@declare("posterior_means", "latent space", needs_latent, settings=("projection",))
+def _posterior_means(s: Subject) -> Figure:
+    """The mean of q(z | x) of every test image in the colour of its label, which an unconditional model has not seen.
+
+    Latents of more than two dimensions are projected to a plane, by principal components if not asked otherwise. Good: classes form
+    groups; in a conditional model they must not, for the label is known already and z is left for the style.
+    """
+    return posterior_means(s.model, s.x, s.y, s.projection, s.labels)
+
+
+@declare("posterior_samples", "latent space", needs_latent, settings=("seed", "projection"))
+def _posterior_samples(s: Subject) -> Figure:
+    """One sample of q(z | x) of every test image: together, the aggregate posterior.
+
+    Good: it fills the prior, a round cloud of standard deviation 1, without holes.
+    """
+    return posterior_samples(s.model, s.x, s.y, s.seed, s.projection, s.labels)
+
+
+@declare("interpolations", "latent space", needs_latent)
+def _interpolations(s: Subject) -> Figure:
+    """Means of p(x | z) at ten equal steps between the posterior means of the first test images of two classes.
+
+    Of images without labels, between the first test images. A conditional model keeps the label it starts from. Good: every step is
+    an image that could be real, not two images laid over each other.
+    """
+    return interpolations(s.model, s.x, s.y, labels=s.labels)
+
+
+@declare("interpolations_spherical", "latent space", needs_latent, needs_more_than(1))
+def _interpolations_spherical(s: Subject) -> Figure:
+    """Means of p(x | z) along great circles between the posterior means of the first test images of two classes.
+
+    Great circles keep to the distance from the origin where a prior of many dimensions has its mass. Good: every step is an image
+    that could be real, not two images laid over each other.
+    """
+    return interpolations(s.model, s.x, s.y, spherical=True, labels=s.labels)
+
+
+def _label(s: Subject) -> int | None:
+    """The class that a conditional model decodes a mesh with."""
+    if not s.num_classes:
+        return None
+    require(s.label < s.num_classes, "label", s.label, f"below {s.num_classes}, the classes")
+    return s.label
 
 
 def require_two_dimensions(model: LatentVariableModel, name: str) -> None:
@@ -53,7 +147,12 @@ def require_two_dimensions(model: LatentVariableModel, name: str) -> None:
 
 
 def latent_grid(
-    model: LatentVariableModel, extent: float = 4.0, rows: int = 20, label: int | None = None, device: torch.device | str = "cpu"
+    model: LatentVariableModel,
+    extent: float = 4.0,
+    rows: int = 20,
+    label: int | None = None,
+    device: torch.device | str = "cpu",
+    labels: Labels | None = None,
 ) -> Figure:
     """Means decoded from a mesh of `rows` x `rows` latents on [-extent, extent]^2; with `label` for a conditional model.
 
@@ -62,20 +161,26 @@ def latent_grid(
     require_two_dimensions(model, "latent_grid")
     made, axes = figure(6, 6.2)
     z = latent_mesh(extent, rows).to(device)
-    show_tiles(axes, mean_images(model, z, labels_for(z, label)), rows)
+    images = mean_images(model, z, labels_for(z, label))
+    show_tiles(axes, images, rows)
     ends = [f"{-extent:g}", "0", f"{extent:g}"]
-    places = [tile_center(0), (tile_center(0) + tile_center(rows - 1)) / 2, tile_center(rows - 1)]
-    axes.set_xticks(places, ends)
-    axes.set_yticks(places, ends[::-1])
+    marked = (0, (rows - 1) / 2, rows - 1)
+    down, across = ([tile_center(i, size) for i in marked] for size in images.shape[-2:])
+    axes.set_xticks(across, ends)
+    axes.set_yticks(down, ends[::-1])
     axes.tick_params(labeltop=False, labelbottom=True)
-    axes.set(xlabel="$z_0$", ylabel="$z_1$", title=_title(label))
+    axes.set(xlabel="$z_0$", ylabel="$z_1$", title=_title(label, labels))
     return made
 
 
 def latent_quantile_grid(
-    model: LatentVariableModel, rows: int = 20, label: int | None = None, device: torch.device | str = "cpu"
+    model: LatentVariableModel,
+    rows: int = 20,
+    label: int | None = None,
+    device: torch.device | str = "cpu",
+    labels: Labels | None = None,
 ) -> Figure:
-    """The same at equal steps of the prior's probability: each tile stands for as much of it as every other.
+    """Means decoded at equal steps of the prior's probability: each tile stands for as much of it as every other.
 
     Raises:
         NotImplementedError: the prior does not factorise over dimensions.
@@ -83,19 +188,21 @@ def latent_quantile_grid(
     require_two_dimensions(model, "latent_quantile_grid")
     made, axes = figure(6, 6.2)
     y = None if label is None else torch.full((rows * rows,), label, device=device)
-    show_tiles(axes, mean_images(model, quantile_mesh(model.prior(y), rows).to(device), y), rows)
-    places, shares = zip(
-        *((tile_center(i), (i + 0.5) / rows) for i in (0, rows // 4, rows // 2, 3 * rows // 4, rows - 1)), strict=True
-    )
-    axes.set_xticks(places, [f"{share:.1%}" for share in shares])
-    axes.set_yticks(places, [f"{share:.1%}" for share in shares[::-1]])
+    images = mean_images(model, quantile_mesh(model.prior(y), rows).to(device), y)
+    show_tiles(axes, images, rows)
+    marked = (0, rows // 4, rows // 2, 3 * rows // 4, rows - 1)
+    shares = [f"{(i + 0.5) / rows:.1%}" for i in marked]
+    down, across = ([tile_center(i, size) for i in marked] for size in images.shape[-2:])
+    axes.set_xticks(across, shares)
+    axes.set_yticks(down, shares[::-1])
     axes.tick_params(labeltop=False, labelbottom=True)
-    axes.set(xlabel="share of the prior below $z_0$", ylabel="share of the prior below $z_1$", title=_title(label))
+    axes.set(xlabel="share of the prior below $z_0$", ylabel="share of the prior below $z_1$", title=_title(label, labels))
     return made
 
 
-def _title(label: int | None) -> str:
-    return "mean of p(x | z)" if label is None else f"mean of p(x | z, y), digit {label}"
+def _title(label: int | None, labels: Labels | None) -> str:
+    labels = labels or Labels()
+    return "mean of p(x | z)" if label is None else f"mean of p(x | z, y), {labels.noun} {labels.name(label)}"
 
 
 @torch.no_grad()
@@ -144,17 +251,26 @@ def kl_bars(model: LatentVariableModel, x: Tensor, y: Tensor) -> Figure:
 # ---- posteriors by label
 
 
-def posterior_means(model: LatentVariableModel, x: Tensor, y: Tensor, projection: Projection = "pca") -> Figure:
+def posterior_means(
+    model: LatentVariableModel, x: Tensor, y: Tensor, projection: Projection = "pca", labels: Labels | None = None
+) -> Figure:
     """Means of q(z | x) in the colour of their labels; of more than two dimensions, in the plane of `projection`."""
-    return _by_label(_means(model, x, y), y, r"\mu", "means of q(z | x)", projection)
+    return _by_label(_means(model, x, y), y, r"\mu", "means of q(z | x)", projection, labels or Labels())
 
 
-def posterior_samples(model: LatentVariableModel, x: Tensor, y: Tensor, seed: int = 0, projection: Projection = "pca") -> Figure:
+def posterior_samples(
+    model: LatentVariableModel,
+    x: Tensor,
+    y: Tensor,
+    seed: int = 0,
+    projection: Projection = "pca",
+    labels: Labels | None = None,
+) -> Figure:
     """One sample of each q(z | x) in the colour of its label: together, samples of the aggregate posterior."""
     noise = standard_normal((len(x), model.latent_dim), model.prior(y[:1]).mean, seed, "posterior samples")
-    parts = zip(x.split(AT_ONCE), y.split(AT_ONCE), noise.split(AT_ONCE), strict=True)
-    z = torch.cat([from_noise(model.posterior(images, labels), some) for images, labels, some in parts])
-    return _by_label(z, y, "z", "one sample of each q(z | x)", projection)
+    chunks = zip(x.split(AT_ONCE), y.split(AT_ONCE), noise.split(AT_ONCE), strict=True)
+    z = torch.cat([from_noise(model.posterior(images, given), epsilon) for images, given, epsilon in chunks])
+    return _by_label(z, y, "z", "one sample of each q(z | x)", projection, labels or Labels())
 
 
 @torch.no_grad()
@@ -162,13 +278,12 @@ def _means(model: LatentVariableModel, x: Tensor, y: Tensor) -> Tensor:
     return torch.cat([model.posterior(*part).mean for part in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)])
 
 
-def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Projection) -> Figure:
-    points, names = plane(z, symbol, projection)
-    classes = int(y.max()) + 1
+def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Projection, labels: Labels) -> Figure:
+    points, names = projected(z, symbol, projection)
     shuffled = torch.randperm(len(y), generator=generator("order of drawing"))  # or the last class would hide the others
     made, axes = figure(6, 5)
-    colored_by_digit(axes, points.cpu()[shuffled], y.cpu()[shuffled], classes)
-    digit_bar(made, axes, classes)
+    colored_by_class(axes, points.cpu()[shuffled], y.cpu()[shuffled], labels)
+    class_bar(made, axes, labels, labels.classes_in(y))
     axes.set(xlabel=names[0], ylabel=names[1], title=f"{title}, {len(y):,} images", aspect="equal" if z.shape[-1] == 2 else "auto")
     return made
 
@@ -176,7 +291,7 @@ def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Project
 Plane = Callable[[Tensor], Tensor]
 
 
-def plane(z: Tensor, symbol: str = "z", projection: Projection = "pca") -> tuple[Tensor, tuple[str, str]]:
+def projected(z: Tensor, symbol: str = "z", projection: Projection = "pca") -> tuple[Tensor, tuple[str, str]]:
     """Latents `(N, D)` as points `(N, 2)` with the names of both axes: themselves if D is 2, else projected."""
     z = z.detach().double().cpu()
     choose("projection", projection, dict.fromkeys(get_args(Projection)))
@@ -225,30 +340,41 @@ def interpolations(
     pairs: Sequence[tuple[int, int]] | None = None,
     steps: int = 10,
     spherical: bool = False,
+    labels: Labels | None = None,
 ) -> Figure:
     """Means decoded between the posterior means of the first image of each class of a pair, a row a pair.
 
     Straight with equal steps, or `spherical`. A conditional model decodes each row with the label it starts from.
 
     Args:
-        pairs: of classes; None: three pairs of those that have images.
+        pairs: of classes; None: three pairs of those that have images, or, of images without labels, the first six images.
 
     Raises:
         ConfigurationError: a class has no image, or all images are of one class.
     """
-    pairs = pairs_among(y) if pairs is None else pairs
-    rows = []
-    for pair in pairs:
-        places = [first_of_class(y, label) for label in pair]
-        start, end = model.posterior(x[places], y[places]).mean
-        z = (great_circle if spherical else line)(start, end, steps)
-        rows.append(mean_images(model, z, y[places[:1]].expand(steps)))
-    labelled = classes_of(model)
-    names = [f"{a} to {b}" + (f", as {a}" if labelled else "") for a, b in pairs]
-    made, axes = figure(0.6 * steps + 0.8, 0.62 * len(pairs) + 0.4)
+    labels = labels or Labels()
+    rows, names = [], []
+    for (start, end), name in _ends(y, pairs, labels):
+        loc = model.posterior(x[[start, end]], y[[start, end]]).mean
+        z = (great_circle if spherical else line)(loc[0], loc[1], steps)
+        rows.append(mean_images(model, z, y[[start]].expand(steps)))
+        names.append(name + (f", as {labels.name(int(y[start]))}" if classes_of(model) else ""))
+    made, axes = figure(0.6 * steps + 0.8, 0.62 * len(rows) + 0.4)
     show_tiles(axes, torch.cat(rows), steps, row_names=names)
     axes.set_title(f"mean of p(x | z), {'on a circle' if spherical else 'on a line'} between posterior means")
     return made
+
+
+def _ends(y: Tensor, pairs: Sequence[tuple[int, int]] | None, labels: Labels) -> list[tuple[tuple[int, int], str]]:
+    """The places of the two images that each interpolation goes between, and their names."""
+    if not labels.exist:
+        if len(y) < 2:
+            raise ConfigurationError(f"interpolations: need two images, and there is {len(y)}")
+        return [((place, place + 1), f"image {place} to {place + 1}") for place in range(0, min(6, len(y)) - 1, 2)]
+    chosen = pairs_among(y) if pairs is None else pairs
+    return [
+        ((first_of_class(y, a, labels), first_of_class(y, b, labels)), f"{labels.name(a)} to {labels.name(b)}") for a, b in chosen
+    ]
 
 
 def pairs_among(y: Tensor, count: int = 3) -> list[tuple[int, int]]:
@@ -268,11 +394,12 @@ def pairs_among(y: Tensor, count: int = 3) -> list[tuple[int, int]]:
     return [*pairs.values()][:count]
 
 
-def first_of_class(y: Tensor, label: int) -> int:
+def first_of_class(y: Tensor, label: int, labels: Labels | None = None) -> int:
     """Where the first image of class `label` stands among labels `(N,)`."""
     places = (y == label).nonzero()
     if not len(places):
-        raise ConfigurationError(f"digit {label}: none of the {len(y)} images has it")
+        labels = labels or Labels()
+        raise ConfigurationError(f"{labels.noun} {labels.name(label)}: none of the {len(y)} images has it")
     return int(places[0])
 
 

@@ -1,13 +1,17 @@
-"""Numbers as figures: learning curves, rate against distortion, what a classifier confuses."""
+"""Estimates as figures: learning curves, rate against distortion, what a classifier confuses."""
 
 from collections.abc import Mapping
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vae_lightning.abilities import Labels
 from vae_lightning.arguments import require
-from vae_lightning.figures.style import figure, show_tiles
+from vae_lightning.figures.registry import declare, needs_classifier
+from vae_lightning.figures.style import MOST_TICKS, figure, named, show_tiles
+from vae_lightning.figures.subject import Subject
 from vae_lightning.types import Estimate
 
 __all__ = ["confusion_matrix", "curves_in", "learning_curves", "mistakes", "nll_convergence", "rate_distortion"]
@@ -22,6 +26,65 @@ TITLES = {
     "loss": "loss",
     "accuracy": "accuracy",
 }
+
+
+def _curves(subject: Subject) -> str | None:
+    return None if curves_in(subject.history) else "the run logged no metric to TensorBoard or CSV"
+
+
+def _rates(subject: Subject) -> str | None:
+    return None if subject.rates else "the model has no latent"
+
+
+def _several_k(subject: Subject) -> str | None:
+    return None if len(subject.convergence) > 1 else "the nll was estimated with one K only: evaluation=full has several"
+
+
+@declare("learning_curves", "training", _curves)
+def _learning_curves(s: Subject) -> Figure:
+    """Training (means since the entry before) and validation over optimizer steps; the dotted line is the checkpoint of this page.
+
+    Good: both improve and stay together. Validation that turns while training goes on is overfitting.
+    """
+    return learning_curves(s.history, s.step)
+
+
+@declare("rate_distortion", "training", _rates)
+def _rate_distortion(s: Subject) -> Figure:
+    """Rate (KL) against distortion (-log-likelihood), nats per image; along a grey line the ELBO is the same.
+
+    Good: far to the lower left, test close to train. A rate near 0 is a collapsed posterior; a larger beta moves a model to the
+    upper left.
+    """
+    return rate_distortion(s.rates)
+
+
+@declare("nll_convergence", "training", _several_k)
+def _nll_convergence(s: Subject) -> Figure:
+    """-log p(x) of test images against K, the number of importance samples, with its standard error over images.
+
+    Dashed, how far other estimators are from the last point, going by the images for which all were computed. Good: the curve has
+    become level, and the others are no lower.
+    """
+    return nll_convergence(s.convergence, s.estimates)
+
+
+@declare("confusion_matrix", "classifier", needs_classifier)
+def _confusion_matrix(s: Subject) -> Figure:
+    """Test images by label and predicted class.
+
+    Good: nothing beside the diagonal.
+    """
+    return confusion_matrix(s.y, s.probabilities.argmax(-1), s.probabilities.shape[-1], s.labels)
+
+
+@declare("mistakes", "classifier", needs_classifier)
+def _mistakes(s: Subject) -> Figure:
+    """Test images whose class is wrong, the most confident first: label, prediction, probability given to it.
+
+    Good: few, and such that one would hesitate oneself.
+    """
+    return mistakes(s.x, s.y, s.probabilities, labels=s.labels)
 
 
 def learning_curves(history: History, step: int | None = None) -> Figure:
@@ -108,46 +171,55 @@ def nll_convergence(curve: Mapping[int, Estimate], estimates: Mapping[str, Estim
     return made
 
 
-def confusion_matrix(labels: Tensor, predicted: Tensor, classes: int = 10) -> Figure:
-    """How many images of each class `labels` `(N,)` were taken for each class `predicted` `(N,)`."""
-    counts = torch.bincount(labels.cpu() * classes + predicted.cpu(), minlength=classes**2).view(classes, classes)
-    made, axes = figure(5.2, 4.6)
+def confusion_matrix(y: Tensor, predicted: Tensor, classes: int | None = None, labels: Labels | None = None) -> Figure:
+    """How many images of each class `y` `(N,)` were taken for each class `predicted` `(N,)`.
+
+    Args:
+        classes: how many there are; None: as many as are seen.
+    """
+    y, predicted, labels = y.cpu(), predicted.cpu(), labels or Labels()
+    if classes is None:
+        classes = int(torch.cat([y, predicted]).max()) + 1
+    counts = torch.bincount(y * classes + predicted, minlength=classes**2).view(classes, classes)
+    grown = max(1.0, classes / 12)
+    made, axes = figure(min(5.2 * grown, 12), min(4.6 * grown, 11))
     # the diagonal is a hundred times the rest, so the colours are of shares on a scale of roots
     shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).sqrt()
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    for row in range(classes):
-        for column in range(classes):
-            count = int(counts[row, column])
-            if count:
-                axes.text(
-                    column,
-                    row,
-                    f"{count}",
-                    ha="center",
-                    va="center",
-                    fontsize=8,
-                    color="white" if shares[row, column] > 0.6 else "black",
-                )
-    axes.set_xticks(range(classes))
-    axes.set_yticks(range(classes))
+    if classes <= MOST_TICKS:
+        _write_counts(axes, counts, shares)
+    shown = range(0, classes, -(-classes // MOST_TICKS))
+    names = labels.listed(list(shown))
+    axes.set_xticks(shown, names if labels.names else None)
+    axes.set_yticks(shown, names if labels.names else None)
+    named(names, axes.xaxis)
     accuracy = float(counts.diagonal().sum() / counts.sum())
-    axes.set(xlabel="predicted", ylabel="label", title=f"{len(labels):,} images, accuracy {accuracy:.4f}")
+    axes.set(xlabel="predicted", ylabel="label", title=f"{len(y):,} images, accuracy {accuracy:.4f}")
     axes.spines[:].set_visible(False)
     return made
 
 
-def mistakes(x: Tensor, y: Tensor, probabilities: Tensor, count: int = 20) -> Figure:
+def _write_counts(axes: Axes, counts: Tensor, shares: Tensor) -> None:
+    """Each count that is not 0, in its field."""
+    for row, column in counts.nonzero().tolist():
+        color = "white" if shares[row, column] > 0.6 else "black"
+        axes.text(column, row, f"{int(counts[row, column])}", ha="center", va="center", fontsize=8, color=color)
+
+
+def mistakes(x: Tensor, y: Tensor, probabilities: Tensor, count: int = 20, labels: Labels | None = None) -> Figure:
     """The images that the classifier got wrong while most sure: `probabilities` `(N, C)`."""
+    labels = labels or Labels()
     confidence, predicted = probabilities.max(-1)
     wrong = (predicted != y).nonzero().squeeze(-1)
     chosen = wrong[confidence[wrong].argsort(descending=True)][:count]
-    made, axes = figure(
-        7, 0.85 * max(1, -(-len(chosen) // 10)) + 0.9, rows=max(1, -(-len(chosen) // 10)), columns=10, squeeze=False
-    )
+    rows = max(1, -(-len(chosen) // 10))
+    made, axes = figure(7, 0.85 * rows + 0.9, rows=rows, columns=10, squeeze=False)
     for panel in axes.flat:
         panel.axis("off")
     for panel, place in zip(axes.flat, chosen.tolist(), strict=False):
-        show_tiles(panel, x[place], 1)
-        panel.set_title(f"{int(y[place])} as {int(predicted[place])}\n{float(confidence[place]):.1%}", fontsize=7)
+        show_tiles(panel, x[place : place + 1], 1)
+        pair = labels.name(int(y[place])), labels.name(int(predicted[place]))
+        between = " as " if max(map(len, pair)) <= 3 else "\nas "
+        panel.set_title(f"{between.join(pair)}\n{float(confidence[place]):.1%}", fontsize=7)
     made.suptitle(f"{len(wrong)} of {len(y):,} images are wrong; the most confident of them, label as prediction")
     return made

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
 from vae_lightning.types import LatentVariableModel
 
@@ -82,8 +83,3 @@ def mean_images(model: LatentVariableModel, z: Tensor, y: Tensor | None = None, 
 def labels_for(z: Tensor, label: int | None) -> Tensor | None:
     """`label` for each of the latents `(*, B, D)`, `(B,)`; None for a model without labels."""
     return None if label is None else torch.full((z.shape[-2],), label, device=z.device)
-
-
-def classes_of(model: object) -> int:
-    """How many classes of labels `model` uses; 0 if it ignores them."""
-    return int(getattr(model, "num_classes", 0))
