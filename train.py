@@ -17,8 +17,8 @@ STARTED = time.time()
 def main(cfg: DictConfig) -> float | None:
     with one_line_errors():
         # torch and Lightning take seconds to import, which --help should not wait for
+        from vae_lightning.commands.screen import print_run
         from vae_lightning.commands.train import train
-        from vae_lightning.reports.table import print_run
 
         paths_of_the_command(cfg)
         try:

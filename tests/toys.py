@@ -1,4 +1,4 @@
-"""Latent-variable models whose every answer is known in closed form."""
+"""Latent-variable models, and data, whose every answer is known in closed form."""
 
 import math
 
@@ -91,3 +91,20 @@ class Painter(nn.Module):
             assert y is not None, "a conditional model needs labels"
             logits[..., 0, 0, :] = torch.where(y % 2 == 1, 20.0, -20.0).unsqueeze(-1)
         return Independent(Bernoulli(logits=logits, validate_args=False), 3, validate_args=False)
+
+
+class Squares:
+    """Images whose first pixels are the factors' values."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.factor_sizes = sizes
+        self.factor_names = tuple("abcdef"[: len(sizes)])
+
+    def images_of(self, factors: Tensor) -> Tensor:
+        images = torch.zeros(len(factors), 784)
+        images[:, : factors.shape[-1]] = factors / 10
+        return images.view(-1, 1, 28, 28)
+
+
+def factors_of(images: Tensor) -> Tensor:
+    return 10 * images.flatten(1)[:, :2]

@@ -10,6 +10,7 @@ __all__ = [
     "StorageError",
     "UnknownKeyError",
     "VAELightningError",
+    "one_line",
 ]
 
 
@@ -57,3 +58,8 @@ class NotFiniteError(VAELightningError, ArithmeticError):
 
 class StorageError(VAELightningError, OSError):
     """A result could not be written, a full disk for example: what was there before is untouched."""
+
+
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """The words of `error` on one line, cut after `most` characters; the name of its class where it has none."""
+    return " ".join(str(error).split())[:most] or type(error).__name__

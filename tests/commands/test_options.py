@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from vae_lightning.commands.options import Options
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.evaluation.disentanglement import DisentanglementSettings
+from vae_lightning.evaluation.factor_codes import DisentanglementSettings
 from vae_lightning.evaluation.parts import PARTS, ImageCounts
 from vae_lightning.inference.ais import WU, AISSettings
 

@@ -1,6 +1,5 @@
 """The report against a linear-Gaussian model, whose every figure is known in closed form."""
 
-import json
 import math
 from typing import Any
 
@@ -10,16 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, kl, kl_divergence
 from toys import LinearGaussian
 
-from vae_lightning.evaluation.report import (
-    Settings,
-    classifier_report,
-    from_plain,
-    latent_variable_report,
-    marginal_report,
-    plain,
-    splits_of,
-    to_json,
-)
+from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_report
 from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.models import VAE
 from vae_lightning.models.base import EVALUATION_SEED
@@ -108,14 +98,6 @@ def test_bound_that_is_above_the_likelihood_is_warned_of_and_one_that_is_right_i
         assert 0.5 < report["elbo"].value - report_of(right, x, y, settings)["elbo"].value < 2
         (warning,) = warnings_of({"test": report}, None)
         assert "test/elbo, a lower bound of log p(x), is" in warning
-
-
-def test_estimate_comes_back_from_its_plain_form() -> None:
-    whole = Estimate(-90.5, 0.1, 10, 1, "none", "bound", {"chains": 16}, 2.5, "bounds", 3, "2026-01-01")
-    assert from_plain(json.loads(json.dumps(plain(whole)))) == whole
-    lost = from_plain(plain(Estimate(math.inf, math.nan, 10, 1, "none", "")))
-    assert math.isnan(lost.value)
-    assert math.isnan(lost.standard_error)
 
 
 def test_exact_posterior_closes_the_gap_and_every_sample_counts() -> None:
@@ -221,28 +203,3 @@ def test_accuracy_is_the_share_of_right_classes() -> None:
     assert result.value == pytest.approx(0.6)
     assert result.standard_error == pytest.approx(math.sqrt(0.6 * 0.4 / 4))
     assert result.num_images == 5
-
-
-def test_json_form() -> None:
-    elbo = Estimate(-90.5, math.nan, 10_000, 1, "threshold", "lower bound", {"chains": 16}, 2.5, "bounds")
-    form = to_json("best.ckpt", {"test": {"elbo": elbo}}, warnings=["odd"])
-    assert splits_of(form) == {"test": form["test"]}
-    assert json.loads(json.dumps(form)) == {
-        "checkpoint": "best.ckpt",
-        "warnings": ["odd"],
-        "test": {
-            "elbo": {
-                "value": -90.5,
-                "standard_error": None,
-                "num_images": 10_000,
-                "num_samples": 1,
-                "binarization": "threshold",
-                "estimator": "lower bound",
-                "settings": {"chains": 16},
-                "seconds": 2.5,
-                "section": "bounds",
-                "seed": None,
-                "measured": "",
-            }
-        },
-    }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vae_lightning.errors import ConfigurationError, StorageError
-from vae_lightning.evaluation.report import to_json
+from vae_lightning.reports.document import to_json
 from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.types import Estimate
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vae_lightning.evaluation.report import plain
+from vae_lightning.reports.document import plain
 from vae_lightning.reports.merging import is_report, merged, with_others
 from vae_lightning.types import Estimate
 

@@ -1,14 +1,14 @@
-"""What a run and a report look like in a terminal."""
+"""What a report looks like in a terminal."""
 
 import math
-import shlex
 from pathlib import Path
 
 import pytest
+from terminal import row
 
-from vae_lightning.evaluation.report import to_json
+from vae_lightning.reports.document import to_json
 from vae_lightning.reports.merging import merged
-from vae_lightning.reports.table import print_report, print_run
+from vae_lightning.reports.table import print_report
 from vae_lightning.types import Estimate
 
 
@@ -16,12 +16,6 @@ from vae_lightning.types import Estimate
 def wide_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
-
-
-def row(text: str, name: str) -> list[str]:
-    """The cells of the first row one of whose cells is `name`."""
-    rows = [[cell.strip() for cell in line.replace("┃", "│")[1:-1].split("│")] for line in text.splitlines()]
-    return next(cells for cells in rows if name in cells)
 
 
 def test_report_shows_value_error_images_and_samples(capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,42 +60,9 @@ def test_report_shows_every_split_and_every_binarization(capsys: pytest.CaptureF
     assert "binarization: threshold, none" in text
 
 
-def test_run_shows_each_metric_of_each_split(capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = {"train/elbo": -100.123, "train/loss": 100.123, "val/elbo": -101.0, "val/accuracy": 0.5, "test/elbo": -102.456}
-    print_run(Path("outputs/vae/now"), metrics)
-    text = capsys.readouterr().out
-    assert row(text, "train") == ["", "train", "val", "test"]
-    assert row(text, "elbo") == ["elbo", "-100.12", "-101.00", "-102.46"]
-    assert row(text, "loss") == ["loss", "100.12", "", ""]
-    assert row(text, "accuracy") == ["accuracy", "", "0.5000", ""]
-    assert "python evaluate.py run=outputs/vae/now" in text
-
-
-def test_interrupted_run_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(Path("outputs/vae/now"), {"train/elbo": -100.0}, interrupted=True)
-    text = capsys.readouterr().out
-    assert "ckpt_path=outputs/vae/now/checkpoints/last.ckpt" in text
-    assert "evaluate.py" not in text
-
-
-def test_folder_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(Path("my runs/one"), {})
-    assert "'run=my runs/one'" in capsys.readouterr().out
-
-
-def test_folder_elsewhere_is_shown_in_full(capsys: pytest.CaptureFixture[str]) -> None:
-    print_run(Path("/elsewhere/run"), {})
-    assert "run=/elsewhere/run" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("name", ["a[/b]", "tune[v2]", "[red]x", ":smile:"])
 def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str], name: str) -> None:
     folder = Path("outputs") / name.replace("/", "_") / "now"
-    for interrupted in (False, True):
-        print_run(folder, {f"val/{name}": 1.0}, interrupted=interrupted)
-        text = capsys.readouterr().out
-        assert shlex.quote(str(folder)) in text
-        assert row(text, name)
     estimates = {name: Estimate(1.0, 0.1, 10, 1, name, "", section=name)}
     print_report(to_json(str(folder / "best.ckpt"), {"test": estimates}, warnings=[name], not_measured={name: name}), folder)
     text = capsys.readouterr().out

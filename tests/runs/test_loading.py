@@ -1,7 +1,5 @@
-"""Run folders are found, and loaded without executing anything that came with them."""
+"""Runs are loaded without executing anything that came with them."""
 
-import json
-import math
 import os
 from pathlib import Path
 
@@ -109,34 +107,6 @@ def test_other_versions_are_told_apart(run: Path) -> None:
         load(run)
 
 
-def test_history_leaves_out_what_was_measured_after_training(tmp_path: Path) -> None:
-    rows = [
-        "step,train/elbo,val/elbo,test/elbo",
-        "49,-200,,",
-        "99,-150,,",
-        "100,,-160,",
-        "200,,-140,",
-        "200,,-150,",
-        "200,,,-155",
-        "2-",
-    ]
-    (tmp_path / "csv").mkdir()
-    (tmp_path / "csv" / "metrics.csv").write_text("\n".join(rows))
-    history = runs.history(tmp_path)
-    assert history["train/elbo"][0].tolist() == [49, 99]
-    assert history["val/elbo"][1].tolist() == [-160], "the last step's is that of the best checkpoint"
-    assert history["test/elbo"][1].tolist() == [-155]
-    assert runs.history(tmp_path / "none") == {}
-
-
-def test_command_of_a_training_that_did_not_end_is_known(tmp_path: Path) -> None:
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "overrides.yaml").write_text("- model=iwae\n- model.net.hidden=[3]\n")
-    assert runs.asked_with(tmp_path) == "python train.py model=iwae 'model.net.hidden=[3]'"
-    assert runs.asked_with(tmp_path / "none") is None
-    assert runs.record(tmp_path) == {}
-
-
 def test_run_of_somebodys_own_net_is_refused_for_that(run: Path) -> None:
     write(run, hyper_parameters={"latent_dim": 2, "net": {"name": "mydec.MyDecoder"}})
     with pytest.raises(CheckpointError, match=r"best\.ckpt: its model cannot be built here: model\.net\.name=mydec\.MyDecoder"):
@@ -173,48 +143,3 @@ def test_digest_is_of_the_weights_and_not_of_the_file(run: Path) -> None:
     changed = {name: value + (name == "decoder.body.0.bias") for name, value in first.model.state_dict().items()}
     write(run, state_dict=changed)
     assert load(run).digest != first.digest
-
-
-def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
-    content = {"metrics": {"val/elbo": math.nan, "val/kl": 3.0}, "steps": [math.inf, (-math.inf, 1)]}
-    runs.write_json(tmp_path / "metrics.json", content)
-    read = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert read == {"metrics": {"val/elbo": None, "val/kl": 3.0}, "steps": [None, [None, 1]]}
-
-
-@pytest.mark.parametrize("content", [b"", b"x", b"\xff\xfe\x00", b"[]", b'{"provenance": 3}'])
-def test_damaged_record_is_said_in_a_line(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "metrics.json").write_bytes(content)
-    assert runs.record(tmp_path) == {}
-    (line,) = caplog.messages
-    assert line.startswith(f"{tmp_path / 'metrics.json'}: ")
-    assert "\n" not in line
-
-
-@pytest.mark.parametrize("content", [b"- [", b"\xff\xfe\x00", b"a: b: c"])
-def test_damaged_command_is_said_in_a_line(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / ".hydra").mkdir()
-    (tmp_path / ".hydra" / "overrides.yaml").write_bytes(content)
-    assert runs.asked_with(tmp_path) is None
-    (line,) = caplog.messages
-    assert "overrides.yaml: cannot be read" in line
-    assert "\n" not in line
-
-
-@pytest.mark.parametrize(("name", "content"), [("csv/metrics.csv", b"\xff\xfe\x00"), ("csv/metrics.csv", b"a,b\n1,2\n")])
-def test_damaged_log_is_said_in_a_line(tmp_path: Path, name: str, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / name).parent.mkdir()
-    (tmp_path / name).write_bytes(content)
-    assert runs.history(tmp_path) == {}
-    (line,) = caplog.messages
-    assert "metrics.csv: cannot be read" in line
-    assert "\n" not in line
-
-
-def test_event_file_that_is_none_leaves_the_csv(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "tensorboard").mkdir()
-    (tmp_path / "tensorboard" / "events.out.tfevents.1").write_bytes(os.urandom(300))
-    (tmp_path / "csv").mkdir()
-    (tmp_path / "csv" / "metrics.csv").write_text("step,val/elbo\n1,-90\n")
-    assert runs.history(tmp_path)["val/elbo"][1].tolist() == [-90]
-    assert "tensorboard: cannot be read" in caplog.text

@@ -21,18 +21,19 @@ from vae_lightning.commands.options import Options
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.data.sources import DATASETS
 from vae_lightning.errors import ConfigurationError, DataError
-from vae_lightning.evaluation.disentanglement import GroundTruth
+from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
-from vae_lightning.evaluation.report import from_plain, splits_of, to_json
 from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.models import VAE, Classifier
 from vae_lightning.models.base import Module
+from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
+from vae_lightning.runs.layout import EVALUATION
 from vae_lightning.types import Estimate
 
 __all__ = ["Evaluation", "evaluate"]
@@ -79,7 +80,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
         run.data.setup()
     material = _material(model, run.data, options, judge)
     weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
-    target = folder / "evaluation" if cfg.to is None else Path(str(cfg.to)).expanduser()
+    target = folder / EVALUATION if cfg.to is None else Path(str(cfg.to)).expanduser()
     with owned(target, weights) as place, Progress(transient=True) as progress:
         return _Evaluating(run, model, options, material, place, progress).all()
 

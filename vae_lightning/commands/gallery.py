@@ -26,6 +26,7 @@ from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.noise import generator
 from vae_lightning.runs import LoadedRun
+from vae_lightning.runs.layout import ANIMATION
 from vae_lightning.types import Estimate
 
 __all__ = ["SVI", "Drawn", "Gallery", "draw", "model_of_images", "subject_of"]
@@ -167,7 +168,7 @@ def subject_of(
         },
         history=runs.history(run.folder),
         step=run.step,
-        recording=run.folder / "animation",
+        recording=run.folder / ANIMATION,
         mask=observed_mask(mask),
         svi=choose("evaluation.svi", svi, SVI),
         extent=extent,

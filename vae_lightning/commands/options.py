@@ -10,7 +10,7 @@ from vae_lightning.arguments import check, choose, require
 from vae_lightning.commands.gallery import SVI
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.budget import Budget
-from vae_lightning.evaluation.disentanglement import DisentanglementSettings
+from vae_lightning.evaluation.factor_codes import DisentanglementSettings
 from vae_lightning.evaluation.parts import PARTS, ImageCounts, PartSettings
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.inference.ais import AISSettings

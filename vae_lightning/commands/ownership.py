@@ -31,13 +31,10 @@ from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.shell import path_setting
 from vae_lightning.runs.continuing import Continuation
+from vae_lightning.runs.layout import CHECKPOINTS, CONFIG, CSV, EVENTS, FRAMES, HYDRA, LAST, LOCK, METRICS, OVERRIDES, PRODUCTS
 from vae_lightning.runs.loggers import drop_hyperparameters, set_aside
 
 __all__ = ["KeepFolders", "RunFolder"]
-
-LOCK = ".lock"
-PRODUCTS = ("checkpoints/*.ckpt", "metrics.json", "tensorboard/events.*", "csv/metrics.csv", "animation/step_*", "evaluation/*")
-"""What a training or an evaluation leaves in a run folder."""
 
 _existing: set[Path] | None = None
 """The folders that were there before Hydra made any."""
@@ -122,7 +119,7 @@ class RunFolder:
             return
         for path in _products(self.path, trainer):
             if path.parent.resolve() not in owned:
-                last = self.path / "checkpoints" / "last.ckpt"
+                last = self.path / LAST
                 on = f", or go on with that run: {path_setting('ckpt_path', str(last))}" if last.is_file() else ""
                 raise ConfigurationError(f"hydra.run.dir={self.path}: {path} is of another run; choose another hydra.run.dir{on}")
 
@@ -139,7 +136,7 @@ class RunFolder:
             write = functools.partial(_write_config, self.path, _config_files(cfg))
             if going_on is not None and self.path.resolve() in self._owned(going_on):
                 logs = [Path(logger.log_dir) for logger in _file_loggers(trainer)]
-                events = [path for log in logs for path in log.glob("events.*")]
+                events = [path for log in logs for path in log.glob(Path(EVENTS).name)]
                 going_on.begin = functools.partial(_begin_again, self.path, going_on.progress.steps, logs, events, write)
                 _hide_later_events(trainer, going_on.progress.steps)
             else:
@@ -156,7 +153,7 @@ class RunFolder:
     def _was_refused(self, error: BaseException | None) -> bool:
         """Whether Lightning or the first batch has refused a training in a folder of its own, with nothing yet to keep."""
         refused = isinstance(error, ConfigurationError | DataError) and self.path.resolve() not in self._made_after
-        return refused and not self._has_trained() and not any(self.path.glob("checkpoints/*"))
+        return refused and not self._has_trained() and not any(self.path.glob(CHECKPOINTS))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
@@ -177,7 +174,7 @@ class RunFolder:
 def _home(checkpoint: Path) -> Path:
     """The run folder that a checkpoint is in."""
     folders = checkpoint.resolve().parents
-    return next((folder for folder in folders if (folder / ".hydra" / "config.yaml").is_file()), folders[0])
+    return next((folder for folder in folders if (folder / CONFIG).is_file()), folders[0])
 
 
 def _products(folder: Path, trainer: L.Trainer) -> Iterator[Path]:
@@ -190,9 +187,9 @@ def _products(folder: Path, trainer: L.Trainer) -> Iterator[Path]:
             yield path
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, FrameRecorder) and callback.frames:
-            yield from sorted(callback.folder.glob("step_*"))
+            yield from sorted(callback.folder.glob(Path(FRAMES).name))
     for logger in _file_loggers(trainer):
-        for pattern in ("events.*", "metrics.csv"):
+        for pattern in (Path(EVENTS).name, CSV.name):
             yield from sorted(Path(logger.log_dir).glob(pattern))
 
 
@@ -242,38 +239,37 @@ def _logged_to(folder: Path) -> Iterator[None]:
 # ---- .hydra
 
 
-def _config_files(cfg: DictConfig) -> dict[str, bytes]:
+def _config_files(cfg: DictConfig) -> dict[Path, bytes]:
     """The config as resolved, so that it means the same anywhere; what the command line set; and Hydra's own."""
-    files = {"config.yaml": OmegaConf.to_yaml(cfg, resolve=True)}
+    files = {CONFIG: OmegaConf.to_yaml(cfg, resolve=True)}
     if HydraConfig.initialized():
         own = HydraConfig.instance().cfg
-        files["overrides.yaml"] = OmegaConf.to_yaml(HydraConfig.get().overrides.task)
-        files["hydra.yaml"] = OmegaConf.to_yaml(own)
+        files[OVERRIDES] = OmegaConf.to_yaml(HydraConfig.get().overrides.task)
+        files[HYDRA] = OmegaConf.to_yaml(own)
     return {name: text.encode() for name, text in files.items()}
 
 
-def _write_config(folder: Path, files: dict[str, bytes]) -> None:
-    for name in ("config.yaml", "overrides.yaml", "hydra.yaml"):
-        path = folder / ".hydra" / name
+def _write_config(folder: Path, files: dict[Path, bytes]) -> None:
+    for name in (CONFIG, OVERRIDES, HYDRA):
         if name in files:
-            write_bytes(path, files[name])
+            write_bytes(folder / name, files[name])
         else:
-            path.unlink(missing_ok=True)
+            (folder / name).unlink(missing_ok=True)
 
 
 def _begin_again(folder: Path, steps: int, logs: list[Path], events: list[Path], write: functools.partial[None]) -> None:
     """Replace the records of the training so far, which are kept in a folder of their own."""
-    kept = folder / ".hydra" / f"until_step_{steps}"
-    for path in (*(folder / ".hydra").glob("*.yaml"), folder / "metrics.json"):
+    kept = folder / CONFIG.with_name(f"until_step_{steps}")
+    for path in (*(folder / CONFIG.parent).glob("*.yaml"), folder / METRICS):
         if path.is_file():
             kept.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, kept / path.name)
-    (folder / "metrics.json").unlink(missing_ok=True)
+    (folder / METRICS).unlink(missing_ok=True)
     write()
     for path in events:
         drop_hyperparameters(path)
     for log in logs:
-        set_aside(log / "metrics.csv", steps)
+        set_aside(log / CSV.name, steps)
         (log / "hparams.yaml").unlink(missing_ok=True)  # which TensorBoardLogger writes only where there is none
 
 

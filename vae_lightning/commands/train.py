@@ -27,6 +27,7 @@ from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.runs.continuing import Continuation, continuation
+from vae_lightning.runs.layout import METRICS
 
 __all__ = ["Result", "train"]
 
@@ -119,10 +120,10 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     wrong = wrong or _of_metrics(metrics)
     if trainer.is_global_zero:
         more = {"not_finite": wrong.record} if wrong else {}
-        runs.write_json(folder / "metrics.json", _record(metrics, model, timing, provenance) | more)
+        runs.write_json(folder / METRICS, _record(metrics, model, timing, provenance) | more)
     if wrong:
         more_there = "has the numbers of the batch's images" if wrong.record.get("images") else "says so too"
-        raise NotFiniteError(f"{wrong}; {folder / 'metrics.json'} {more_there}", wrong.record) from wrong
+        raise NotFiniteError(f"{wrong}; {folder / METRICS} {more_there}", wrong.record) from wrong
     objective = metrics.get(monitor_of(cfg, model)[0])
     return Result(metrics, objective, interrupt.interrupted, folder, model, data, trainer)
 

@@ -15,12 +15,14 @@ from torch.distributions import Independent, Normal
 from vae_lightning.arguments import choose, require
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.evaluation.budget import Budget
-from vae_lightning.evaluation.disentanglement import DisentanglementSettings, GroundTruth, disentanglement_report
+from vae_lightning.evaluation.disentanglement import disentanglement_report
+from vae_lightning.evaluation.distances import FEWEST
 from vae_lightning.evaluation.evidence import Evidence
+from vae_lightning.evaluation.factor_codes import DisentanglementSettings, GroundTruth
 from vae_lightning.evaluation.gaps import gap_report
 from vae_lightning.evaluation.information import dimension_report, information_report, rate_distortion_report
 from vae_lightning.evaluation.probes import probe_report
-from vae_lightning.evaluation.samples import FEWEST, Judge, draw_samples, sample_report
+from vae_lightning.evaluation.samples import Judge, draw_samples, sample_report
 from vae_lightning.evaluation.structured import structured_report
 from vae_lightning.inference.ais import AISSettings
 from vae_lightning.inference.svi import DEFAULT, SVISettings

@@ -1,11 +1,8 @@
 """The report: one model over one data set, every figure an `Estimate`."""
 
-import dataclasses
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,21 +11,11 @@ from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll, marginal_nll, per_image
 from vae_lightning.inference.importance import LogLikelihood
-from vae_lightning.machine.files import finite
 from vae_lightning.noise import standard_normal
 from vae_lightning.objectives.bounds import elbo, kl, kl_is_closed, mean_log_likelihood
 from vae_lightning.types import Draw, Estimate, LatentVariableModel
 
-__all__ = [
-    "Settings",
-    "classifier_report",
-    "from_plain",
-    "latent_variable_report",
-    "marginal_report",
-    "plain",
-    "splits_of",
-    "to_json",
-]
+__all__ = ["Settings", "classifier_report", "latent_variable_report", "marginal_report"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -206,30 +193,3 @@ def classifier_report(logits: Callable[[Tensor], Tensor], batches: Batches, bina
             hits["accuracy"], num_samples=0, binarization=binarization, estimator="share of images whose class is right"
         )
     }
-
-
-def to_json(checkpoint: str, splits: Mapping[str, Mapping[str, Estimate]], **rest: Any) -> dict[str, Any]:
-    """The form of `report.json`, which other programs read: `checkpoint`, `rest`, and the estimates of each split.
-
-    A number that is not known or not finite is null: JSON has no NaN and no infinity.
-    """
-    estimates = {split: {name: plain(e) for name, e in report.items()} for split, report in splits.items()}
-    return {"checkpoint": checkpoint, **rest, **estimates}
-
-
-def splits_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The figures in the content of a `report.json`, by split and name."""
-    return {key: content for key, content in report.items() if key in ("train", "val", "test")}
-
-
-def plain(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as `report.json` has it."""
-    content: dict[str, Any] = finite({**dataclasses.asdict(estimate), "settings": estimate.settings})
-    return content
-
-
-def from_plain(content: Mapping[str, Any]) -> Estimate:
-    """The inverse of `plain`; of a number that was not finite, NaN."""
-    known = {field.name for field in dataclasses.fields(Estimate)}
-    numbers = {name: math.nan if content[name] is None else content[name] for name in ("value", "standard_error", "seconds")}
-    return Estimate(**{**{name: value for name, value in content.items() if name in known}, **numbers})

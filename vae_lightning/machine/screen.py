@@ -7,9 +7,12 @@ reads any more (`| head -1`, a closed terminal, a full disk behind `> log`) is d
 import codecs
 import os
 import sys
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-__all__ = ["prepare", "short"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "prepare", "short"]
 
 PLAIN = {"•": "*", "–": "-", "—": "-", "−": "-", "…": "...", "±": "+-", "×": "x", "✓": "v", "“": '"', "”": '"', "’": "'"}
 LINES = dict.fromkeys("─━═╌╍╴╸╺╶", "-") | dict.fromkeys("│┃║", "|")
@@ -58,6 +61,13 @@ class Steady:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def console() -> "Console":
+    """A terminal that shows names as they are: `[v2]` is no markup in them, and `:x:` no picture."""
+    from rich.console import Console  # which --help should not wait for
+
+    return Console(markup=False, emoji=False, highlight=False)
 
 
 _command_folder: str | None = None

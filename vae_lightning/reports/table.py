@@ -1,63 +1,18 @@
-"""What a run and a report look like in a terminal."""
+"""What a report looks like in a terminal."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
-from vae_lightning.evaluation.report import splits_of
 from vae_lightning.evaluation.sanity import SIMULATED
-from vae_lightning.machine.screen import short
-from vae_lightning.machine.shell import command, path_setting, shell_quoted, tensorboard
+from vae_lightning.machine.screen import console, short
+from vae_lightning.reports.document import splits_of
 from vae_lightning.reports.merging import with_others
 
-__all__ = ["print_report", "print_run", "shown"]
-
-
-def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
-    """The final figures of a training run, and where everything is.
-
-    Args:
-        overrides: what the command was given, to go on with.
-    """
-    splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
-    names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
-    table = Table()
-    table.add_column("")
-    for split in splits:
-        table.add_column(split, justify="right")
-    for name in names:
-        values = [metrics.get(f"{split}/{name}") for split in splits]
-        digits = 4 if all(v is None or abs(v) < 1 for v in values) else 2
-        table.add_row(name, *("" if v is None else f"{v:.{digits}f}" for v in values))
-    console = _console()
-
-    def say(line: str) -> None:
-        console.print(line, soft_wrap=True)
-
-    say("nats per image, mean over the split")
-    console.print(table)
-    path = short(folder)
-    if interrupted:
-        say(f"interrupted: {shell_quoted(path)} holds what was learned so far; go on with")
-        kept = [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]
-        say(f"  {command('train.py', *kept, path_setting('ckpt_path', f'{path}/checkpoints/last.ckpt'))}")
-        return
-    say(f"run folder: {shell_quoted(path)}")
-    say(f"evaluate:   {command('evaluate.py', path_setting('run', path))}")
-    if any(folder.glob("tensorboard/events.*")):
-        # all runs beside this one, where it lies below here
-        logs = path if os.path.isabs(path) else Path(path).parts[0]  # noqa: PTH117
-        say(f"watch:      {tensorboard()} --logdir {shell_quoted(logs)}")
-
-
-def _console() -> Console:
-    """A terminal that shows names as they are: `[v2]` is no markup in them, and `:x:` no picture."""
-    return Console(markup=False, emoji=False, highlight=False)
+__all__ = ["print_report", "shown"]
 
 
 MANY = 12
@@ -93,13 +48,13 @@ def print_report(
             if size > MANY:
                 table.add_row(split, f"{section}: {size} figures, in the report")
         table.add_section()
-    console = _console()
+    terminal = console()
 
     def say(line: str, style: str | None = None) -> None:
-        console.print(line, soft_wrap=True, style=style)
+        terminal.print(line, soft_wrap=True, style=style)
 
     say(f"nats per image (or shares, counts, distances), mean ± standard error over images; binarization: {', '.join(treatments)}")
-    console.print(table)
+    terminal.print(table)
     for warning in report.get("warnings", ()):
         say(f"WARNING: {warning}", "bold red")
     say(f"checkpoint: {_short(Path(report['checkpoint']))}")

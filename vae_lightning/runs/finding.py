@@ -8,14 +8,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST
 
-__all__ = ["CONFIG", "find", "latest", "located"]
+__all__ = ["find", "latest", "located"]
 
 log = logging.getLogger(__name__)
 
-CONFIG = Path(".hydra", "config.yaml")
-HYDRA = Path(".hydra", "hydra.yaml")
-WEIGHTS = ("best.ckpt", "last.ckpt")
+WEIGHTS = (BEST, LAST)
 """Of a run's checkpoints those that are evaluated, the first that there is."""
 SHOWN = 5
 """How many runs an error names."""
@@ -51,9 +50,9 @@ def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs"
 def latest(outputs: str | Path) -> Path:
     """The run folder below `outputs` whose checkpoint is newest."""
     newest: dict[float, Path] = {}
-    for path in Path(outputs).glob("**/checkpoints/*.ckpt"):
+    for path in Path(outputs).glob(f"**/{CHECKPOINTS}"):
         folder = path.parent.parent
-        if path.name in WEIGHTS and (folder / CONFIG).is_file():
+        if path.name in (weights.name for weights in WEIGHTS) and (folder / CONFIG).is_file():
             try:
                 newest[path.stat().st_mtime] = folder
             except FileNotFoundError:  # a run that still trains has just replaced it
@@ -78,7 +77,7 @@ def _run_of(path: Path, named: str, key: str) -> Path:
     """The run folder that `path` is, is the `checkpoints` of, or holds alone."""
     if (path / CONFIG).is_file():
         return path
-    if path.resolve().name == "checkpoints" and (path / ".." / CONFIG).is_file():
+    if path.resolve().name == BEST.parent.name and (path / ".." / CONFIG).is_file():
         return path.resolve().parent
     depths = ("*", "*/*", "*/*/*")  # as far as outputs/<name>/<sweep>/<job> is deep; more would search a whole disk
     below = sorted(config.parent.parent for depth in depths for config in path.glob(f"{depth}/{CONFIG}"))
@@ -95,13 +94,13 @@ def _run_of(path: Path, named: str, key: str) -> Path:
 
 
 def _with_checkpoint(folder: Path, named: str) -> tuple[Path, Path]:
-    for name in WEIGHTS:
-        if (folder / "checkpoints" / name).is_file():
-            return folder, folder / "checkpoints" / name
-    others = sorted((folder / "checkpoints").glob("*.ckpt"))
+    for weights in WEIGHTS:
+        if (folder / weights).is_file():
+            return folder, folder / weights
+    others = sorted(folder.glob(CHECKPOINTS))
     if others:
-        raise CheckpointError(f"{named}: has neither best.ckpt nor last.ckpt; choose: ckpt_path={shlex.quote(str(others[-1]))}")
-    raise CheckpointError(f"{named}: has no checkpoint (no checkpoints/best.ckpt or last.ckpt); train it first")
+        raise CheckpointError(f"{named}: has neither {BEST.name} nor {LAST.name}; choose: ckpt_path={shlex.quote(str(others[-1]))}")
+    raise CheckpointError(f"{named}: has no checkpoint (no {BEST} or {LAST.name}); train it first")
 
 
 # ---- where its data lie

@@ -1,25 +1,9 @@
-"""A run folder: what is written into one, how to find one, and how to load the model and data of one safely.
-
-outputs/<name>/<time>/
-    .hydra/config.yaml        what was asked
-    checkpoints/best.ckpt     the weights that were best on validation; last.ckpt: where training stands
-    tensorboard/              scalars
-    metrics.json              what came out, with provenance
-    animation/                frames of the training, if they were asked for
-    evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/; see `reports.folder`
-"""
+"""Loading the model and the data of a run safely: no code that came with a run folder is executed."""
 
 import contextlib
-import csv
 import hashlib
-import json
-import logging
-import os
-import platform
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,180 +11,22 @@ from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anyt
 
 import pytorch_lightning as L  # isort: skip
 import torch
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from torch import Tensor
 
 from vae_lightning.arguments import check
-from vae_lightning.errors import CheckpointError, VAELightningError
+from vae_lightning.errors import CheckpointError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import read
-from vae_lightning.machine.files import finite, write_bytes
-from vae_lightning.machine.shell import script, shell_quoted
 from vae_lightning.models.base import Module
-from vae_lightning.runs.finding import CONFIG, find, located
+from vae_lightning.runs.finding import located
+from vae_lightning.runs.layout import CONFIG
 from vae_lightning.version import __version__
 
-__all__ = ["LoadedRun", "asked_with", "find", "history", "load", "provenance", "record", "write_json"]
-
-log = logging.getLogger(__name__)
+__all__ = ["LoadedRun", "load"]
 
 TRUSTED = ("vae_lightning", "torch")
 """Packages whose classes a run folder may name: loading a folder from somebody else must not run their code."""
-VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy")
-
-
-# ---- writing
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content`, whole or not at all; null stands for what is not finite, for which JSON has no number."""
-    write_bytes(path, (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode())
-
-
-def provenance(seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
-    """What is needed to know where a figure came from, and to make it again."""
-    return {
-        "command": command(),
-        "seed": seed,
-        "git_commit": _git("rev-parse", "HEAD"),
-        "git_dirty": bool(_git("status", "--porcelain")),
-        "versions": {"python": platform.python_version(), "vae_lightning": __version__, **_versions()},
-        "data_checksums": data_checksums,
-        "machine": machine(),
-    }
-
-
-def command() -> str:
-    """The command line that makes this run, also for one job of a sweep."""
-    if not HydraConfig.initialized():
-        return "vae_lightning.commands.train.train"
-    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *HydraConfig.get().overrides.task))
-    return " ".join(["python", *words])
-
-
-def machine() -> dict[str, Any]:
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "gpus": gpus}
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _git(*arguments: str) -> str | None:
-    """Git's answer about the code that is running; None where it is not in a repository."""
-    here = Path(__file__).resolve().parent
-    try:
-        result = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return result.stdout.strip() if result.returncode == 0 else None
-
-
-# ---- what was written
-
-
-def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Optimizer steps and values of each metric that the training in `folder` logged; empty if it has no log that is known.
-
-    A log that is damaged, or somebody else's, is said in a line and left out.
-    """
-    rows: dict[str, list[tuple[int, float]]] = {}
-    for of, path in ((_from_tensorboard, folder / "tensorboard"), (_from_csv, folder / "csv" / "metrics.csv")):
-        try:
-            rows = rows or of(path)
-        except Exception as error:  # each reader has its own errors, and all mean the same here
-            log.warning("%s: cannot be read (%s), so no curves of it", path, _one_line(error))
-    # after training, the best checkpoint is validated and tested, and logged at the step where training ended
-    ends = {step for key, points in rows.items() if key.startswith("test/") for step, _ in points}
-    logged: dict[str, tuple[Tensor, Tensor]] = {}
-    for key, points in rows.items():
-        kept = sorted(point for point in points if point[0] not in ends or not key.startswith("val/"))
-        if kept:
-            steps, values = zip(*kept, strict=True)
-            logged[key] = torch.tensor(steps), torch.tensor(values, dtype=torch.float64)
-    return logged
-
-
-def record(folder: Path) -> dict[str, Any]:
-    """The content of `metrics.json` of the run in `folder`; empty if its training did not end.
-
-    A file that is damaged, or somebody else's, is said in a line and left out.
-    """
-    path = folder / "metrics.json"
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and isinstance(content.get("provenance", {}), dict):
-            return content
-        reason = "is not a record of this project"
-    except (OSError, ValueError, RecursionError) as error:
-        reason = f"cannot be read ({_one_line(error)})"
-    log.warning("%s: %s, so the report has no provenance", path, reason)
-    return {}
-
-
-def asked_with(folder: Path) -> str | None:
-    """The command line that started the run in `folder`, also of one that did not end; None if it was not the command line."""
-    path = folder / ".hydra" / "overrides.yaml"
-    if not path.is_file():
-        return None
-    try:
-        overrides = OmegaConf.to_container(OmegaConf.load(path))
-    except Exception as error:  # yaml has many kinds of error, and all mean the same here
-        log.warning("%s: cannot be read (%s), so the report has no command", path, _one_line(error))
-        return None
-    if not isinstance(overrides, list):
-        return None
-    return " ".join(["python", "train.py", *(shell_quoted(str(word), "utf-8") for word in overrides)])
-
-
-def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    if not any(folder.glob("events.out.tfevents.*")):
-        return {}
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    # 0 is all: a run that goes on has several files, and a page of figures wants every point
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
-    events.Reload()
-    logged = {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
-    if not logged:  # the reader says nothing of a file that it cannot read
-        raise ValueError("its event files hold no metric")
-    return logged
-
-
-def _from_csv(path: Path) -> dict[str, list[tuple[int, float]]]:
-    if not path.is_file():
-        return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    logged: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
-        for key, value in row.items():
-            with contextlib.suppress(ValueError, TypeError):  # a cell is empty; a killed training left half a line
-                logged.setdefault(key, []).append((int(row["step"]), float(value)))
-    return logged
-
-
-# ---- loading
 
 
 @dataclass(frozen=True)
@@ -263,7 +89,7 @@ def _said_of(what: str) -> Iterator[None]:
     try:
         yield
     except (VAELightningError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else _one_line(error)
+        reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error, 300)
         raise CheckpointError(f"{what}: {reason}") from error
 
 
@@ -274,10 +100,6 @@ def _digest(state: dict[str, Any]) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _config(folder: Path) -> DictConfig:

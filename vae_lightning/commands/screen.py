@@ -1,0 +1,50 @@
+"""What a run looks like in a terminal."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.table import Table
+
+from vae_lightning.machine.screen import console, short
+from vae_lightning.machine.shell import command, path_setting, shell_quoted, tensorboard
+from vae_lightning.runs.layout import EVENTS, LAST
+
+__all__ = ["print_run"]
+
+
+def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
+    """The final figures of a training run, and where everything is.
+
+    Args:
+        overrides: what the command was given, to go on with.
+    """
+    splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
+    names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
+    table = Table()
+    table.add_column("")
+    for split in splits:
+        table.add_column(split, justify="right")
+    for name in names:
+        values = [metrics.get(f"{split}/{name}") for split in splits]
+        digits = 4 if all(v is None or abs(v) < 1 for v in values) else 2
+        table.add_row(name, *("" if v is None else f"{v:.{digits}f}" for v in values))
+    terminal = console()
+
+    def say(line: str) -> None:
+        terminal.print(line, soft_wrap=True)
+
+    say("nats per image, mean over the split")
+    terminal.print(table)
+    path = short(folder)
+    if interrupted:
+        say(f"interrupted: {shell_quoted(path)} holds what was learned so far; go on with")
+        kept = [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]
+        say(f"  {command('train.py', *kept, path_setting('ckpt_path', f'{path}/{LAST}'))}")
+        return
+    say(f"run folder: {shell_quoted(path)}")
+    say(f"evaluate:   {command('evaluate.py', path_setting('run', path))}")
+    if any(folder.glob(EVENTS)):
+        # all runs beside this one, where it lies below here
+        logs = path if os.path.isabs(path) else Path(path).parts[0]  # noqa: PTH117
+        say(f"watch:      {tensorboard()} --logdir {shell_quoted(logs)}")

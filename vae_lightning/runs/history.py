@@ -1,0 +1,103 @@
+"""What a training left in its run folder: the curves that it logged, the record of how it ended, the command that started it."""
+
+import contextlib
+import csv
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from vae_lightning.errors import one_line
+from vae_lightning.machine.shell import shell_quoted
+from vae_lightning.runs.layout import CSV, METRICS, OVERRIDES, TENSORBOARD
+
+__all__ = ["asked_with", "history", "record"]
+
+log = logging.getLogger(__name__)
+
+
+def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    """Optimizer steps and values of each metric that the training in `folder` logged; empty if it has no log that is known.
+
+    A log that is damaged, or somebody else's, is said in a line and left out.
+    """
+    rows: dict[str, list[tuple[int, float]]] = {}
+    for of, path in ((_from_tensorboard, folder / TENSORBOARD), (_from_csv, folder / CSV)):
+        try:
+            rows = rows or of(path)
+        except Exception as error:  # each reader has its own errors, and all mean the same here
+            log.warning("%s: cannot be read (%s), so no curves of it", path, one_line(error, 300))
+    # after training, the best checkpoint is validated and tested, and logged at the step where training ended
+    ends = {step for key, points in rows.items() if key.startswith("test/") for step, _ in points}
+    logged: dict[str, tuple[Tensor, Tensor]] = {}
+    for key, points in rows.items():
+        kept = sorted(point for point in points if point[0] not in ends or not key.startswith("val/"))
+        if kept:
+            steps, values = zip(*kept, strict=True)
+            logged[key] = torch.tensor(steps), torch.tensor(values, dtype=torch.float64)
+    return logged
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """The content of `metrics.json` of the run in `folder`; empty if its training did not end.
+
+    A file that is damaged, or somebody else's, is said in a line and left out.
+    """
+    path = folder / METRICS
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict) and isinstance(content.get("provenance", {}), dict):
+            return content
+        reason = "is not a record of this project"
+    except (OSError, ValueError, RecursionError) as error:
+        reason = f"cannot be read ({one_line(error, 300)})"
+    log.warning("%s: %s, so the report has no provenance", path, reason)
+    return {}
+
+
+def asked_with(folder: Path) -> str | None:
+    """The command line that started the run in `folder`, also of one that did not end; None if it was not the command line."""
+    path = folder / OVERRIDES
+    if not path.is_file():
+        return None
+    try:
+        overrides = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:  # yaml has many kinds of error, and all mean the same here
+        log.warning("%s: cannot be read (%s), so the report has no command", path, one_line(error, 300))
+        return None
+    if not isinstance(overrides, list):
+        return None
+    return " ".join(["python", "train.py", *(shell_quoted(str(word), "utf-8") for word in overrides)])
+
+
+def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    if not any(folder.glob("events.out.tfevents.*")):
+        return {}
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    # 0 is all: a run that goes on has several files, and a page of figures wants every point
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
+    events.Reload()
+    logged = {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
+    if not logged:  # the reader says nothing of a file that it cannot read
+        raise ValueError("its event files hold no metric")
+    return logged
+
+
+def _from_csv(path: Path) -> dict[str, list[tuple[int, float]]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    logged: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        for key, value in row.items():
+            with contextlib.suppress(ValueError, TypeError):  # a cell is empty; a killed training left half a line
+                logged.setdefault(key, []).append((int(row["step"]), float(value)))
+    return logged

@@ -1,0 +1,62 @@
+"""A run folder: what is written into one, and where.
+
+outputs/<name>/<time>/
+    .hydra/config.yaml        what was asked, resolved
+    .hydra/overrides.yaml     what the command line said; hydra.yaml: Hydra's own settings
+    .hydra/until_step_<n>/    the records of a training that went on in its folder, as they were at step n
+    checkpoints/best.ckpt     the weights that were best on validation; last.ckpt: where training stands
+    tensorboard/              scalars
+    csv/metrics.csv           scalars as a table, if `logger=csv` was asked for
+    metrics.json              what came out, with provenance
+    animation/                frames of the training, if they were asked for
+    evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/; see `reports.folder`
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vae_lightning.machine.files import finite, write_bytes
+
+__all__ = [
+    "ANIMATION",
+    "BEST",
+    "CHECKPOINTS",
+    "CONFIG",
+    "CSV",
+    "EVALUATION",
+    "EVENTS",
+    "FRAMES",
+    "HYDRA",
+    "LAST",
+    "LOCK",
+    "METRICS",
+    "OVERRIDES",
+    "PRODUCTS",
+    "TENSORBOARD",
+    "write_json",
+]
+
+CONFIG = Path(".hydra", "config.yaml")
+OVERRIDES = CONFIG.with_name("overrides.yaml")
+HYDRA = CONFIG.with_name("hydra.yaml")
+BEST = Path("checkpoints", "best.ckpt")
+LAST = BEST.with_name("last.ckpt")
+CHECKPOINTS = str(BEST.with_name("*.ckpt"))
+"""A pattern of all checkpoints, as the next ones are patterns of files."""
+TENSORBOARD = Path("tensorboard")
+EVENTS = str(TENSORBOARD / "events.*")
+CSV = Path("csv", "metrics.csv")
+METRICS = Path("metrics.json")
+ANIMATION = Path("animation")
+FRAMES = str(ANIMATION / "step_*")
+EVALUATION = Path("evaluation")
+LOCK = ".lock"
+"""Held by the training that writes into the folder."""
+PRODUCTS = (CHECKPOINTS, str(METRICS), EVENTS, str(CSV), FRAMES, str(EVALUATION / "*"))
+"""Patterns of what a training or an evaluation leaves in a run folder."""
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content`, whole or not at all; null stands for what is not finite, for which JSON has no number."""
+    write_bytes(path, (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode())

@@ -1,0 +1,74 @@
+"""Where the figures of a training came from: its command, code, versions, data and machine."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+
+from vae_lightning.machine.shell import script, shell_quoted
+from vae_lightning.version import __version__
+
+__all__ = ["VERSIONS", "command", "machine", "provenance"]
+
+VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy")
+
+
+def provenance(seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
+    """What is needed to know where a figure came from, and to make it again."""
+    return {
+        "command": command(),
+        "seed": seed,
+        "git_commit": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain")),
+        "versions": {"python": platform.python_version(), "vae_lightning": __version__, **_versions()},
+        "data_checksums": data_checksums,
+        "machine": machine(),
+    }
+
+
+def command() -> str:
+    """The command line that makes this run, also for one job of a sweep."""
+    if not HydraConfig.initialized():
+        return "vae_lightning.commands.train.train"
+    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *HydraConfig.get().overrides.task))
+    return " ".join(["python", *words])
+
+
+def machine() -> dict[str, Any]:
+    """The machine that this runs on: `platform`, `processor`, `cores`, `gpus`."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "gpus": gpus}
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git(*arguments: str) -> str | None:
+    """Git's answer about the code that is running; None where it is not in a repository."""
+    here = Path(__file__).resolve().parent
+    try:
+        result = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
