@@ -58,7 +58,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
 
 
 def frechet_distances(a: Tensor, b: Tensor) -> Frechet:
-    """The same with standard errors, and extrapolated to infinitely many images; `a` and `b` in random order.
+    """Frechet distances of features `(N, F)` and `(M, F)` in random order, of all images and extrapolated to infinitely many.
 
     With k parts of each set the bias is k times that of the whole, so the line is over k, and its value at k = 0 is that
     of infinitely many images. The standard errors are jackknifed: a twelfth of both sets is left out in turn. Residuals of

@@ -35,6 +35,7 @@ from torch.distributions import Distribution
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.sampling import from_noise
+from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.inference.hmc import Point, Terms, Weights, adapted, noise_size, transition
 from vae_lightning.inference.observed import Observed, observed_log_likelihood
 from vae_lightning.noise import generator, global_noise
@@ -77,14 +78,14 @@ class AISSettings:
     """
 
     def __post_init__(self) -> None:
-        require(self.num_chains >= 1, "evaluation.ais.num_chains", self.num_chains, "at least 1")
-        require(self.num_distributions >= 0, "evaluation.ais.num_distributions", self.num_distributions, "at least 0")
-        choose("evaluation.ais.schedule", self.schedule, SCHEDULES)
-        require(self.leapfrog_steps >= 1, "evaluation.ais.leapfrog_steps", self.leapfrog_steps, "at least 1")
+        require(self.num_chains >= 1, "num_chains", self.num_chains, "at least 1")
+        require(self.num_distributions >= 0, "num_distributions", self.num_distributions, "at least 0")
+        choose("schedule", self.schedule, SCHEDULES)
+        require(self.leapfrog_steps >= 1, "leapfrog_steps", self.leapfrog_steps, "at least 1")
         target = self.target_acceptance
-        require(0 < target < 1, "evaluation.ais.target_acceptance", target, "between 0 and 1")
-        require(0 < self.step_size < math.inf, "evaluation.ais.step_size", self.step_size, "positive")
-        choose("evaluation.ais.start", self.start, STARTS)
+        require(0 < target < 1, "target_acceptance", target, "between 0 and 1")
+        require(0 < self.step_size < math.inf, "step_size", self.step_size, "positive")
+        choose("start", self.start, STARTS)
 
 
 class AISEstimate(NamedTuple):
@@ -296,7 +297,7 @@ def _run(
     """Chains from f_0 to the posterior of each image; back from its exact sample `exact` `(B, D)` where that is given."""
     seeds, chains = _seeds(len(images.x), source), []
     betas = SCHEDULES[settings.schedule](settings.num_distributions + 2)
-    for rows in torch.arange(len(images.x)).split(max(1, max_batch // settings.num_chains)):
+    for rows in torch.arange(len(images.x)).split(rows_at_once(max_batch, settings.num_chains)):
         path = _path(model, images.take(rows), settings)
         noise = _Noise([seeds[row] for row in rows.tolist()], settings.num_chains, path.like)
         if exact is None:
@@ -360,9 +361,8 @@ def _simulated(
     z = from_noise(prior, noise).squeeze(0)
     # a likelihood, which may be anyone's, can be sampled only with torch's own generator
     with global_noise(_seeds(1, source)[0], z.device):
-        rows = torch.arange(num_images, device=z.device).split(max_batch)
-        x = [model.likelihood(z[some], None if y is None else y[some]).sample() for some in rows]
-    return z, torch.cat(x)
+        x = over_chunks(lambda latents, labels: model.likelihood(latents, labels).sample(), z, y, size=max_batch)
+    return z, x
 
 
 DEFAULT = AISSettings()

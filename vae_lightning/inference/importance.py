@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
 from vae_lightning.distributions.sampling import from_noise
+from vae_lightning.inference.chunks import rows_at_once
 from vae_lightning.machine.compilation import compiled
 from vae_lightning.types import LatentVariableModel
 
@@ -104,7 +105,7 @@ def importance_weighted(
     max_batch: int = 4000,
     dtype: torch.dtype = torch.float32,
 ) -> list[ImportanceEstimate]:
-    """The same of the integral of any density over z: that of p(x, z) is p(x).
+    """Estimate the integral over z of any density after each of `counts` samples: of p(x, z), the integral is p(x).
 
     Args:
         proposal: what the points come from, of batch shape `(B,)` and event shape `(D,)`.
@@ -115,7 +116,7 @@ def importance_weighted(
     require(len(counts) > 0 and counts[0] >= 1, "num_samples", counts[0] if counts else None, "at least 1")
     require(all(a < b for a, b in pairwise(counts)), "num_samples", list(counts), "ascending")
     images, shape = proposal.batch_shape, (*proposal.batch_shape, *proposal.event_shape)
-    at_once = max(1, max_batch // images.numel())
+    at_once = rows_at_once(max_batch, images.numel())
     log_sum = torch.full(images, -torch.inf, device=source.device, dtype=torch.float64)
     log_sum_of_squares = log_sum.clone()
     estimates = []

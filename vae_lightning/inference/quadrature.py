@@ -78,7 +78,7 @@ def quadrature(
     Raises:
         ConfigurationError: the latent has more than two dimensions.
     """
-    require(model.latent_dim <= 2, "model.latent_dim", model.latent_dim, "at most 2 for exact integrals over a grid of latents")
+    require(model.latent_dim <= 2, "latent_dim", model.latent_dim, "at most 2 for exact integrals over a grid of latents")
     require(extent > 0, "extent", extent, "positive")
     require(points >= 16 and points % 2 == 0, "points", points, "even and at least 16")
 

@@ -24,9 +24,10 @@ from torch.distributions import Distribution, Independent, Normal
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.sampling import from_noise
-from vae_lightning.inference.observed import Observed, log_joint, observed_log_likelihood
+from vae_lightning.inference.chunks import over_chunks, rows_at_once
+from vae_lightning.inference.elbo import bound_at, mean_elbo
+from vae_lightning.inference.observed import Observed, log_joint
 from vae_lightning.noise import generator
-from vae_lightning.objectives.bounds import kl_between
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "Fit", "SVISettings", "Start", "complete", "stochastic_variational_inference"]
@@ -67,15 +68,15 @@ class SVISettings:
     """Samples of q for the ELBO that is reported."""
 
     def __post_init__(self) -> None:
-        choose("svi.optimizer", self.optimizer, OPTIMIZERS)
-        choose("svi.start", self.start, STARTS)
-        require(self.learning_rate > 0, "svi.learning_rate", self.learning_rate, "positive")
-        require(self.max_steps >= 0, "svi.max_steps", self.max_steps, "at least 0")
-        require(self.num_samples >= 1, "svi.num_samples", self.num_samples, "at least 1")
-        require(self.patience is None or self.patience >= 1, "svi.patience", self.patience, "at least 1, or null for never")
-        require(self.tolerance >= 0, "svi.tolerance", self.tolerance, "at least 0")
-        require(self.reductions >= 0, "svi.reductions", self.reductions, "at least 0")
-        require(self.elbo_samples >= 1, "svi.elbo_samples", self.elbo_samples, "at least 1")
+        choose("optimizer", self.optimizer, OPTIMIZERS)
+        choose("start", self.start, STARTS)
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        require(self.max_steps >= 0, "max_steps", self.max_steps, "at least 0")
+        require(self.num_samples >= 1, "num_samples", self.num_samples, "at least 1")
+        require(self.patience is None or self.patience >= 1, "patience", self.patience, "at least 1, or null for never")
+        require(self.tolerance >= 0, "tolerance", self.tolerance, "at least 0")
+        require(self.reductions >= 0, "reductions", self.reductions, "at least 0")
+        require(self.elbo_samples >= 1, "elbo_samples", self.elbo_samples, "at least 1")
 
 
 class Fit(NamedTuple):
@@ -118,7 +119,7 @@ def stochastic_variational_inference(
     fits = []
     with torch.inference_mode(False), torch.enable_grad():
         images = Observed.of(x, y, mask)
-        for rows in torch.arange(len(x), device=x.device).split(max(1, max_batch // settings.num_samples)):
+        for rows in torch.arange(len(x), device=x.device).split(rows_at_once(max_batch, settings.num_samples)):
             source.set_state(state)
             fits.append(_fit(model, images.take(rows), settings, source, max_batch))
     parameters, elbo, steps = (torch.cat(parts) for parts in zip(*fits, strict=True))
@@ -148,7 +149,7 @@ def complete(
     require(num_samples >= 1, "num_samples", num_samples, "at least 1")
     loc = posterior.mean
     z = from_noise(posterior, torch.randn(num_samples, *loc.shape, generator=source, device=loc.device, dtype=loc.dtype))
-    means = torch.cat([model.likelihood(some, y).mean for some in z.split(max(1, max_batch // len(x)))])
+    means = over_chunks(lambda chunk: model.likelihood(chunk, y).mean, z, size=rows_at_once(max_batch, len(x)))
     return torch.where(mask.to(x.device), x, means)
 
 
@@ -178,7 +179,9 @@ def _fit(
             if not len(going):
                 break
             some = images.take(going)
-    return parameters, _mean_elbo(model, images, parameters, fresh, max_batch), steps
+    x, y, mask = images
+    bound = mean_elbo(model, _posterior(parameters), fresh, x, y, mask, max_batch)
+    return parameters, bound.to(parameters.dtype), steps
 
 
 def _posterior(parameters: Tensor) -> Distribution:
@@ -196,14 +199,7 @@ def _elbo(model: LatentVariableModel, images: Observed, parameters: Tensor, nois
     """`(B,)` nats."""
     loc, log_scale = parameters.unbind(-2)
     z = loc + log_scale.exp() * noise
-    log_likelihood = observed_log_likelihood(model.likelihood(z, images.y), images.x, images.mask).mean(0)
-    return log_likelihood - kl_between(_posterior(parameters), model.prior(images.y), z)
-
-
-@torch.no_grad()
-def _mean_elbo(model: LatentVariableModel, images: Observed, parameters: Tensor, noise: Tensor, max_batch: int) -> Tensor:
-    parts = noise.split(max(1, max_batch // len(parameters)))
-    return torch.stack([_elbo(model, images, parameters, part) * (len(part) / len(noise)) for part in parts]).sum(0)
+    return bound_at(model, _posterior(parameters), z, images.x, images.y, images.mask).elbo
 
 
 # ---- where it starts

@@ -31,6 +31,8 @@ __all__ = [
     "detached",
     "doubly_reparameterised",
     "elbo",
+    "factorises",
+    "is_diagonal_gaussian",
     "iwae_bound",
     "kl",
     "kl_between",
@@ -39,6 +41,21 @@ __all__ = [
     "log_weights",
     "mean_log_likelihood",
 ]
+
+
+def factorises(distribution: Distribution) -> bool:
+    """Whether the density of a latent is a product over its dimensions, each with a distribution of its own.
+
+    >>> zero = torch.zeros(2)
+    >>> factorises(Independent(Normal(zero, 1), 1)), factorises(torch.distributions.MultivariateNormal(zero, torch.eye(2)))
+    (True, False)
+    """
+    return isinstance(distribution, Independent) and not distribution.base_dist.event_shape
+
+
+def is_diagonal_gaussian(distribution: Distribution) -> bool:
+    """Whether each dimension of a latent is Gaussian, and independent of the others."""
+    return factorises(distribution) and isinstance(distribution.base_dist, Normal)  # type: ignore[attr-defined]
 
 
 def kl(draw: Draw) -> Tensor:
@@ -54,10 +71,10 @@ def kl_between(posterior: Distribution, prior: Distribution, z: Tensor) -> Tenso
         return (posterior.log_prob(z) - prior.log_prob(z)).mean(0)
 
 
-def kl_is_closed(draw: Draw) -> bool:
-    """Whether `kl` is exact: torch has a closed form for these two distributions."""
+def kl_is_closed(posterior: Distribution, prior: Distribution) -> bool:
+    """Whether `kl_between` is exact: torch has a closed form for these two distributions."""
     try:
-        kl_divergence(draw.posterior, draw.prior)
+        kl_divergence(posterior, prior)
     except NotImplementedError:
         return False
     return True
@@ -69,10 +86,11 @@ def kl_per_dimension(posterior: Distribution, prior: Distribution) -> Tensor:
     Raises:
         NotImplementedError: one of them does not, so its KL is no sum over dimensions.
     """
-    if not (isinstance(posterior, Independent) and isinstance(prior, Independent)):
-        whole = prior if isinstance(posterior, Independent) else posterior
-        raise NotImplementedError(f"a {type(whole).__name__} does not factorise over dimensions, so its KL is no sum over them")
-    return kl_divergence(posterior.base_dist, prior.base_dist)
+    for distribution in (posterior, prior):
+        if not factorises(distribution):
+            name = type(distribution).__name__
+            raise NotImplementedError(f"a {name} does not factorise over dimensions, so its KL is no sum over them")
+    return kl_divergence(posterior.base_dist, prior.base_dist)  # type: ignore[attr-defined]
 
 
 def active_units(means: Tensor) -> Tensor:
