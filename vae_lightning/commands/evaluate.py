@@ -73,7 +73,6 @@ def evaluate(cfg: DictConfig) -> Evaluation:
         raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
     run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
     model = run.model.to(options.device)
-    options.require_digit(run.data)
     judge = _judge(options, run.data, moved)
     with _own_keys():
         _require_data(run, moved)

@@ -59,7 +59,7 @@ class Options:
         require(extent > 0, "extent", extent, "positive")
         choose("mask", mask, MASKS)
         choose("svi", svi, SVI)
-        require(digit is None or digit >= 0, "digit", digit, "at least 0, or null")
+        require(digit is None or 0 <= digit <= 9, "digit", digit, "from 0 to 9, or null")
         self.extent, self.mask, self.svi = extent, mask, svi
         self.projection, self.digit = projection, digit
         self.all_parts, self.parts = parts == "all", list(PARTS) if parts == "all" else list(parts or [])
@@ -78,16 +78,6 @@ class Options:
         if gpus == 1 and not torch.cuda.is_available():
             raise ConfigurationError("gpus=1: this machine has no GPU that torch can use; to run on the CPU: gpus=0")
         self.device = torch.device("cuda" if gpus != 0 and torch.cuda.is_available() else "cpu")
-
-    def require_digit(self, data: object) -> None:
-        """Refuse a class that `data`, `types.ImageData`, does not have; its number of classes is known once it is loaded.
-
-        Raises:
-            ConfigurationError: there is no such class.
-        """
-        classes = getattr(data, "num_classes", None)
-        if self.digit is not None and classes is not None:
-            require(self.digit < classes, "evaluation.digit", self.digit, f"one of the {classes} classes, from 0, or null")
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "Options":

@@ -46,8 +46,8 @@ def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float |
     for own, judge in dict.fromkeys((e.binarization, e.settings.get("judged_by")) for e in samples):
         if own != judge:
             warnings.append(
-                f"samples are of binarization {own}, but the classifier that judges them was trained on {judge}: train one with "
-                f"binarization={own}"
+                f"samples are of binarization {own}, but the classifier that judges them was trained on {judge}: train one on "
+                f"images of binarization {own}"
             )
     return warnings
 

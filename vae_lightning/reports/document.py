@@ -37,8 +37,7 @@ def splits_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """
     if format_of(report) == 1:
         return {split: report[split] for split in SPLITS if split in report}
-    splits: Mapping[str, Any] = report.get("splits", {})
-    return dict(splits)
+    return dict(report.get("splits", {}).items())
 
 
 def as_current(report: Mapping[str, Any]) -> dict[str, Any]:

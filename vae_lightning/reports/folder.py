@@ -128,6 +128,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str | None]:
         return {}, f"cannot be read ({one_line(error, 120)})"
     if not is_report(content):
         known = isinstance(content, dict) and "checkpoint" in content and bool({"test", "train", "splits"} & set(content))
+        known = known and not isinstance(content.get("weights"), dict)
         return {}, "does not say of which weights it is" if known else "is not a report of this project"
     return content, None
 
