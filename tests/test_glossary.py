@@ -28,7 +28,7 @@ def test_each_is_one_plain_sentence() -> None:
 def test_a_name_means_one_thing() -> None:
     known = METRICS["elbo"]
     assert define(known) == (known,), "the same again changes nothing"
-    with pytest.raises(ConfigurationError, match="^elbo: is a metric already"):
+    with pytest.raises(ConfigurationError, match=r"^elbo: is a metric already"):
         define(Metric("elbo", "Something else"))
 
 

@@ -24,8 +24,10 @@ def evaluation(*overrides: str) -> DictConfig:
 def test_full_evaluation_asks_for_every_part_and_the_presets_are_those_of_the_code() -> None:
     options = Options.of(evaluation("evaluation=full"))
     assert options.parts == list(PARTS)
-    assert set(options.part_settings.own) == {AISSettings(), DisentanglementSettings(), ImageCounts()}
-    assert {type(settings) for settings in options.part_settings.own} == set(SETTINGS.values()), "a part's settings are in conf"
+    assert set(options.part_settings.of_parts) == {AISSettings(), DisentanglementSettings(), ImageCounts()}
+    assert {type(settings) for settings in options.part_settings.of_parts} == set(SETTINGS.values()), (
+        "a part's settings are in conf"
+    )
     assert Options.of(evaluation("evaluation/ais=wu")).part_settings.of(AISSettings) == WU
     assert Options.of(evaluation()).parts == []
 

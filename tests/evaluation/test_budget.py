@@ -43,5 +43,5 @@ def test_other_errors_are_not_touched() -> None:
 
 
 def test_no_images_at_once_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="^max_batch=0"):
+    with pytest.raises(ConfigurationError, match=r"^max_batch=0"):
         Budget(0)

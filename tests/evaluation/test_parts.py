@@ -16,7 +16,7 @@ from vae_lightning.types import Estimate
 SETTINGS = PartSettings(
     num_samples=20,
     svi=SVISettings(max_steps=3),
-    own=(
+    of_parts=(
         ImageCounts(estimators=2, structured=2, samples=24, probes=30),
         AISSettings(num_chains=2, num_distributions=3, leapfrog_steps=2),
     ),

@@ -89,7 +89,7 @@ def material(*shape: int, has_labels: bool = True) -> Material:
 
     counts = ImageCounts(estimators=2, structured=2, samples=24, probes=30)
     own = (counts, AISSettings(num_chains=2, num_distributions=3, leapfrog_steps=2))
-    settings = PartSettings(num_samples=20, svi=SVISettings(max_steps=3), own=own)
+    settings = PartSettings(num_samples=20, svi=SVISettings(max_steps=3), of_parts=own)
     bound = {name: Estimate(1.0, 0.1, 10, 1, "none", "") for name in ("elbo", "kl", "log_likelihood", "nll")}
     return Material(model, images, bound, "none", 0, settings, has_labels=has_labels)
 
@@ -174,7 +174,7 @@ def test_decorated_function_is_a_part_with_needs_words_and_a_place(monkeypatch: 
     assert isinstance(early, Part)
     assert (early.description, early.heading, early.unfit(material(1, 2, 2))) == ("How dark it is.", "light", "needs more")
     assert next(iter(registry.PARTS)) == "early"
-    with pytest.raises(ConfigurationError, match="^gaps: is a part already, of vae_lightning.evaluation.gaps"):
+    with pytest.raises(ConfigurationError, match=r"^gaps: is a part already, of vae_lightning\.evaluation\.gaps"):
         part("gaps")(early.measure)
 
 

@@ -72,7 +72,7 @@ class Options:
             num_samples=num_samples,
             svi=SVI[svi],
             seed=seed,
-            own=of_parts,
+            of_parts=of_parts,
         )
         require(gpus in ("auto", 0, 1), "gpus", gpus, "auto, 0 (CPU) or 1")
         if gpus == 1 and not torch.cuda.is_available():

@@ -1,7 +1,7 @@
 r"""log p(x), or log p(x | y), of the same images by every estimator there is, so that they can be held against each other.
 
 Importance sampling and annealed importance sampling give lower bounds in expectation, quadrature the exact value.
-Bidirectional Monte Carlo says how far annealing may be off, on images that the model itself made.
+Bidirectional Monte Carlo says how far annealing may be off, on images that the model itself has drawn.
 """
 
 import dataclasses

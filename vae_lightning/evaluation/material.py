@@ -68,7 +68,7 @@ class ImageCounts:
 class PartSettings:
     """How the parts measure.
 
-    >>> PartSettings(own=(ImageCounts(samples=50),)).of(ImageCounts).samples
+    >>> PartSettings(of_parts=(ImageCounts(samples=50),)).of(ImageCounts).samples
     50
     """
 
@@ -78,12 +78,12 @@ class PartSettings:
     """How a posterior is fitted to an image."""
     seed: int = 0
     """Seed of all noise."""
-    own: tuple[object, ...] = ()
+    of_parts: tuple[object, ...] = ()
     """Settings of single parts: instances of the dataclasses in `evaluation.registry.SETTINGS`."""
 
     def of(self, kind: type[T]) -> T:
         """The settings of class `kind`: those that were given, else its defaults."""
-        return next((settings for settings in self.own if isinstance(settings, kind)), None) or kind()
+        return next((settings for settings in self.of_parts if isinstance(settings, kind)), None) or kind()
 
 
 @dataclass(frozen=True)

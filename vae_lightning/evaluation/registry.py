@@ -1,7 +1,7 @@
 """The parts of an evaluation, each registered where it is defined: what it needs, what its estimates mean, how it measures.
 
 A part is a function of a `Material` that gives estimates by name. `part` puts it into `PARTS`, from which the checks of
-`parts=[...]`, the headings of a report, the glossary and the documentation are made. A file in this package is found by itself;
+`parts=[...]`, the headings of a report, the glossary and the documentation are made. A file in this package is target by itself;
 a part of another package is named by its import path, or registers itself when an entry point imports it.
 """
 
@@ -130,9 +130,9 @@ def part_of(name: Any) -> Part:
     Raises:
         ConfigurationError: there is none.
     """
-    found: object = located_or_chosen("parts", name, PARTS)
-    if isinstance(found, Part):
-        return found
-    if not callable(found) or isinstance(found, type):
-        raise ConfigurationError(f"parts={name}: is a {type(found).__name__}, and no function of a Material that gives Estimates")
-    return Part(str(name), found)
+    target: object = located_or_chosen("parts", name, PARTS)
+    if isinstance(target, Part):
+        return target
+    if not callable(target) or isinstance(target, type):
+        raise ConfigurationError(f"parts={name}: is a {type(target).__name__}, and no function of a Material that gives Estimates")
+    return Part(str(name), target)

@@ -37,7 +37,11 @@ define(
 
 @dataclass(frozen=True)
 class Settings:
-    """How to evaluate; see `conf/evaluation/default.yaml`."""
+    """How to evaluate; see `conf/evaluation/default.yaml`.
+
+    >>> Settings(num_samples=5000, convergence=(1, 10, 100)).elbo_samples
+    1
+    """
 
     num_samples: int = 1000
     """K of the importance-weighted nll."""
@@ -67,14 +71,14 @@ def latent_variable_report(
         num_classes: that of a conditional model, whose estimates are of p(x | y); 0 for others.
         budget: how much to compute at once, if it is shared with others.
     """
-    given = "log p(x | y)" if num_classes else "log p(x)"
-    bound, elbos = _bound_report(model, batches, split, binarization, settings, given)
-    weighted, nlls = _nll_report(model, batches, split, binarization, settings, given, budget or Budget())
+    quantity = "log p(x | y)" if num_classes else "log p(x)"
+    bound, elbos = _bound_report(model, batches, split, binarization, settings, quantity)
+    weighted, nlls = _nll_report(model, batches, split, binarization, settings, quantity, budget or Budget())
     gap = estimate(
         -nlls.double() - elbos.double(),
         num_samples=settings.num_samples,
         binarization=binarization,
-        estimator=f"-nll less elbo, image by image: a lower bound of the KL from the posterior to the exact one, {given} - elbo",
+        estimator=f"-nll less elbo, image by image: a lower bound of the KL from the posterior to the exact one, {quantity} - elbo",
         seconds=bound["elbo"].seconds + weighted["nll"].seconds,
         section=SECTION,
     )
@@ -82,7 +86,7 @@ def latent_variable_report(
 
 
 def _bound_report(
-    model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, given: str
+    model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, quantity: str
 ) -> tuple[dict[str, Estimate], Tensor]:
     """The estimates, and the elbo of each image `(N,)`."""
     closed = []
@@ -99,7 +103,7 @@ def _bound_report(
     bound, seconds = timed(lambda: per_image(batches, bounded))
     samples, exact = settings.elbo_samples, all(closed)
     how = {
-        "elbo": f"lower bound of {given}: log_likelihood - kl",
+        "elbo": f"lower bound of {quantity}: log_likelihood - kl",
         "log_likelihood": "mean of log p(x | z), z from the posterior",
         "kl": "KL(posterior || prior) "
         + ("in closed form" if exact else "as the mean of log q(z | x) - log p(z), z from the posterior"),
@@ -124,7 +128,7 @@ def _nll_report(
     split: str,
     binarization: str,
     settings: Settings,
-    given: str,
+    quantity: str,
     budget: Budget,
 ) -> tuple[dict[str, Estimate], Tensor]:
     """The estimates, and the nll of each image `(N,)`."""
@@ -144,7 +148,7 @@ def _nll_report(
         return estimate(values, num_samples=count, binarization=binarization, estimator=how, seconds=seconds, section=section)
 
     how = {
-        "nll": f"-{given} by importance sampling from the posterior",
+        "nll": f"-{quantity} by importance sampling from the posterior",
         "effective_sample_size": "(sum w)^2 / sum w^2 of the importance weights",
     }
     report = {name: weighted_estimate(weighted[name], samples, how[name], SECTION) for name in how}
@@ -152,8 +156,8 @@ def _nll_report(
         kind, _, count = name.partition("/k_")
         report[name] = weighted_estimate(weighted[name], int(count), how[kind], CONVERGENCE)
     for label in y.unique().tolist() if settings.per_class else ():
-        own = weighted["nll"][y == label]
-        report[f"nll_of_class/{label}"] = weighted_estimate(own, samples, f"{how['nll']}, y = {label}", CLASSES)
+        of_class = weighted["nll"][y == label]
+        report[f"nll_of_class/{label}"] = weighted_estimate(of_class, samples, f"{how['nll']}, y = {label}", CLASSES)
     return report, weighted["nll"]
 
 

@@ -184,10 +184,10 @@ def _labels(drawn: _Seen, sample_labels: Tensor | None, true: _Seen, real_labels
     real = _mean(_hits(true, real_labels), "share of real images whose class the classifier tells right")
     if sample_labels is None:
         return {"accuracy_real": real}
-    own = _mean(_hits(drawn, sample_labels), "share of samples that the classifier takes for what they were drawn for")
-    error = math.hypot(own.standard_error, real.standard_error)
-    gap = _distance(own.value - real.value, error, own.num_images, "accuracy_samples - accuracy_real")
-    return {"accuracy_samples": own, "accuracy_real": real, "accuracy_gap": gap}
+    shown = _mean(_hits(drawn, sample_labels), "share of samples that the classifier takes for what they were drawn for")
+    error = math.hypot(shown.standard_error, real.standard_error)
+    gap = _distance(shown.value - real.value, error, shown.num_images, "accuracy_samples - accuracy_real")
+    return {"accuracy_samples": shown, "accuracy_real": real, "accuracy_gap": gap}
 
 
 def _hits(seen: _Seen, labels: Tensor) -> Tensor:
@@ -196,11 +196,11 @@ def _hits(seen: _Seen, labels: Tensor) -> Tensor:
 
 
 def _balance(drawn: _Seen, true: _Seen, other: _Seen) -> dict[str, Estimate]:
-    own = drawn.probabilities.mean(0)
-    most = math.log(len(own))
+    classes = drawn.probabilities.mean(0)
+    most = math.log(len(classes))
     # to first order, the entropy of the mean moves with the mean of this
-    surprise = -torch.special.xlogy(drawn.probabilities, own.clamp(min=1e-300)).sum(-1)
-    shares = [round(share, 4) for share in own.tolist()]
+    surprise = -torch.special.xlogy(drawn.probabilities, classes.clamp(min=1e-300)).sum(-1)
+    shares = [round(share, 4) for share in classes.tolist()]
     entropy = _mean(surprise, f"entropy of the mean class probabilities of samples; at most log C = {most:.4f}")
     return {
         "class_entropy": dataclasses.replace(entropy, settings={"shares": shares, "log_num_classes": most}),

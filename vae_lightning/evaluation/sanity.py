@@ -43,11 +43,11 @@ def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float |
             f"estimates of several binarizations in one report, which do not compare: {', '.join(sorted(binarizations))}"
         )
     samples = [e for report in splits.values() for e in report.values() if e.section == "samples"]
-    for own, judge in dict.fromkeys((e.binarization, e.settings.get("judged_by")) for e in samples):
-        if own != judge:
+    for binarization, judge in dict.fromkeys((e.binarization, e.settings.get("judged_by")) for e in samples):
+        if binarization != judge:
             warnings.append(
-                f"samples are of binarization {own}, but the classifier that judges them was trained on {judge}: train one on "
-                f"images of binarization {own}"
+                f"samples are of binarization {binarization}, but the classifier that judges them was trained on {judge}: train "
+                f"one on images of binarization {binarization}"
             )
     return warnings
 

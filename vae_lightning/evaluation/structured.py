@@ -93,8 +93,8 @@ def observed_log_marginal(
     """
 
     def fitted_from(start: Start) -> Distribution:
-        own, source = dataclasses.replace(svi, start=start), generator(seed, "structured", "fit", start, device=x.device)
-        return stochastic_variational_inference(model, x, y, mask, own, source, max_batch).posterior
+        settings, source = dataclasses.replace(svi, start=start), generator(seed, "structured", "fit", start, device=x.device)
+        return stochastic_variational_inference(model, x, y, mask, settings, source, max_batch).posterior
 
     proposal = _together([fitted_from("encoder"), fitted_from(svi.start), model.prior(y)], len(x))
     source = generator(seed, "structured", "importance", device=x.device)

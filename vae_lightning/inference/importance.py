@@ -27,7 +27,14 @@ COMPILE_AFTER = 300
 
 
 class ImportanceEstimate(NamedTuple):
-    """Per image, `(B,)` each."""
+    """What K importance samples of each of B images came to.
+
+    >>> from torch.distributions import Independent, Normal
+    >>> q = Independent(Normal(torch.zeros(1, 2), 1.0), 1)
+    >>> (estimate,) = importance_weighted(q, q.log_prob, [5], torch.Generator())
+    >>> estimate.log_marginal.item(), round(estimate.effective_sample_size.item(), 6)
+    (0.0, 5.0)
+    """
 
     log_marginal: Tensor
     """The estimate of log p(x), or log p(x | y), nats: a lower bound in expectation."""
@@ -36,7 +43,13 @@ class ImportanceEstimate(NamedTuple):
 
 
 class LogLikelihood:
-    """log p(x | z, y) of a model whose weights stay as they are, compiled once that pays."""
+    """log p(x | z, y) of a model whose weights stay as they are, compiled once that pays.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
+    >>> LogLikelihood(model)(torch.zeros(5, 3, 2), torch.zeros(3, 1, 28, 28), None).shape
+    torch.Size([5, 3])
+    """
 
     def __init__(self, model: LatentVariableModel) -> None:
         self.model = model

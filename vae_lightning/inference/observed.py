@@ -80,7 +80,11 @@ def observed_mask(
 
 
 class Observed(NamedTuple):
-    """Images, and what is seen of them."""
+    """Images, and what is seen of them.
+
+    >>> Observed.of(torch.ones(1, 1, 2, 2), None, observed_mask("left", (1, 2, 2))).x[0, 0].tolist()
+    [[1.0, 0.0], [1.0, 0.0]]
+    """
 
     x: Tensor
     """`(B, *event)`, unseen pixels 0."""
@@ -97,7 +101,7 @@ class Observed(NamedTuple):
         return cls(x.clone() if mask is None else torch.where(mask, x, 0), None if y is None else y.clone(), mask)
 
     def take(self, rows: Tensor) -> "Observed":
-        """Those of some images."""
+        """The images of `rows`, with what belongs to them."""
         return Observed(self.x[rows], *(None if field is None else field[rows] for field in (self.y, self.mask)))
 
 

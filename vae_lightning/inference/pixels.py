@@ -35,6 +35,10 @@ def in_place(model: Any, permute: Reorder, unpermute: Reorder) -> Any:
 class Reordered(Distribution):
     """A distribution over images as one over the images that `outwards` makes of them.
 
+    >>> inner = torch.distributions.Normal(torch.tensor([1.0, 2.0]), 1.0)
+    >>> Reordered(inner, lambda x: x.flip(-1), lambda x: x.flip(-1)).mean
+    tensor([2., 1.])
+
     Args:
         inner: over images `(C, H, W)`: of them, or a pixel by itself with batch shape `(*, C, H, W)`.
         inwards: images as `inner` knows them.

@@ -30,7 +30,14 @@ REACH = 7.0
 
 @dataclass(frozen=True)
 class Quadrature:
-    """The exact posterior of B images, and the grid that it was found on."""
+    """The exact posterior of B images, and the grid that it was found on.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=1, net={"name": "mlp", "hidden": [8]}).eval()
+    >>> exact = quadrature(model, torch.zeros(3, 1, 28, 28), points=16)
+    >>> exact.z.shape, [round(total, 4) for total in exact.weights.sum(0).tolist()]
+    (torch.Size([16, 3, 1]), [1.0, 1.0, 1.0])
+    """
 
     z: Tensor
     """Centres of the cells, `(G, B, D)`: a regular grid for each image, over the box that holds its mass."""

@@ -41,12 +41,18 @@ Start = Literal["draws", "prior", "encoder"]
 
 @dataclass(frozen=True)
 class SVISettings:
-    """How the posterior of an image is fitted."""
+    """How the posterior of an image is fitted.
+
+    >>> SVISettings(start="priors")
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: start=priors: unknown; did you mean prior? choose from: draws, prior, encoder
+    """
 
     optimizer: Literal["sgd", "adam"] = "adam"
     """Plain gradient ascent, or Adam (Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980)."""
     learning_rate: float = 0.1
-    """Of the first step, on the mean and the log standard deviation of q."""
+    """Length of the first step, on the mean and the log standard deviation of q."""
     max_steps: int = 1000
     """Steps after which an image is left as it is."""
     num_samples: int = 20
@@ -80,7 +86,14 @@ class SVISettings:
 
 
 class Fit(NamedTuple):
-    """What was fitted to B images."""
+    """What was fitted to B images.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
+    >>> fit = stochastic_variational_inference(model, torch.zeros(3, 1, 28, 28), settings=SVISettings(max_steps=2))
+    >>> fit.posterior.mean.shape, fit.steps.tolist()
+    (torch.Size([3, 2]), [2, 2, 2])
+    """
 
     posterior: Distribution
     """q(z), an Independent Normal: batch shape `(B,)`, event shape `(D,)`."""
@@ -107,7 +120,7 @@ def stochastic_variational_inference(
         x: images `(B, *event)`; what stands in unseen pixels has no effect.
         y: labels `(B,)` of a conditional model; ignored by others.
         mask: bool, `event` or `(B, *event)`, True where observed; None: everywhere.
-        settings: `DEFAULT` if None; `ORIGINAL` for the figures of xwinxu/variational-mnist.
+        settings: `DEFAULT` if None; `ORIGINAL` for the numbers of xwinxu/variational-mnist.
         source: generator on the device of `x`; one of a fixed seed if None.
 
     Raises:
@@ -165,11 +178,11 @@ def _fit(
     plateau = _Plateau(parameters, settings)
     # drawn first: how many draws the steps take depends on all images
     fresh = _noise(settings.elbo_samples, parameters, source)
-    going, some = torch.arange(len(parameters), device=parameters.device), images
+    going, remaining = torch.arange(len(parameters), device=parameters.device), images
     steps = torch.zeros_like(going)
     for step in range(1, settings.max_steps + 1):
         current = parameters[going].requires_grad_()
-        elbo = _elbo(model, some, current, _noise(settings.num_samples, current, source))
+        elbo = _elbo(model, remaining, current, _noise(settings.num_samples, current, source))
         (gradient,) = torch.autograd.grad(elbo.sum(), current)
         rate = plateau.rate[going].unsqueeze(-1).unsqueeze(-1)
         parameters[going] += rate * optimizer.direction(gradient, going, step)
@@ -178,7 +191,7 @@ def _fit(
             going = going[~plateau.stopped[going]]
             if not len(going):
                 break
-            some = images.take(going)
+            remaining = images.take(going)
     x, y, mask = images
     bound = mean_elbo(model, _posterior(parameters), fresh, x, y, mask, max_batch)
     return parameters, bound.to(parameters.dtype), steps
@@ -216,8 +229,8 @@ def _from_draws(model: LatentVariableModel, images: Observed, source: torch.Gene
     z = from_noise(prior, torch.randn(DRAWS, 1, scale.shape[-1], generator=source, device=scale.device, dtype=scale.dtype))
     guess = model.posterior(images.x, images.y).mean.unsqueeze(0)
     candidates = (z, guess)
-    joint = torch.cat([log_joint(model, some, images.x, images.y, images.mask, max_batch) for some in candidates])
-    z = torch.cat([some.expand(-1, len(images.x), -1) for some in candidates])
+    joint = torch.cat([log_joint(model, latents, images.x, images.y, images.mask, max_batch) for latents in candidates])
+    z = torch.cat([latents.expand(-1, len(images.x), -1) for latents in candidates])
     best = joint.argmax(0).view(1, -1, 1).expand(1, -1, z.shape[-1])
     return _start(z.gather(0, best).squeeze(0), 0.1 * scale, len(images.x))
 
@@ -299,4 +312,4 @@ class _Plateau:
 DEFAULT = SVISettings()
 
 ORIGINAL = SVISettings("sgd", learning_rate=0.001, max_steps=2500, num_samples=100, start="prior", patience=None)
-"""Those of xwinxu/variational-mnist (https://github.com/xwinxu/variational-mnist)."""
+"""The settings of xwinxu/variational-mnist (https://github.com/xwinxu/variational-mnist)."""

@@ -28,7 +28,7 @@ class Picture:
     """
 
     name: str
-    """Its name in the catalogue."""
+    """Name of the figure in the catalogue."""
     path: Path
     """The PNG or GIF."""
     caption: str

@@ -61,7 +61,7 @@ def print_report(
     left_out = (("not measured", "parts", report.get("not_measured", {})), ("not drawn", "figures", skipped or {}))
     for what, kind, reasons in left_out:
         for reason in dict.fromkeys(reasons.values()):
-            names = [name for name, own in reasons.items() if own == reason]
+            names = [name for name, other in reasons.items() if other == reason]
             shown = ", ".join(names) if len(names) < 5 else f"{len(names)} {kind}"
             say(f"{what + ':':<11} {shown}: {reason}", "dim")
     if drawn:
