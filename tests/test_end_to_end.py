@@ -58,7 +58,7 @@ def test_two_processes_train_one_model_and_report_the_figures_of_one(mnist_root:
     assert call(tmp_path, "evaluate.py", "run=run", *few).returncode == 0
     report = json.loads((tmp_path / "run" / "evaluation" / "report.json").read_text())
     for name in ("elbo", "log_likelihood", "kl"):
-        assert report["test"][name]["value"] == pytest.approx(metrics[f"test/{name}"], rel=1e-5)
+        assert report["splits"]["test"][name]["value"] == pytest.approx(metrics[f"test/{name}"], rel=1e-5)
 
 
 def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tmp_path: Path) -> None:

@@ -156,7 +156,11 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure that can be published: the value and all that is needed to judge it."""
+    """A number that can be published: the value and all that is needed to judge it.
+
+    >>> Estimate(-100.0, 0.3, num_images=10_000, num_samples=1, binarization="dynamic", estimator="lower bound of log p(x)").value
+    -100.0
+    """
 
     value: float
     """Mean over the images (nats per image; a fraction for accuracies)."""
@@ -167,15 +171,15 @@ class Estimate:
     num_samples: int
     """K, latent samples an image; 0 where nothing is sampled."""
     binarization: str
-    """How the images were binarized; figures of different binarizations are not comparable."""
+    """How the images were binarized; estimates of different binarizations are not comparable."""
     estimator: str
     """How it was estimated, in words."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the estimator was told beside that, plain values by name."""
     seconds: float = math.nan
-    """Wall time of the computation it came out of; figures of one computation each have the whole of it."""
-    section: str = "likelihood"
-    """Under which heading a report shows it."""
+    """Wall time of the computation it came out of; estimates of one computation each have the whole of it."""
+    section: str = ""
+    """Under which heading a report shows it; empty: that of the part it comes from."""
     seed: int | None = None
     """What fixed the noise it was estimated with; None where nobody said."""
     measured: str = ""

@@ -19,7 +19,7 @@ from vae_lightning.figures.catalog import CATALOG
 CONF = Path(__file__).resolve().parents[2] / "conf"
 ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator", "settings", "seconds", "section"}
 ESTIMATE |= {"seed", "measured"}
-REPORT = {"checkpoint", "warnings", "not_measured", "test", "train"}
+REPORT = {"format", "checkpoint", "warnings", "not_measured", "splits"}
 BESIDE = {"weights", "evaluated", "parts", "figures", "not_drawn", "other_settings"}
 
 
@@ -70,23 +70,66 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
     assert list(found.gallery.skipped) == ([] if both else [other])
     for page in ("report.html", "report.md"):
         text = (found.folder / page).read_text()
-        assert f"{report['test'][names[0]]['value']:.2f}" in text
+        assert f"{report['splits']['test'][names[0]]['value']:.2f}" in text
         assert found.gallery.skipped.get(other, "") in text
         assert "best.ckpt, epoch 1, optimizer step 4" in text
     assert set(report) == REPORT | BESIDE
     for name in names:
-        figure = report["test"][name]
+        figure = report["splits"]["test"][name]
         assert set(figure) == ESTIMATE
         assert figure["num_images"] == 10_000
         assert figure["value"] == pytest.approx(metrics[f"test/{name}"], abs=1e-9)
     if model != "cnn":
-        assert report["test"]["nll"]["num_samples"] == 3
-        assert -report["test"]["nll"]["value"] > report["test"]["elbo"]["value"]
-    assert ("nll_marginal" in report["test"]) == ("bayes_accuracy" in report["test"]) == (model == "cvae_cnn3")
-    assert ("accuracy" in report["test"]) == (model in ("cnn", "m1"))
-    assert ("rate" in report["test"]) == ("nll/k_1" in report["test"]) == (model == "vae")
+        assert report["splits"]["test"]["nll"]["num_samples"] == 3
+        assert -report["splits"]["test"]["nll"]["value"] > report["splits"]["test"]["elbo"]["value"]
+    assert ("nll_marginal" in report["splits"]["test"]) == ("bayes_accuracy" in report["splits"]["test"]) == (model == "cvae_cnn3")
+    assert ("accuracy" in report["splits"]["test"]) == (model in ("cnn", "m1"))
+    assert ("rate" in report["splits"]["test"]) == ("nll/k_1" in report["splits"]["test"]) == (model == "vae")
     # after four steps no digit costs less than 76 nats, and no bound is above the likelihood
     assert report["warnings"] == []
+
+
+def test_part_of_ones_own_is_in_the_report_under_its_heading(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_my_own.py").write_text(
+        "def darkness(material):\n"
+        "    x, _ = material.images('test', 10)\n"
+        "    return {'darkness': material.estimate(x.flatten(1).mean(1), 'mean of all pixels')}\n\n\n"
+        "def fails(material):\n"
+        "    raise RuntimeError('no way')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    asked = "evaluation.parts=[of_my_own.darkness,of_my_own.fails,rate_distortion]"
+    result = quick(run, "evaluation.figures=[]", asked)
+    test = result.report["splits"]["test"]
+    assert test["darkness"]["section"] == "darkness"
+    assert {"rate", "distortion"} <= set(test)
+    assert result.report["not_measured"] == {"of_my_own.fails": "failed (RuntimeError: no way)"}
+    assert result.report["parts"] == ["of_my_own.darkness", "rate_distortion"]
+    page = (result.folder / "report.md").read_text()
+    assert page.index("### likelihood") < page.index("### rate and distortion") < page.index("### darkness")
+    assert "- of_my_own.fails: failed" in page
+    with pytest.raises(ConfigurationError, match=r"^evaluation\.parts=of_my_own\.dark: of_my_own has no dark$"):
+        quick(run, "evaluation.parts=[of_my_own.dark]")
+
+
+def test_reasons_and_refusals_name_the_option_where_it_stands(run: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"^evaluation\.parts=samples: evaluation\.classifier=null: must be the run"):
+        quick(run, "evaluation.parts=[samples]")
+    with pytest.raises(ConfigurationError, match=r"^evaluation\.ais\.num_chains=0: must be at least 1"):
+        quick(run, "evaluation.ais.num_chains=0")
+    with pytest.raises(ConfigurationError, match=r"^evaluation\.max_batch=0: must be at least 1"):
+        quick(run, "evaluation.max_batch=0")
+
+
+def test_evaluation_goes_on_with_a_report_of_format_1(run: Path) -> None:
+    first = quick(run, "evaluation.figures=[samples]", "evaluation.num_samples=9")
+    old = {key: value for key, value in first.report.items() if key not in ("format", "splits")} | first.report["splits"]
+    (first.folder / "report.json").write_text(json.dumps(old))
+    second = quick(run, "evaluation.figures=[]")
+    assert second.report["format"] == 2
+    assert second.report["splits"]["test"]["nll"] == first.report["splits"]["test"]["nll"]
+    assert set(second.report["figures"]) == {"samples"}
+    assert not {"test", "train"} & set(second.report)
 
 
 def test_second_smaller_evaluation_goes_on_to_hold_what_the_first_found(run: Path) -> None:
@@ -101,20 +144,22 @@ def test_second_smaller_evaluation_goes_on_to_hold_what_the_first_found(run: Pat
     report = json.loads((run / "evaluation" / "report.json").read_text())
     assert report == second.report
     assert list(second.gallery.skipped) == ["traversals"]
-    assert set(first.report["test"]) == set(report["test"])
-    assert {"rate", "active_units"} <= set(report["test"])
-    assert report["test"]["nll"] == first.report["test"]["nll"]
+    assert set(first.report["splits"]["test"]) == set(report["splits"]["test"])
+    assert {"rate", "active_units"} <= set(report["splits"]["test"])
+    assert report["splits"]["test"]["nll"] == first.report["splits"]["test"]["nll"]
     (other,) = report["other_settings"]["test"]["nll"]
     assert (other["num_samples"], other["num_images"], other["seed"]) == (4, 30, 0)
-    assert report["test"]["elbo"]["measured"] == report["evaluated"] != first.report["evaluated"], "asked for again, it is replaced"
-    assert report["test"]["elbo"]["value"] == first.report["test"]["elbo"]["value"]
+    assert report["splits"]["test"]["elbo"]["measured"] == report["evaluated"] != first.report["evaluated"], (
+        "asked for again, it is replaced"
+    )
+    assert report["splits"]["test"]["elbo"]["value"] == first.report["splits"]["test"]["elbo"]["value"]
     assert set(report["figures"]) == {"samples", "reconstructions"}
     assert {name: (run / "evaluation" / "figures" / f"{name}.png").read_bytes() for name in drawn} == drawn
     for page in ("report.html", "report.md"):
         text = (run / "evaluation" / page).read_text()
         for expected in (
             f"{other['value']:.2f}",
-            f"{report['test']['nll']['value']:.2f}",
+            f"{report['splits']['test']['nll']['value']:.2f}",
             "active_units",
             "reconstructions",
             "no more than",
@@ -149,8 +194,8 @@ def test_evaluation_that_is_killed_keeps_what_was_there(run: Path, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         quick(run, "evaluation.num_samples=2", "evaluation.figures=[samples,posterior_means]")
     report = json.loads((run / "evaluation" / "report.json").read_text())
-    assert "active_units" in report["test"]
-    assert report["test"]["nll"]["num_samples"] == 3
+    assert "active_units" in report["splits"]["test"]
+    assert report["splits"]["test"]["nll"]["num_samples"] == 3
     assert [e["num_samples"] for e in report["other_settings"]["test"]["nll"]] == [2]
     assert (
         {path.stem for path in (run / "evaluation" / "figures").iterdir()}
@@ -182,7 +227,7 @@ def test_data_are_where_the_training_had_them(run: Path, tmp_path: Path, mnist_r
         quick(run, "evaluation.figures=[]", f"root={tmp_path}/nothing")
     assert "data.root" not in str(refusal.value)
     (tmp_path / "project" / "data" / "MNIST").symlink_to((mnist_root / "MNIST").resolve(), target_is_directory=True)
-    assert quick(run, "evaluation.figures=[]").report["test"]["elbo"]["num_images"] == 30
+    assert quick(run, "evaluation.figures=[]").report["splits"]["test"]["elbo"]["num_images"] == 30
 
 
 def test_evaluation_goes_elsewhere_where_the_run_may_not_be_written_to(run: Path, tmp_path: Path) -> None:

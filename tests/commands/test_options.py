@@ -10,6 +10,7 @@ from vae_lightning.commands.options import Options
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.factor_codes import DisentanglementSettings
 from vae_lightning.evaluation.parts import PARTS, ImageCounts
+from vae_lightning.evaluation.registry import SETTINGS
 from vae_lightning.inference.ais import WU, AISSettings
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -23,10 +24,11 @@ def evaluation(*overrides: str) -> DictConfig:
 def test_full_evaluation_asks_for_every_part_and_the_presets_are_those_of_the_code() -> None:
     options = Options.of(evaluation("evaluation=full"))
     assert options.parts == list(PARTS)
-    assert options.part_settings.ais == AISSettings()
-    assert options.part_settings.disentanglement == DisentanglementSettings()
-    assert options.part_settings.images == ImageCounts()
-    assert Options.of(evaluation("evaluation/ais=wu")).part_settings.ais == WU
+    assert set(options.part_settings.of_parts) == {AISSettings(), DisentanglementSettings(), ImageCounts()}
+    assert {type(settings) for settings in options.part_settings.of_parts} == set(SETTINGS.values()), (
+        "a part's settings are in conf"
+    )
+    assert Options.of(evaluation("evaluation/ais=wu")).part_settings.of(AISSettings) == WU
     assert Options.of(evaluation()).parts == []
 
 
@@ -49,6 +51,9 @@ def test_full_evaluation_asks_for_every_part_and_the_presets_are_those_of_the_co
         "evaluation.ais.num_chains=0",
         "evaluation.ais.schedule=quadratic",
         "evaluation.disentanglement.num_trees=0",
+        "evaluation.parts=[no_such_package.parts.mine]",
+        "evaluation.parts=[json.dump_all]",
+        "evaluation.parts=[math.pi]",
     ],
 )
 def test_impossible_setting_is_refused_by_name(override: str) -> None:

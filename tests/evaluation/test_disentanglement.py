@@ -86,5 +86,5 @@ def test_report_says_how_and_of_what() -> None:
 
 
 def test_one_latent_alone_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"model\.latent_dim=1: must be at least 2"):
+    with pytest.raises(ConfigurationError, match=r"^latent_dim=1: must be at least 2"):
         disentanglement_report(lambda images: torch.zeros(len(images), 1), Squares(2, 2), "none", SETTINGS)

@@ -65,7 +65,7 @@ def test_judge_of_another_binarization() -> None:
     assert warnings_of({"test": judged_by("dynamic")}) == []
     (warning,) = warnings_of({"test": judged_by("none")})
     assert "trained on none" in warning
-    assert "data.binarization=dynamic" in warning
+    assert "images of binarization dynamic" in warning
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

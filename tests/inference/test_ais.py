@@ -251,7 +251,7 @@ def test_one_chain_knows_no_standard_error() -> None:
     ],
 )
 def test_impossible_settings_are_refused_by_name(field: str, value: Any, wanted: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"evaluation.ais.{field}={value}: .*{wanted}"):
+    with pytest.raises(ConfigurationError, match=f"^{field}={value}: .*{wanted}"):
         AISSettings(**{field: value})
 
 

@@ -48,7 +48,7 @@ def test_random_observes_the_fraction_asked_for_by_its_generator_alone() -> None
 
 
 def test_unknown_mask_is_refused_by_the_nearest_name() -> None:
-    with pytest.raises(ConfigurationError, match=r"mask=botom: unknown; did you mean bottom\?"):
+    with pytest.raises(ConfigurationError, match=r"kind=botom: unknown; did you mean bottom\?"):
         observed_mask("botom")
 
 

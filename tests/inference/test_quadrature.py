@@ -148,7 +148,7 @@ def test_wrong_grids_are_refused(arguments: dict[str, Any], message: str) -> Non
 
 
 def test_three_dimensions_are_too_many() -> None:
-    with pytest.raises(ConfigurationError, match=r"model.latent_dim=3: must be at most 2"):
+    with pytest.raises(ConfigurationError, match=r"^latent_dim=3: must be at most 2"):
         quadrature(LinearGaussian(latent_dim=3), torch.zeros(1, 5).double())
 
 

@@ -233,15 +233,15 @@ def test_completion_knows_the_label() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"optimizer": "adm"}, r"svi.optimizer=adm: unknown; did you mean adam\?"),
-        ({"start": "priors"}, r"svi.start=priors: unknown; did you mean prior\?"),
-        ({"learning_rate": 0.0}, "svi.learning_rate=0.0: must be positive"),
-        ({"max_steps": -1}, "svi.max_steps=-1: must be at least 0"),
-        ({"num_samples": 0}, "svi.num_samples=0: must be at least 1"),
-        ({"patience": 0}, "svi.patience=0: must be at least 1"),
-        ({"tolerance": -0.1}, "svi.tolerance=-0.1: must be at least 0"),
-        ({"reductions": -1}, "svi.reductions=-1: must be at least 0"),
-        ({"elbo_samples": 0}, "svi.elbo_samples=0: must be at least 1"),
+        ({"optimizer": "adm"}, r"optimizer=adm: unknown; did you mean adam\?"),
+        ({"start": "priors"}, r"start=priors: unknown; did you mean prior\?"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0: must be positive"),
+        ({"max_steps": -1}, "max_steps=-1: must be at least 0"),
+        ({"num_samples": 0}, "num_samples=0: must be at least 1"),
+        ({"patience": 0}, "patience=0: must be at least 1"),
+        ({"tolerance": -0.1}, "tolerance=-0.1: must be at least 0"),
+        ({"reductions": -1}, "reductions=-1: must be at least 0"),
+        ({"elbo_samples": 0}, "elbo_samples=0: must be at least 1"),
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, Any], message: str) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from vae_lightning.errors import ConfigurationError, StorageError
-from vae_lightning.reports.document import to_json
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
+from vae_lightning.reports.document import plain, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.types import Estimate
 
@@ -39,7 +39,7 @@ def test_evaluations_of_the_same_weights_are_one_report(tmp_path: Path) -> None:
     evaluated(tmp_path, BEST, 90.0, nll=100, ais=16)
     report = evaluated(tmp_path, {**BEST, "file": "last.ckpt"}, 91.0, nll=3)
     assert report == read(tmp_path)
-    assert {name: e["value"] for name, e in report["test"].items()} == {"nll": 90.0, "ais": 90.0}
+    assert {name: e["value"] for name, e in report["splits"]["test"].items()} == {"nll": 90.0, "ais": 90.0}
     assert [e["value"] for e in report["other_settings"]["test"]["nll"]] == [91.0]
     assert report["weights"]["file"] == "last.ckpt"
 
@@ -47,15 +47,15 @@ def test_evaluations_of_the_same_weights_are_one_report(tmp_path: Path) -> None:
 def test_report_of_other_weights_is_put_aside_and_comes_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     evaluated(tmp_path, BEST, 90.0, nll=100)
     report = evaluated(tmp_path, LAST, 80.0, kl=1)
-    assert set(report["test"]) == {"kl"}
+    assert set(report["splits"]["test"]) == {"kl"}
     kept = tmp_path / "earlier" / "step_1290_abababab"
-    assert set(read(kept)["test"]) == {"nll"}
+    assert set(read(kept)["splits"]["test"]) == {"nll"}
     assert (kept / "figures" / "samples.png").read_text() == (kept / "report.html").read_text() == "90.0"
     assert (tmp_path / "figures" / "samples.png").read_text() == "80.0"
     assert "is of other weights (best.ckpt, optimizer step 1,290); it is kept" in caplog.text
     report = evaluated(tmp_path, BEST, 70.0, rate=1)
-    assert set(report["test"]) == {"nll", "rate"}
-    assert set(read(tmp_path / "earlier" / "step_2150_cdcdcdcd")["test"]) == {"kl"}
+    assert set(report["splits"]["test"]) == {"nll", "rate"}
+    assert set(read(tmp_path / "earlier" / "step_2150_cdcdcdcd")["splits"]["test"]) == {"kl"}
     assert not kept.exists()
     assert "is back in" in caplog.text
 
@@ -69,6 +69,9 @@ def test_report_of_other_weights_is_put_aside_and_comes_back(tmp_path: Path, cap
         (b"[" * 100_000, "cannot be read"),
         (b"[]", "is not a report of this project"),
         (b'{"checkpoint": "best.ckpt", "test": {}}', "does not say of which weights"),
+        (b'{"format": 2, "checkpoint": "best.ckpt", "splits": {}}', "does not say of which weights"),
+        (b'{"format": 2, "checkpoint": "best.ckpt", "weights": {}, "splits": []}', "is not a report of this project"),
+        (b'{"format": 2, "checkpoint": "best.ckpt", "weights": {}, "splits": {"test": 3}}', "is not a report of this project"),
         (None, "is missing"),
     ],
 )
@@ -94,6 +97,32 @@ def test_file_that_is_no_report_is_kept_under_another_name(
     assert (kept / "report.html").read_text() == "somebody's"
 
 
+def test_report_of_format_1_is_gone_on_with(tmp_path: Path) -> None:
+    nll = plain(Estimate(90.0, 0.1, 10, 100, "none", "", section="likelihood"))
+    old = {
+        "checkpoint": "best.ckpt",
+        "warnings": [],
+        "weights": BEST,
+        "other_settings": {"test": {"nll": [nll | {"value": 95.0, "num_samples": 7}]}},
+    }
+    (tmp_path / "report.json").write_text(json.dumps({**old, "test": {"nll": nll}, "train": {"nll": nll}}))
+    report = evaluated(tmp_path, BEST, 91.0, nll=3)
+    assert report == read(tmp_path)
+    assert report["format"] == 2
+    assert {split: [*report["splits"][split]] for split in ("test", "train")} == {"test": ["nll"], "train": ["nll"]}
+    assert not {"test", "train"} & set(report)
+    assert report["splits"]["test"]["nll"] == nll
+    assert [e["value"] for e in report["other_settings"]["test"]["nll"]] == [91.0, 95.0]
+
+
+def test_report_of_a_later_version_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"format": 3, "estimates": []}')
+    with pytest.raises(CheckpointError, match=r"report\.json: is of format 3, .*to=<folder>") as refused, owned(tmp_path, BEST):
+        pytest.fail("it went on")
+    assert "\n" not in str(refused.value)
+    assert (tmp_path / "report.json").read_text() == '{"format": 3, "estimates": []}'
+
+
 @pytest.mark.parametrize("weights", [BEST, LAST])
 def test_evaluation_that_is_killed_loses_nothing(tmp_path: Path, weights: dict[str, Any]) -> None:
     evaluated(tmp_path, BEST, 90.0, nll=100, ais=16)
@@ -107,7 +136,7 @@ def test_evaluation_that_is_killed_loses_nothing(tmp_path: Path, weights: dict[s
     with pytest.raises(KeyboardInterrupt):
         killed()
     # what is of other weights goes only when something is there to take its place
-    assert {name: e["value"] for name, e in read(tmp_path)["test"].items()} == {"nll": 90.0, "ais": 90.0}
+    assert {name: e["value"] for name, e in read(tmp_path)["splits"]["test"].items()} == {"nll": 90.0, "ais": 90.0}
     assert (tmp_path / "figures" / "samples.png").read_text() == "90.0"
 
 
@@ -117,7 +146,7 @@ def test_second_evaluation_at_the_same_time_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError, match=r"another evaluation is writing there.*to=<folder>"), owned(tmp_path, BEST):
             pass
         write(folder, 90.0, nll=1, kl=1)
-    assert set(read(tmp_path)["test"]) == {"nll", "kl"}
+    assert set(read(tmp_path)["splits"]["test"]) == {"nll", "kl"}
     evaluated(tmp_path, BEST, 91.0, rate=1)
 
 

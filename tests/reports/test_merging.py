@@ -16,7 +16,7 @@ BASE = Estimate(90.0, 0.1, 10_000, 1000, "dynamic", "importance sampling", seed=
 
 def report(weights: str = "a", measured: str = "", **estimates: Estimate) -> dict[str, Any]:
     test = {name: plain(dataclasses.replace(e, measured=measured)) for name, e in estimates.items()}
-    return {"checkpoint": "best.ckpt", "weights": {"sha256": weights}, "test": test}
+    return {"checkpoint": "best.ckpt", "weights": {"sha256": weights}, "format": 2, "splits": {"test": test}}
 
 
 def nll(**changes: Any) -> Estimate:
@@ -29,7 +29,7 @@ def rows(content: dict[str, Any], name: str = "nll") -> list[tuple[float, int]]:
 
 def test_same_asked_for_again_is_replaced_and_the_rest_stays() -> None:
     both = merged(report(nll=nll(value=90.0), kl=nll(value=25.0)), report(nll=nll(value=89.0), rate=nll(value=3.0)))
-    assert {name: e["value"] for name, e in both["test"].items()} == {"nll": 89.0, "kl": 25.0, "rate": 3.0}
+    assert {name: e["value"] for name, e in both["splits"]["test"].items()} == {"nll": 89.0, "kl": 25.0, "rate": 3.0}
     assert both["other_settings"] == {}
 
 
@@ -105,7 +105,7 @@ def test_figures_and_reasons_are_of_both() -> None:
 
 def test_nothing_before_changes_nothing() -> None:
     now = report(nll=nll(), kl=nll())
-    assert merged({}, now)["test"] == now["test"]
+    assert merged({}, now)["splits"] == now["splits"]
 
 
 A = {"file": "figures/a.png", "caption": "", "settings": {}}
@@ -115,8 +115,12 @@ def test_report_is_told_from_what_is_none() -> None:
     whole = merged(report(nll=nll(num_samples=1)), {**report(nll=nll()), "figures": {"a": A}})
     assert is_report(json.loads(json.dumps(whole)))
     assert is_report(report())
-    broken: list[Any] = [None, [], {}, 3, "report", {"test": {}}, {**whole, "weights": None}, {**whole, "test": []}]
-    broken += [{**whole, "test": {"nll": 3}}, {**whole, "test": {"nll": {"value": 1.0}}}, {**whole, "figures": {"a": "a.png"}}]
+    broken: list[Any] = [None, [], {}, 3, "report", {"test": {}}, {**whole, "weights": None}, {**whole, "splits": []}]
+    broken += [
+        {**whole, "splits": {"test": {"nll": 3}}},
+        {**whole, "splits": {"test": {"nll": {"value": 1.0}}}},
+        {**whole, "figures": {"a": "a.png"}},
+    ]
     broken += [{**whole, "figures": []}, {**whole, "other_settings": {"test": {"nll": 5}}}, {**whole, "other_settings": []}]
     broken += [{**whole, "not_measured": {"a": 3}}, {**whole, "not_drawn": []}, {**whole, "parts": [3]}, {**whole, "parts": 3}]
     elsewhere = ("/etc/passwd", "../secret.png", "figures/../../secret.png", "figures/a.txt", 3)

@@ -42,7 +42,7 @@ def test_report_warns_and_says_what_is_missing_and_what_is_too_much_for_a_termin
     print_report(report, Path("evaluation"))
     text = capsys.readouterr().out
     assert "kl_per_dimension/03" not in text
-    assert "KL per dimension: 50 figures" in text
+    assert "KL per dimension: 50 estimates" in text
     assert "WARNING: test/nll is [odd]" in text
     assert row(text, "acceptance/ais") == ["test", "acceptance/ais", "not finite", "", "10", "16"]
     assert "not measured: quadrature: needs [two] dimensions" in text

@@ -36,13 +36,19 @@ def test_command_of_a_training_that_did_not_end_is_known(tmp_path: Path) -> None
     assert runs.record(tmp_path) == {}
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\xff\xfe\x00", b"[]", b'{"provenance": 3}'])
+@pytest.mark.parametrize("content", [b"", b"x", b"\xff\xfe\x00", b"[]", b'{"provenance": 3}', b'{"format": 3}'])
 def test_damaged_record_is_said_in_a_line(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
     assert runs.record(tmp_path) == {}
     (line,) = caplog.messages
     assert line.startswith(f"{tmp_path / 'metrics.json'}: ")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("content", [b'{"metrics": {"test/elbo": -90.0}}', b'{"format": 2, "metrics": {"test/elbo": -90.0}}'])
+def test_record_of_every_format_is_read(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "metrics.json").write_bytes(content)
+    assert runs.record(tmp_path)["metrics"] == {"test/elbo": -90.0}
 
 
 @pytest.mark.parametrize("content", [b"- [", b"\xff\xfe\x00", b"a: b: c"])

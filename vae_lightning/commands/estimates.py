@@ -1,74 +1,105 @@
-"""What every evaluation measures of the images of a split: bounds and likelihoods of a VAE, the accuracy of a classifier."""
+"""What every evaluation measures of the images of a split: bounds and likelihoods of a model, accuracies of a classifier."""
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from vae_lightning.commands.options import Options
-from vae_lightning.data import ImageDataModule
+from vae_lightning.commands.options import Options, at_evaluation
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_report
 from vae_lightning.evaluation.sanity import NLL_FLOOR
-from vae_lightning.models import M1, M2, VAE, Classifier
-from vae_lightning.models.base import Module
-from vae_lightning.types import Batch, Estimate
+from vae_lightning.inference.chunks import chunks
+from vae_lightning.inference.latents import classes_of
+from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 
-__all__ = ["measure_split", "nll_floor"]
+__all__ = ["has_labels", "measure_split", "nll_floor"]
+
+BATCH = 500
+"""Images at once, of data that does not say how many it validates at once."""
 
 
 class _Batches:
-    """Batches of a split as `(x, y)` on `device`, to be gone through any number of times, each with a progress bar."""
+    """Images and labels in batches on `device`, to be gone through any number of times, each with a progress bar.
 
-    def __init__(
-        self, data: ImageDataModule, split: str, num_images: int | None, device: torch.device, progress: Progress, what: str
-    ) -> None:
-        self.loader = data.evaluation_loader(split, num_images)
-        self.data, self.device, self.progress = data, device, progress
-        self.title = f"{split} {what}"
+    As large as the batches of training's own test: the noise of a bound is a function of a batch's number.
+    """
+
+    def __init__(self, images: tuple[Tensor, Tensor], size: int, device: torch.device, progress: Progress, title: str) -> None:
+        self.images, self.size, self.device, self.progress, self.title = images, size, device, progress, title
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels, key in self.progress.track(self.loader, total=len(self.loader), description=self.title):
-            batch = Batch(images.to(self.device), labels.to(self.device), key)
-            yield self.data.on_after_batch_transfer(batch, 0)
+        total = -(-len(self.images[0]) // self.size)
+        for x, y in self.progress.track(chunks(self.size, *self.images), total=total, description=self.title):
+            yield x.to(self.device), y.to(self.device)
 
 
 def measure_split(
-    model: Any, data: ImageDataModule, split: str, num_images: int | None, options: Options, progress: Progress
+    model: Any, data: ImageData, split: str, num_images: int | None, options: Options, progress: Progress
 ) -> dict[str, Estimate]:
     """The estimates of `num_images` images of a split, or of all; `model` is on the device of `options`.
 
     Raises:
         ConfigurationError: there is nothing to measure of such a model.
     """
-    batches = _Batches(data, split, num_images, options.device, progress, "images")
-    if isinstance(model, Classifier):
-        return classifier_report(model, batches, data.binarization)
-    if not isinstance(model, VAE):
-        raise ConfigurationError(f"a {type(model).__name__} cannot be evaluated: it is neither a VAE nor a classifier")
-    settings = Settings(
-        options.num_samples,
-        elbo_samples=model.bound_samples,
-        seed=options.seed,
-        convergence=options.convergence if split == "test" else (),
-        per_class=bool(options.parts and model.num_classes) and split == "test",
-    )
-    report = latent_variable_report(model, batches, split, data.binarization, settings, model.num_classes, options.budget)
-    if isinstance(model, M1 | M2):
-        again = _Batches(data, split, num_images, options.device, progress, "labels")
-        report |= classifier_report(model.predict, again, data.binarization)
-    if model.num_classes and options.marginal_images and split == "test":
-        count = min(options.marginal_images, num_images or options.marginal_images)
-        some = _Batches(data, split, count, options.device, progress, "images x labels")
-        fewer = dataclasses.replace(settings, num_samples=options.marginal_samples)
-        report |= marginal_report(model, some, split, data.binarization, fewer, model.num_classes, options.budget)
+    if not isinstance(model, LatentVariableModel) and not _predicts(model):
+        raise ConfigurationError(
+            f"a {type(model).__name__} cannot be evaluated: it has neither prior, posterior and likelihood, nor predict"
+        )
+    binarization, size = getattr(data, "binarization", "none"), getattr(data, "eval_batch_size", BATCH)
+
+    def batches(count: int | None, what: str) -> _Batches:
+        return _Batches(data.evaluation_images(split, count), size, options.device, progress, f"{split} {what}")
+
+    report: dict[str, Estimate] = {}
+    with at_evaluation():
+        if isinstance(model, LatentVariableModel):
+            report |= _latent_variable(model, batches, split, num_images, binarization, options)
+        if _predicts(model) and has_labels(data):
+            report |= classifier_report(model.predict, batches(num_images, "labels"), binarization)
+        classes = classes_of(model) if isinstance(model, LatentVariableModel) else 0
+        if classes and options.marginal_images and split == "test":
+            count = min(options.marginal_images, num_images or options.marginal_images)
+            settings = Settings(options.marginal_samples, seed=options.seed)
+            images = batches(count, "images x labels")
+            report |= marginal_report(model, images, split, binarization, settings, classes, options.budget)
     return report
 
 
-def nll_floor(model: Module, data: ImageDataModule) -> float | None:
+def _latent_variable(
+    model: LatentVariableModel,
+    batches: Callable[[int | None, str], _Batches],
+    split: str,
+    num_images: int | None,
+    binarization: str,
+    options: Options,
+) -> dict[str, Estimate]:
+    """Bound and likelihood."""
+    classes = classes_of(model)
+    settings = Settings(
+        options.num_samples,
+        elbo_samples=getattr(model, "bound_samples", 1),
+        seed=options.seed,
+        convergence=options.convergence if split == "test" else (),
+        per_class=bool(options.parts and classes) and split == "test",
+    )
+    images = batches(num_images, "images")
+    return latent_variable_report(model, images, split, binarization, settings, classes, options.budget)
+
+
+def _predicts(model: object) -> bool:
+    """Whether `model` gives class probabilities, as a classifier does, and a model with one inside."""
+    return callable(getattr(model, "predict", None))
+
+
+def has_labels(data: object) -> bool:
+    """Whether the labels of `data` say anything: `types.ImageData` without classes has zeros in their place."""
+    return getattr(data, "num_classes", None) != 0
+
+
+def nll_floor(model: object, data: object) -> float | None:
     """What an nll should not be below: known for outcomes of pixels, 0 or 1, on MNIST."""
-    binary = isinstance(model, VAE) and model.likelihood_of.binary
-    return NLL_FLOOR if binary and data.dataset == "mnist" else None
+    binary = getattr(getattr(model, "likelihood_of", None), "binary", False)
+    return NLL_FLOOR if binary and getattr(data, "dataset", None) == "mnist" else None

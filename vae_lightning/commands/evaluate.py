@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from omegaconf import DictConfig
 from rich.progress import Progress
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vae_lightning import runs
 from vae_lightning.arguments import require
-from vae_lightning.commands.estimates import measure_split, nll_floor
+from vae_lightning.commands.estimates import has_labels, measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
-from vae_lightning.commands.options import Options
+from vae_lightning.commands.options import Options, at_evaluation, named
 from vae_lightning.data import ImageDataModule, MNISTDataModule
 from vae_lightning.data.sources import DATASETS
 from vae_lightning.errors import ConfigurationError, DataError
@@ -32,7 +32,7 @@ from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
 from vae_lightning.runs.layout import EVALUATION
-from vae_lightning.types import Estimate
+from vae_lightning.types import Estimate, ImageData
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -109,7 +109,7 @@ class _Evaluating:
     def all(self) -> Evaluation:
         """Estimates, figures, and the page that shows them."""
         for split, count in (("test", self.options.num_images), ("train", self.options.train_images)):
-            self.splits[split] = measure_split(self.model, self.data, split, count, self.options, self.progress)
+            self.splits[split] = measure_split(self.model, cast(ImageData, self.data), split, count, self.options, self.progress)
             self.write()
         if self.material is not None:
             self.measure_parts(dataclasses.replace(self.material, bound=self.splits["test"]))
@@ -122,11 +122,11 @@ class _Evaluating:
 
     def measure_parts(self, material: Material) -> None:
         parts = measure(material, self.options.parts)
-        for name, found in self.progress.track(parts, total=len(self.options.parts), description="parts"):
-            if isinstance(found, str):
-                self.left_out[name] = found
+        for name, measured in self.progress.track(parts, total=len(self.options.parts), description="parts"):
+            if isinstance(measured, str):
+                self.left_out[name] = named(measured)
             else:
-                self.splits["test"] |= found
+                self.splits["test"] |= measured
                 self.parts.append(name)
             self.write()
 
@@ -253,9 +253,11 @@ def _material(model: Any, data: ImageDataModule, options: Options, judge: _Judge
         judge_name=judge.name if judge else "",
         judge_binarization=judge.binarization if judge else "",
         factors=data if isinstance(data, GroundTruth) else None,
+        has_labels=has_labels(data),
     )
     if not options.all_parts:
-        check_parts(material, options.parts)
+        with at_evaluation():
+            check_parts(material, options.parts)
     return material
 
 

@@ -114,8 +114,7 @@ def figures_named(names: Sequence[str]) -> dict[str, FigureSpec]:
     Raises:
         ConfigurationError: there is no figure of such a name, or an import path names none.
     """
-    with prefixed("evaluation", ["figures"]):
-        return {name: figure_named(name) for name in names}
+    return {name: figure_named(name) for name in names}
 
 
 def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str] | str:

@@ -1,24 +1,24 @@
 """What an evaluation is asked to do: the settings of `conf/evaluate.yaml` and `conf/evaluation/`, checked."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lightning.arguments import check, choose, require
+from vae_lightning.arguments import check, choose, prefixed, require
 from vae_lightning.commands.gallery import SVI, figures_named
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.budget import Budget
-from vae_lightning.evaluation.factor_codes import DisentanglementSettings
-from vae_lightning.evaluation.parts import PARTS, ImageCounts, PartSettings
+from vae_lightning.evaluation.parts import PARTS, PartSettings
+from vae_lightning.evaluation.registry import SETTINGS, part_of
 from vae_lightning.figures.catalog import CATALOG
-from vae_lightning.inference.ais import AISSettings
 from vae_lightning.inference.observed import MASKS
 
-__all__ = ["Options"]
-
-T = TypeVar("T")
+__all__ = ["Options", "at_evaluation", "named"]
 
 
 class Options:
@@ -41,40 +41,36 @@ class Options:
         label: int | str | None = None,
         parts: list[str] | Literal["all"] | None = None,
         convergence: list[int] | None = None,
-        images: dict[str, Any] | None = None,
-        ais: dict[str, Any] | None = None,
-        disentanglement: dict[str, Any] | None = None,
         classifier: str | None = None,
         gpus: int | str = "auto",
         trust: Sequence[str] = (),
+        of_parts: tuple[object, ...] = (),
     ) -> None:
-        require(num_samples >= 1, "evaluation.num_samples", num_samples, "at least 1")
-        require(num_images is None or num_images >= 1, "evaluation.num_images", num_images, "at least 1, or null for all")
-        require(train_images >= 1, "evaluation.train_images", train_images, "at least 1")
-        require(marginal_samples >= 1, "evaluation.marginal_samples", marginal_samples, "at least 1")
-        require(marginal_images >= 0, "evaluation.marginal_images", marginal_images, "at least 0")
+        require(num_samples >= 1, "num_samples", num_samples, "at least 1")
+        require(num_images is None or num_images >= 1, "num_images", num_images, "at least 1, or null for all")
+        require(train_images >= 1, "train_images", train_images, "at least 1")
+        require(marginal_samples >= 1, "marginal_samples", marginal_samples, "at least 1")
+        require(marginal_images >= 0, "marginal_images", marginal_images, "at least 0")
         self.num_samples, self.num_images, self.train_images = num_samples, num_images, train_images
         self.marginal_samples, self.marginal_images = marginal_samples, marginal_images
         self.budget, self.seed = Budget(max_batch), seed
         self.figures = list(CATALOG) if figures == "all" else list(figures_named(figures))
-        require(extent > 0, "evaluation.extent", extent, "positive")
-        choose("evaluation.mask", mask, MASKS)
-        choose("evaluation.svi", svi, SVI)
+        require(extent > 0, "extent", extent, "positive")
+        choose("mask", mask, MASKS)
+        choose("svi", svi, SVI)
         self.extent, self.mask, self.svi = extent, mask, svi
         self.projection, self.label = projection, label
         self.all_parts, self.parts = parts == "all", list(PARTS) if parts == "all" else list(parts or [])
         for name in self.parts:
-            choose("evaluation.parts", name, PARTS)
+            part_of(name)
         self.convergence = convergence or []
-        require(all(count >= 1 for count in self.convergence), "evaluation.convergence", self.convergence, "numbers of at least 1")
+        require(all(count >= 1 for count in self.convergence), "convergence", self.convergence, "numbers of at least 1")
         self.classifier = classifier
         self.part_settings = PartSettings(
             num_samples=num_samples,
-            images=_built(ImageCounts, images or {}, "evaluation.images"),
-            ais=_built(AISSettings, ais or {}, "evaluation.ais"),
             svi=SVI[svi],
-            disentanglement=_built(DisentanglementSettings, disentanglement or {}, "evaluation.disentanglement"),
             seed=seed,
+            of_parts=of_parts,
         )
         self.trust = tuple(trust)
         for package in self.trust:
@@ -86,13 +82,48 @@ class Options:
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "Options":
+        """The options that a configuration asks for.
+
+        Raises:
+            ConfigurationError: one of them is wrong; the message names its key.
+        """
         plain = OmegaConf.to_container(cfg.evaluation, resolve=True)
         assert isinstance(plain, dict)
         arguments = {str(key): value for key, value in plain.items()}
-        check(cls, arguments, "evaluation")
-        return cls(**arguments, gpus=cfg.gpus, trust=[cfg.trust] if isinstance(cfg.trust, str) else list(cfg.trust or ()))
+        asked = arguments.get("parts")
+        with at_evaluation():
+            # a part of another package brings its settings along once it is imported
+            for name in asked if isinstance(asked, list) else ():
+                part_of(name)
+        of_parts = tuple(_built(kind, arguments.pop(key), key) for key, kind in SETTINGS.items() if key in arguments)
+        check(cls, arguments, "evaluation", offered=("gpus", "trust", "of_parts"))
+        trust = [cfg.trust] if isinstance(cfg.trust, str) else list(cfg.trust or ())
+        with at_evaluation():
+            return cls(**arguments, gpus=cfg.gpus, trust=trust, of_parts=of_parts)
 
 
-def _built(settings: Callable[..., T], arguments: dict[str, Any], where: str) -> T:
-    check(settings, arguments, where)
-    return settings(**arguments)
+@contextmanager
+def at_evaluation() -> Iterator[None]:
+    """Within, an error that names an option, `num_samples=0: ...`, gets the place where it stands: `evaluation.num_samples=0`."""
+    with prefixed("evaluation", [name for name in inspect.signature(Options).parameters if name not in ("gpus", "trust")]):
+        yield
+
+
+def named(reason: str) -> str:
+    """`reason` with the place of the option that it begins with: `classifier=null: ...` is `evaluation.classifier=null: ...`."""
+    try:
+        with at_evaluation():
+            raise ConfigurationError(reason)
+    except ConfigurationError as error:
+        return str(error)
+
+
+def _built(kind: type, arguments: Any, key: str) -> object:
+    """Settings of parts of class `kind`, as `evaluation.<key>` asks for them."""
+    where = f"evaluation.{key}"
+    if not isinstance(arguments, Mapping):
+        raise ConfigurationError(f"{where}={arguments}: must be a mapping of settings")
+    check(kind, arguments, where)
+    with prefixed(where, [field.name for field in dataclasses.fields(kind)]):
+        built: object = kind(**arguments)
+        return built

@@ -26,6 +26,7 @@ from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
+from vae_lightning.machine.formats import FORMAT
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.continuing import Continuation, continuation
 from vae_lightning.runs.layout import METRICS
@@ -203,6 +204,7 @@ def _callback_metrics(trainer: L.Trainer) -> dict[str, float]:
 def _record(metrics: dict[str, float], model: L.LightningModule, timing: Timing, provenance: dict[str, Any]) -> dict[str, Any]:
     """The content of `metrics.json`, which other programs read."""
     return {
+        "format": FORMAT,
         "metrics": metrics,
         "model": {"name": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())},
         "timing": {

@@ -1,1 +1,1 @@
-"""Evaluation: figures with standard errors, and the report that holds them; it sees only the protocol."""
+"""Evaluation: estimates with standard errors, each from a part that registers itself; it sees models only by the protocol."""

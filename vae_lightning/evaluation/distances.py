@@ -41,24 +41,29 @@ class Frechet(NamedTuple):
     """Frechet distances of two sets, in squared units of the features, with standard errors over the images of both."""
 
     distance: float
-    """Of all images: too large by about c / N."""
+    """The distance of all images: too large by about c / N."""
     error: float
-    """Its standard error."""
+    """Standard error of `distance`."""
     infinity: float
     """Extrapolated to infinitely many images; negative where noise is larger than the distance."""
     infinity_error: float
-    """Its standard error."""
+    """Standard error of `infinity`."""
     line: dict[int, float]
     """What the line goes through: mean distance of parts, by the number of images of a part of the smaller set."""
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Between features `(N, F)` and `(M, F)`, all of them, in float64."""
+    """The Frechet distance between features `(N, F)` and `(M, F)`, all of them, in float64.
+
+    >>> a = torch.tensor([[0.0], [2.0]])
+    >>> round(frechet_distance(a, a + 3), 4)
+    9.0
+    """
     return _frechet(_moments(a.double()), _moments(b.double()))
 
 
 def frechet_distances(a: Tensor, b: Tensor) -> Frechet:
-    """The same with standard errors, and extrapolated to infinitely many images; `a` and `b` in random order.
+    """Frechet distances of features `(N, F)` and `(M, F)` in random order, of all images and extrapolated to infinitely many.
 
     With k parts of each set the bias is k times that of the whole, so the line is over k, and its value at k = 0 is that
     of infinitely many images. The standard errors are jackknifed: a twelfth of both sets is left out in turn. Residuals of
@@ -94,7 +99,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float, int]:
 
 
 class _Moments(NamedTuple):
-    """Of `size` features, float64."""
+    """The moments of `size` features, float64."""
 
     size: int
     mean: Tensor

@@ -1,22 +1,24 @@
 r"""log p(x), or log p(x | y), of the same images by every estimator there is, so that they can be held against each other.
 
 Importance sampling and annealed importance sampling give lower bounds in expectation, quadrature the exact value.
-Bidirectional Monte Carlo says how far annealing may be off, on images that the model itself made.
+Bidirectional Monte Carlo says how far annealing may be off, on images that the model itself has drawn.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from vae_lightning.evaluation import needs
 from vae_lightning.evaluation.budget import Budget
-from vae_lightning.evaluation.metrics import estimate
+from vae_lightning.evaluation.material import Material
+from vae_lightning.evaluation.metrics import estimate, timed
+from vae_lightning.evaluation.registry import part
 from vae_lightning.evaluation.sanity import SIMULATED
+from vae_lightning.glossary import Metric
 from vae_lightning.inference.ais import AISEstimate, AISSettings, annealed_importance_sampling, bidirectional_monte_carlo
 from vae_lightning.inference.importance import ImportanceEstimate, importance_sampling
 from vae_lightning.inference.quadrature import Quadrature, quadrature
@@ -25,21 +27,28 @@ from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["Evidence"]
 
-T = TypeVar("T")
 SECTION = "estimators of log p(x), on the same images"
+BIDIRECTIONAL = "bidirectional Monte Carlo"
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The log-likelihood of some images, by each estimator when it is first asked for."""
+    """The log-likelihood of some images, by each estimator when it is first asked for.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
+    >>> evidence = Evidence(model, torch.zeros(3, 1, 28, 28), None, "none", 10, AISSettings(), Budget())
+    >>> evidence.by_importance[0].log_marginal.shape
+    torch.Size([3])
+    """
 
     model: LatentVariableModel
     x: Tensor
     """Images `(B, *event)`."""
     y: Tensor | None
-    """Labels `(B,)` of a conditional model, all of whose figures are of log p(x | y); None for others."""
+    """Labels `(B,)` of a conditional model, all of whose estimates are of log p(x | y); None for others."""
     binarization: str
-    """Of the images."""
+    """How the images were binarized."""
     num_samples: int
     """K of importance sampling."""
     ais: AISSettings
@@ -47,11 +56,18 @@ class Evidence:
     budget: Budget
     """How much at once."""
     seed: int = 0
-    """Of all noise."""
+    """Seed of all noise."""
+
+    @classmethod
+    def of(cls, material: Material) -> "Evidence":
+        """The evidence of as many test images as estimators take; `material.shared(Evidence.of)` computes it once for all parts."""
+        x, y = material.labelled("test", material.counts.estimators)
+        settings, ais = material.settings, material.settings.of(AISSettings)
+        return cls(material.model, x, y, material.binarization, settings.num_samples, ais, material.budget, settings.seed)
 
     @property
     def given(self) -> str:
-        """What the figures are of, in words."""
+        """What the estimates are of, in words."""
         return "log p(x)" if self.y is None else "log p(x | y)"
 
     # ---- the estimates, each with the seconds it took
@@ -59,7 +75,7 @@ class Evidence:
     @cached_property
     def by_importance(self) -> tuple[ImportanceEstimate, float]:
         """Importance sampling from the posterior."""
-        return _timed(
+        return timed(
             lambda: self.budget.run(
                 lambda at_once: importance_sampling(
                     self.model, self.x, self.y, self.num_samples, self._source("importance", device=self.x.device), at_once
@@ -82,7 +98,7 @@ class Evidence:
         """The exact value, of at most two latent dimensions."""
         # finer than by default, as others are measured against it
         extent = self._extent()
-        return _timed(
+        return timed(
             lambda: self.budget.run(
                 lambda at_once: quadrature(self.model, self.x, self.y, extent=extent, points=128, max_batch=at_once)
             )
@@ -110,51 +126,51 @@ class Evidence:
         name = max(bounds, key=lambda key: bounds[key].mean().item())
         return bounds[name], f"the highest of three lower bounds, {name}"
 
-    # ---- as figures of a report
+    # ---- as estimates of a report
 
     def importance_report(self) -> dict[str, Estimate]:
         """`nll/importance`."""
-        found, seconds = self.by_importance
+        result, seconds = self.by_importance
         how = f"-{self.given} by importance sampling from the posterior"
         return {
-            "nll/importance": self._figure(-found.log_marginal, how, self.num_samples, seconds),
-            **self._distance("importance", found.log_marginal, {"num_samples": self.num_samples}),
+            "nll/importance": self._estimate(-result.log_marginal, how, self.num_samples, seconds),
+            **self._distance("importance", result.log_marginal, {"num_samples": self.num_samples}),
         }
 
     def ais_report(self) -> dict[str, Estimate]:
         """`nll/ais` and `nll/ais_from_encoder`, with the acceptance rate of their Hamiltonian steps."""
         report: dict[str, Estimate] = {}
-        for name, (found, seconds), start in (
+        for name, (result, seconds), start in (
             ("ais", self.by_ais, "the prior"),
             ("ais_from_encoder", self.by_ais_from_encoder, "the posterior q(z | x)"),
         ):
             chains = self.ais.num_chains
             how = f"-{self.given} by annealed importance sampling with HMC from {start}"
-            figures = {
-                f"nll/{name}": self._figure(-found.log_marginal, how, chains, seconds),
-                f"effective_sample_size/{name}": self._figure(
-                    found.effective_sample_size, "(sum w)^2 / sum w^2 of the chains' weights", chains, seconds
+            estimates = {
+                f"nll/{name}": self._estimate(-result.log_marginal, how, chains, seconds),
+                f"effective_sample_size/{name}": self._estimate(
+                    result.effective_sample_size, "(sum w)^2 / sum w^2 of the chains' weights", chains, seconds
                 ),
-                f"acceptance/{name}": self._figure(
-                    found.acceptance, "mean probability with which a Hamiltonian trajectory is accepted", chains, seconds
+                f"acceptance/{name}": self._estimate(
+                    result.acceptance, "mean probability with which a Hamiltonian trajectory is accepted", chains, seconds
                 ),
             }
-            report |= {key: dataclasses.replace(figure, settings=self._told) for key, figure in figures.items()}
-            report |= self._distance(name, found.log_marginal, self._told)
+            report |= {key: dataclasses.replace(entry, settings=self._settings) for key, entry in estimates.items()}
+            report |= self._distance(name, result.log_marginal, self._settings)
         return report
 
     def quadrature_report(self) -> dict[str, Estimate]:
         """`nll/quadrature`, the exact value."""
-        found, seconds = self.by_quadrature
+        result, seconds = self.by_quadrature
         how = f"-{self.given} by quadrature over a grid of latents; exact"
-        figure = self._figure(-found.log_evidence, how, 0, seconds)
-        return {"nll/quadrature": dataclasses.replace(figure, settings={"worst error of an image, nats": float(found.error.max())})}
+        exact = self._estimate(-result.log_evidence, how, 0, seconds)
+        return {"nll/quadrature": dataclasses.replace(exact, settings={"worst error of an image, nats": float(result.error.max())})}
 
     def bidirectional_report(self, num_images: int, num_classes: int) -> dict[str, Estimate]:
         """`bdmc/lower`, `bdmc/upper` and `bdmc/gap` of images simulated from the model."""
         y = torch.arange(num_images, device=self.x.device) % num_classes if num_classes else None
         settings = dataclasses.replace(self.ais, start="prior")
-        found, seconds = _timed(
+        result, seconds = timed(
             lambda: self.budget.run(
                 lambda at_once: bidirectional_monte_carlo(
                     self.model, num_images, y, settings=settings, source=self._source("bdmc"), max_batch=at_once
@@ -163,9 +179,9 @@ class Evidence:
         )
         what = f"{self.given} of images simulated from the model, by bidirectional Monte Carlo"
         bounds = {
-            "lower": (found.lower, f"lower bound of {what}: AIS from the prior"),
-            "upper": (found.upper, f"upper bound of {what}: AIS backwards from the z that made the image"),
-            "gap": (found.gap, "upper less lower bound: how far AIS may be off on such images"),
+            "lower": (result.lower, f"lower bound of {what}: AIS from the prior"),
+            "upper": (result.upper, f"upper bound of {what}: AIS backwards from the z that made the image"),
+            "gap": (result.gap, "upper less lower bound: how far AIS may be off on such images"),
         }
         return {
             f"bdmc/{name}": estimate(
@@ -173,9 +189,9 @@ class Evidence:
                 num_samples=self.ais.num_chains,
                 binarization=SIMULATED,
                 estimator=how,
-                settings=self._told,
+                settings=self._settings,
                 seconds=seconds,
-                section="bidirectional Monte Carlo",
+                section=BIDIRECTIONAL,
             )
             for name, (values, how) in bounds.items()
         }
@@ -183,13 +199,13 @@ class Evidence:
     # ---- inside
 
     @property
-    def _told(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         """The settings of annealing; where it starts is said in words."""
         return {key: value for key, value in dataclasses.asdict(self.ais).items() if key != "start"}
 
     def _anneal(self, start: Literal["prior", "encoder"]) -> tuple[AISEstimate, float]:
         settings = dataclasses.replace(self.ais, start=start)
-        return _timed(
+        return timed(
             lambda: self.budget.run(
                 lambda at_once: annealed_importance_sampling(
                     self.model, self.x, self.y, settings=settings, source=self._source("ais", start), max_batch=at_once
@@ -203,10 +219,10 @@ class Evidence:
             return {}
         exact = self.by_quadrature[0].log_evidence
         how = f"nll/{name} less nll/quadrature, image by image"
-        figure = self._figure(exact - log_marginal, how, 0, self.by_quadrature[1])
-        return {f"nll_less_exact/{name}": dataclasses.replace(figure, settings=settings)}
+        distance = self._estimate(exact - log_marginal, how, 0, self.by_quadrature[1])
+        return {f"nll_less_exact/{name}": dataclasses.replace(distance, settings=settings)}
 
-    def _figure(self, values: Tensor, how: str, num_samples: int, seconds: float) -> Estimate:
+    def _estimate(self, values: Tensor, how: str, num_samples: int, seconds: float) -> Estimate:
         return estimate(
             values,
             num_samples=num_samples,
@@ -220,6 +236,65 @@ class Evidence:
         return generator(self.seed, "evidence", *purpose, device=device)
 
 
-def _timed(compute: Callable[[], T]) -> tuple[T, float]:
-    started = time.perf_counter()
-    return compute(), time.perf_counter() - started
+# ---- the parts of an evaluation
+
+_NLL = Metric(
+    "nll",
+    "-log p(x), by the estimator named beside it: an upper bound in expectation unless that is exact",
+    direction="low",
+    source="Burda, Grosse and Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519",
+    symbol=r"-\log p(x)",
+    forms=("nll", "nll/k_<K>", "nll/importance", "nll/ais", "nll/ais_from_encoder", "nll/quadrature"),
+)
+_COUNT = Metric(
+    "effective_sample_size",
+    "How many of the importance samples, or chains, count: near 1, the nll is a loose bound",
+    "count",
+    "high",
+    symbol=r"(\sum w)^2 / \sum w^2",
+    forms=("effective_sample_size", "effective_sample_size/k_<K>", "effective_sample_size/<estimator>"),
+)
+_DISTANCE = Metric(
+    "nll_less_exact",
+    "How far an estimate of -log p(x) is above the exact value by quadrature, image by image",
+    direction="low",
+    forms=("nll_less_exact/<estimator>",),
+)
+_ACCEPTANCE = Metric(
+    "acceptance",
+    "Mean acceptance probability of the Hamiltonian trajectories of annealed importance sampling; 0.65 is wanted",
+    "share",
+    source="Neal, 2011, https://arxiv.org/abs/1206.1901",
+    forms=("acceptance/<estimator>",),
+)
+_BIDIRECTIONAL = Metric(
+    "bdmc",
+    "Lower and upper bound of log p(x) of images simulated from the model, and their gap: how far AIS may be off",
+    source="Grosse, Ghahramani and Adams, 2015, https://arxiv.org/abs/1511.02543",
+    forms=("bdmc/lower", "bdmc/upper", "bdmc/gap"),
+)
+
+
+@part("importance", metrics=(_NLL, _DISTANCE), section=SECTION, place=10)
+def importance(material: Material) -> dict[str, Estimate]:
+    """log p(x) by importance sampling from the posterior."""
+    return material.shared(Evidence.of).importance_report()
+
+
+@part("ais", metrics=(_NLL, _COUNT, _ACCEPTANCE, _DISTANCE), section=SECTION, place=11, settings={"ais": AISSettings})
+def ais(material: Material) -> dict[str, Estimate]:
+    """log p(x) by annealed importance sampling from the prior and from the posterior."""
+    return material.shared(Evidence.of).ais_report()
+
+
+@part("quadrature", needs=(needs.plane,), metrics=(_NLL,), section=SECTION, place=12)
+def by_quadrature(material: Material) -> dict[str, Estimate]:
+    """log p(x) exactly, by quadrature, for at most two latent dimensions."""
+    return material.shared(Evidence.of).quadrature_report()
+
+
+@part("bdmc", metrics=(_BIDIRECTIONAL,), section=BIDIRECTIONAL, place=13)
+def bidirectional(material: Material) -> dict[str, Estimate]:
+    """How far annealing may be off, on images that the model itself drew."""
+    evidence = material.shared(Evidence.of)
+    return evidence.bidirectional_report(len(evidence.x), material.num_classes)

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_lightning.arguments import require
+from vae_lightning.inference.chunks import chunks
 
 __all__ = ["Array", "Codes", "DisentanglementSettings", "GroundTruth", "Represent"]
 
 Represent = Callable[[Tensor], Tensor]
-"""Images `(B, 1, 28, 28)` on the CPU to their representations `(B, D)`."""
+"""Images `(B, C, H, W)` on the CPU to their representations `(B, D)`."""
 Array = NDArray[Any]
 IMAGES_AT_ONCE = 2000
 
@@ -33,13 +34,17 @@ class GroundTruth(Protocol):
         ...
 
     def images_of(self, factors: Tensor) -> Tensor:
-        """Images `(N, 1, 28, 28)` in [0, 1] of factors int64 `(N, F)`."""
+        """Images `(N, C, H, W)` in [0, 1] of factors int64 `(N, F)`."""
         ...
 
 
 @dataclass(frozen=True)
 class DisentanglementSettings:
-    """The numbers of the protocol."""
+    """The numbers of the protocol.
+
+    >>> DisentanglementSettings(num_train=100, num_test=50, batch_size=2, num_variance=10).num_images
+    1310
+    """
 
     num_train: int = 10_000
     """Images of MIG, training images of SAP and DCI, and training batches of the FactorVAE and beta-VAE scores."""
@@ -64,11 +69,11 @@ class DisentanglementSettings:
 
     def __post_init__(self) -> None:
         for name in ("num_train", "num_test", "batch_size", "num_variance", "num_bins", "num_resamples"):
-            require(getattr(self, name) >= 2, f"evaluation.disentanglement.{name}", getattr(self, name), "at least 2")
-        require(self.num_trees >= 1, "evaluation.disentanglement.num_trees", self.num_trees, "at least 1")
-        require(self.prune_below >= 0, "evaluation.disentanglement.prune_below", self.prune_below, "at least 0")
-        require(self.svm_penalty > 0, "evaluation.disentanglement.svm_penalty", self.svm_penalty, "positive")
-        require(0 < self.leaf_share <= 0.5, "evaluation.disentanglement.leaf_share", self.leaf_share, "above 0 and at most 0.5")
+            require(getattr(self, name) >= 2, name, getattr(self, name), "at least 2")
+        require(self.num_trees >= 1, "num_trees", self.num_trees, "at least 1")
+        require(self.prune_below >= 0, "prune_below", self.prune_below, "at least 0")
+        require(self.svm_penalty > 0, "svm_penalty", self.svm_penalty, "positive")
+        require(0 < self.leaf_share <= 0.5, "leaf_share", self.leaf_share, "above 0 and at most 0.5")
 
     @property
     def num_images(self) -> int:
@@ -84,6 +89,14 @@ class Codes:
         represent: images to representations.
         data: factors to images.
         expected: how many images will be asked for; if that many combinations of factors do not exist, each is encoded now.
+
+    >>> class Bars:
+    ...     factor_names, factor_sizes = ("left", "right"), (3, 2)
+    ...
+    ...     def images_of(self, factors):
+    ...         return factors.float().view(-1, 1, 1, 2)
+    >>> Codes(lambda images: images.flatten(1), Bars())(torch.tensor([[2, 1]]))
+    tensor([[2., 1.]])
     """
 
     def __init__(self, represent: Represent, data: GroundTruth, expected: int = 0) -> None:
@@ -115,11 +128,13 @@ class Codes:
     @torch.no_grad()
     def _encode(self, factors: Tensor) -> Tensor:
         codes = torch.empty(0)
-        for start in range(0, len(factors), IMAGES_AT_ONCE):
-            part = self.represent(self.data.images_of(factors[start : start + IMAGES_AT_ONCE]))
+        start = 0
+        for (rows,) in chunks(IMAGES_AT_ONCE, factors):
+            part = self.represent(self.data.images_of(rows))
             if start == 0:
-                require(part.shape[-1] >= 2, "model.latent_dim", part.shape[-1], "at least 2 for metrics of disentanglement")
+                require(part.shape[-1] >= 2, "latent_dim", part.shape[-1], "at least 2 for metrics of disentanglement")
                 # one block and not many small ones, between which freed memory could not be used again
                 codes = torch.empty(len(factors), part.shape[-1])
             codes[start : start + len(part)] = part
+            start += len(part)
         return codes

@@ -17,7 +17,7 @@ r"""Scores of disentanglement: how far single latents stand for single factors o
 
 One thing is not as in the protocol of Locatello et al., 2019, https://arxiv.org/abs/1811.12359: DCI's predictions are by
 random forests, as in Eastwood and Williams, where Locatello et al. have gradient boosted trees, which take minutes for a
-factor of forty values. DCI figures of the two are not comparable.
+factor of forty values. DCI scores of the two are not comparable.
 
 The last two scores see millions of images, more than there are combinations of factors; then each is encoded once.
 """
@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.evaluation.factor_codes import Array, Codes, DisentanglementSettings
+from vae_lightning.inference.chunks import over_chunks, rows_at_once
 
 __all__ = ["Score", "beta_vae_score", "dci", "factor_vae_score", "mutual_information_gap", "separated_attribute_predictability"]
 
@@ -37,7 +38,11 @@ ROWS_AT_ONCE = 2**18
 
 
 class Score(NamedTuple):
-    """A metric and its standard error."""
+    """A metric and its standard error.
+
+    >>> Score(0.5, 0.01).value
+    0.5
+    """
 
     value: float
     """From 0 to 1."""
@@ -206,9 +211,9 @@ def beta_vae_score(codes: Codes, settings: DisentanglementSettings, source: torc
     return _accuracy(torch.from_numpy(classifier.predict(apart) == kept))
 
 
-def _by_batch(kept: Tensor, batch_size: int, figures: Callable[[Tensor], Tensor]) -> Tensor:
-    """`figures` of the batches that keep the factors `kept` `(N,)`, some batches at a time: `(N, D)`."""
-    return torch.cat([figures(part) for part in kept.split(max(1, ROWS_AT_ONCE // batch_size))])
+def _by_batch(kept: Tensor, batch_size: int, compute: Callable[[Tensor], Tensor]) -> Tensor:
+    """`compute` of the batches that keep the factors `kept` `(N,)`, some batches at a time: `(N, D)`."""
+    return over_chunks(compute, kept, size=rows_at_once(ROWS_AT_ONCE, batch_size))
 
 
 def _spread_of_batches(codes: Codes, kept: Tensor, batch_size: int, source: torch.Generator) -> Tensor:

@@ -8,46 +8,43 @@ about which of them it is, and at most log N.
 Rate is the KL, distortion $-E \log p(x \mid z)$ ("Fixing a broken ELBO", Alemi et al., 2018, https://arxiv.org/abs/1711.00464).
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
+from vae_lightning.distributions.factors import factors
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.evaluation.budget import Budget
+from vae_lightning.evaluation.material import AT_ONCE, Material
 from vae_lightning.evaluation.metrics import estimate
+from vae_lightning.evaluation.registry import part
+from vae_lightning.glossary import METRICS, Metric
+from vae_lightning.inference.chunks import chunks, over_chunks, rows_at_once
 from vae_lightning.noise import standard_normal
 from vae_lightning.objectives.bounds import active_units, kl_per_dimension
-from vae_lightning.types import NUM_PIXELS, Estimate, LatentVariableModel
+from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["dimension_report", "information_report", "log_aggregate_posterior", "rate_distortion_report"]
 
-AT_ONCE = 500
-"""Images whose posteriors are held at once."""
+RATE_DISTORTION, INFORMATION, DIMENSIONS = "rate and distortion", "information", "KL per dimension"
+"""Headings of a report."""
 
 
 def rate_distortion_report(bound: Mapping[str, Estimate]) -> dict[str, Estimate]:
     """`rate` and `distortion` from the terms of the ELBO."""
     kl, log_likelihood = bound["kl"], bound["log_likelihood"]
 
-    def figure(of: Estimate, value: float, how: str) -> Estimate:
-        return Estimate(
-            value,
-            of.standard_error,
-            of.num_images,
-            of.num_samples,
-            of.binarization,
-            how,
-            seconds=of.seconds,
-            section="rate and distortion",
-        )
+    def term(of: Estimate, value: float, how: str) -> Estimate:
+        return dataclasses.replace(of, value=value, estimator=how, section=RATE_DISTORTION)
 
     return {
-        "rate": figure(kl, kl.value, "mean of KL(q(z | x) || p(z))"),
-        "distortion": figure(log_likelihood, -log_likelihood.value, "mean of -log p(x | z), z from the posterior"),
+        "rate": term(kl, kl.value, "mean of KL(q(z | x) || p(z))"),
+        "distortion": term(log_likelihood, -log_likelihood.value, "mean of -log p(x | z), z from the posterior"),
     }
 
 
@@ -70,7 +67,7 @@ def dimension_report(model: LatentVariableModel, x: Tensor, y: Tensor | None, bi
         binarization,
         "dimensions whose posterior mean has a variance over images above 0.01",
         seconds=seconds,
-        section="information",
+        section=INFORMATION,
     )
     return {"active_units": count} | {
         f"kl_per_dimension/{d:02}": estimate(
@@ -79,7 +76,7 @@ def dimension_report(model: LatentVariableModel, x: Tensor, y: Tensor | None, bi
             binarization=binarization,
             estimator="mean of KL(q(z_d | x) || p(z_d))",
             seconds=seconds,
-            section="KL per dimension",
+            section=DIMENSIONS,
         )
         for d in range(each.shape[-1])
     }
@@ -101,45 +98,94 @@ def information_report(
     started = time.perf_counter()
     noise = standard_normal((len(x), model.latent_dim), model.prior(y).mean, seed, "information")
     posteriors = _posteriors(model, x, y)
-    parts = zip(posteriors, noise.split(AT_ONCE), strict=True)
-    drawn = [(q, from_noise(q, some.unsqueeze(0)).squeeze(0)) for (q, _), some in parts]
+    pairs = zip(posteriors, chunks(AT_ONCE, noise), strict=True)
+    drawn = [(q, from_noise(q, epsilon.unsqueeze(0)).squeeze(0)) for (q, _), (epsilon,) in pairs]
     log_own = torch.cat([q.log_prob(z) for q, z in drawn]).double()
     z = torch.cat([z for _, z in drawn])
-    log_aggregate = budget.run(lambda at_once: log_aggregate_posterior([q for q, _ in posteriors], z, at_once))
+    log_aggregate = budget.run(lambda at_once: log_aggregate_posterior([q for q, _ in posteriors], z, at_once * x[0].numel()))
     log_prior = model.prior(y).log_prob(z).double()
     seconds = time.perf_counter() - started
 
-    def figure(values: Tensor, how: str) -> Estimate:
+    def information(values: Tensor, how: str) -> Estimate:
         return estimate(
-            values, num_samples=1, binarization=binarization, estimator=how, seconds=seconds, section="information",
+            values, num_samples=1, binarization=binarization, estimator=how, seconds=seconds, section=INFORMATION,
             settings={"images in the aggregate": len(x), "upper limit of the information, log N": math.log(len(x))},
         )  # fmt: skip
 
     return {
-        "mutual_information": figure(log_own - log_aggregate, "mean of log q(z | x) - log q(z), q(z) the mean over these images"),
-        "aggregate_kl": figure(log_aggregate - log_prior, "KL(q(z) || p(z)): mean of log q(z) - log p(z)"),
+        "mutual_information": information(
+            log_own - log_aggregate, "mean of log q(z | x) - log q(z), q(z) the mean over these images"
+        ),
+        "aggregate_kl": information(log_aggregate - log_prior, "KL(q(z) || p(z)): mean of log q(z) - log p(z)"),
     }
 
 
-def log_aggregate_posterior(posteriors: list[Distribution], z: Tensor, max_batch: int) -> Tensor:
+def log_aggregate_posterior(posteriors: list[Distribution], z: Tensor, most_numbers: int) -> Tensor:
     """log q(z) `(N,)` float64 of latents `(N, D)`, q(z) being the mean of all `posteriors`, each of batch shape `(B,)`.
+
+    Args:
+        most_numbers: how many numbers to hold at once.
 
     Raises:
         NotImplementedError: they are none whose density at any latent is cheap.
     """
-    if not all(isinstance(q, Independent) for q in posteriors):
+    if any(factors(q) is None for q in posteriors):
         raise NotImplementedError(
             "needs the density of every latent under every posterior, which only a factorised one has cheaply"
         )
     count = sum(q.batch_shape[0] for q in posteriors)
-    rows = max(1, max_batch * NUM_PIXELS // (AT_ONCE * z.shape[-1]))
-    parts = []
-    for some in z.split(rows):
-        over = torch.stack([q.log_prob(some.unsqueeze(1)).double().logsumexp(-1) for q in posteriors])
-        parts.append(over.logsumexp(0))
-    return torch.cat(parts) - math.log(count)
+
+    def log_sum(latents: Tensor) -> Tensor:
+        return torch.stack([q.log_prob(latents.unsqueeze(1)).double().logsumexp(-1) for q in posteriors]).logsumexp(0)
+
+    return over_chunks(log_sum, z, size=rows_at_once(most_numbers, AT_ONCE * z.shape[-1])) - math.log(count)
 
 
 def _posteriors(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> list[tuple[Distribution, Tensor | None]]:
-    labels = [None] * len(x.split(AT_ONCE)) if y is None else list(y.split(AT_ONCE))
-    return [(model.posterior(some, own), own) for some, own in zip(x.split(AT_ONCE), labels, strict=True)]
+    return [(model.posterior(images, labels), labels) for images, labels in chunks(AT_ONCE, x, y)]
+
+
+# ---- the parts of an evaluation
+
+_ALEMI = "Alemi et al., 2018, https://arxiv.org/abs/1711.00464"
+_HOFFMAN = "Hoffman and Johnson, 2016, http://approximateinference.org/accepted/HoffmanJohnson2016.pdf"
+_RATE = Metric("rate", "The kl, as rate-distortion theory calls it: nats the latent costs", "nats", "low", _ALEMI)
+_DISTORTION = Metric("distortion", "Minus the log_likelihood: nats the image costs once the latent is known", "nats", "low", _ALEMI)
+_INFORMATION = Metric(
+    "mutual_information",
+    "I(x; z) of the images at hand and their posteriors, at most the log of their number",
+    source=_HOFFMAN,
+    symbol=r"E \log q(z | x) - \log q(z)",
+)
+_AGGREGATE = Metric(
+    "aggregate_kl",
+    "KL of the mean of all posteriors to the prior: what samples from the prior miss",
+    direction="low",
+    source=_HOFFMAN,
+    symbol=r"KL(q(z) \| p(z))",
+)
+
+
+@part("rate_distortion", metrics=(_RATE, _DISTORTION), section=RATE_DISTORTION, place=30)
+def rate_distortion(material: Material) -> dict[str, Estimate]:
+    """What the latent costs, and what the image costs once the latent is known."""
+    return rate_distortion_report(material.bound)
+
+
+@part(
+    "dimensions",
+    metrics=(METRICS["active_units"], METRICS["kl_per_dimension"]),
+    section=INFORMATION,
+    further_sections=(DIMENSIONS,),
+    place=31,
+)
+def dimensions(material: Material) -> dict[str, Estimate]:
+    """How many latent dimensions are in use, and the KL of each."""
+    return dimension_report(material.model, *material.labelled("test", material.counts.information), material.binarization)
+
+
+@part("information", metrics=(_INFORMATION, _AGGREGATE), section=INFORMATION, place=32)
+def information(material: Material) -> dict[str, Estimate]:
+    """What the latent tells about the image, and how far all posteriors together are from the prior."""
+    x, y = material.labelled("test", material.counts.information)
+    return information_report(material.model, x, y, material.binarization, material.budget, material.settings.seed)

@@ -1,11 +1,12 @@
-"""What a trained model is worth: figures over a data set, each with its standard error.
+"""What a trained model is worth: estimates over a data set, each with its standard error.
 
 Everything here is written against the protocol in `vae_lightning.types`, so it evaluates any latent-variable model.
 """
 
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,15 +15,17 @@ from vae_lightning.inference.importance import LogLikelihood, importance_curve
 from vae_lightning.noise import generator
 from vae_lightning.types import Estimate, LatentVariableModel
 
-__all__ = ["PerImage", "estimate", "importance_nll", "marginal_nll", "per_image"]
+__all__ = ["PerImage", "estimate", "importance_nll", "marginal_nll", "per_image", "standard_error", "timed"]
+
+T = TypeVar("T")
 
 PerImage = Mapping[str, Tensor]
-"""Figures by name, each `(N,)`, one number an image."""
+"""Values by name, each `(N,)`, one number an image."""
 
 
-def per_image(batches: Iterable[tuple[Tensor, Tensor]], figures: Callable[[Tensor, Tensor, int], PerImage]) -> dict[str, Tensor]:
-    """`figures(x, y, batch number)` of every batch, put together: `(N,)` each, on the CPU."""
-    parts = [figures(x, y, number) for number, (x, y) in enumerate(batches)]
+def per_image(batches: Iterable[tuple[Tensor, Tensor]], compute: Callable[[Tensor, Tensor, int], PerImage]) -> dict[str, Tensor]:
+    """`compute(x, y, batch number)` of every batch, put together: `(N,)` each, on the CPU."""
+    parts = [compute(x, y, number) for number, (x, y) in enumerate(batches)]
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
 
@@ -30,10 +33,24 @@ def estimate(values: Tensor, *, num_samples: int, binarization: str, estimator: 
     """Mean over images `(N,)` and its standard error; `rest` are further fields of `Estimate`.
 
     The mean is that of one float64 sum a batch of training's own evaluation to within rounding.
+
+    >>> bits = estimate(torch.tensor([1.0, 3.0]), num_samples=0, binarization="none", estimator="bits of two images")
+    >>> bits.value, bits.standard_error
+    (2.0, 1.0)
     """
     values = values.double()
-    error = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return Estimate(values.mean().item(), error, len(values), num_samples, binarization, estimator, **rest)
+    return Estimate(values.mean().item(), standard_error(values), len(values), num_samples, binarization, estimator, **rest)
+
+
+def standard_error(values: Tensor) -> float:
+    """Standard error of the mean of `(N,)`; NaN for one value."""
+    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+
+def timed(compute: Callable[[], T]) -> tuple[T, float]:
+    """`compute()`, and the seconds it took."""
+    started = time.perf_counter()
+    return compute(), time.perf_counter() - started
 
 
 def importance_nll(
@@ -48,16 +65,16 @@ def importance_nll(
 ) -> dict[str, Tensor]:
     """-log p(x), or -log p(x | y) of a conditional model, by importance sampling: `nll` and `effective_sample_size`, `(B,)`.
 
-    `also`: the same after fewer samples K, of those below `num_samples`, as `nll/k_<K>` and `effective_sample_size/k_<K>`.
+    `also`: smaller K, below `num_samples`, after which both are given too, as `nll/k_<K>` and `effective_sample_size/k_<K>`.
     """
     source = generator(*key, "importance", device=x.device)
     counts = [*sorted({count for count in also if count < num_samples}), num_samples]
     curve = importance_curve(model, x, y, counts, source, max_batch, log_likelihood)
     names = [*(f"/k_{count}" for count in counts[:-1]), ""]
     return {
-        f"{figure}{name}": values
+        f"{metric}{name}": values
         for name, estimate in zip(names, curve, strict=True)
-        for figure, values in (("nll", -estimate.log_marginal), ("effective_sample_size", estimate.effective_sample_size))
+        for metric, values in (("nll", -estimate.log_marginal), ("effective_sample_size", estimate.effective_sample_size))
     }
 
 

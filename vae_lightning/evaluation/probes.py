@@ -13,9 +13,15 @@ from typing import Any
 from torch import Tensor
 
 from vae_lightning.arguments import require
+from vae_lightning.evaluation import needs
+from vae_lightning.evaluation.material import Material
+from vae_lightning.evaluation.registry import part
+from vae_lightning.glossary import Metric
 from vae_lightning.types import Estimate
 
 __all__ = ["knn_accuracy", "linear_probe_accuracy", "probe_report"]
+
+SECTION = "latent quality"
 
 
 def probe_report(
@@ -29,7 +35,7 @@ def probe_report(
     """`linear_probe_accuracy` and `knn_accuracy` over the test images, as shares, with binomial standard errors.
 
     The means must come from the image alone. Those of a conditional model, q(z | x, y), were told the label: a probe may read
-    it back from them, and its accuracy then says nothing about the image. Leave the figures out for such a model, or say so.
+    it back from them, and its accuracy then says nothing about the image. Leave the estimates out for such a model, or say so.
 
     Args:
         train_means: posterior means of training images, `(N, D)`.
@@ -38,17 +44,20 @@ def probe_report(
         test_labels: their classes, `(M,)`.
         neighbours: k.
     """
-    given = (train_means, train_labels, test_means, test_labels)
+    sets = (train_means, train_labels, test_means, test_labels)
     return {
-        "linear_probe_accuracy": linear_probe_accuracy(*given, binarization),
-        "knn_accuracy": knn_accuracy(*given, binarization, neighbours),
+        "linear_probe_accuracy": linear_probe_accuracy(*sets, binarization),
+        "knn_accuracy": knn_accuracy(*sets, binarization, neighbours),
     }
 
 
 def linear_probe_accuracy(
     train_means: Tensor, train_labels: Tensor, test_means: Tensor, test_labels: Tensor, binarization: str, max_iter: int = 1000
 ) -> Estimate:
-    """Of multinomial logistic regression with an L2 penalty of strength 1, on means that are standardised by the training ones."""
+    """The accuracy of multinomial logistic regression with an L2 penalty of strength 1.
+
+    The means are standardised by the mean and deviation of the training ones.
+    """
     # these imports take a second, which who asks for no probe need not wait for
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -65,7 +74,7 @@ def linear_probe_accuracy(
 def knn_accuracy(
     train_means: Tensor, train_labels: Tensor, test_means: Tensor, test_labels: Tensor, binarization: str, neighbours: int = 5
 ) -> Estimate:
-    """Of the majority of the k nearest training means in Euclidean distance.
+    """The accuracy of the majority of the k nearest training means in Euclidean distance.
 
     The means are as they are: standardised, a dimension that the model does not use would count as much as any other.
     """
@@ -99,4 +108,33 @@ def _share(hits: list[bool], binarization: str, estimator: str, settings: dict[s
     count = len(hits)
     share = sum(hits) / count
     error = math.sqrt(share * (1 - share) / count)
-    return Estimate(share, error, count, 0, binarization, estimator, settings, seconds, section="latent quality")
+    return Estimate(share, error, count, 0, binarization, estimator, settings, seconds, section=SECTION)
+
+
+@part(
+    "probes",
+    needs=(needs.labels, needs.unconditional),
+    metrics=(
+        Metric(
+            "linear_probe_accuracy",
+            "Accuracy of logistic regression on posterior means, learned on training images",
+            "share",
+            "high",
+            "Alain and Bengio, 2016, https://arxiv.org/abs/1610.01644",
+        ),
+        Metric(
+            "knn_accuracy",
+            "Accuracy of the nearest neighbours among posterior means of training images",
+            "share",
+            "high",
+            "Cover and Hart, 1967, https://doi.org/10.1109/TIT.1967.1053964",
+        ),
+    ),
+    section=SECTION,
+    place=60,
+)
+def probes(material: Material) -> dict[str, Estimate]:
+    """What simple classifiers learn of the label from the latent."""
+    train, train_labels = material.images("train", material.counts.probes)
+    test, test_labels = material.images("test", None)
+    return probe_report(material.represent(train), train_labels, material.represent(test), test_labels, material.binarization)

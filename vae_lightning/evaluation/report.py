@@ -1,6 +1,5 @@
-"""The report: one model over one data set, every figure an `Estimate`."""
+"""What every evaluation measures: one model over one data set, every number an `Estimate`."""
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -9,25 +8,45 @@ from torch import Tensor
 
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.evaluation.budget import Budget
-from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll, marginal_nll, per_image
+from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll, marginal_nll, per_image, timed
+from vae_lightning.evaluation.registry import SECTIONS
+from vae_lightning.glossary import Metric, define
+from vae_lightning.inference.elbo import bound_at
 from vae_lightning.inference.importance import LogLikelihood
 from vae_lightning.noise import standard_normal
-from vae_lightning.objectives.bounds import elbo, kl, kl_is_closed, mean_log_likelihood
-from vae_lightning.types import Draw, Estimate, LatentVariableModel
+from vae_lightning.objectives.bounds import kl_is_closed
+from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["Settings", "classifier_report", "latent_variable_report", "marginal_report"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+SECTION, CONVERGENCE, CLASSES = SECTIONS
+
+define(
+    Metric("nll_marginal", "-log p(x) of a conditional model, its labels summed out as equally likely", direction="low"),
+    Metric("variational_gap", "-nll less elbo, image by image: how far the bound is below log p(x), by this many samples"),
+    Metric("nll_of_class", "-log p(x given y) of the images of one class", direction="low", forms=("nll_of_class/<y>",)),
+    Metric(
+        "bayes_accuracy",
+        "Share of images whose label is the likeliest by Bayes' rule from p(x given y) of a conditional model",
+        "share",
+        "high",
+    ),
+)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to evaluate; see `conf/evaluation/default.yaml`."""
+    """How to evaluate; see `conf/evaluation/default.yaml`.
+
+    >>> Settings(num_samples=5000, convergence=(1, 10, 100)).elbo_samples
+    1
+    """
 
     num_samples: int = 1000
     """K of the importance-weighted nll."""
     elbo_samples: int = 1
-    """K of elbo and log_likelihood; as in training's own evaluation."""
+    """K of elbo and log_likelihood, as in training's own evaluation."""
     seed: int = 0
     """Fixes the noise; 0 is what training's own evaluation uses."""
     convergence: Sequence[int] = ()
@@ -49,38 +68,42 @@ def latent_variable_report(
     """`elbo`, `log_likelihood`, `kl`, `nll` and `variational_gap` over `batches` of `(x, y)`, nats per image.
 
     Args:
-        num_classes: that of a conditional model, whose figures are of p(x | y); 0 for others.
+        num_classes: that of a conditional model, whose estimates are of p(x | y); 0 for others.
         budget: how much to compute at once, if it is shared with others.
     """
-    given = "log p(x | y)" if num_classes else "log p(x)"
-    bound, elbos = _bound_report(model, batches, split, binarization, settings, given)
-    weighted, nlls = _nll_report(model, batches, split, binarization, settings, given, budget or Budget())
+    quantity = "log p(x | y)" if num_classes else "log p(x)"
+    bound, elbos = _bound_report(model, batches, split, binarization, settings, quantity)
+    weighted, nlls = _nll_report(model, batches, split, binarization, settings, quantity, budget or Budget())
     gap = estimate(
         -nlls.double() - elbos.double(),
         num_samples=settings.num_samples,
         binarization=binarization,
-        estimator=f"-nll less elbo, image by image: a lower bound of the KL from the posterior to the exact one, {given} - elbo",
+        estimator=f"-nll less elbo, image by image: a lower bound of the KL from the posterior to the exact one, {quantity} - elbo",
         seconds=bound["elbo"].seconds + weighted["nll"].seconds,
+        section=SECTION,
     )
     return bound | {"nll": weighted.pop("nll"), "variational_gap": gap} | weighted
 
 
 def _bound_report(
-    model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, given: str
+    model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, quantity: str
 ) -> tuple[dict[str, Estimate], Tensor]:
     """The estimates, and the elbo of each image `(N,)`."""
     closed = []
 
     def bounded(x: Tensor, y: Tensor, number: int) -> PerImage:
-        draw = _draw(model, x, y, settings, split, number)
-        closed.append(kl_is_closed(draw))
-        log_likelihood, divergence = mean_log_likelihood(draw, x), kl(draw)
-        return {"elbo": elbo(log_likelihood, divergence), "log_likelihood": log_likelihood, "kl": divergence}
+        # the very samples of training's own evaluation
+        posterior, prior = model.posterior(x, y), model.prior(y)
+        shape = (settings.elbo_samples, *posterior.batch_shape, *posterior.event_shape)
+        z = from_noise(posterior, standard_normal(shape, prior.mean, settings.seed, split, number, "posterior"))
+        closed.append(kl_is_closed(posterior, prior))
+        terms = bound_at(model, posterior, z, x, y)
+        return {"elbo": terms.elbo, "log_likelihood": terms.log_likelihood, "kl": terms.kl}
 
-    bound, seconds = _timed(batches, bounded)
+    bound, seconds = timed(lambda: per_image(batches, bounded))
     samples, exact = settings.elbo_samples, all(closed)
     how = {
-        "elbo": f"lower bound of {given}: log_likelihood - kl",
+        "elbo": f"lower bound of {quantity}: log_likelihood - kl",
         "log_likelihood": "mean of log p(x | z), z from the posterior",
         "kl": "KL(posterior || prior) "
         + ("in closed form" if exact else "as the mean of log q(z | x) - log p(z), z from the posterior"),
@@ -92,6 +115,7 @@ def _bound_report(
             binarization=binarization,
             estimator=how[name],
             seconds=seconds,
+            section=SECTION,
         )
         for name, values in bound.items()
     }
@@ -104,7 +128,7 @@ def _nll_report(
     split: str,
     binarization: str,
     settings: Settings,
-    given: str,
+    quantity: str,
     budget: Budget,
 ) -> tuple[dict[str, Estimate], Tensor]:
     """The estimates, and the nll of each image `(N,)`."""
@@ -117,23 +141,23 @@ def _nll_report(
         )
         return {**weighted, "y": y}
 
-    weighted, seconds = _timed(batches, weigh)
+    weighted, seconds = timed(lambda: per_image(batches, weigh))
     y = weighted.pop("y")
 
-    def figure(values: Tensor, count: int, how: str, section: str) -> Estimate:
+    def weighted_estimate(values: Tensor, count: int, how: str, section: str) -> Estimate:
         return estimate(values, num_samples=count, binarization=binarization, estimator=how, seconds=seconds, section=section)
 
     how = {
-        "nll": f"-{given} by importance sampling from the posterior",
+        "nll": f"-{quantity} by importance sampling from the posterior",
         "effective_sample_size": "(sum w)^2 / sum w^2 of the importance weights",
     }
-    report = {name: figure(weighted[name], samples, how[name], "likelihood") for name in how}
+    report = {name: weighted_estimate(weighted[name], samples, how[name], SECTION) for name in how}
     for name in [name for name in weighted if name not in how]:
         kind, _, count = name.partition("/k_")
-        report[name] = figure(weighted[name], int(count), how[kind], "convergence of the nll with K")
+        report[name] = weighted_estimate(weighted[name], int(count), how[kind], CONVERGENCE)
     for label in y.unique().tolist() if settings.per_class else ():
-        own = weighted["nll"][y == label]
-        report[f"nll_of_class/{label}"] = figure(own, samples, f"{how['nll']}, y = {label}", "nll of each class")
+        of_class = weighted["nll"][y == label]
+        report[f"nll_of_class/{label}"] = weighted_estimate(of_class, samples, f"{how['nll']}, y = {label}", CLASSES)
     return report, weighted["nll"]
 
 
@@ -153,43 +177,39 @@ def marginal_report(
 
     def summed(x: Tensor, y: Tensor, number: int) -> PerImage:
         key = (settings.seed, split, number)
-        found = budget.run(
+        marginal = budget.run(
             lambda at_once: marginal_nll(model, x, num_classes, settings.num_samples, at_once, *key, log_likelihood=log_likelihood)
         )
-        return {"nll_marginal": found["nll_marginal"], "hit": found["label"] == y}
+        return {"nll_marginal": marginal["nll_marginal"], "hit": marginal["label"] == y}
 
-    found, seconds = _timed(batches, summed)
+    summed_over, seconds = timed(lambda: per_image(batches, summed))
     estimators = {
         "nll_marginal": "-log p(x): importance sampling of each p(x | y), summed over equally likely labels",
         "bayes_accuracy": "share of images whose label is the likeliest by Bayes' rule from these p(x | y)",
     }
     return {
         name: estimate(
-            values, num_samples=settings.num_samples, binarization=binarization, estimator=estimators[name], seconds=seconds
+            values,
+            num_samples=settings.num_samples,
+            binarization=binarization,
+            estimator=estimators[name],
+            seconds=seconds,
+            section=SECTION,
         )
-        for name, values in (("nll_marginal", found["nll_marginal"]), ("bayes_accuracy", found["hit"]))
+        for name, values in (("nll_marginal", summed_over["nll_marginal"]), ("bayes_accuracy", summed_over["hit"]))
     }
 
 
-def _timed(batches: Batches, figures: Callable[[Tensor, Tensor, int], PerImage]) -> tuple[dict[str, Tensor], float]:
-    started = time.perf_counter()
-    return per_image(batches, figures), time.perf_counter() - started
-
-
-def _draw(model: LatentVariableModel, x: Tensor, y: Tensor, settings: Settings, split: str, number: int) -> Draw:
-    """The very draw of training's own evaluation, noise included."""
-    posterior, prior = model.posterior(x, y), model.prior(y)
-    shape = (settings.elbo_samples, *posterior.batch_shape, *posterior.event_shape)
-    z = from_noise(posterior, standard_normal(shape, prior.mean, settings.seed, split, number, "posterior"))
-    return Draw(posterior, prior, z, model.likelihood(z, y))
-
-
 @torch.no_grad()
-def classifier_report(logits: Callable[[Tensor], Tensor], batches: Batches, binarization: str) -> dict[str, Estimate]:
-    """`accuracy` of a classifier over `batches` of `(x, y)`."""
-    hits = per_image(batches, lambda x, y, _: {"accuracy": (logits(x).argmax(-1) == y).double()})
+def classifier_report(scores: Callable[[Tensor], Tensor], batches: Batches, binarization: str) -> dict[str, Estimate]:
+    """`accuracy` over `batches` of `(x, y)` of a classifier, `scores` being its logits or probabilities `(B, num_classes)`."""
+    hits = per_image(batches, lambda x, y, _: {"accuracy": (scores(x).argmax(-1) == y).double()})
     return {
         "accuracy": estimate(
-            hits["accuracy"], num_samples=0, binarization=binarization, estimator="share of images whose class is right"
+            hits["accuracy"],
+            num_samples=0,
+            binarization=binarization,
+            estimator="share of images whose class is right",
+            section=SECTION,
         )
     }

@@ -9,30 +9,26 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vae_lightning.arguments import require
 from vae_lightning.distributions.sampling import from_noise
+from vae_lightning.evaluation import needs
 from vae_lightning.evaluation.distances import BLOCKS, frechet_distances, kernel_distance
+from vae_lightning.evaluation.material import Judge, Material
+from vae_lightning.evaluation.metrics import estimate, standard_error
+from vae_lightning.evaluation.registry import part
+from vae_lightning.glossary import Metric
+from vae_lightning.inference.chunks import over_chunks
 from vae_lightning.noise import generator, global_noise
 from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["Judge", "draw_samples", "sample_report"]
 
-
-class Judge(Protocol):
-    """A classifier in evaluation mode, on the device of the images."""
-
-    def predict(self, x: Tensor) -> Tensor:
-        """Class probabilities `(B, C)` of images `(B, 1, 28, 28)`."""
-        ...
-
-    def features(self, x: Tensor) -> Tensor:
-        """Penultimate activations `(B, F)` of images `(B, 1, 28, 28)`."""
-        ...
+SECTION = "samples"
 
 
 @torch.no_grad()
@@ -50,9 +46,8 @@ def draw_samples(
     """
     require(count >= 1, "count", count, "at least 1")
     require(y is None or len(y) == count, "y", f"{None if y is None else len(y)} labels", f"one label for each of {count} samples")
-    sizes = [min(max_batch, count - start) for start in range(0, count, max_batch)]
-    labels = [None] * len(sizes) if y is None else y.split(max_batch)
-    return torch.cat([_draw(model, size, label, source) for size, label in zip(sizes, labels, strict=True)])
+    numbers = torch.arange(count)
+    return over_chunks(lambda chunk, labels: _draw(model, len(chunk), labels, source), numbers, y, size=max_batch)
 
 
 def _draw(model: LatentVariableModel, count: int, y: Tensor | None, source: torch.Generator) -> Tensor:
@@ -78,7 +73,7 @@ def sample_report(
     seed: int = 0,
     max_batch: int = 1000,
 ) -> dict[str, Estimate]:
-    """What `judge` makes of samples, beside what it makes of real images. Figures whose name ends in `real` have no samples.
+    """What `judge` makes of samples, beside what it makes of real images. Estimates whose name ends in `real` have no samples.
 
     - `frechet_distance`, `frechet_distance_infinity`, `kernel_distance`: of the samples from `real`; and with `_real`, of
       `reference` from `real`: what a perfect sampler of as many images would get.
@@ -93,15 +88,15 @@ def sample_report(
     held against real images binarized dynamically, whose pixels are drawn in the same way.
 
     Args:
-        samples: `(N, 1, 28, 28)`, binarized as the real ones are: see `draw_samples`.
+        samples: `(N, C, H, W)`, binarized as the real ones are: see `draw_samples`.
         sample_labels: what they were drawn for, `(N,)`; None for an unconditional model.
-        real: test images `(M, 1, 28, 28)`.
+        real: test images `(M, C, H, W)`.
         real_labels: of them, `(M,)`.
-        reference: other real images `(R, 1, 28, 28)`, best as many as samples, and from all over the training set: MNIST is in
+        reference: other real images `(R, C, H, W)`, best as many as samples, and from all over the training set: MNIST is in
             the order of its writers, and its last training images are further from the test set than the rest.
         judge: a classifier of images of the same binarization.
         binarization: of all of them.
-        settings: what else to keep with each figure, such as where the classifier is from.
+        settings: what else to keep with each estimate, such as where the classifier is from.
         seed: fixes the order in which images are dealt to subsets; they may come sorted by class.
         max_batch: images that the judge sees at once.
     """
@@ -110,7 +105,7 @@ def sample_report(
     _require_alike(sets)
     seen = {name: _seen(judge, images, max_batch, seed, name) for name, images in sets.items()}
     drawn, true, other = seen["samples"], seen["real"], seen["reference"]
-    figures = {
+    estimates = {
         **_distances(drawn, true, "", "samples and real images"),
         **_distances(other, true, "_real", "two sets of real images"),
         **_labels(drawn, sample_labels, true, real_labels),
@@ -118,13 +113,13 @@ def sample_report(
         "confidence_real": _mean(true.probabilities.amax(-1), "mean largest class probability of real images"),
         **(_balance(drawn, true, other) if sample_labels is None else {}),
     }
-    told = {**(settings or {}), "seed": seed}
+    shared = {**(settings or {}), "seed": seed}
     seconds = time.perf_counter() - started
     return {
         name: dataclasses.replace(
-            figure, settings={**told, **figure.settings}, seconds=seconds, binarization=binarization, section="samples"
+            entry, settings={**shared, **entry.settings}, seconds=seconds, binarization=binarization, section=SECTION
         )
-        for name, figure in figures.items()
+        for name, entry in estimates.items()
     }
 
 
@@ -138,29 +133,24 @@ class _Seen(NamedTuple):
 
 
 def _seen(judge: Judge, images: Tensor, max_batch: int, *key: int | str) -> _Seen:
-    parts = images.split(max_batch)
-    features = torch.cat([judge.features(part).cpu() for part in parts])
+    features = over_chunks(lambda chunk: judge.features(chunk).cpu(), images, size=max_batch)
+    probabilities = over_chunks(lambda chunk: judge.predict(chunk).cpu(), images, size=max_batch)
     order = torch.randperm(len(features), generator=generator(*key, "order"))
-    return _Seen(features[order].double(), torch.cat([judge.predict(part).cpu() for part in parts]).double())
+    return _Seen(features[order].double(), probabilities.double())
 
 
 def _require_alike(sets: Mapping[str, Tensor]) -> None:
     kinds = {name: "binary" if ((images == 0) | (images == 1)).all() else "grey" for name, images in sets.items()}
-    told = " and ".join(f"{name} {kind}" for name, kind in kinds.items())
-    require(len(set(kinds.values())) == 1, "images", told, "all binary or all grey (a Bernoulli likelihood's samples: binary)")
+    described = " and ".join(f"{name} {kind}" for name, kind in kinds.items())
+    require(len(set(kinds.values())) == 1, "images", described, "all binary or all grey (a Bernoulli likelihood's samples: binary)")
 
 
-def _figure(value: float, error: float, count: int, estimator: str, **settings: Any) -> Estimate:
+def _distance(value: float, error: float, count: int, estimator: str, **settings: Any) -> Estimate:
     return Estimate(value, error, count, 0, "", estimator, settings)
 
 
 def _mean(values: Tensor, estimator: str) -> Estimate:
-    return _figure(values.mean().item(), _error(values), len(values), estimator)
-
-
-def _error(values: Tensor) -> float:
-    """Standard error of the mean of `(N,)`."""
-    return values.std().item() / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return estimate(values, num_samples=0, binarization="", estimator=estimator)
 
 
 def _distances(a: _Seen, b: _Seen, ending: str, between: str) -> dict[str, Estimate]:
@@ -168,10 +158,10 @@ def _distances(a: _Seen, b: _Seen, ending: str, between: str) -> dict[str, Estim
     count, size = len(a.features), {"num_features": a.features.shape[-1], "other_images": len(b.features)}
     levels = {"line": {str(part): round(value, 6) for part, value in frechet.line.items()}, "jackknife_blocks": BLOCKS}
     return {
-        f"frechet_distance{ending}": _figure(
+        f"frechet_distance{ending}": _distance(
             frechet.distance, frechet.error, count, f"Frechet distance of a classifier's features between {between}", **size
         ),
-        f"frechet_distance_infinity{ending}": _figure(
+        f"frechet_distance_infinity{ending}": _distance(
             frechet.infinity,
             frechet.infinity_error,
             count,
@@ -179,7 +169,7 @@ def _distances(a: _Seen, b: _Seen, ending: str, between: str) -> dict[str, Estim
             **size,
             **levels,
         ),
-        f"kernel_distance{ending}": _figure(
+        f"kernel_distance{ending}": _distance(
             kernel,
             kernel_error,
             count,
@@ -194,10 +184,10 @@ def _labels(drawn: _Seen, sample_labels: Tensor | None, true: _Seen, real_labels
     real = _mean(_hits(true, real_labels), "share of real images whose class the classifier tells right")
     if sample_labels is None:
         return {"accuracy_real": real}
-    own = _mean(_hits(drawn, sample_labels), "share of samples that the classifier takes for what they were drawn for")
-    error = math.hypot(own.standard_error, real.standard_error)
-    gap = _figure(own.value - real.value, error, own.num_images, "accuracy_samples - accuracy_real")
-    return {"accuracy_samples": own, "accuracy_real": real, "accuracy_gap": gap}
+    shown = _mean(_hits(drawn, sample_labels), "share of samples that the classifier takes for what they were drawn for")
+    error = math.hypot(shown.standard_error, real.standard_error)
+    gap = _distance(shown.value - real.value, error, shown.num_images, "accuracy_samples - accuracy_real")
+    return {"accuracy_samples": shown, "accuracy_real": real, "accuracy_gap": gap}
 
 
 def _hits(seen: _Seen, labels: Tensor) -> Tensor:
@@ -206,11 +196,11 @@ def _hits(seen: _Seen, labels: Tensor) -> Tensor:
 
 
 def _balance(drawn: _Seen, true: _Seen, other: _Seen) -> dict[str, Estimate]:
-    own = drawn.probabilities.mean(0)
-    most = math.log(len(own))
+    classes = drawn.probabilities.mean(0)
+    most = math.log(len(classes))
     # to first order, the entropy of the mean moves with the mean of this
-    surprise = -torch.special.xlogy(drawn.probabilities, own.clamp(min=1e-300)).sum(-1)
-    shares = [round(share, 4) for share in own.tolist()]
+    surprise = -torch.special.xlogy(drawn.probabilities, classes.clamp(min=1e-300)).sum(-1)
+    shares = [round(share, 4) for share in classes.tolist()]
     entropy = _mean(surprise, f"entropy of the mean class probabilities of samples; at most log C = {most:.4f}")
     return {
         "class_entropy": dataclasses.replace(entropy, settings={"shares": shares, "log_num_classes": most}),
@@ -221,6 +211,77 @@ def _balance(drawn: _Seen, true: _Seen, other: _Seen) -> dict[str, Estimate]:
 
 def _total_variation(a: _Seen, b: _Seen, between: str) -> Estimate:
     difference = a.probabilities.mean(0) - b.probabilities.mean(0)
-    error = math.hypot(*(_error(seen.probabilities @ difference.sign() / 2) for seen in (a, b)))
+    error = math.hypot(*(standard_error(seen.probabilities @ difference.sign() / 2) for seen in (a, b)))
     value = difference.abs().sum().item() / 2
-    return _figure(value, error, len(a.probabilities), f"total variation between {between}", other_images=len(b.probabilities))
+    return _distance(value, error, len(a.probabilities), f"total variation between {between}", other_images=len(b.probabilities))
+
+
+# ---- the part of an evaluation
+
+_HEUSEL, _CHONG = (
+    "Heusel et al., 2017, https://arxiv.org/abs/1706.08500",
+    "Chong and Forsyth, 2020, https://arxiv.org/abs/1911.07023",
+)
+_BINKOWSKI = "Binkowski et al., 2018, https://arxiv.org/abs/1801.01401"
+_SEEN = "the classifier sees"
+_FEATURES = "between samples and test images in the features of the classifier"
+METRICS = (
+    Metric(
+        "frechet_distance",
+        f"Frechet distance {_FEATURES}, at the stated number",
+        "distance",
+        "low",
+        _HEUSEL,
+        forms=("frechet_distance", "frechet_distance_real"),
+    ),
+    Metric(
+        "frechet_distance_infinity",
+        f"Frechet distance {_FEATURES}, extrapolated to infinitely many images",
+        "distance",
+        "low",
+        _CHONG,
+        forms=("frechet_distance_infinity", "frechet_distance_infinity_real"),
+    ),
+    Metric(
+        "kernel_distance",
+        f"Unbiased squared maximum mean discrepancy {_FEATURES}, polynomial kernel",
+        "distance",
+        "low",
+        _BINKOWSKI,
+        forms=("kernel_distance", "kernel_distance_real"),
+    ),
+    Metric("accuracy_samples", f"Share of conditional samples in which {_SEEN} the label they were drawn for", "share", "high"),
+    Metric("accuracy_real", "Share of real test images that the judging classifier gets right", "share"),
+    Metric("accuracy_gap", "accuracy_samples less accuracy_real", "share", "high"),
+    Metric("confidence_samples", "Mean of the classifier's largest class probability on samples", "share"),
+    Metric("confidence_real", "Mean of the classifier's largest class probability on test images", "share"),
+    Metric("class_entropy", f"Entropy of the classes that {_SEEN} in samples; the log of their number is balance", "nats", "high"),
+    Metric(
+        "class_balance_tv",
+        "Total variation between the classes of samples and of test images, 0 to 1",
+        "share",
+        "low",
+        forms=("class_balance_tv", "class_balance_tv_real"),
+    ),
+)
+
+
+@part("samples", needs=(needs.labels, needs.judge), metrics=METRICS, section=SECTION, place=50)
+def samples(material: Material) -> dict[str, Estimate]:
+    """What a classifier makes of samples, beside what it makes of real images."""
+    assert material.judge is not None, "needs.judge has seen to it"
+    real, real_labels = material.images("test", material.counts.samples)
+    reference, _ = material.images("train", len(real))
+    source = generator(material.settings.seed, "samples", device=real.device)
+    y = real_labels if material.num_classes else None
+    return sample_report(
+        draw_samples(material.model, len(real), y, source),
+        y,
+        real,
+        real_labels,
+        reference,
+        material.judge,
+        binarization=material.binarization,
+        settings={"classifier": material.judge_name, "judged_by": material.judge_binarization},
+        seed=material.settings.seed,
+    )

@@ -1,4 +1,4 @@
-"""What a report has to warn of: figures that cannot be right, and figures that must not be compared."""
+"""What a report has to warn of: estimates that cannot be right, and estimates that must not be compared."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ SIMULATED = "simulated"
 """In place of a binarization: of images that the model itself has drawn."""
 
 _BUG = "no model of binarized MNIST is known to get there, so look for a bug or for test images in training"
-_TOO_GOOD = {"threshold": "thresholded images cost less than those drawn at random, so compare it with no published figure"}
+_TOO_GOOD = {"threshold": "thresholded images cost less than those drawn at random, so compare it with no published number"}
 
 
 def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = NLL_FLOOR) -> list[str]:
@@ -25,29 +25,31 @@ def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float |
         splits: estimates by split and name; those of samples have their classifier's binarization in `settings["judged_by"]`.
         nll_floor: what no nll should be below; None where there is no such number, as for densities and other data sets.
     """
-    found = []
+    warnings = []
     for split, report in splits.items():
-        lost = [name for name, figure in report.items() if not math.isfinite(figure.value)]
+        lost = [name for name, estimate in report.items() if not math.isfinite(estimate.value)]
         if lost:
-            found.append(f"{split}: not finite: {', '.join(lost)}")
+            warnings.append(f"{split}: not finite: {', '.join(lost)}")
         if nll_floor is not None:
-            found += [
-                f"{split}/{name} is {figure.value:.2f} nats, below {nll_floor:g}: {_TOO_GOOD.get(figure.binarization, _BUG)}"
-                for name, figure in report.items()
-                if name.partition("/")[0] in ("nll", "nll_marginal") and figure.value < nll_floor
+            warnings += [
+                f"{split}/{name} is {estimate.value:.2f} nats, below {nll_floor:g}: {_TOO_GOOD.get(estimate.binarization, _BUG)}"
+                for name, estimate in report.items()
+                if name.partition("/")[0] in ("nll", "nll_marginal") and estimate.value < nll_floor
             ]
-        found += _bound_above_likelihood(split, report)
+        warnings += _bound_above_likelihood(split, report)
     binarizations = {e.binarization for report in splits.values() for e in report.values()} - {SIMULATED}
     if len(binarizations) > 1:
-        found.append(f"figures of several binarizations in one report, which do not compare: {', '.join(sorted(binarizations))}")
+        warnings.append(
+            f"estimates of several binarizations in one report, which do not compare: {', '.join(sorted(binarizations))}"
+        )
     samples = [e for report in splits.values() for e in report.values() if e.section == "samples"]
-    for own, judge in dict.fromkeys((e.binarization, e.settings.get("judged_by")) for e in samples):
-        if own != judge:
-            found.append(
-                f"samples are of binarization {own}, but the classifier that judges them was trained on {judge}: train one with "
-                f"data.binarization={own}"
+    for binarization, judge in dict.fromkeys((e.binarization, e.settings.get("judged_by")) for e in samples):
+        if binarization != judge:
+            warnings.append(
+                f"samples are of binarization {binarization}, but the classifier that judges them was trained on {judge}: train "
+                f"one on images of binarization {binarization}"
             )
-    return found
+    return warnings
 
 
 def _bound_above_likelihood(split: str, report: Mapping[str, Estimate]) -> list[str]:

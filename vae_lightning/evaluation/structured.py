@@ -17,7 +17,10 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
 from vae_lightning.evaluation.budget import Budget
+from vae_lightning.evaluation.material import Material
 from vae_lightning.evaluation.metrics import estimate
+from vae_lightning.evaluation.registry import part
+from vae_lightning.glossary import Metric
 from vae_lightning.inference.importance import importance_weighted
 from vae_lightning.inference.observed import log_joint, observed_mask
 from vae_lightning.inference.svi import Start, SVISettings, stochastic_variational_inference
@@ -26,6 +29,7 @@ from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["QUADRANTS", "observed_log_marginal", "structured_report"]
 
+SECTION = "structured prediction"
 QUADRANTS = {1: ("bottom_left",), 2: ("bottom_left", "top_left"), 3: ("bottom_left", "top_left", "bottom_right")}
 """Which quadrants are observed, by their number."""
 
@@ -65,7 +69,7 @@ def structured_report(
             estimator="log p(observed) - log p(x), each by importance sampling from two fitted posteriors and the prior",
             settings={"observed": list(names), **dataclasses.asdict(svi)},
             seconds=time.perf_counter() - started,
-            section="structured prediction",
+            section=SECTION,
         )
     return report
 
@@ -89,8 +93,8 @@ def observed_log_marginal(
     """
 
     def fitted_from(start: Start) -> Distribution:
-        own, source = dataclasses.replace(svi, start=start), generator(seed, "structured", "fit", start, device=x.device)
-        return stochastic_variational_inference(model, x, y, mask, own, source, max_batch).posterior
+        settings, source = dataclasses.replace(svi, start=start), generator(seed, "structured", "fit", start, device=x.device)
+        return stochastic_variational_inference(model, x, y, mask, settings, source, max_batch).posterior
 
     proposal = _together([fitted_from("encoder"), fitted_from(svi.start), model.prior(y)], len(x))
     source = generator(seed, "structured", "importance", device=x.device)
@@ -107,4 +111,31 @@ def _together(parts: list[Distribution], count: int) -> Distribution:
     shares = Categorical(logits=loc.new_zeros(count, len(parts)))
     return MixtureSameFamily(
         shares, Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False), validate_args=False
+    )
+
+
+@part(
+    "structured",
+    metrics=(
+        Metric(
+            "nll_unseen",
+            "-log p(unseen quadrants given the observed ones), of any model, by masked inference",
+            direction="low",
+            source=(
+                "Sohn, Lee and Yan, 2015, "
+                "https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models"
+            ),
+            symbol=r"-\log p(x_U | x_O)",
+            forms=("nll_unseen/given_<n>_quadrants",),
+        ),
+    ),
+    section=SECTION,
+    place=40,
+)
+def structured(material: Material) -> dict[str, Estimate]:
+    """How well the unseen quadrants of an image are predicted from the others."""
+    x, y = material.labelled("test", material.counts.structured)
+    settings = material.settings
+    return structured_report(
+        material.model, x, y, material.binarization, settings.svi, settings.num_samples, material.budget, settings.seed
     )

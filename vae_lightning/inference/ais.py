@@ -35,6 +35,7 @@ from torch.distributions import Distribution
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.sampling import from_noise
+from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.inference.hmc import Point, Terms, Weights, adapted, noise_size, transition
 from vae_lightning.inference.observed import Observed, observed_log_likelihood
 from vae_lightning.noise import generator, global_noise
@@ -54,7 +55,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class AISSettings:
-    """How the chains of an image go."""
+    """How the chains of an image go.
+
+    >>> AISSettings(num_chains=0)
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: num_chains=0: must be at least 1
+    """
 
     num_chains: int = 16
     """C, chains an image."""
@@ -63,11 +70,11 @@ class AISSettings:
     schedule: Literal["sigmoid", "linear"] = "sigmoid"
     """How beta grows: slowly near both ends, or evenly."""
     leapfrog_steps: int = 10
-    """Of a trajectory; each takes one pass through the decoder and back."""
+    """Leapfrog steps of a trajectory; each takes one pass through the decoder and back."""
     target_acceptance: float = 0.65
     """What each image's step size is adapted to; 0.65 is the best in many dimensions (Neal, 2011)."""
     step_size: float = 0.5
-    """Of the first leapfrog steps, in widths of the distribution if `preconditioned`."""
+    """Size of the first leapfrog steps, in widths of the distribution if `preconditioned`."""
     start: Literal["prior", "encoder"] = "prior"
     """f_0: p(z | y), or q(z | x, y), which is nearer to the end of the path where the encoder is good."""
     preconditioned: bool = True
@@ -77,39 +84,48 @@ class AISSettings:
     """
 
     def __post_init__(self) -> None:
-        require(self.num_chains >= 1, "evaluation.ais.num_chains", self.num_chains, "at least 1")
-        require(self.num_distributions >= 0, "evaluation.ais.num_distributions", self.num_distributions, "at least 0")
-        choose("evaluation.ais.schedule", self.schedule, SCHEDULES)
-        require(self.leapfrog_steps >= 1, "evaluation.ais.leapfrog_steps", self.leapfrog_steps, "at least 1")
+        require(self.num_chains >= 1, "num_chains", self.num_chains, "at least 1")
+        require(self.num_distributions >= 0, "num_distributions", self.num_distributions, "at least 0")
+        choose("schedule", self.schedule, SCHEDULES)
+        require(self.leapfrog_steps >= 1, "leapfrog_steps", self.leapfrog_steps, "at least 1")
         target = self.target_acceptance
-        require(0 < target < 1, "evaluation.ais.target_acceptance", target, "between 0 and 1")
-        require(0 < self.step_size < math.inf, "evaluation.ais.step_size", self.step_size, "positive")
-        choose("evaluation.ais.start", self.start, STARTS)
+        require(0 < target < 1, "target_acceptance", target, "between 0 and 1")
+        require(0 < self.step_size < math.inf, "step_size", self.step_size, "positive")
+        choose("start", self.start, STARTS)
 
 
 class AISEstimate(NamedTuple):
-    """What C chains of each of B images came to."""
+    """What C chains of each of B images came to.
+
+    >>> weights = torch.zeros(4, 1)
+    >>> AISEstimate(weights[0], weights, torch.tensor([4.0]), torch.tensor([0.7]), torch.tensor([0.5])).standard_error
+    tensor([0.])
+    """
 
     log_marginal: Tensor
     """The estimate of log p(x), or log p(x | y), `(B,)` nats, float64: a lower bound in expectation."""
     log_weights: Tensor
-    """Of each chain, `(C, B)` nats, float64."""
+    """Log weight of each chain, `(C, B)` nats, float64."""
     effective_sample_size: Tensor
     """(sum w)^2 / sum w^2, `(B,)`, from 1 to C: how many of the chains count."""
     acceptance: Tensor
     """Share of the trajectories that were accepted, `(B,)`; NaN without any."""
     step_size: Tensor
-    """Of the last leapfrog steps, `(B,)`."""
+    """Size of the last leapfrog steps, `(B,)`."""
 
     @property
     def standard_error(self) -> Tensor:
-        """Of `log_marginal`, `(B,)` nats: the relative standard error of the mean weight, infinite for one chain."""
+        """Standard error of `log_marginal`, `(B,)` nats: the relative standard error of the mean weight, infinite for one chain."""
         chains = len(self.log_weights)
         return ((chains / self.effective_sample_size - 1).clamp(min=0) / (chains - 1 or math.nan)).sqrt().nan_to_num(math.inf)
 
 
 class BidirectionalBounds(NamedTuple):
-    """log p(x), or log p(x | y), of B images that the model has drawn, between two bounds."""
+    """log p(x), or log p(x | y), of B images that the model has drawn, between two bounds.
+
+    >>> BidirectionalBounds(torch.zeros(1, 4), torch.tensor([-90.5]), torch.tensor([-90.0])).gap
+    tensor([0.5000])
+    """
 
     x: Tensor
     """The images, `(B, *event)`."""
@@ -196,14 +212,14 @@ class _Path(NamedTuple):
     terms: Terms
     """What log f_beta is a weighted sum of."""
     ends: tuple[Weights, Weights]
-    """Their weights in log f_0 and in log f_1."""
+    """Weights of the terms in log f_0 and in log f_1."""
     like: Tensor
-    """Of the latents' precision and device."""
+    """A tensor with the latents' precision and device."""
     precisions: tuple[Tensor, Tensor] | None
     """1 / variance of f_0 and f_1 in each dimension, `(D,)` or `(B, D)`; None: taken as equal in all."""
 
     def weights(self, beta: float) -> Weights:
-        """Of the terms in log f_beta."""
+        """Weights of the terms in log f_beta."""
         return [(1 - beta) * first + beta * last for first, last in zip(*self.ends, strict=True)]
 
     def log_ratio(self, point: Point) -> Tensor:
@@ -248,7 +264,7 @@ STARTS: dict[str, Callable[[Distribution, Distribution, Callable[[Tensor], Tenso
     "prior": _from_prior,
     "encoder": _from_encoder,
 }
-"""f_0, the terms of the path from there, and their weights at its ends."""
+"""f_0, the terms of the path from f_0, and the weights of the terms at both ends."""
 
 
 def _precisions(first: Distribution, posterior: Distribution) -> tuple[Tensor, Tensor] | None:
@@ -296,7 +312,7 @@ def _run(
     """Chains from f_0 to the posterior of each image; back from its exact sample `exact` `(B, D)` where that is given."""
     seeds, chains = _seeds(len(images.x), source), []
     betas = SCHEDULES[settings.schedule](settings.num_distributions + 2)
-    for rows in torch.arange(len(images.x)).split(max(1, max_batch // settings.num_chains)):
+    for rows in torch.arange(len(images.x)).split(rows_at_once(max_batch, settings.num_chains)):
         path = _path(model, images.take(rows), settings)
         noise = _Noise([seeds[row] for row in rows.tolist()], settings.num_chains, path.like)
         if exact is None:
@@ -360,9 +376,8 @@ def _simulated(
     z = from_noise(prior, noise).squeeze(0)
     # a likelihood, which may be anyone's, can be sampled only with torch's own generator
     with global_noise(_seeds(1, source)[0], z.device):
-        rows = torch.arange(num_images, device=z.device).split(max_batch)
-        x = [model.likelihood(z[some], None if y is None else y[some]).sample() for some in rows]
-    return z, torch.cat(x)
+        x = over_chunks(lambda latents, labels: model.likelihood(latents, labels).sample(), z, y, size=max_batch)
+    return z, x
 
 
 DEFAULT = AISSettings()

@@ -34,14 +34,19 @@ Weights = Sequence[float]
 
 
 class Point(NamedTuple):
-    """Where C chains of each of B images are."""
+    """Where C chains of each of B images are.
+
+    >>> point = Point.at(torch.ones(1, 1, 2), lambda z: [-z.square().sum(-1) / 2])
+    >>> point.log_density([1.0]), point.gradient([1.0])
+    (tensor([[-1.]]), tensor([[[-1., -1.]]]))
+    """
 
     z: Tensor
     """`(C, B, D)`."""
     values: tuple[Tensor, ...]
     """log f_t there, `(C, B)` nats each."""
     gradients: tuple[Tensor, ...]
-    """Their gradients, `(C, B, D)` each."""
+    """Gradients of log f_t, `(C, B, D)` each."""
 
     @classmethod
     def at(cls, z: Tensor, terms: Terms) -> "Point":
@@ -57,7 +62,7 @@ class Point(NamedTuple):
         return _weighted(weights, self.values)
 
     def gradient(self, weights: Weights) -> Tensor:
-        """Of the log density, `(C, B, D)`."""
+        """Gradient of the log density, `(C, B, D)`."""
         return _weighted(weights, self.gradients)
 
     def where(self, chosen: Tensor, other: "Point") -> "Point":
@@ -73,7 +78,12 @@ def _weighted(weights: Weights, parts: Sequence[Tensor]) -> Tensor:
 
 
 class Transition(NamedTuple):
-    """What one trajectory came to."""
+    """What one trajectory came to.
+
+    >>> start = Point.at(torch.zeros(1, 1, 2), lambda z: [-z.square().sum(-1) / 2])
+    >>> Transition(start, torch.ones(1, 1)).acceptance
+    tensor([[1.]])
+    """
 
     point: Point
     acceptance: Tensor

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
 from vae_lightning.distributions.sampling import from_noise
+from vae_lightning.inference.chunks import rows_at_once
 from vae_lightning.machine.compilation import compiled
 from vae_lightning.types import LatentVariableModel
 
@@ -26,7 +27,14 @@ COMPILE_AFTER = 300
 
 
 class ImportanceEstimate(NamedTuple):
-    """Per image, `(B,)` each."""
+    """What K importance samples of each of B images came to.
+
+    >>> from torch.distributions import Independent, Normal
+    >>> q = Independent(Normal(torch.zeros(1, 2), 1.0), 1)
+    >>> (estimate,) = importance_weighted(q, q.log_prob, [5], torch.Generator())
+    >>> estimate.log_marginal.item(), round(estimate.effective_sample_size.item(), 6)
+    (0.0, 5.0)
+    """
 
     log_marginal: Tensor
     """The estimate of log p(x), or log p(x | y), nats: a lower bound in expectation."""
@@ -35,7 +43,13 @@ class ImportanceEstimate(NamedTuple):
 
 
 class LogLikelihood:
-    """log p(x | z, y) of a model whose weights stay as they are, compiled once that pays."""
+    """log p(x | z, y) of a model whose weights stay as they are, compiled once that pays.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
+    >>> LogLikelihood(model)(torch.zeros(5, 3, 2), torch.zeros(3, 1, 28, 28), None).shape
+    torch.Size([5, 3])
+    """
 
     def __init__(self, model: LatentVariableModel) -> None:
         self.model = model
@@ -104,7 +118,7 @@ def importance_weighted(
     max_batch: int = 4000,
     dtype: torch.dtype = torch.float32,
 ) -> list[ImportanceEstimate]:
-    """The same of the integral of any density over z: that of p(x, z) is p(x).
+    """Estimate the integral over z of any density after each of `counts` samples: of p(x, z), the integral is p(x).
 
     Args:
         proposal: what the points come from, of batch shape `(B,)` and event shape `(D,)`.
@@ -115,7 +129,7 @@ def importance_weighted(
     require(len(counts) > 0 and counts[0] >= 1, "num_samples", counts[0] if counts else None, "at least 1")
     require(all(a < b for a, b in pairwise(counts)), "num_samples", list(counts), "ascending")
     images, shape = proposal.batch_shape, (*proposal.batch_shape, *proposal.event_shape)
-    at_once = max(1, max_batch // images.numel())
+    at_once = rows_at_once(max_batch, images.numel())
     log_sum = torch.full(images, -torch.inf, device=source.device, dtype=torch.float64)
     log_sum_of_squares = log_sum.clone()
     estimates = []

@@ -5,13 +5,25 @@ Everything is written against the protocol in `vae_lightning.types`. Latents hav
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
+from vae_lightning.distributions.factors import factors
+from vae_lightning.inference.chunks import over_chunks
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["classes_of", "great_circle", "labels_for", "latent_mesh", "line", "mean_images", "quantile_mesh", "traversals"]
+__all__ = [
+    "classes_of",
+    "great_circle",
+    "labels_for",
+    "latent_mesh",
+    "line",
+    "mean_images",
+    "posterior_means",
+    "quantile_mesh",
+    "traversals",
+]
 
 
 def latent_mesh(extent: float = 4.0, rows: int = 20) -> Tensor:
@@ -22,15 +34,18 @@ def latent_mesh(extent: float = 4.0, rows: int = 20) -> Tensor:
 
 
 def quantile_mesh(prior: Distribution, rows: int = 20) -> Tensor:
-    """The same at equal steps of the probability of `prior`, of event shape `(2,)`: each point stands for as much of it.
+    """Points `(rows * rows, 2)` at equal steps of the probability of `prior`, of event shape `(2,)`, in the order of `latent_mesh`.
+
+    Each point stands for as much of that probability as any other.
 
     Raises:
         NotImplementedError: the prior does not factorise over dimensions, so its quantiles make no mesh.
     """
     require(rows >= 2, "rows", rows, "at least 2")
-    if not isinstance(prior, Independent):
+    dimensions = factors(prior)
+    if dimensions is None:
         raise NotImplementedError(f"a {type(prior).__name__} does not factorise over dimensions, so its quantiles make no mesh")
-    points: Tensor = prior.base_dist.icdf(_mesh((torch.arange(rows) + 0.5) / rows).to(prior.mean))
+    points: Tensor = dimensions.icdf(_mesh((torch.arange(rows) + 0.5) / rows).to(prior.mean))
     return points
 
 
@@ -76,8 +91,13 @@ def _weights(like: Tensor, steps: int) -> Tensor:
 @torch.no_grad()
 def mean_images(model: LatentVariableModel, z: Tensor, y: Tensor | None = None, max_batch: int = 1000) -> Tensor:
     """Means of p(x | z, y), `(B, *event)` for latents `(B, D)` and labels `(B,)`, holding `max_batch` at a time."""
-    labels = [None] * -(-len(z) // max_batch) if y is None else y.split(max_batch)
-    return torch.cat([model.likelihood(part, label).mean for part, label in zip(z.split(max_batch), labels, strict=True)])
+    return over_chunks(lambda latents, labels: model.likelihood(latents, labels).mean, z, y, size=max_batch)
+
+
+@torch.no_grad()
+def posterior_means(model: LatentVariableModel, x: Tensor, y: Tensor | None = None, max_batch: int = 500) -> Tensor:
+    """Means of q(z | x, y), `(B, D)` for images `(B, *event)` and labels `(B,)`, holding `max_batch` at a time."""
+    return over_chunks(lambda images, labels: model.posterior(images, labels).mean, x, y, size=max_batch)
 
 
 def labels_for(z: Tensor, label: int | None) -> Tensor | None:

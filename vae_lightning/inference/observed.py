@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from vae_lightning.arguments import choose, require
+from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.noise import generator
-from vae_lightning.types import IMAGE_SHAPE, LatentVariableModel
+from vae_lightning.types import MNIST_SHAPE, LatentVariableModel
 
 __all__ = ["MASKS", "Observed", "log_joint", "observed_log_likelihood", "observed_mask"]
 
@@ -57,7 +58,7 @@ MASKS: dict[str, Mask] = {
 
 def observed_mask(
     kind: str = "top",
-    shape: Sequence[int] = IMAGE_SHAPE,
+    shape: Sequence[int] = MNIST_SHAPE,
     fraction: float = 0.5,
     source: torch.Generator | None = None,
 ) -> Tensor:
@@ -75,11 +76,15 @@ def observed_mask(
     [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
     """
     require(0 <= fraction <= 1, "fraction", fraction, "from 0 to 1")
-    return choose("mask", kind, MASKS)(shape, fraction, source)
+    return choose("kind", kind, MASKS)(shape, fraction, source)
 
 
 class Observed(NamedTuple):
-    """Images, and what is seen of them."""
+    """Images, and what is seen of them.
+
+    >>> Observed.of(torch.ones(1, 1, 2, 2), None, observed_mask("left", (1, 2, 2))).x[0, 0].tolist()
+    [[1.0, 0.0], [1.0, 0.0]]
+    """
 
     x: Tensor
     """`(B, *event)`, unseen pixels 0."""
@@ -96,7 +101,7 @@ class Observed(NamedTuple):
         return cls(x.clone() if mask is None else torch.where(mask, x, 0), None if y is None else y.clone(), mask)
 
     def take(self, rows: Tensor) -> "Observed":
-        """Those of some images."""
+        """The images of `rows`, with what belongs to them."""
         return Observed(self.x[rows], *(None if field is None else field[rows] for field in (self.y, self.mask)))
 
 
@@ -138,8 +143,8 @@ def log_joint(model: LatentVariableModel, z: Tensor, x: Tensor, y: Tensor | None
         z = z.expand(-1, len(x), -1)
     mask = None if mask is None else mask.to(x.device)
     prior = model.prior(y)
-    parts = [
-        observed_log_likelihood(model.likelihood(some, y), x, mask) + prior.log_prob(some)
-        for some in z.split(max(1, max_batch // len(x)))
-    ]
-    return torch.cat(parts)
+
+    def joint(latents: Tensor) -> Tensor:
+        return observed_log_likelihood(model.likelihood(latents, y), x, mask) + prior.log_prob(latents)
+
+    return over_chunks(joint, z, size=rows_at_once(max_batch, len(x)))

@@ -17,7 +17,7 @@ __all__ = ["Reordered", "in_place"]
 
 ONE = torch.Size()
 Reorder = Callable[[Tensor], Tensor]
-"""Images `(*, 1, 28, 28)` to images of the same shape."""
+"""Images `(*, C, H, W)` to images of the same shape."""
 
 
 def in_place(model: Any, permute: Reorder, unpermute: Reorder) -> Any:
@@ -35,8 +35,12 @@ def in_place(model: Any, permute: Reorder, unpermute: Reorder) -> Any:
 class Reordered(Distribution):
     """A distribution over images as one over the images that `outwards` makes of them.
 
+    >>> inner = torch.distributions.Normal(torch.tensor([1.0, 2.0]), 1.0)
+    >>> Reordered(inner, lambda x: x.flip(-1), lambda x: x.flip(-1)).mean
+    tensor([2., 1.])
+
     Args:
-        inner: over images `(1, 28, 28)`: of them, or a pixel by itself with batch shape `(*, 1, 28, 28)`.
+        inner: over images `(C, H, W)`: of them, or a pixel by itself with batch shape `(*, C, H, W)`.
         inwards: images as `inner` knows them.
         outwards: the inverse.
     """

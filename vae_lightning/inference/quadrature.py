@@ -30,7 +30,14 @@ REACH = 7.0
 
 @dataclass(frozen=True)
 class Quadrature:
-    """The exact posterior of B images, and the grid that it was found on."""
+    """The exact posterior of B images, and the grid that it was found on.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=1, net={"name": "mlp", "hidden": [8]}).eval()
+    >>> exact = quadrature(model, torch.zeros(3, 1, 28, 28), points=16)
+    >>> exact.z.shape, [round(total, 4) for total in exact.weights.sum(0).tolist()]
+    (torch.Size([16, 3, 1]), [1.0, 1.0, 1.0])
+    """
 
     z: Tensor
     """Centres of the cells, `(G, B, D)`: a regular grid for each image, over the box that holds its mass."""
@@ -78,7 +85,7 @@ def quadrature(
     Raises:
         ConfigurationError: the latent has more than two dimensions.
     """
-    require(model.latent_dim <= 2, "model.latent_dim", model.latent_dim, "at most 2 for exact integrals over a grid of latents")
+    require(model.latent_dim <= 2, "latent_dim", model.latent_dim, "at most 2 for exact integrals over a grid of latents")
     require(extent > 0, "extent", extent, "positive")
     require(points >= 16 and points % 2 == 0, "points", points, "even and at least 16")
 

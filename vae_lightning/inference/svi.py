@@ -24,9 +24,10 @@ from torch.distributions import Distribution, Independent, Normal
 
 from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.sampling import from_noise
-from vae_lightning.inference.observed import Observed, log_joint, observed_log_likelihood
+from vae_lightning.inference.chunks import over_chunks, rows_at_once
+from vae_lightning.inference.elbo import bound_at, mean_elbo
+from vae_lightning.inference.observed import Observed, log_joint
 from vae_lightning.noise import generator
-from vae_lightning.objectives.bounds import kl_between
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "Fit", "SVISettings", "Start", "complete", "stochastic_variational_inference"]
@@ -40,12 +41,18 @@ Start = Literal["draws", "prior", "encoder"]
 
 @dataclass(frozen=True)
 class SVISettings:
-    """How the posterior of an image is fitted."""
+    """How the posterior of an image is fitted.
+
+    >>> SVISettings(start="priors")
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: start=priors: unknown; did you mean prior? choose from: draws, prior, encoder
+    """
 
     optimizer: Literal["sgd", "adam"] = "adam"
     """Plain gradient ascent, or Adam (Kingma and Ba, 2015, https://arxiv.org/abs/1412.6980)."""
     learning_rate: float = 0.1
-    """Of the first step, on the mean and the log standard deviation of q."""
+    """Length of the first step, on the mean and the log standard deviation of q."""
     max_steps: int = 1000
     """Steps after which an image is left as it is."""
     num_samples: int = 20
@@ -67,19 +74,26 @@ class SVISettings:
     """Samples of q for the ELBO that is reported."""
 
     def __post_init__(self) -> None:
-        choose("svi.optimizer", self.optimizer, OPTIMIZERS)
-        choose("svi.start", self.start, STARTS)
-        require(self.learning_rate > 0, "svi.learning_rate", self.learning_rate, "positive")
-        require(self.max_steps >= 0, "svi.max_steps", self.max_steps, "at least 0")
-        require(self.num_samples >= 1, "svi.num_samples", self.num_samples, "at least 1")
-        require(self.patience is None or self.patience >= 1, "svi.patience", self.patience, "at least 1, or null for never")
-        require(self.tolerance >= 0, "svi.tolerance", self.tolerance, "at least 0")
-        require(self.reductions >= 0, "svi.reductions", self.reductions, "at least 0")
-        require(self.elbo_samples >= 1, "svi.elbo_samples", self.elbo_samples, "at least 1")
+        choose("optimizer", self.optimizer, OPTIMIZERS)
+        choose("start", self.start, STARTS)
+        require(self.learning_rate > 0, "learning_rate", self.learning_rate, "positive")
+        require(self.max_steps >= 0, "max_steps", self.max_steps, "at least 0")
+        require(self.num_samples >= 1, "num_samples", self.num_samples, "at least 1")
+        require(self.patience is None or self.patience >= 1, "patience", self.patience, "at least 1, or null for never")
+        require(self.tolerance >= 0, "tolerance", self.tolerance, "at least 0")
+        require(self.reductions >= 0, "reductions", self.reductions, "at least 0")
+        require(self.elbo_samples >= 1, "elbo_samples", self.elbo_samples, "at least 1")
 
 
 class Fit(NamedTuple):
-    """What was fitted to B images."""
+    """What was fitted to B images.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
+    >>> fit = stochastic_variational_inference(model, torch.zeros(3, 1, 28, 28), settings=SVISettings(max_steps=2))
+    >>> fit.posterior.mean.shape, fit.steps.tolist()
+    (torch.Size([3, 2]), [2, 2, 2])
+    """
 
     posterior: Distribution
     """q(z), an Independent Normal: batch shape `(B,)`, event shape `(D,)`."""
@@ -106,7 +120,7 @@ def stochastic_variational_inference(
         x: images `(B, *event)`; what stands in unseen pixels has no effect.
         y: labels `(B,)` of a conditional model; ignored by others.
         mask: bool, `event` or `(B, *event)`, True where observed; None: everywhere.
-        settings: `DEFAULT` if None; `ORIGINAL` for the figures of xwinxu/variational-mnist.
+        settings: `DEFAULT` if None; `ORIGINAL` for the numbers of xwinxu/variational-mnist.
         source: generator on the device of `x`; one of a fixed seed if None.
 
     Raises:
@@ -118,7 +132,7 @@ def stochastic_variational_inference(
     fits = []
     with torch.inference_mode(False), torch.enable_grad():
         images = Observed.of(x, y, mask)
-        for rows in torch.arange(len(x), device=x.device).split(max(1, max_batch // settings.num_samples)):
+        for rows in torch.arange(len(x), device=x.device).split(rows_at_once(max_batch, settings.num_samples)):
             source.set_state(state)
             fits.append(_fit(model, images.take(rows), settings, source, max_batch))
     parameters, elbo, steps = (torch.cat(parts) for parts in zip(*fits, strict=True))
@@ -148,7 +162,7 @@ def complete(
     require(num_samples >= 1, "num_samples", num_samples, "at least 1")
     loc = posterior.mean
     z = from_noise(posterior, torch.randn(num_samples, *loc.shape, generator=source, device=loc.device, dtype=loc.dtype))
-    means = torch.cat([model.likelihood(some, y).mean for some in z.split(max(1, max_batch // len(x)))])
+    means = over_chunks(lambda chunk: model.likelihood(chunk, y).mean, z, size=rows_at_once(max_batch, len(x)))
     return torch.where(mask.to(x.device), x, means)
 
 
@@ -164,11 +178,11 @@ def _fit(
     plateau = _Plateau(parameters, settings)
     # drawn first: how many draws the steps take depends on all images
     fresh = _noise(settings.elbo_samples, parameters, source)
-    going, some = torch.arange(len(parameters), device=parameters.device), images
+    going, remaining = torch.arange(len(parameters), device=parameters.device), images
     steps = torch.zeros_like(going)
     for step in range(1, settings.max_steps + 1):
         current = parameters[going].requires_grad_()
-        elbo = _elbo(model, some, current, _noise(settings.num_samples, current, source))
+        elbo = _elbo(model, remaining, current, _noise(settings.num_samples, current, source))
         (gradient,) = torch.autograd.grad(elbo.sum(), current)
         rate = plateau.rate[going].unsqueeze(-1).unsqueeze(-1)
         parameters[going] += rate * optimizer.direction(gradient, going, step)
@@ -177,8 +191,10 @@ def _fit(
             going = going[~plateau.stopped[going]]
             if not len(going):
                 break
-            some = images.take(going)
-    return parameters, _mean_elbo(model, images, parameters, fresh, max_batch), steps
+            remaining = images.take(going)
+    x, y, mask = images
+    bound = mean_elbo(model, _posterior(parameters), fresh, x, y, mask, max_batch)
+    return parameters, bound.to(parameters.dtype), steps
 
 
 def _posterior(parameters: Tensor) -> Distribution:
@@ -196,14 +212,7 @@ def _elbo(model: LatentVariableModel, images: Observed, parameters: Tensor, nois
     """`(B,)` nats."""
     loc, log_scale = parameters.unbind(-2)
     z = loc + log_scale.exp() * noise
-    log_likelihood = observed_log_likelihood(model.likelihood(z, images.y), images.x, images.mask).mean(0)
-    return log_likelihood - kl_between(_posterior(parameters), model.prior(images.y), z)
-
-
-@torch.no_grad()
-def _mean_elbo(model: LatentVariableModel, images: Observed, parameters: Tensor, noise: Tensor, max_batch: int) -> Tensor:
-    parts = noise.split(max(1, max_batch // len(parameters)))
-    return torch.stack([_elbo(model, images, parameters, part) * (len(part) / len(noise)) for part in parts]).sum(0)
+    return bound_at(model, _posterior(parameters), z, images.x, images.y, images.mask).elbo
 
 
 # ---- where it starts
@@ -220,8 +229,8 @@ def _from_draws(model: LatentVariableModel, images: Observed, source: torch.Gene
     z = from_noise(prior, torch.randn(DRAWS, 1, scale.shape[-1], generator=source, device=scale.device, dtype=scale.dtype))
     guess = model.posterior(images.x, images.y).mean.unsqueeze(0)
     candidates = (z, guess)
-    joint = torch.cat([log_joint(model, some, images.x, images.y, images.mask, max_batch) for some in candidates])
-    z = torch.cat([some.expand(-1, len(images.x), -1) for some in candidates])
+    joint = torch.cat([log_joint(model, latents, images.x, images.y, images.mask, max_batch) for latents in candidates])
+    z = torch.cat([latents.expand(-1, len(images.x), -1) for latents in candidates])
     best = joint.argmax(0).view(1, -1, 1).expand(1, -1, z.shape[-1])
     return _start(z.gather(0, best).squeeze(0), 0.1 * scale, len(images.x))
 
@@ -303,4 +312,4 @@ class _Plateau:
 DEFAULT = SVISettings()
 
 ORIGINAL = SVISettings("sgd", learning_rate=0.001, max_steps=2500, num_samples=100, start="prior", patience=None)
-"""Those of xwinxu/variational-mnist (https://github.com/xwinxu/variational-mnist)."""
+"""The settings of xwinxu/variational-mnist (https://github.com/xwinxu/variational-mnist)."""

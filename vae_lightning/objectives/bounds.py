@@ -55,10 +55,10 @@ def kl_between(posterior: Distribution, prior: Distribution, z: Tensor) -> Tenso
         return (posterior.log_prob(z) - prior.log_prob(z)).mean(0)
 
 
-def kl_is_closed(draw: Draw) -> bool:
-    """Whether `kl` is exact: torch has a closed form for these two distributions."""
+def kl_is_closed(posterior: Distribution, prior: Distribution) -> bool:
+    """Whether `kl_between` is exact: torch has a closed form for these two distributions."""
     try:
-        kl_divergence(draw.posterior, draw.prior)
+        kl_divergence(posterior, prior)
     except NotImplementedError:
         return False
     return True

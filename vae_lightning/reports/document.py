@@ -6,23 +6,44 @@ from collections.abc import Mapping
 from typing import Any
 
 from vae_lightning.machine.files import finite
+from vae_lightning.machine.formats import FORMAT, format_of
 from vae_lightning.types import Estimate
 
-__all__ = ["from_plain", "plain", "splits_of", "to_json"]
+__all__ = ["SPLITS", "as_current", "from_plain", "plain", "splits_of", "to_json"]
+
+SPLITS = ("test", "val", "train")
+"""Keys that hold estimates by name in a report of format 1."""
 
 
 def to_json(checkpoint: str, splits: Mapping[str, Mapping[str, Estimate]], **rest: Any) -> dict[str, Any]:
-    """The form of `report.json`, which other programs read: `checkpoint`, `rest`, and the estimates of each split.
+    """The form of `report.json`, which other programs read: `format`, `checkpoint`, `rest`, and `splits`, each with its estimates.
 
     A number that is not known or not finite is null: JSON has no NaN and no infinity.
+
+    >>> nll = Estimate(90.0, 0.1, 10_000, 1000, "dynamic", "importance sampling")
+    >>> report = to_json("checkpoints/best.ckpt", {"test": {"nll": nll}})
+    >>> report["format"], report["splits"]["test"]["nll"]["value"]
+    (2, 90.0)
     """
     estimates = {split: {name: plain(e) for name, e in report.items()} for split, report in splits.items()}
-    return {"checkpoint": checkpoint, **rest, **estimates}
+    return {"format": FORMAT, "checkpoint": checkpoint, **rest, "splits": estimates}
 
 
 def splits_of(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The figures in the content of a `report.json`, by split and name."""
-    return {key: content for key, content in report.items() if key in ("train", "val", "test")}
+    """The estimates in the content of a `report.json`, by split and name, whichever format it has.
+
+    >>> splits_of({"test": {"nll": {}}}) == splits_of({"format": 2, "splits": {"test": {"nll": {}}}})
+    True
+    """
+    if format_of(report) == 1:
+        return {split: report[split] for split in SPLITS if split in report}
+    return dict(report.get("splits", {}).items())
+
+
+def as_current(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `report.json` in the format of this version."""
+    rest = {key: value for key, value in report.items() if format_of(report) != 1 or key not in SPLITS}
+    return {**rest, "format": FORMAT, "splits": splits_of(report)}
 
 
 def plain(estimate: Estimate) -> dict[str, Any]:
@@ -32,7 +53,7 @@ def plain(estimate: Estimate) -> dict[str, Any]:
 
 
 def from_plain(content: Mapping[str, Any]) -> Estimate:
-    """The inverse of `plain`; of a number that was not finite, NaN."""
+    """An estimate from the form that `plain` gives it; of a number that was not finite, NaN."""
     known = {field.name for field in dataclasses.fields(Estimate)}
     numbers = {name: math.nan if content[name] is None else content[name] for name in ("value", "standard_error", "seconds")}
     return Estimate(**{**{name: value for name, value in content.items() if name in known}, **numbers})

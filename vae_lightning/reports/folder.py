@@ -15,8 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vae_lightning.errors import ConfigurationError, StorageError, one_line
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError, one_line
 from vae_lightning.machine.files import finite, write_bytes
+from vae_lightning.machine.formats import too_new
 from vae_lightning.reports.merging import is_report, merged
 
 __all__ = ["ReportFolder", "owned"]
@@ -34,6 +35,7 @@ def owned(path: Path, weights: Mapping[str, Any]) -> Iterator["ReportFolder"]:
 
     Raises:
         ConfigurationError: another evaluation writes there.
+        CheckpointError: there is a report of a later version.
         StorageError: one may not write there.
     """
     lock = FileLock(path / LOCK, timeout=0)
@@ -47,6 +49,7 @@ def owned(path: Path, weights: Mapping[str, Any]) -> Iterator["ReportFolder"]:
     except (OSError, NotImplementedError) as error:
         raise _not_writable(path, error) from error
     try:
+        _require_known_format(path / "report.json")
         _try_to_write(path, path / "figures")
         yield ReportFolder(path, weights)
     finally:
@@ -55,7 +58,11 @@ def owned(path: Path, weights: Mapping[str, Any]) -> Iterator["ReportFolder"]:
 
 
 class ReportFolder:
-    """What one evaluation writes: made by `owned`."""
+    """What one evaluation writes: made by `owned`.
+
+    >>> ReportFolder(Path("evaluation"), {"sha256": "ab"}).figures.as_posix()
+    'evaluation/figures'
+    """
 
     def __init__(self, path: Path, weights: Mapping[str, Any]) -> None:
         self.path, self.weights = path, weights
@@ -120,9 +127,20 @@ def _read(path: Path) -> tuple[dict[str, Any], str | None]:
     except (OSError, ValueError, RecursionError) as error:
         return {}, f"cannot be read ({one_line(error, 120)})"
     if not is_report(content):
-        known = isinstance(content, dict) and "checkpoint" in content and ("test" in content or "train" in content)
+        known = isinstance(content, dict) and "checkpoint" in content and bool({"test", "train", "splits"} & set(content))
+        known = known and not isinstance(content.get("weights"), dict)
         return {}, "does not say of which weights it is" if known else "is not a report of this project"
     return content, None
+
+
+def _require_known_format(path: Path) -> None:
+    """Refuse, before anything is computed, to merge into a report that a later version has written."""
+    content: object = None
+    with suppress(OSError, ValueError, RecursionError):  # what cannot be read is put aside when the first report is written
+        content = json.loads(path.read_bytes())
+    reason = too_new(content)
+    if reason is not None:
+        raise CheckpointError(f"{path}: {reason}, or write the evaluation elsewhere: to=<folder>")
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["SPLITS", "is_report", "merged", "with_others"]
+from vae_lightning.reports.document import as_current, splits_of
 
-SPLITS = ("test", "val", "train")
-"""Keys of a report that hold estimates by name."""
+__all__ = ["is_report", "merged", "with_others"]
+
 OUTCOMES = {"worst error of an image, nats", "shares", "iterations"}
-"""What came out, though it stands among the settings: it does not tell two estimates apart."""
+"""Settings that say what came out and not what was asked: they do not tell two estimates apart."""
 
 Plain = Mapping[str, Any]
 """An estimate as `report.json` has it."""
@@ -27,31 +27,37 @@ def is_report(content: Any) -> bool:
     if not isinstance(content, dict) or not isinstance(content.get("weights"), dict):
         return False
     try:
-        estimates = [e for split in SPLITS for rows in with_others(content, split).values() for e in rows]
+        estimates = [e for split in splits_of(content) for rows in with_others(content, split).values() for e in rows]
         figures = [*content.get("figures", {}).values()]
-        told = all(isinstance(figure["caption"], str) and isinstance(figure["settings"], dict) for figure in figures)
+        described = all(isinstance(figure["caption"], str) and isinstance(figure["settings"], dict) for figure in figures)
         # a report from somebody else must not make a page that holds another file of this machine
         there = all(re.fullmatch(r"figures/\w+\.(png|gif)", figure["file"]) for figure in figures)
         parts = [*content.get("parts", [])]
         reasons = [reason for key in ("not_measured", "not_drawn") for reason in content.get(key, {}).values()]
     except (AttributeError, KeyError, TypeError):  # something in it is of another kind than a report has there
         return False
-    return told and there and all(map(_is_estimate, estimates)) and all(isinstance(text, str) for text in [*reasons, *parts])
+    return described and there and all(map(_is_estimate, estimates)) and all(isinstance(text, str) for text in [*reasons, *parts])
 
 
 def merged(before: Plain, now: Plain) -> dict[str, Any]:
     """The report `now` with what `before`, a report of the same weights, has beside it: estimates, figures, and what was left out.
 
     Args:
-        before: the content of a `report.json`, or nothing.
-        now: that of this evaluation alone.
+        before: the content of a `report.json` of any known format, or nothing.
+        now: the content that this evaluation alone would write.
+
+    >>> nll = {"value": 90.0, "num_images": 100, "num_samples": 1000, "settings": {}}
+    >>> quick = {**nll, "value": 95.0, "num_samples": 10}
+    >>> both = merged({"test": {"nll": nll}}, {"format": 2, "splits": {"test": {"nll": quick}}})
+    >>> both["splits"]["test"]["nll"]["value"], both["other_settings"]["test"]["nll"][0]["value"]
+    (90.0, 95.0)
     """
-    report, others = {**now}, {}
-    for split in SPLITS:
+    report, others = as_current(now), {}
+    for split in dict.fromkeys([*splits_of(now), *splits_of(before)]):
         earlier, latest = with_others(before, split), with_others(now, split)
         rows = {name: _ranked(latest.get(name, []), earlier.get(name, [])) for name in {**earlier, **latest}}
         if rows:
-            report[split] = {name: first for name, (first, *_) in rows.items()}
+            report["splits"][split] = {name: first for name, (first, *_) in rows.items()}
             others[split] = {name: rest for name, (_, *rest) in rows.items() if rest}
     report["other_settings"] = {split: rows for split, rows in others.items() if rows}
     report["figures"] = {**before.get("figures", {}), **now.get("figures", {})}
@@ -64,9 +70,13 @@ def merged(before: Plain, now: Plain) -> dict[str, Any]:
 
 
 def with_others(report: Plain, split: str) -> dict[str, list[Plain]]:
-    """All estimates of a split by name: first the one under the name, then those of other settings."""
+    """All estimates of a split by name: first the one under the name, then those of other settings.
+
+    Args:
+        report: the content of a `report.json` of any known format.
+    """
     others = report.get("other_settings", {}).get(split, {})
-    return {name: [estimate, *others.get(name, [])] for name, estimate in report.get(split, {}).items()}
+    return {name: [estimate, *others.get(name, [])] for name, estimate in splits_of(report).get(split, {}).items()}
 
 
 def _ranked(latest: Sequence[Plain], earlier: Sequence[Plain]) -> list[Plain]:

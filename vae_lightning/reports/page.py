@@ -10,7 +10,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vae_lightning.glossary import GLOSSARY
+from vae_lightning.evaluation.registry import PARTS, SECTIONS
+from vae_lightning.glossary import described
 from vae_lightning.reports.table import shown
 
 __all__ = ["Page", "Picture", "to_html", "to_markdown"]
@@ -20,10 +21,14 @@ KINDS = {".png": "image/png", ".gif": "image/gif"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as the page shows it."""
+    """A figure as the page shows it.
+
+    >>> Picture("samples", Path("figures/samples.png"), "Draws from the prior.", {"extent": 4.0}).drawn_with
+    'extent: 4'
+    """
 
     name: str
-    """Its name in the catalogue."""
+    """Name of the figure in the catalogue."""
     path: Path
     """The PNG or GIF."""
     caption: str
@@ -34,7 +39,7 @@ class Picture:
     @property
     def drawn_with(self) -> str:
         """The settings in words."""
-        return _told(self.settings)
+        return _in_words(self.settings)
 
     @property
     def data(self) -> str:
@@ -49,7 +54,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Page:
-    """All that a page tells of a run."""
+    """All that a page tells of a run.
+
+    >>> nll = {"value": 90.0, "standard_error": 0.1, "num_images": 100, "num_samples": 10, "estimator": "importance sampling"}
+    >>> nll |= {"settings": {}, "seconds": 1.5, "section": "likelihood"}
+    >>> page = Page("outputs/vae", "best.ckpt", "VAE", "dynamic", {"test": {"nll": [nll]}})
+    >>> page.sections["likelihood"][0]["value"]
+    '90.00'
+    """
 
     title: str
     """The run's folder."""
@@ -60,17 +72,17 @@ class Page:
     binarization: str
     """How the images were binarized."""
     estimates: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
-    """Those of `report.json`, by split and name: first the one under the name, then those of other settings."""
+    """The estimates of `report.json`, by split and name: first the one under the name, then those of other settings."""
     command: str | None = None
     """The command that trained it; None if the training did not end."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Of `metrics.json`."""
+    """Where the training came from, as `metrics.json` says."""
     pictures: Sequence[Picture] = ()
     """The figures that were drawn."""
     skipped: Mapping[str, str] = field(default_factory=dict)
     """Why the others were not, by name."""
     warnings: Sequence[str] = ()
-    """What is wrong with the figures."""
+    """What is wrong with the estimates."""
     not_measured: Mapping[str, str] = field(default_factory=dict)
     """Why parts of the evaluation were left out, by name."""
 
@@ -80,11 +92,13 @@ class Page:
         sections: dict[str, list[dict[str, str]]] = {}
         for split, estimates in self.estimates.items():
             for name, rows in estimates.items():
-                kind = name.partition("/")[0]
-                meaning = GLOSSARY.get(kind) or GLOSSARY.get(kind.removesuffix("_real"), "")
                 for estimate in rows:
-                    row = {"split": split, "name": name, "meaning": meaning, **_formatted(name, estimate)}
-                    sections.setdefault(estimate["section"], []).append(row)
+                    row = {"split": split, "name": name, "meaning": described(name), **_formatted(name, estimate)}
+                    sections.setdefault(estimate["section"] or SECTIONS[0], []).append(row)
+        headings = list(
+            dict.fromkeys([*SECTIONS, *(name for part in PARTS.values() for name in (part.heading, *part.further_sections))])
+        )
+        sections = dict(sorted(sections.items(), key=lambda entry: _place(entry[0], headings)))
         for rows in sections.values():
             for before, row in reversed(list(pairwise(rows))):
                 if row["settings"] and row["settings"] == before["settings"]:
@@ -92,21 +106,26 @@ class Page:
         return sections
 
 
-def _formatted(name: str, figure: Mapping[str, Any]) -> dict[str, str]:
-    value, error = shown(name, figure)
-    seconds = figure["seconds"]
+def _place(heading: str, headings: Sequence[str]) -> int:
+    """Where a heading stands: one that no part names, after those that are named, in the order in which it came."""
+    return headings.index(heading) if heading in headings else len(headings)
+
+
+def _formatted(name: str, estimate: Mapping[str, Any]) -> dict[str, str]:
+    value, error = shown(name, estimate)
+    seconds = estimate["seconds"]
     return {
         "value": value,
         "error": error,
-        "images": f"{figure['num_images']:,}",
-        "samples": str(figure["num_samples"] or ""),
-        "estimator": figure["estimator"],
-        "settings": _told({**figure["settings"], **({"seed": figure["seed"]} if figure.get("seed") else {})}),
+        "images": f"{estimate['num_images']:,}",
+        "samples": str(estimate["num_samples"] or ""),
+        "estimator": estimate["estimator"],
+        "settings": _in_words({**estimate["settings"], **({"seed": estimate["seed"]} if estimate.get("seed") else {})}),
         "seconds": "" if seconds is None else f"{seconds:.1f}",
     }
 
 
-def _told(settings: Mapping[str, Any]) -> str:
+def _in_words(settings: Mapping[str, Any]) -> str:
     return "; ".join(f"{key.replace('_', ' ')}: {_short(value)}" for key, value in settings.items())
 
 
@@ -130,9 +149,9 @@ def to_markdown(page: Page, folder: Path) -> str:
 
 def _environment(*, autoescape: bool) -> Environment:
     loader = PackageLoader("vae_lightning.reports", "templates")
-    made = Environment(loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters["as_it_is"] = _as_it_is
-    return made
+    environment = Environment(loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["as_it_is"] = _as_it_is
+    return environment
 
 
 def _as_it_is(text: object) -> str:

@@ -16,7 +16,7 @@ __all__ = ["print_report", "shown"]
 
 
 MANY = 12
-"""Figures of one kind beyond which a terminal is told only that they are there."""
+"""Estimates of one section beyond which a terminal shows only that they are there."""
 
 
 def print_report(
@@ -34,19 +34,19 @@ def print_report(
         }
         for split, estimates in held.items()
     }
-    figures_of_all = [figure for figures in splits.values() for figure in figures.values()]
-    treatments = [name for name in dict.fromkeys(figure["binarization"] for figure in figures_of_all) if name != SIMULATED]
+    latest = [estimate for estimates in splits.values() for estimate in estimates.values()]
+    treatments = [name for name in dict.fromkeys(estimate["binarization"] for estimate in latest) if name != SIMULATED]
     table = Table()
-    for column in ("split", "figure", "value", "±", "images", "K"):
-        table.add_column(column, justify="left" if column in ("split", "figure") else "right")
-    for split, figures in splits.items():
-        sizes = Counter(figure["section"] for figure in figures.values())
-        for name, figure in figures.items():
-            if sizes[figure["section"]] <= MANY:
-                table.add_row(split, name, *_cells(name, figure))
+    for column in ("split", "estimate", "value", "±", "images", "K"):
+        table.add_column(column, justify="left" if column in ("split", "estimate") else "right")
+    for split, estimates in splits.items():
+        sizes = Counter(estimate["section"] for estimate in estimates.values())
+        for name, estimate in estimates.items():
+            if sizes[estimate["section"]] <= MANY:
+                table.add_row(split, name, *_cells(name, estimate))
         for section, size in sizes.items():
             if size > MANY:
-                table.add_row(split, f"{section}: {size} figures, in the report")
+                table.add_row(split, f"{section}: {size} estimates, in the report")
         table.add_section()
     terminal = console()
 
@@ -58,26 +58,27 @@ def print_report(
     for warning in report.get("warnings", ()):
         say(f"WARNING: {warning}", "bold red")
     say(f"checkpoint: {_short(Path(report['checkpoint']))}")
-    for what, reasons in (("not measured", report.get("not_measured", {})), ("not drawn", skipped or {})):
+    left_out = (("not measured", "parts", report.get("not_measured", {})), ("not drawn", "figures", skipped or {}))
+    for what, kind, reasons in left_out:
         for reason in dict.fromkeys(reasons.values()):
-            names = [name for name, own in reasons.items() if own == reason]
-            shown = ", ".join(names) if len(names) < 5 else f"{len(names)} figures"
+            names = [name for name, other in reasons.items() if other == reason]
+            shown = ", ".join(names) if len(names) < 5 else f"{len(names)} {kind}"
             say(f"{what + ':':<11} {shown}: {reason}", "dim")
     if drawn:
         say(f"figures:    {len(drawn)} in {_short(folder / 'figures')}")
     say(f"report:     {_short(folder / 'report.html')}")
-    more, pictures = len(everything) - len(figures_of_all), len(set(report.get("figures", {})) - set(drawn))
+    more, pictures = len(everything) - len(latest), len(set(report.get("figures", {})) - set(drawn))
     if more or pictures:
         say(f"            beside what earlier evaluations found of the same weights (estimates: {more}, figures: {pictures})")
 
 
-def _cells(name: str, figure: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return (*shown(name, figure), str(figure["num_images"]), str(figure["num_samples"] or ""))
+def _cells(name: str, estimate: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    return (*shown(name, estimate), str(estimate["num_images"]), str(estimate["num_samples"] or ""))
 
 
-def shown(name: str, figure: Mapping[str, Any]) -> tuple[str, str]:
-    """Value and standard error of a figure in a `report.json`: of shares and other small numbers four digits, of nats two."""
-    value, error = figure["value"], figure["standard_error"]
+def shown(name: str, estimate: Mapping[str, Any]) -> tuple[str, str]:
+    """Value and standard error of an estimate in a `report.json`: of shares and other small numbers four digits, of nats two."""
+    value, error = estimate["value"], estimate["standard_error"]
     if value is None:
         return "not finite", ""
     digits = 4 if "accuracy" in name or abs(value) < 1 else 2

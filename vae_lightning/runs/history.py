@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from vae_lightning.errors import one_line
+from vae_lightning.machine.formats import too_new
 from vae_lightning.machine.shell import shell_quoted
 from vae_lightning.runs.layout import CSV, METRICS, OVERRIDES, TENSORBOARD
 
@@ -45,16 +46,17 @@ def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
 def record(folder: Path) -> dict[str, Any]:
     """The content of `metrics.json` of the run in `folder`; empty if its training did not end.
 
-    A file that is damaged, or somebody else's, is said in a line and left out.
+    Both formats have the same keys, see `machine.formats`. A file that is damaged, somebody else's, or of a later version is said
+    in a line and left out.
     """
     path = folder / METRICS
     if not path.is_file():
         return {}
     try:
         content = json.loads(path.read_bytes())
-        if isinstance(content, dict) and isinstance(content.get("provenance", {}), dict):
+        reason = too_new(content) or "is not a record of this project"
+        if too_new(content) is None and isinstance(content, dict) and isinstance(content.get("provenance", {}), dict):
             return content
-        reason = "is not a record of this project"
     except (OSError, ValueError, RecursionError) as error:
         reason = f"cannot be read ({one_line(error, 300)})"
     log.warning("%s: %s, so the report has no provenance", path, reason)

@@ -1,0 +1,36 @@
+"""Bits per dimension are the nll in another unit, where the likelihood counts outcomes."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+from toys import Painter
+
+from vae_lightning.evaluation.bits import bits
+from vae_lightning.evaluation.material import Material
+from vae_lightning.types import Estimate
+
+
+class Grey(Painter):
+    """Pixels with a density."""
+
+    def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        return Independent(Normal(super().likelihood(z, y).mean, 0.1), 3)
+
+
+def material(model: Painter) -> Material:
+    nll = Estimate(100.0, 0.5, 10, 7, "none", "importance sampling")
+    return Material(model, lambda split, count: (torch.zeros(2, 1, 28, 28), torch.zeros(2)), {"nll": nll}, "none", 0)
+
+
+def test_bits_are_the_nats_of_every_image_over_its_pixels() -> None:
+    estimate = bits(material(Painter()))["bits_per_dimension"]
+    assert estimate.value == 100.0 / (784 * math.log(2))
+    assert estimate.standard_error == 0.5 / (784 * math.log(2))
+    assert (estimate.num_images, estimate.num_samples) == (10, 7)
+    assert bits.unfit(material(Painter())) is None
+
+
+def test_a_density_has_no_bits() -> None:
+    assert "density" in str(bits.unfit(material(Grey())))
