@@ -41,7 +41,7 @@ REGISTRIES = {
     "model.posterior.name": "vae_lightning.distributions.posteriors.POSTERIORS",
     "model.objective.name": "vae_lightning.objectives.goals.OBJECTIVES",
     "model.optimizer.name": "vae_lightning.models.optimization.OPTIMIZERS",
-    "model.lr_schedule.name": "vae_lightning.models.optimization.SCHEDULES",
+    "model.lr_schedule.name": "vae_lightning.models.schedules.SCHEDULES",
 }
 """Where the parts of a model that go by a name are registered, by the setting that takes the name."""
 
