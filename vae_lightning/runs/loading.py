@@ -57,8 +57,8 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
     The checkpoint is read once: a training that goes on may replace it meanwhile.
 
     Args:
-        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. A relative path of the
-            run's own means the directory of its training's command.
+        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. A relative path of
+            the run's own means the directory of its training's command.
         trust: packages whose code the run's model, its parts and its data may be of, beside those that declare the entry point
             `vae_lightning.plugins`.
 
