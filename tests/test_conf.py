@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from vae_lightning.arguments import parameters
 from vae_lightning.commands.commandline import register_resolvers
@@ -72,8 +74,14 @@ def of_data(data: str, *overrides: str) -> DictConfig:
 
 
 @pytest.mark.parametrize("data", options("data"))
-def test_data_builds(data: str) -> None:
-    check_config(of_data(data, *(["data.path=somewhere"] if data in ("folder", "array") else [])))
+def test_data_builds(data: str, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28), np.uint8)
+    np.save(tmp_path / "x.npy", images)
+    (tmp_path / "pngs").mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "pngs" / f"{number}.png")
+    own = {"folder": [f"data.path={tmp_path / 'pngs'}"], "array": [f"data.path={tmp_path / 'x.npy'}"]}
+    check_config(of_data(data, *own.get(data, [])))
 
 
 @pytest.mark.parametrize("data", options("data"))

@@ -52,7 +52,7 @@ def test_resuming_within_an_epoch_is_exact(compose: Compose, tmp_path: Path, mod
 def test_folder_holds_metrics_in_the_fixed_form_and_checkpoints_that_load_safely(compose: Compose, tmp_path: Path) -> None:
     result = train(compose(*SMALL))
     record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert set(record) == {"metrics", "model", "timing", "provenance"}
+    assert set(record) == {"format", "metrics", "model", "timing", "provenance"}
     assert set(record["model"]) == {"name", "parameters"}
     assert set(record["timing"]) == {"seconds", "images_per_second", "first_step_seconds"}
     provenance = {"command", "seed", "git_commit", "git_dirty", "versions", "data_checksums", "machine"}

@@ -80,4 +80,4 @@ def test_nothing_else_replaces_files() -> None:
     """A finished file that is moved is another thing: reports of other weights, raw files that were fetched together."""
     root = Path(vae_lightning.__file__).parent
     replacers = {str(path.relative_to(root)) for path in root.rglob("*.py") if "os.replace(" in path.read_text()}
-    assert replacers == {"machine/files.py", "reports/folder.py", "data/folders.py"}
+    assert replacers == {"machine/files.py", "reports/folder.py", "data/root.py"}

@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_lightning.arguments import check
+from vae_lightning.arguments import check, parameters, prefixed
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import read, read_any
 from vae_lightning.models.base import Module
@@ -75,13 +75,13 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         content = (read if ours else read_any)(checkpoint)
         made_by = content.get("vae_lightning", {}).get("version", __version__)
         other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
-        with _said_of(f"{checkpoint}: its model cannot be built here{other}"):
+        with _said_of(f"{checkpoint}: its model cannot be built here{other}"), prefixed("model", parameters(model_class)[0]):
             # a model of somebody else's may not have saved its arguments
             model_arguments = content.get("hyper_parameters") or _own_arguments(config, "model", folder)
             check(model_class, model_arguments, "model")
             model = model_class(**model_arguments)
             model.load_state_dict(content["state_dict"])
-        with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
+        with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"), prefixed("data", parameters(data_class)[0]):
             check(data_class, arguments, "data")
             data = data_class(**arguments)
     place = content.get("global_step", 0), content.get("epoch", 0)
