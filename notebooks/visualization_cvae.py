@@ -81,7 +81,7 @@ mpl.rcParams.update(STYLE)
 # Mohamed and Welling, 2014, https://arxiv.org/abs/1406.5298). Nothing forces one $z$ to be the same style in every digit, but one
 # network decodes all.
 #
-# **The figures are of $\log p(x \mid y)$**, and compare with those of a VAE only after the labels are summed over,
+# **The estimates are of $\log p(x \mid y)$**, and compare with those of a VAE only after the labels are summed over,
 # $p(x) = \sum_y p(y)\, p(x \mid y)$. As $\log p(x \mid y) - \log p(x) = \log p(y \mid x) - \log p(y)$, they are higher by at most
 # $\log 10 = 2.30$ nats, and by nearly that where the image leaves no doubt of its label; where the model takes it for another
 # digit, they are lower.

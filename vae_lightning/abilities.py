@@ -7,6 +7,7 @@
 | `num_classes: int` | data | how many classes the labels have; 0: there are none | the largest label plus 1 |
 | `label_names: tuple[str, ...]` | data | what each class is called | their numbers |
 | `label_noun: str` | data | what a class is in the titles of figures | "class" |
+| `binarization: str` | data | how its images became binary | "none": they are as they are |
 | `sorted_by_class: bool` | data | whether the first images are all of one class | False |
 | `permute(images)`, `unpermute(images)` | data | to and from the order of pixels that a model is trained on | pixels are in place |
 | `permute_pixels: bool` | data, with those two | whether they do anything | True |
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from vae_lightning.errors import ConfigurationError
 
-__all__ = ["Labels", "Permutation", "classes_of", "labels_of", "permutation_of", "predicts", "sorted_by_class"]
+__all__ = ["Labels", "Permutation", "binarization_of", "classes_of", "labels_of", "permutation_of", "predicts", "sorted_by_class"]
 
 
 def classes_of(model: object) -> int:
@@ -32,6 +33,11 @@ def classes_of(model: object) -> int:
 def predicts(model: object) -> bool:
     """Whether `model` classifies images."""
     return callable(getattr(model, "predict", None))
+
+
+def binarization_of(data: object) -> str:
+    """How the images of `data` became binary."""
+    return str(getattr(data, "binarization", "none"))
 
 
 def sorted_by_class(data: object) -> bool:

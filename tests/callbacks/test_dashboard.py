@@ -11,7 +11,7 @@ from PIL import Image
 from short_fits import Fit, small
 from torchvision.transforms.functional import pil_to_tensor
 
-from vae_lightning.callbacks import Dashboard
+from vae_lightning.callbacks import Dashboard, dashboard
 from vae_lightning.callbacks.dashboard import CLASSIFIER_LAYOUT, LATENT_LAYOUT
 from vae_lightning.figures import metrics
 from vae_lightning.glossary import GLOSSARY
@@ -84,3 +84,10 @@ def test_chart_of_the_learning_rate_finds_it_with_a_schedule_and_without() -> No
     _, (pattern,) = LATENT_LAYOUT["training"]["learning rate"]
     assert all(re.match(pattern, tag) for tag in ("lr", "lr-Adam", "lr-AdamW/pg1"))
     assert not re.match(pattern, "lrx")
+
+
+def test_images_that_are_not_square_get_a_border_for_the_projector() -> None:
+    squares = dashboard._squares(torch.ones(2, 3, 4, 7))
+    assert squares.shape == (2, 3, 7, 7)
+    assert squares.sum() == 2 * 3 * 4 * 7
+    assert torch.equal(dashboard._squares(torch.ones(2, 1, 5, 5)), torch.ones(2, 1, 5, 5))

@@ -7,8 +7,8 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from vae_lightning.abilities import binarization_of, predicts
 from vae_lightning.commands.options import Options, at_evaluation
-from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_report
 from vae_lightning.evaluation.sanity import NLL_FLOOR
 from vae_lightning.inference.chunks import chunks
@@ -39,16 +39,8 @@ class _Batches:
 def measure_split(
     model: Any, data: ImageData, split: str, num_images: int | None, options: Options, progress: Progress
 ) -> dict[str, Estimate]:
-    """The estimates of `num_images` images of a split, or of all; `model` is on the device of `options`.
-
-    Raises:
-        ConfigurationError: there is nothing to measure of such a model.
-    """
-    if not isinstance(model, LatentVariableModel) and not _predicts(model):
-        raise ConfigurationError(
-            f"a {type(model).__name__} cannot be evaluated: it has neither prior, posterior and likelihood, nor predict"
-        )
-    binarization, size = getattr(data, "binarization", "none"), getattr(data, "eval_batch_size", BATCH)
+    """The estimates of `num_images` images of a split, or of all; `model` is on the device of `options`."""
+    binarization, size = binarization_of(data), getattr(data, "eval_batch_size", BATCH)
 
     def batches(count: int | None, what: str) -> _Batches:
         return _Batches(data.evaluation_images(split, count), size, options.device, progress, f"{split} {what}")
@@ -57,7 +49,7 @@ def measure_split(
     with at_evaluation():
         if isinstance(model, LatentVariableModel):
             report |= _latent_variable(model, batches, split, num_images, binarization, options)
-        if _predicts(model) and has_labels(data):
+        if predicts(model) and has_labels(data):
             report |= classifier_report(model.predict, batches(num_images, "labels"), binarization)
         classes = classes_of(model) if isinstance(model, LatentVariableModel) else 0
         if classes and options.marginal_images and split == "test":
@@ -87,11 +79,6 @@ def _latent_variable(
     )
     images = batches(num_images, "images")
     return latent_variable_report(model, images, split, binarization, settings, classes, options.budget)
-
-
-def _predicts(model: object) -> bool:
-    """Whether `model` gives class probabilities, as a classifier does, and a model with one inside."""
-    return callable(getattr(model, "predict", None))
 
 
 def has_labels(data: object) -> bool:

@@ -5,34 +5,35 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 from rich.progress import Progress
 from torch import Tensor
 
 from vae_lightning import runs
+from vae_lightning.abilities import binarization_of, classes_of, permutation_of, predicts
 from vae_lightning.arguments import require
 from vae_lightning.commands.estimates import has_labels, measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
 from vae_lightning.commands.options import Options, at_evaluation, named
-from vae_lightning.data import ImageDataModule, MNISTDataModule
+from vae_lightning.data import MNISTDataModule
 from vae_lightning.data.sources import DATASETS
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
+from vae_lightning.evaluation.samples import Judge
 from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.files import write_bytes
-from vae_lightning.models import VAE, Classifier
 from vae_lightning.plugins import load_declared
 from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
 from vae_lightning.runs.layout import EVALUATION
-from vae_lightning.types import Estimate, ImageData
+from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 
 __all__ = ["Evaluation", "evaluate"]
 
@@ -68,21 +69,21 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     moved = {key: str(cfg[key]) for key in ("root", "static_root", "path") if cfg[key] is not None}
     load_declared()
     run = runs.load(folder, checkpoint, moved, options.trust)
-    if not isinstance(run.data, ImageDataModule):
-        raise ConfigurationError(f"run={folder}: its data module is a {type(run.data).__name__}, which has no evaluation_loader")
-    if isinstance(run.data, MNISTDataModule):
-        run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
     model = run.model.to(options.device)
+    _require_something_to_measure(run)
     judge = _judge(options, run.data, moved)
+    if hasattr(run.data, "fetch"):
+        run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
     _require_data(run, moved)
     run.data.prepare_data()
-    run.data.setup()
-    check_label(options.label, run.data)
-    material = _material(model, run.data, options, judge)
+    run.data.setup("test")
+    data = _image_data(run)
+    check_label(options.label, data)
+    material = _material(model, data, options, judge)
     weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
     target = folder / EVALUATION if cfg.to is None else Path(str(cfg.to)).expanduser()
     with owned(target, weights) as place, Progress(transient=True) as progress:
-        return _Evaluating(run, model, options, material, place, progress).all()
+        return _Evaluating(run, model, data, options, material, place, progress).all()
 
 
 class _Evaluating:
@@ -92,13 +93,13 @@ class _Evaluating:
         self,
         run: runs.LoadedRun,
         model: Any,
+        data: ImageData,
         options: Options,
         material: Material | None,
         place: ReportFolder,
         progress: Progress,
     ) -> None:
-        assert isinstance(run.data, ImageDataModule)
-        self.run, self.model, self.data, self.options, self.material = run, model, run.data, options, material
+        self.run, self.model, self.data, self.options, self.material = run, model, data, options, material
         self.place, self.progress = place, progress
         self.started = datetime.now(UTC).isoformat()
         self.splits: dict[str, dict[str, Estimate]] = {}
@@ -109,13 +110,13 @@ class _Evaluating:
     def all(self) -> Evaluation:
         """Estimates, figures, and the page that shows them."""
         for split, count in (("test", self.options.num_images), ("train", self.options.train_images)):
-            self.splits[split] = measure_split(self.model, cast(ImageData, self.data), split, count, self.options, self.progress)
+            self.splits[split] = measure_split(self.model, self.data, split, count, self.options, self.progress)
             self.write()
         if self.material is not None:
             self.measure_parts(dataclasses.replace(self.material, bound=self.splits["test"]))
         self.draw()
         report = self.write()
-        page = _page(self.run, self.data.binarization, report, self.place.path)
+        page = _page(self.run, binarization_of(self.data), report, self.place.path)
         write_bytes(self.place.path / "report.html", to_html(page).encode())
         write_bytes(self.place.path / "report.md", to_markdown(page, self.place.path).encode())
         return Evaluation(report, self.place.path, self.gallery)
@@ -187,6 +188,29 @@ class _Evaluating:
         }
 
 
+def _require_something_to_measure(run: runs.LoadedRun) -> None:
+    """Refuse a model that has neither latents nor classes, before data are read."""
+    model = run.model
+    if not isinstance(model, LatentVariableModel) and not predicts(model):
+        missing = [name for name in ("latent_dim", "prior", "posterior", "likelihood") if not hasattr(model, name)]
+        raise ConfigurationError(
+            f"run={run.folder}: a {type(model).__name__} cannot be evaluated: it is no types.LatentVariableModel (it has no "
+            f"{', '.join(missing)}), and has no predict(x), which gives class probabilities"
+        )
+
+
+def _image_data(run: runs.LoadedRun) -> ImageData:
+    """The run's data, whose images can be measured and drawn."""
+    data: Any = run.data
+    if not isinstance(data, ImageData):
+        wanted = ("image_shape", "num_classes", "label_names", "evaluation_images")
+        missing = ", ".join(name for name in wanted if not hasattr(data, name))
+        raise ConfigurationError(
+            f"run={run.folder}: a {type(data).__name__} cannot be evaluated: it is no types.ImageData (it has no {missing})"
+        )
+    return data
+
+
 def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
     """Refuse to make a folder where the training's data have been: they have moved, and who knows where they are can say so."""
     data = run.data
@@ -203,50 +227,59 @@ def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
 class _Judge(NamedTuple):
     """The classifier that samples are shown to."""
 
-    classifier: Classifier
+    classifier: Judge
     name: str
     """Its run."""
     binarization: str
     """Of the images it was trained on."""
 
 
-def _judge(options: Options, data: ImageDataModule, moved: dict[str, Any]) -> _Judge | None:
+def _judge(options: Options, data: Any, moved: dict[str, Any]) -> _Judge | None:
     if options.classifier is None:
         return None
+    asked = f"evaluation.classifier={options.classifier}"
     run = runs.load(*runs.find(options.classifier, None, key="evaluation.classifier"), moved, options.trust)
-    if not isinstance(run.model, Classifier) or not isinstance(run.data, ImageDataModule):
+    if not isinstance(run.model, Judge) or isinstance(run.model, LatentVariableModel):
         raise ConfigurationError(
-            f"evaluation.classifier={options.classifier}: is a run of a {type(run.model).__name__}, not of a classifier; "
+            f"{asked}: is a run of a {type(run.model).__name__}, not of a classifier with predict(x) and features(x); "
             "train one: python train.py experiment=classifier data.binarization=dynamic"
         )
-    if (run.data.dataset, run.data.permute_pixels) != (data.dataset, False):
+    learned, wanted = _images_of(run.data), _images_of(data)
+    permuted = bool(getattr(run.data, "permute_pixels", False))
+    if (learned, permuted) != (wanted, False):
         raise ConfigurationError(
-            f"evaluation.classifier={options.classifier}: learned {run.data.dataset}, permute_pixels="
-            f"{run.data.permute_pixels}, and this run's images are {data.dataset}: train one with data={data.dataset}"
+            f"{asked}: learned {learned}, permute_pixels={permuted}, and this run's images are {wanted}: train one on these"
         )
-    binarization = run.data.binarization
-    return _Judge(run.model.to(options.device), str(run.folder), binarization)
+    return _Judge(run.model.to(options.device), str(run.folder), binarization_of(run.data))
 
 
-def _material(model: Any, data: ImageDataModule, options: Options, judge: _Judge | None) -> Material | None:
+def _images_of(data: Any) -> str:
+    """Which images `data` are, whatever is made of them: a name, and for a user's own files what they hold."""
+    name = str(getattr(data, "dataset", type(data).__name__))
+    held = data.settings().get("path") if hasattr(data, "settings") else None
+    return f"{name} ({held})" if held else name
+
+
+def _material(model: Any, data: ImageData, options: Options, judge: _Judge | None) -> Material | None:
     """What the parts of a full evaluation measure; None for a model without a latent."""
-    if not isinstance(model, VAE):
+    if not isinstance(model, LatentVariableModel):
         if options.parts and not options.all_parts:
             raise ConfigurationError(
                 f"evaluation.parts: a {type(model).__name__} has no latent, so there is nothing for them to measure"
             )
         return None
+    permutation = permutation_of(data)
 
     def images(split: str, count: int | None) -> tuple[Tensor, Tensor]:
         x, y = data.evaluation_images(split, count)
-        return data.unpermute(x).to(options.device), y.to(options.device)
+        return (permutation.unpermute(x) if permutation else x).to(options.device), y.to(options.device)
 
     material = Material(
         model=model_of_images(model, data),
         images=images,
         bound={},
-        binarization=data.binarization,
-        num_classes=model.num_classes,
+        binarization=binarization_of(data),
+        num_classes=classes_of(model),
         settings=options.part_settings,
         budget=options.budget,
         judge=judge and judge.classifier,

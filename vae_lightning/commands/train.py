@@ -93,7 +93,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
         log.warning("Lightning's own loop and not the fast path, because %s", reason)
     torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
     torch.set_num_threads(THREADS if cfg.trainer.threads == "auto" else cfg.trainer.threads)
-    going_on = _going_on(cfg, trainer, model, data)
+    with named_from_the_root(model, data):
+        going_on = _going_on(cfg, trainer, model, data)
     run_folder.check(trainer, going_on)
     with named_from_the_root(model, data):
         data.prepare_data()  # before Lightning starts, so that an error about data is one line

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ AT_ONCE = 500
 """Images whose posteriors are computed at once."""
 
 
+@runtime_checkable
 class Judge(Protocol):
     """A classifier in evaluation mode, on the device of the images."""
 

@@ -57,8 +57,8 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
     The checkpoint is read once: a training that goes on may replace it meanwhile.
 
     Args:
-        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`. A relative path of the
-            run's own means the directory of its training's command.
+        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. A relative path of
+            the run's own means the directory of its training's command.
         trust: packages whose code the run's model, its parts and its data may be of, beside those that declare the entry point
             `vae_lightning.plugins`.
 
@@ -133,7 +133,7 @@ def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, An
     except OmegaConfBaseException as error:
         key, message = str(error.full_key or group), one_line(error.msg or error)
         name = key.removeprefix("data.")
-        moved = f"; where the data lie now: {name}=<folder>" if key in ("data.root", "data.static_root") else ""
+        moved = f"; where the data lie now: {name}=<folder>" if key in ("data.root", "data.static_root", "data.path") else ""
         raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
     if not isinstance(plain, dict):
         raise CheckpointError(f"{folder / CONFIG}: its {group} is not a group of keys")
