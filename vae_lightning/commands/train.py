@@ -27,6 +27,7 @@ from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.formats import FORMAT
+from vae_lightning.machine.shell import script, shell_quoted
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.continuing import Continuation, continuation
 from vae_lightning.runs.layout import METRICS
@@ -100,7 +101,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
         data.prepare_data()  # before Lightning starts, so that an error about data is one line
     run_folder.take(cfg, trainer, going_on)
     # now and not at the end: by then the working tree may be another
-    provenance = runs.provenance(cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
+    provenance = runs.provenance(_command(), cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
     if going_on is not None:
         provenance["continued_from"] = going_on.record()
     dashboard.texts["provenance"] = code(OmegaConf.to_yaml(provenance))
@@ -133,6 +134,14 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
         raise NotFiniteError(f"{wrong}; {folder / METRICS} {more_there}", wrong.record) from wrong
     objective = metrics.get(monitor_of(cfg, model)[0])
     return Result(metrics, objective, interrupt.interrupted, folder, model, data, trainer)
+
+
+def _command() -> str:
+    """The command line that makes this run, also for one job of a sweep."""
+    if not HydraConfig.initialized():
+        return "vae_lightning.commands.train.train"
+    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *HydraConfig.get().overrides.task))
+    return " ".join(["python", *words])
 
 
 def _hydras_folder() -> Path | None:

@@ -8,20 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 
-from vae_lightning.machine.shell import script, shell_quoted
 from vae_lightning.version import __version__
 
-__all__ = ["VERSIONS", "command", "machine", "provenance"]
+__all__ = ["VERSIONS", "machine", "provenance"]
 
 VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegaconf", "numpy")
 
 
-def provenance(seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
-    """What is needed to know where a figure came from, and to make it again."""
+def provenance(command: str, seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
+    """What is needed to know where a training's figures came from, and to make them again.
+
+    Args:
+        command: the command line that makes this run.
+        seed: of the training.
+        data_checksums: of the data's files, by file name.
+    """
     return {
-        "command": command(),
+        "command": command,
         "seed": seed,
         "git_commit": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain")),
@@ -29,14 +33,6 @@ def provenance(seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
         "data_checksums": data_checksums,
         "machine": machine(),
     }
-
-
-def command() -> str:
-    """The command line that makes this run, also for one job of a sweep."""
-    if not HydraConfig.initialized():
-        return "vae_lightning.commands.train.train"
-    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *HydraConfig.get().overrides.task))
-    return " ".join(["python", *words])
 
 
 def machine() -> dict[str, Any]:
