@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal, kl
 class PlainVAE(L.LightningModule):
     """A variational autoencoder of one layer, for images of continuous Bernoulli-like grey levels."""
 
-    def __init__(self, image_shape: list[int], latent_dim: int = 3, lr: float = 1e-2, seed: int = 0) -> None:
+    def __init__(self, image_shape: list[int], latent_dim: int = 3, lr: float = 1e-3, seed: int = 0) -> None:
         super().__init__()
         self.image_shape, self.latent_dim, self.lr = tuple(image_shape), latent_dim, lr
         numbers = image_shape[0] * image_shape[1] * image_shape[2]
@@ -22,7 +22,7 @@ class PlainVAE(L.LightningModule):
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         loc, log_scale = self.encoder(x.flatten(1)).chunk(2, -1)
-        return Independent(Normal(loc, log_scale.exp()), 1)
+        return Independent(Normal(loc, log_scale.tanh().exp()), 1)
 
     def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         logits = self.decoder(z).unflatten(-1, self.image_shape)
