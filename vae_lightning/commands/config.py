@@ -15,6 +15,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
+from pytorch_lightning.loggers import Logger
 
 from vae_lightning.arguments import check, parameters, prefixed, require
 from vae_lightning.callbacks import AtomicCheckpointIO
@@ -61,9 +62,9 @@ class Parts:
         monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
         for group in ("callbacks", "logger"):
             for name, node in _wanted(plain_of(monitored)[group]).items():
-                _checked_class(node, f"{group}.{name}")
-        _checked_class(plain_of(cfg.model), "model", of_data=True)
-        _checked_class(plain_of(cfg.data), "data")
+                _checked_class(node, KINDS[group], f"{group}.{name}")
+        _checked_class(plain_of(cfg.model), KINDS["model"], "model", of_data=True)
+        _checked_class(plain_of(cfg.data), KINDS["data"], "data")
         devices_of(cfg.trainer)
         check_precision(cfg.trainer.precision)
 
@@ -72,11 +73,11 @@ class Parts:
         asked = plain_of(self.cfg.model)
         with prefixed("model", OF_DATA):
             arguments = with_data(locate(str(asked["_target_"]), "model._target_"), asked, data)
-        model: L.LightningModule = _build(arguments, L.LightningModule, "model")
+        model: L.LightningModule = _build(arguments, "model")
         return model
 
     def data(self) -> L.LightningDataModule:
-        data: L.LightningDataModule = _build(plain_of(self.cfg.data), L.LightningDataModule, "data")
+        data: L.LightningDataModule = _build(plain_of(self.cfg.data), "data")
         _warn_of_odd_pairs(self.cfg)
         return data
 
@@ -104,10 +105,14 @@ class Parts:
                 default_root_dir=cfg.run_dir,
             )
         if isinstance(model, Module):
-            check_monitors(model, callbacks, rehearse(model, trainer), cfg.monitor)
+            with prefixed("model", parameters(type(model))[0]):
+                terms = rehearse(model, trainer)
+            check_monitors(model, callbacks, terms, cfg.monitor)
         return trainer
 
 
+KINDS = {"model": L.LightningModule, "data": L.LightningDataModule, "callbacks": L.Callback, "logger": Logger}
+"""What a class must be to stand in a group of the config."""
 _GROUPS = {"model", "data", "trainer", "callbacks", "logger"}
 
 
@@ -137,7 +142,7 @@ def plain_of(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def _checked_class(node: Mapping[str, Any], where: str, *, of_data: bool = False) -> type:
+def _checked_class(node: Mapping[str, Any], base: type, where: str, *, of_data: bool = False) -> type:
     """The class `node` names, after checking its arguments against the class's signature.
 
     Args:
@@ -148,6 +153,10 @@ def _checked_class(node: Mapping[str, Any], where: str, *, of_data: bool = False
     found = locate(str(node["_target_"]), f"{where}._target_")
     if not isinstance(found, type):
         raise ConfigurationError(f"{where}._target_={node['_target_']}: is a {type(found).__name__}, and no class")
+    if not issubclass(found, base):
+        twin = any(kind.__module__.startswith("lightning.") for kind in found.__mro__)
+        hint = "; it is one of the package lightning, and this project is built on pytorch_lightning" if twin else ""
+        raise ConfigurationError(f"{where}._target_={node['_target_']}: is not a {base.__name__}{hint}")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     later = left_to_data(found, arguments) if of_data else []
     known = without_unknown(arguments) if of_data else arguments
@@ -155,12 +164,9 @@ def _checked_class(node: Mapping[str, Any], where: str, *, of_data: bool = False
     return found
 
 
-def _build(node: Mapping[str, Any], base: type, where: str) -> Any:
-    """Build from plain containers, which is what checkpoints can hold."""
-    target = str(node["_target_"])
-    found = locate(target, f"{where}._target_")
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigurationError(f"{where}._target_={target}: is not a {base.__name__}")
+def _build(node: Mapping[str, Any], where: str) -> Any:
+    """Build from plain containers, which is what checkpoints can hold, an instance of a class that was checked."""
+    found = locate(str(node["_target_"]), f"{where}._target_")
     try:
         with prefixed(where, parameters(found)[0]):
             return found(**{key: value for key, value in node.items() if key != "_target_"})
