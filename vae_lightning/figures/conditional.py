@@ -74,7 +74,7 @@ def class_style_grid(
     epsilon = standard_normal((styles, prior.mean.shape[-1]), prior.mean, seed, "styles")
     # of a prior that depends on the class, the same place relative to it
     z = from_noise(prior, epsilon.unsqueeze(1)).expand(-1, count, -1).transpose(0, 1).flatten(0, 1)
-    made, axes = figure(0.55 * styles + 0.5, 0.55 * count + 0.4)
+    made, axes = figure(max(3.9, 0.55 * styles + 0.5), 0.55 * count + 0.4)
     images = mean_images(model, z, y.repeat_interleave(styles))
     show_tiles(axes, images, styles, row_names=labels.listed(count))
     axes.set_title(f"mean of p(x | z, y): one z a column, one {labels.noun} a row")
@@ -102,7 +102,7 @@ def style_transfer(
     every = torch.arange(count, device=y.device)
     decoded = mean_images(model, loc.repeat_interleave(count, 0), every.repeat(len(chosen)))
     rows = torch.cat([x[chosen].unsqueeze(1), decoded.view(len(chosen), count, *x.shape[1:])], dim=1)
-    made, axes = figure(0.52 * (count + 1) + 0.5, 0.52 * len(chosen) + 0.5)
+    made, axes = figure(max(3.9, 0.52 * (count + 1) + 0.5), 0.52 * len(chosen) + 0.5)
     names = labels.listed(count)
     show_tiles(axes, rows.flatten(0, 1), count + 1, column_names=["input", *names])
     named(names, axes.xaxis)
@@ -125,7 +125,7 @@ def class_means(
     """
     means, classes = (tensor[:MOST_CLASSES] for tensor in class_mean_latents(model, x, y))
     z = torch.cat([means, _with_noise(means.repeat(rows, 1), noise, seed)])
-    made, axes = figure(0.6 * len(classes) + 0.9, 0.6 * (rows + 1) + 0.5)
+    made, axes = figure(max(3.9, 0.6 * len(classes) + 0.9), 0.6 * (rows + 1) + 0.5)
     row_names = ["mean", *["" for _ in range(rows)]]
     row_names[1 + rows // 2] = f"+ N(0, {noise:g}²)"
     images, names = mean_images(model, z, classes.repeat(rows + 1)), (labels or Labels()).listed(classes.tolist())
