@@ -4,7 +4,6 @@ import sys
 import time
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from vae_lightning.commands.commandline import INTERRUPTED, failed_job, one_line_errors, paths_of_the_command, start
@@ -19,13 +18,15 @@ def main(cfg: DictConfig) -> float | None:
         # torch and Lightning take seconds to import, which --help should not wait for
         from vae_lightning.commands.screen import print_run
         from vae_lightning.commands.train import train
+        from vae_lightning.commands.typed import to_trust, typed_words
 
         paths_of_the_command(cfg)
         try:
             result = train(cfg, STARTED)
         except NotFiniteError as error:
             return failed_job(error)
-        print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=HydraConfig.get().overrides.task)
+        words, trust = typed_words(), to_trust(cfg)
+        print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=words, trust=trust)
     if result.interrupted:
         sys.exit(INTERRUPTED)
     return result.objective

@@ -4,6 +4,7 @@ Importing a package runs its code. A command's own names are imported as they st
 somebody else's, only if their package is trusted: named by `trusting`, or installed with the entry point `ENTRY_POINT`.
 """
 
+import functools
 import importlib
 import logging
 import os
@@ -131,14 +132,19 @@ def require_trust(path: str, asked: str) -> None:
 def _require_own_thing(found: Any, asked: str) -> None:
     """Refuse, within `trusting`, what a trusted package only imports itself, such as os.system, and of `OWN` all but `KINDS`."""
     trusted = _trusted.get()
-    if trusted is None:
-        return
-    home = str(getattr(found, "__module__", type(found).__module__))
-    if home.partition(".")[0] in trusted:
-        return
-    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(found, "__mro__", ())}
-    if not (_is_below(home, OWN) and kinds & KINDS):
+    if trusted is not None and not _is_own_thing(found, trusted):
         raise CheckpointError(f"{asked}: is none of the parts that a run folder may name; refused")
+
+
+def _is_own_thing(found: Any, trusted: frozenset[str]) -> bool:
+    # a pair of nets, and a part with some of its arguments, are of no package: what they are made of is
+    if isinstance(found, tuple):
+        return all(_is_own_thing(part, trusted) for part in found)
+    if isinstance(found, functools.partial):
+        return _is_own_thing(found.func, trusted)
+    home = str(getattr(found, "__module__", type(found).__module__))
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(found, "__mro__", ())}
+    return home.partition(".")[0] in trusted or bool(_is_below(home, OWN) and kinds & KINDS)
 
 
 def _is_below(path: str, packages: Iterable[str]) -> bool:

@@ -15,6 +15,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
+from pytorch_lightning.loggers import Logger
 
 from vae_lightning.arguments import check, parameters, prefixed, require
 from vae_lightning.callbacks import AtomicCheckpointIO
@@ -25,6 +26,7 @@ from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
 from vae_lightning.plugins import is_path, locate
+from vae_lightning.runs.left_to_data import OF_DATA, left_to_data, with_data, without_unknown
 
 __all__ = ["Parts", "check_config", "lightning_errors", "monitor_of", "named_from_the_root", "plain_of", "quiet"]
 
@@ -60,20 +62,22 @@ class Parts:
         monitored = OmegaConf.merge(cfg, {"monitor": "val/loss", "monitor_mode": "min"})
         for group in ("callbacks", "logger"):
             for name, node in _wanted(plain_of(monitored)[group]).items():
-                _checked_class(node, f"{group}.{name}")
-        _checked_class(_without_unknown(plain_of(cfg.model)), "model")
-        _checked_class(plain_of(cfg.data), "data")
+                _checked_class(node, KINDS[group], f"{group}.{name}")
+        _checked_class(plain_of(cfg.model), KINDS["model"], "model", of_data=True)
+        _checked_class(plain_of(cfg.data), KINDS["data"], "data")
         devices_of(cfg.trainer)
         check_precision(cfg.trainer.precision)
 
     def model(self, data: L.LightningDataModule) -> L.LightningModule:
         """The model, for images and labels as those of `data` where the config leaves open which."""
         asked = plain_of(self.cfg.model)
-        model: L.LightningModule = _build(_without_unknown(asked) | _of_data(asked, data), L.LightningModule, "model")
+        with prefixed("model", OF_DATA):
+            arguments = with_data(locate(str(asked["_target_"]), "model._target_"), asked, data)
+        model: L.LightningModule = _build(arguments, "model")
         return model
 
     def data(self) -> L.LightningDataModule:
-        data: L.LightningDataModule = _build(plain_of(self.cfg.data), L.LightningDataModule, "data")
+        data: L.LightningDataModule = _build(plain_of(self.cfg.data), "data")
         _warn_of_odd_pairs(self.cfg)
         return data
 
@@ -101,10 +105,14 @@ class Parts:
                 default_root_dir=cfg.run_dir,
             )
         if isinstance(model, Module):
-            check_monitors(model, callbacks, rehearse(model, trainer), cfg.monitor)
+            with prefixed("model", parameters(type(model))[0]):
+                terms = rehearse(model, trainer)
+            check_monitors(model, callbacks, terms, cfg.monitor)
         return trainer
 
 
+KINDS = {"model": L.LightningModule, "data": L.LightningDataModule, "callbacks": L.Callback, "logger": Logger}
+"""What a class must be to stand in a group of the config."""
 _GROUPS = {"model", "data", "trainer", "callbacks", "logger"}
 
 
@@ -134,45 +142,31 @@ def plain_of(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-OF_DATA = {"image_shape": "image_shape", "num_classes": "num_classes", "classes": "num_classes"}
-"""Arguments of models that null leaves to the data, and what the data call each."""
+def _checked_class(node: Mapping[str, Any], base: type, where: str, *, of_data: bool = False) -> type:
+    """The class `node` names, after checking its arguments against the class's signature.
 
-
-def _without_unknown(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of `model` without those that are left to the data."""
-    return {key: value for key, value in asked.items() if value is not None or key not in OF_DATA}
-
-
-def _of_data(asked: Mapping[str, Any], data: L.LightningDataModule) -> dict[str, Any]:
-    """The arguments that `asked` leaves to the data, where the data say them."""
-    found = {}
-    for key in (key for key, value in asked.items() if value is None and key in OF_DATA):
-        value = getattr(data, OF_DATA[key], None)
-        if value == 0:
-            raise ConfigurationError(f"model.{key}: null is the number of classes of the data, and these have no labels")
-        if value is not None:
-            found[key] = list(value) if isinstance(value, tuple) else value
-    return found
-
-
-def _checked_class(node: Mapping[str, Any], where: str) -> type:
-    """The class `node` names, after checking its arguments against the class's signature."""
+    Args:
+        of_data: whether arguments may be left to the data.
+    """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigurationError(f"{where}: needs a _target_ that names a class")
     found = locate(str(node["_target_"]), f"{where}._target_")
     if not isinstance(found, type):
         raise ConfigurationError(f"{where}._target_={node['_target_']}: is a {type(found).__name__}, and no class")
+    if not issubclass(found, base):
+        twin = any(kind.__module__.startswith("lightning.") for kind in found.__mro__)
+        hint = "; it is one of the package lightning, and this project is built on pytorch_lightning" if twin else ""
+        raise ConfigurationError(f"{where}._target_={node['_target_']}: is not a {base.__name__}{hint}")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
-    check(found, {k: v for k, v in arguments.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where)
+    later = left_to_data(found, arguments) if of_data else []
+    known = without_unknown(arguments) if of_data else arguments
+    check(found, {k: v for k, v in known.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where, offered=later)
     return found
 
 
-def _build(node: Mapping[str, Any], base: type, where: str) -> Any:
-    """Build from plain containers, which is what checkpoints can hold."""
-    target = str(node["_target_"])
-    found = locate(target, f"{where}._target_")
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise ConfigurationError(f"{where}._target_={target}: is not a {base.__name__}")
+def _build(node: Mapping[str, Any], where: str) -> Any:
+    """Build from plain containers, which is what checkpoints can hold, an instance of a class that was checked."""
+    found = locate(str(node["_target_"]), f"{where}._target_")
     try:
         with prefixed(where, parameters(found)[0]):
             return found(**{key: value for key, value in node.items() if key != "_target_"})

@@ -3,6 +3,8 @@
 import copy
 import difflib
 import re
+import sys
+import traceback
 import warnings
 from collections.abc import Mapping
 
@@ -11,7 +13,7 @@ import torch
 from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
 from vae_lightning.arguments import prefixed
-from vae_lightning.errors import ConfigurationError, one_line
+from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
 from vae_lightning.models.base import Module
 from vae_lightning.types import MNIST_SHAPE
 
@@ -71,10 +73,13 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         try:
             with plugin.forward_context():
                 terms = tuple(copied.terms(copied(x, y, noise), x, y, torch.zeros(())))
-        except RuntimeError as error:
-            if not _is_known(model):
+        except VAELightningError:
+            raise
+        except Exception as error:
+            if not _is_known(model) and isinstance(error, RuntimeError):
                 return None
-            if trainer.precision == "32-true":
+            _refuse_own_part(copied, error)
+            if trainer.precision == "32-true" or not isinstance(error, RuntimeError):
                 raise
             words = one_line(error, 160)
             raise ConfigurationError(
@@ -84,6 +89,26 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
             copied.rehearse_optimizer()
             check_schedule(model, terms)
     return terms
+
+
+def _refuse_own_part(model: Module, error: Exception) -> None:
+    """Say in a line that a part of a user's own cannot compute what it is asked for, if it is one that raised `error`."""
+    own = {id(module): name for name, part in model.named_children() for module in part.modules() if not _is_built_in(module)}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    part = next((at for frame in reversed(frames) if id(at := frame.f_locals.get("self")) in own), None)
+    if part is not None:
+        home = getattr(sys.modules.get(type(part).__module__), "__file__", None)
+        lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == home]
+        place = f" ({home}, line {lines[-1]})" if lines else ""
+        shape = tuple(getattr(model, "image_shape", MNIST_SHAPE))
+        raise ConfigurationError(
+            f"{own[id(part)].removesuffix('_of')}: {type(part).__name__}{place} fails in a step of two images of shape {shape}: "
+            f"{type(error).__name__}: {one_line(error, 200)}"
+        ) from error
+
+
+def _is_built_in(part: object) -> bool:
+    return type(part).__module__.partition(".")[0] in ("torch", "vae_lightning", "zuko")
 
 
 def check_schedule(model: Module, terms: tuple[str, ...]) -> None:

@@ -13,11 +13,19 @@ from vae_lightning.runs.layout import EVENTS, LAST
 __all__ = ["print_run"]
 
 
-def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
+def print_run(
+    folder: Path,
+    metrics: Mapping[str, float],
+    *,
+    interrupted: bool = False,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> None:
     """The final figures of a training run, and where everything is.
 
     Args:
         overrides: what the command was given, to go on with.
+        trust: packages that an evaluation has to be told to trust.
     """
     splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
@@ -43,7 +51,8 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
         say(f"  {command('train.py', *kept, path_setting('ckpt_path', f'{path}/{LAST}'))}")
         return
     say(f"run folder: {shell_quoted(path)}")
-    say(f"evaluate:   {command('evaluate.py', path_setting('run', path))}")
+    trusting = [f"trust=[{','.join(trust)}]"] if trust else []
+    say(f"evaluate:   {command('evaluate.py', path_setting('run', path), *trusting)}")
     if any(folder.glob(EVENTS)):
         # all runs beside this one, where it lies below here
         logs = path if os.path.isabs(path) else Path(path).parts[0]  # noqa: PTH117

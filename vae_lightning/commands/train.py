@@ -23,6 +23,7 @@ from vae_lightning.callbacks import Dashboard, StopOnInterrupt, Timing
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.ownership import RunFolder
+from vae_lightning.commands.typed import typed_words
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
@@ -140,7 +141,7 @@ def _command() -> str:
     """The command line that makes this run, also for one job of a sweep."""
     if not HydraConfig.initialized():
         return "vae_lightning.commands.train.train"
-    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *HydraConfig.get().overrides.task))
+    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *typed_words()))
     return " ".join(["python", *words])
 
 

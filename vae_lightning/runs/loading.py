@@ -21,6 +21,7 @@ from vae_lightning.models.base import Module
 from vae_lightning.plugins import locate, require_trust, trusting
 from vae_lightning.runs.finding import located
 from vae_lightning.runs.layout import CONFIG
+from vae_lightning.runs.left_to_data import with_data
 from vae_lightning.version import __version__
 
 __all__ = ["LoadedRun", "load"]
@@ -75,15 +76,16 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         content = (read if ours else read_any)(checkpoint)
         made_by = content.get("vae_lightning", {}).get("version", __version__)
         other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
-        with _said_of(f"{checkpoint}: its model cannot be built here{other}"), prefixed("model", parameters(model_class)[0]):
-            # a model of somebody else's may not have saved its arguments
-            model_arguments = content.get("hyper_parameters") or _own_arguments(config, "model", folder)
-            check(model_class, model_arguments, "model")
-            model = model_class(**model_arguments)
-            model.load_state_dict(content["state_dict"])
-        with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"), prefixed("data", parameters(data_class)[0]):
+        with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
             check(data_class, arguments, "data")
-            data = data_class(**arguments)
+            with prefixed("data", parameters(data_class)[0]):
+                data = data_class(**arguments)
+        with _said_of(f"{checkpoint}: its model cannot be built here{other}"):
+            model_arguments = _model_arguments(model_class, content, config, folder, data)
+            check(model_class, model_arguments, "model")
+            with prefixed("model", parameters(model_class)[0]):
+                model = model_class(**model_arguments)
+            model.load_state_dict(content["state_dict"])
     place = content.get("global_step", 0), content.get("epoch", 0)
     return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]))
 
@@ -124,6 +126,19 @@ def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> d
     for key, value in overrides.items():
         OmegaConf.update(known, f"data.{key}", value, force_add=True)
     return located(folder, _own_arguments(known, "data", folder)) | overrides
+
+
+def _model_arguments(
+    model: type[L.LightningModule], content: dict[str, Any], config: DictConfig, folder: Path, data: L.LightningDataModule
+) -> dict[str, Any]:
+    """What builds the run's model: the checkpoint knows it of our own classes, whose names may since have changed.
+
+    A class of somebody else's may have saved none of its arguments, or those of its base alone: the config built it.
+    """
+    saved: dict[str, Any] = content.get("hyper_parameters", {})
+    if saved and model.__module__.partition(".")[0] == "vae_lightning":
+        return saved
+    return with_data(model, _own_arguments(config, "model", folder), data)
 
 
 def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, Any]:

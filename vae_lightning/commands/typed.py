@@ -1,0 +1,47 @@
+"""What a command was given, such that it can be given again: a training that goes on, a report's command, the next step."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lightning.plugins import declared, is_path
+
+__all__ = ["to_trust", "typed_words"]
+
+NAMING = ("_target_", "name", "groups")
+"""Keys whose value may be an import path."""
+
+
+def typed_words() -> list[str]:
+    """The words after the script's name that make this run: where further configs lie, and what was set; of a sweep's job too."""
+    config = HydraConfig.get()
+    folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
+    words = [word for folder in folders for word in ("--config-dir", str(folder))]
+    if config.job.config_name != config.job.name:
+        words += ["--config-name", str(config.job.config_name)]
+    searched = [word for word in config.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath=")]
+    return [*words, *searched, *config.overrides.task]
+
+
+def to_trust(cfg: DictConfig) -> list[str]:
+    """The packages that an evaluation of the run of `cfg` has to be told to trust: a user's own that declare no entry point.
+
+    >>> to_trust(OmegaConf.create({"model": {"net": {"name": "mypkg.Net"}}, "data": {"_target_": "vae_lightning.data.Shapes"}}))
+    ['mypkg']
+    """
+    parts = OmegaConf.to_container(OmegaConf.create({key: cfg[key] for key in ("model", "data")}), resolve=False)
+    known = {"torch", "vae_lightning", *declared()}
+    return sorted({path.partition(".")[0] for path in _paths(parts)} - known)
+
+
+def _paths(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in NAMING and isinstance(value, str) and is_path(value) and "${" not in value:
+                yield value
+            yield from _paths(value)
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for item in node:
+            yield from _paths(item)
