@@ -26,6 +26,7 @@ from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
+from vae_lightning.machine.files import write_json
 from vae_lightning.machine.formats import FORMAT
 from vae_lightning.machine.shell import script, shell_quoted
 from vae_lightning.plugins import load_declared
@@ -128,7 +129,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     wrong = wrong or _of_metrics(metrics)
     if trainer.is_global_zero:
         more = {"not_finite": wrong.record} if wrong else {}
-        runs.write_json(folder / METRICS, _record(metrics, model, timing, provenance) | more)
+        write_json(folder / METRICS, _record(metrics, model, timing, provenance) | more)
     if wrong:
         more_there = "has the numbers of the batch's images" if wrong.record.get("images") else "says so too"
         raise NotFiniteError(f"{wrong}; {folder / METRICS} {more_there}", wrong.record) from wrong
