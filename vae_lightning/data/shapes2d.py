@@ -28,7 +28,6 @@ from vae_lightning.arguments import require
 from vae_lightning.data.binarization import Binarization, binarize, to_unit_interval
 from vae_lightning.data.module import ImageDataModule
 from vae_lightning.noise import generator
-from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["FACTORS", "FACTOR_SIZES", "SHAPES", "Shapes2DDataModule", "render"]
 
@@ -36,7 +35,7 @@ FACTORS = ("shape", "scale", "rotation", "x", "y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 """How many values each factor has; a factor is given as the number of its value, from 0."""
 NUM_COMBINATIONS = math.prod(FACTOR_SIZES)
-IMAGE_SHAPE = MNIST_SHAPE
+IMAGE_SHAPE = (1, 28, 28)
 """Channels, height and width."""
 
 SCALES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
