@@ -1,4 +1,4 @@
-"""Evaluating a run gives the figures that its training ended with, and a report in the fixed form."""
+"""Evaluating a run gives the metrics that its training ended with, and a report in the fixed form."""
 
 import dataclasses
 import json
@@ -75,10 +75,10 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
         assert "best.ckpt, epoch 1, optimizer step 4" in text
     assert set(report) == REPORT | BESIDE
     for name in names:
-        figure = report["splits"]["test"][name]
-        assert set(figure) == ESTIMATE
-        assert figure["num_images"] == 10_000
-        assert figure["value"] == pytest.approx(metrics[f"test/{name}"], abs=1e-9)
+        estimate = report["splits"]["test"][name]
+        assert set(estimate) == ESTIMATE
+        assert estimate["num_images"] == 10_000
+        assert estimate["value"] == pytest.approx(metrics[f"test/{name}"], abs=1e-9)
     if model != "cnn":
         assert report["splits"]["test"]["nll"]["num_samples"] == 3
         assert -report["splits"]["test"]["nll"]["value"] > report["splits"]["test"]["elbo"]["value"]

@@ -1,4 +1,4 @@
-"""The report against a linear-Gaussian model, whose every figure is known in closed form."""
+"""The report against a linear-Gaussian model, whose every estimate is known in closed form."""
 
 import math
 from typing import Any

@@ -11,7 +11,7 @@ def report(elbo: float = -95.0, nll: float = 90.0, binarization: str = "dynamic"
     return {name: Estimate(value, error, 10_000, 1, binarization, "") for name, value in values.items()}
 
 
-def test_good_figures_raise_no_warning() -> None:
+def test_good_estimates_raise_no_warning() -> None:
     assert warnings_of({"test": report(), "train": report(-93.0, 88.0)}, nll_floor=76.0) == []
 
 

@@ -250,13 +250,13 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
     if binary is True and binarization == "none":
         warnings.warn(
             f"model/likelihood={name} with data.binarization=none: grey levels are not outcomes of a distribution of binary "
-            "images; elbo and nll bound those of dynamically binarized images from below, and compare with no published figure",
+            "images; elbo and nll bound those of dynamically binarized images from below, and compare with no published number",
             stacklevel=2,
         )
     elif binary is False and binarization not in (None, "none"):
         warnings.warn(
             f"model/likelihood={name} with data.binarization={binarization}: a distribution of grey levels, evaluated at black and "
-            "white, so the figure called elbo is not an ELBO of binary data; use data.binarization=none",
+            "white, so the number called elbo is not an ELBO of binary data; use data.binarization=none",
             stacklevel=2,
         )
 

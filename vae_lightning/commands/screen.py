@@ -14,7 +14,7 @@ __all__ = ["print_run"]
 
 
 def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
-    """The final figures of a training run, and where everything is.
+    """Show the final metrics of a training run, and where everything is.
 
     Args:
         overrides: what the command was given, to go on with.

@@ -2,7 +2,7 @@ r"""Shapes whose factors of variation are known: shape, scale, rotation, x and y
 
 The factors are those of dSprites ("dSprites: disentanglement testing sprites dataset", Matthey, Higgins, Hassabis and
 Lerchner, 2017, https://github.com/google-deepmind/dsprites-dataset), 3 x 6 x 40 x 32 x 32 = 737,280 images, at 28 x 28
-pixels where dSprites has 64 x 64, so images and figures are of this data set alone, not of dSprites. A grey level is the
+pixels where dSprites has 64 x 64, so images and estimates are of this data set alone, not of dSprites. A grey level is the
 share of a pixel's 4 x 4 points that lie in the shape.
 
 Each shape lies in a circle of radius 6.24 scale around its centre of mass, and centres are half a pixel apart, from 6.25 to
