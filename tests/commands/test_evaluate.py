@@ -51,7 +51,7 @@ def quick(run: Path, *overrides: str) -> Evaluation:
 
 
 @pytest.mark.parametrize("model", ["vae", "iwae", "cvae_cnn3", "beta_vae", "m1", "cnn"])
-def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., DictConfig], tmp_path: Path, model: str) -> None:
+def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., DictConfig], tmp_path: Path, model: str) -> None:
     small = [] if model in ("cnn", "cvae_cnn3") else ["model.net.hidden=[16]", "model.latent_dim=2"]
     cfg = compose(f"model={model}", *small, "trainer.limit_test_batches=1.0", "data.eval_batch_size=500")
     metrics = train(cfg).metrics

@@ -72,6 +72,6 @@ def test_judge_of_another_binarization() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_figures_that_are_not_finite(value: float) -> None:
+def test_estimates_that_are_not_finite(value: float) -> None:
     broken = {**report(), "acceptance/ais": Estimate(value, 0.1, 100, 16, "dynamic", "")}
     assert warnings_of({"test": broken}) == ["test: not finite: acceptance/ais"]

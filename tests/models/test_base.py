@@ -111,7 +111,7 @@ def test_shapes(model: Module, x: Tensor, y: Tensor) -> None:
         assert output.shape == (B, model.num_classes)
 
 
-def test_terms_are_figures_of_each_image(model: Module, x: Tensor, y: Tensor) -> None:
+def test_terms_are_metrics_of_each_image(model: Module, x: Tensor, y: Tensor) -> None:
     terms = model.terms(model(x, y, model.draw_noise(x, 0)), x, y, STEP)
     assert "loss" in terms
     assert {term.shape for term in terms.values()} == {(B,)}

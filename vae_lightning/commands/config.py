@@ -92,12 +92,14 @@ class Parts:
         callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, rated)}
         if arguments["enable_model_summary"] is None:  # Lightning would add one of its own
             arguments["enable_model_summary"] = any(isinstance(c, ModelSummary) for c in callbacks.values())
+        with prefixed("trainer", ["devices"]):
+            environment = own_environment(arguments)
         with quiet(), lightning_errors(ValueError, TypeError, RuntimeError, ImportError, OSError):
             trainer = L.Trainer(
                 **arguments,
                 logger=loggers or False,
                 callbacks=[*callbacks.values(), *own],
-                plugins=[AtomicCheckpointIO(), *own_environment(arguments)],
+                plugins=[AtomicCheckpointIO(), *environment],
                 default_root_dir=cfg.run_dir,
             )
         if isinstance(model, Module):

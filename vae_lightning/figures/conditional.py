@@ -46,7 +46,7 @@ def _class_means(s: Subject) -> Figure:
 
 @declare("chosen_class", "classes", needs_latent, needs_labels, settings=("label", "seed"))
 def _chosen_class(s: Subject) -> Figure:
-    """One class (evaluation.label): its mean latent with Gaussian noise of standard deviation 1, decoded.
+    """One class: its mean latent with Gaussian noise of standard deviation 1, decoded.
 
     Good, of a conditional model: the same class in many styles. Of others the noise leads to other classes.
     """
