@@ -33,15 +33,17 @@ def test_every_table_is_somewhere_and_names_what_there_is() -> None:
 def test_a_new_figure_and_a_new_setting_are_in_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CATALOG, "brand_new", CATALOG["samples"])
     assert "brand_new" in HELP["hydra/evaluate.yaml"]["Figures (evaluation.figures=[...]):"]()
-    monkeypatch.setitem(METRICS, "brand_new", Metric("brand_new", "What is new", unit=""))
+    monkeypatch.setitem(METRICS, "brand_new", Metric("brand_new", "What is new", unit="share"))
     assert "| `brand_new` | What is new. |" in with_blocks("<!-- generated: metrics -->\nold\n<!-- end -->\n")
 
 
 def test_only_what_stands_in_a_block_is_replaced() -> None:
-    text = "before\n<!-- generated: data -->\nstale row\n<!-- end -->\nbetween\n<!-- generated: metrics -->\n<!-- end -->\nafter\n"
+    text = (
+        "before\n<!-- generated: data -->\nstale words\n<!-- end -->\nbetween\n<!-- generated: metrics -->\n<!-- end -->\nafter\n"
+    )
     written = with_blocks(text)
     assert written.startswith("before\n<!-- generated: data -->\n| option |")
-    assert "stale row" not in written
+    assert "stale words" not in written
     assert "<!-- end -->\nbetween\n<!-- generated: metrics -->\n| metric |" in written
     assert written.endswith("<!-- end -->\nafter\n")
     assert with_blocks(written) == written

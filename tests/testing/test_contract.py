@@ -3,19 +3,18 @@
 import itertools
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from foreign_nets import LaplaceLikelihood, LinearDecoder, LinearEncoder
 from torch import nn
-from toys import LinearGaussian, Painter
+from toys import Painter
 
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.distributions.posteriors import POSTERIORS
 from vae_lightning.distributions.priors import PRIORS
-from vae_lightning.models import CVAE, M1, M2, VAE, BetaVAE, CapacityVAE, Classifier, IWAE
+from vae_lightning.models import CVAE, IWAE, M1, M2, VAE, BetaVAE, CapacityVAE, Classifier
 from vae_lightning.nets import CLASSIFIERS, NETS
 from vae_lightning.objectives.goals import OBJECTIVES
 from vae_lightning.testing.contract import (
@@ -147,7 +146,14 @@ def test_models_that_only_speak_the_protocol_bear_it_out() -> None:
 
 
 def test_what_is_left_out_of_the_combinations_is_refused() -> None:
-    standard = {"kind": "vae", "net": "mlp", "likelihood": "bernoulli", "prior": "standard", "posterior": "diagonal", "objective": "elbo"}
+    standard = {
+        "kind": "vae",
+        "net": "mlp",
+        "likelihood": "bernoulli",
+        "prior": "standard",
+        "posterior": "diagonal",
+        "objective": "elbo",
+    }
     for parts in every():
         others = sum(parts[name] != standard[name] for name in parts)
         if others <= 2 and not compose(parts):
@@ -226,7 +232,10 @@ def test_a_setting_that_does_not_exist_is_refused() -> None:
 
 
 def test_what_is_checked_is_left_as_it_was() -> None:
-    model = build({**dict.fromkeys(PARTS, "standard"), "kind": "vae", "net": "mlp", "likelihood": "gaussian", "posterior": "diagonal"} | {"objective": "elbo"}).eval()
+    model = build(
+        {**dict.fromkeys(PARTS, "standard"), "kind": "vae", "net": "mlp", "likelihood": "gaussian", "posterior": "diagonal"}
+        | {"objective": "elbo"}
+    ).eval()
     before, state = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
     check_model(model, binary=False)
     assert not model.training

@@ -13,15 +13,8 @@ from vae_lightning.runs.layout import EVENTS, LAST
 __all__ = ["print_run"]
 
 
-def print_run(
-    folder: Path,
-    metrics: Mapping[str, float],
-    *,
-    interrupted: bool = False,
-    overrides: Sequence[str] = (),
-    trust: Sequence[str] = (),
-) -> None:
-    """The final figures of a training run, and where everything is.
+def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
+    """Show the final metrics of a training run, and where everything is.
 
     Args:
         overrides: what the command was given, to go on with.
