@@ -13,7 +13,14 @@ from vae_lightning.runs.layout import EVENTS, LAST
 __all__ = ["print_run"]
 
 
-def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
+def print_run(
+    folder: Path,
+    metrics: Mapping[str, float],
+    *,
+    interrupted: bool = False,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> None:
     """Show the final metrics of a training run, and where everything is.
 
     Args:

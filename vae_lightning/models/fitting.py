@@ -76,7 +76,7 @@ def require_per_image(value: object, of: nn.Module, role: str, count: int) -> Te
         return value
     shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
     raise ConfigurationError(
-        f"{role}: {type(of).__name__} gave {_with_article(value)}{shape}; one number an image is wanted, a tensor of shape ({count},)"
+        f"{role}: {type(of).__name__} gave {_with_article(value)}{shape}; a number an image is wanted, a tensor of shape ({count},)"
     )
 
 
