@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.data import larochelle, sources
 from vae_lightning.data.binarization import binarize
+from vae_lightning.machine import screen
 from vae_lightning.noise import generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -27,6 +28,12 @@ QUICK = [
     "data.batch_size=32",
     "data.eval_batch_size=100",
 ]
+
+
+@pytest.fixture(autouse=True)
+def no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget where the command of an earlier test was given."""
+    monkeypatch.setattr(screen, "_command_folder", None)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vae_lightning.abilities import Labels, classes_of, labels_of, permutation_of, predicts, sorted_by_class
+from vae_lightning.abilities import Labels, classes_of, labels_of, nll_floor_of, permutation_of, predicts, sorted_by_class
 from vae_lightning.errors import ConfigurationError
 
 
@@ -17,6 +17,7 @@ def test_what_is_missing_is_assumed() -> None:
     assert not predicts(bare)
     assert not sorted_by_class(bare)
     assert permutation_of(bare) is None
+    assert nll_floor_of(bare) is None
     assert labels_of(bare) == Labels((), "class", None)
     assert labels_of(bare, torch.tensor([0, 4])).count == 5
 
@@ -24,6 +25,7 @@ def test_what_is_missing_is_assumed() -> None:
 def test_what_is_there_is_used() -> None:
     class Rich:
         num_classes, label_names, label_noun, sorted_by_class, permute_pixels = 2, ("cat", "dog"), "animal", True, True
+        nll_floor = 50
 
         def predict(self, x: torch.Tensor) -> torch.Tensor:
             return x
@@ -37,6 +39,7 @@ def test_what_is_there_is_used() -> None:
     rich = Rich()
     assert (classes_of(rich), predicts(rich), sorted_by_class(rich)) == (2, True, True)
     assert labels_of(rich) == Labels(("cat", "dog"), "animal", 2)
+    assert nll_floor_of(rich) == 50.0
     permutation = permutation_of(rich)
     assert permutation is not None
     assert permutation.unpermute(torch.zeros(1)) == 1

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 from vae_lightning.arguments import parameters
 from vae_lightning.commands.commandline import register_resolvers
@@ -72,8 +74,15 @@ def of_data(data: str, *overrides: str) -> DictConfig:
 
 
 @pytest.mark.parametrize("data", options("data"))
-def test_data_builds(data: str) -> None:
-    check_config(of_data(data, *(["data.path=somewhere"] if data in ("folder", "array") else [])))
+def test_data_builds(data: str, tmp_path: Path) -> None:
+    array = tmp_path / "images.npy"
+    np.save(array, np.zeros((30, 8, 8), np.uint8))
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(3):
+        Image.new("L", (8, 8)).save(folder / f"{number}.png")
+    paths = {"array": [f"data.path={array}"], "folder": [f"data.path={folder}"]}
+    check_config(of_data(data, *paths.get(data, [])))
 
 
 @pytest.mark.parametrize("data", options("data"))

@@ -47,7 +47,7 @@ def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: P
     assert page.read_text().count("data:image/") == 19
 
 
-def test_two_processes_train_one_model_and_report_the_figures_of_one(mnist_root: Path, tmp_path: Path) -> None:
+def test_two_processes_train_one_model_and_report_the_metrics_of_one(mnist_root: Path, tmp_path: Path) -> None:
     two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp_spawn"]
     run = [f"data.root={mnist_root}", "hydra.run.dir=run", "trainer.limit_val_batches=0"]
     # the whole test set in two halves

@@ -8,6 +8,7 @@
 | `label_names: tuple[str, ...]` | data | what each class is called | their numbers |
 | `label_noun: str` | data | what a class is in the titles of figures | "class" |
 | `binarization: str` | data | how its images became binary | "none": they are as they are |
+| `nll_floor: float` | data | nats that no model's nll of its images, with pixels 0 or 1, should be below; None: unknown | None |
 | `sorted_by_class: bool` | data | whether the first images are all of one class | False |
 | `permute(images)`, `unpermute(images)` | data | to and from the order of pixels that a model is trained on | pixels are in place |
 | `permute_pixels: bool` | data, with those two | whether they do anything | True |
@@ -22,7 +23,17 @@ from torch import Tensor
 
 from vae_lightning.errors import ConfigurationError
 
-__all__ = ["Labels", "Permutation", "binarization_of", "classes_of", "labels_of", "permutation_of", "predicts", "sorted_by_class"]
+__all__ = [
+    "Labels",
+    "Permutation",
+    "binarization_of",
+    "classes_of",
+    "labels_of",
+    "nll_floor_of",
+    "permutation_of",
+    "predicts",
+    "sorted_by_class",
+]
 
 
 def classes_of(model: object) -> int:
@@ -43,6 +54,12 @@ def binarization_of(data: object) -> str:
 def sorted_by_class(data: object) -> bool:
     """Whether the first images of `data` are all of one class."""
     return bool(getattr(data, "sorted_by_class", False))
+
+
+def nll_floor_of(data: object) -> float | None:
+    """Nats that no model's nll of the images of `data`, with pixels 0 or 1, should be below; None if no such number is known."""
+    floor = getattr(data, "nll_floor", None)
+    return None if floor is None else float(floor)
 
 
 class Permutation(NamedTuple):

@@ -12,10 +12,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 __all__ = [
-    "IMAGE_SHAPE",
     "MNIST_CLASSES",
     "MNIST_SHAPE",
-    "NUM_PIXELS",
     "UNLABELLED",
     "Batch",
     "Decoder",
@@ -29,11 +27,9 @@ __all__ = [
 ]
 
 MNIST_SHAPE = (1, 28, 28)
-"""Channels, height and width of MNIST's images: what a model is built for that is not told another shape."""
+"""Channels, height and width of MNIST's images; a default argument of constructors, and nothing else: data say their shape."""
 MNIST_CLASSES = 10
-"""How many digits there are: what a model tells apart that is not told another number."""
-IMAGE_SHAPE = MNIST_SHAPE
-NUM_PIXELS = 784
+"""How many digits there are; a default argument of constructors, and nothing else: data say how many classes they have."""
 UNLABELLED = -1
 """In place of the label of a training image that has none."""
 
@@ -108,7 +104,7 @@ class Batch(NamedTuple):
     """What the loader hands over, before binarization."""
 
     images: Tensor
-    """Grey levels, uint8 `(B, 1, 28, 28)`."""
+    """Grey levels, uint8 `(B, C, H, W)`."""
     labels: Tensor
     """Classes, int64 `(B,)`."""
     key: tuple[int, ...] | None

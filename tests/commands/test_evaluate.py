@@ -1,4 +1,4 @@
-"""Evaluating a run gives the figures that its training ended with, and a report in the fixed form."""
+"""Evaluating a run gives the metrics that its training ended with, and a report in the fixed form."""
 
 import dataclasses
 import json
@@ -51,7 +51,7 @@ def quick(run: Path, *overrides: str) -> Evaluation:
 
 
 @pytest.mark.parametrize("model", ["vae", "iwae", "cvae_cnn3", "beta_vae", "m1", "cnn"])
-def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., DictConfig], tmp_path: Path, model: str) -> None:
+def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., DictConfig], tmp_path: Path, model: str) -> None:
     small = [] if model in ("cnn", "cvae_cnn3") else ["model.net.hidden=[16]", "model.latent_dim=2"]
     cfg = compose(f"model={model}", *small, "trainer.limit_test_batches=1.0", "data.eval_batch_size=500")
     metrics = train(cfg).metrics
@@ -75,10 +75,10 @@ def test_report_equals_the_trainings_own_test_figures(compose: Callable[..., Dic
         assert "best.ckpt, epoch 1, optimizer step 4" in text
     assert set(report) == REPORT | BESIDE
     for name in names:
-        figure = report["splits"]["test"][name]
-        assert set(figure) == ESTIMATE
-        assert figure["num_images"] == 10_000
-        assert figure["value"] == pytest.approx(metrics[f"test/{name}"], abs=1e-9)
+        estimate = report["splits"]["test"][name]
+        assert set(estimate) == ESTIMATE
+        assert estimate["num_images"] == 10_000
+        assert estimate["value"] == pytest.approx(metrics[f"test/{name}"], abs=1e-9)
     if model != "cnn":
         assert report["splits"]["test"]["nll"]["num_samples"] == 3
         assert -report["splits"]["test"]["nll"]["value"] > report["splits"]["test"]["elbo"]["value"]

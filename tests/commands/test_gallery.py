@@ -104,7 +104,7 @@ def test_training_is_animated_where_frames_were_recorded(compose: Compose, tmp_p
 def test_unknown_figure_is_refused_before_anything_is_drawn(compose: Compose, tmp_path: Path) -> None:
     with (
         trained(compose, tmp_path) as subject,
-        pytest.raises(ConfigurationError, match=r"evaluation\.figures=sample: unknown; did you mean samples"),
+        pytest.raises(ConfigurationError, match=r"figures=sample: unknown; did you mean samples"),
     ):
         draw(subject, ["learning_curves", "sample"], tmp_path / "figures")
     assert not (tmp_path / "figures").exists()

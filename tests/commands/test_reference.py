@@ -10,7 +10,7 @@ from vae_lightning.commands.reference import BLOCKS, HELP, fresh, settings_of, s
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.parts import PARTS
 from vae_lightning.figures.catalog import CATALOG
-from vae_lightning.glossary import GLOSSARY
+from vae_lightning.glossary import GLOSSARY, METRICS, Metric
 from vae_lightning.plugins import locate
 
 
@@ -21,7 +21,7 @@ def test_documentation_and_help_are_fresh() -> None:
 def test_every_table_is_somewhere_and_names_what_there_is() -> None:
     texts = {path.name: text for path, text in fresh()}
     shown = {name for text in texts.values() for name in re.findall("generated: ([a-z-]+) -->", text)}
-    assert shown == set(BLOCKS) - {"parts"}, "the parts have no descriptions yet"
+    assert shown == set(BLOCKS)
     for name in [*CATALOG, *(option for path in reference.REGISTRIES.values() for option in locate(path))]:
         assert f"`{name}`" in texts["reference.md"], name
     for name in GLOSSARY:
@@ -33,15 +33,17 @@ def test_every_table_is_somewhere_and_names_what_there_is() -> None:
 def test_a_new_figure_and_a_new_setting_are_in_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CATALOG, "brand_new", CATALOG["samples"])
     assert "brand_new" in HELP["hydra/evaluate.yaml"]["Figures (evaluation.figures=[...]):"]()
-    monkeypatch.setitem(GLOSSARY, "brand_new", "What is new.")
+    monkeypatch.setitem(METRICS, "brand_new", Metric("brand_new", "What is new", unit="share"))
     assert "| `brand_new` | What is new. |" in with_blocks("<!-- generated: metrics -->\nold\n<!-- end -->\n")
 
 
 def test_only_what_stands_in_a_block_is_replaced() -> None:
-    text = "before\n<!-- generated: data -->\nold\n<!-- end -->\nbetween\n<!-- generated: metrics -->\n<!-- end -->\nafter\n"
+    text = (
+        "before\n<!-- generated: data -->\nstale words\n<!-- end -->\nbetween\n<!-- generated: metrics -->\n<!-- end -->\nafter\n"
+    )
     written = with_blocks(text)
     assert written.startswith("before\n<!-- generated: data -->\n| option |")
-    assert "old" not in written
+    assert "stale words" not in written
     assert "<!-- end -->\nbetween\n<!-- generated: metrics -->\n| metric |" in written
     assert written.endswith("<!-- end -->\nafter\n")
     assert with_blocks(written) == written

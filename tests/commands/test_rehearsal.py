@@ -188,7 +188,7 @@ def test_training_in_another_precision_is_finite_and_its_run_can_be_loaded(
     assert loaded.sample(2).dtype == torch.float32
 
 
-def test_precision_that_costs_figures_is_warned_of() -> None:
+def test_precision_that_costs_accuracy_is_warned_of() -> None:
     with pytest.warns(UserWarning, match="bf16-mixed"):
         check_precision("bf16-true")
 

@@ -27,7 +27,7 @@ SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")
 
 
 @pytest.mark.parametrize("model", ["vae", "cvae_cnn3", "cnn"])
-def test_same_seed_gives_the_same_figures_to_the_bit(compose: Compose, model: str) -> None:
+def test_same_seed_gives_the_same_metrics_to_the_bit(compose: Compose, model: str) -> None:
     first, again = (train(compose(f"model={model}", folder=name)).metrics for name in ("a", "b"))
     other = train(compose(f"model={model}", "seed=1", folder="c")).metrics
     assert first == again
@@ -52,7 +52,7 @@ def test_resuming_within_an_epoch_is_exact(compose: Compose, tmp_path: Path, mod
 def test_folder_holds_metrics_in_the_fixed_form_and_checkpoints_that_load_safely(compose: Compose, tmp_path: Path) -> None:
     result = train(compose(*SMALL))
     record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert set(record) == {"metrics", "model", "timing", "provenance"}
+    assert set(record) == {"format", "metrics", "model", "timing", "provenance"}
     assert set(record["model"]) == {"name", "parameters"}
     assert set(record["timing"]) == {"seconds", "images_per_second", "first_step_seconds"}
     provenance = {"command", "seed", "git_commit", "git_dirty", "versions", "data_checksums", "machine"}
@@ -231,6 +231,16 @@ def test_threads_are_those_asked_for_and_of_the_next_run_its_own(compose: Compos
 
 
 # ---- a run that goes wrong
+
+
+def test_several_processes_for_one_device_are_refused_by_the_settings_name(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=r"^trainer\.devices: torchrun started 2 .* give trainer\.devices=2,"):
+        train(compose(*SMALL))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("more", [[], ["callbacks.histograms.every_n_epochs=1"], ["trainer.compile=false", "logger=csv"]])

@@ -56,7 +56,7 @@ def test_pooled_parts_have_the_moments_of_the_whole() -> None:
 
 
 def test_extrapolation_takes_away_the_bias_that_few_images_bring() -> None:
-    """Two sets of N(0, I) in 20 dimensions, of unequal size: at a distance of 0, which the plain figure exceeds by 0.1."""
+    """Two sets of N(0, I) in 20 dimensions, of unequal size: at a distance of 0, which the plain distance exceeds by 0.1."""
     found = [frechet_distances(normal(1000, 20, "a", i), normal(1500, 20, "b", i)) for i in range(12)]
     plain, infinity = (torch.tensor([getattr(f, name) for f in found]).double() for name in ("distance", "infinity"))
     error = infinity.std().item() / math.sqrt(len(found))

@@ -26,13 +26,13 @@ def test_all_estimators_agree_with_the_exact_value(num_classes: int) -> None:
     report = found.importance_report() | found.ais_report() | found.quadrature_report()
     assert report["nll/quadrature"].value == pytest.approx(exact.mean().item(), abs=1e-6)
     for name in ("importance", "ais", "ais_from_encoder"):
-        figure, distance = report[f"nll/{name}"], report[f"nll_less_exact/{name}"]
+        estimate, distance = report[f"nll/{name}"], report[f"nll_less_exact/{name}"]
         # the distance is of the same images, so its standard error is the estimator's own
         assert abs(distance.value) < 3 * distance.standard_error + 0.01, name
-        assert distance.value == pytest.approx(figure.value - exact.mean().item(), abs=1e-6)
-        assert figure.num_images == len(found.x)
-        assert figure.seconds > 0
-        assert ("log p(x | y)" in figure.estimator) == bool(num_classes)
+        assert distance.value == pytest.approx(estimate.value - exact.mean().item(), abs=1e-6)
+        assert estimate.num_images == len(found.x)
+        assert estimate.seconds > 0
+        assert ("log p(x | y)" in estimate.estimator) == bool(num_classes)
     assert report["nll/ais"].settings["num_distributions"] == 60
 
 
@@ -41,7 +41,7 @@ def test_bounds_of_bidirectional_monte_carlo_are_close() -> None:
     gap = report["bdmc/gap"]
     assert gap.value == pytest.approx(report["bdmc/upper"].value - report["bdmc/lower"].value, abs=1e-9)
     assert abs(gap.value) < 0.05 + 3 * gap.standard_error
-    assert {figure.binarization for figure in report.values()} == {"simulated"}
+    assert {estimate.binarization for estimate in report.values()} == {"simulated"}
 
 
 def test_best_is_exact_where_that_can_be_and_else_the_highest_bound() -> None:

@@ -53,8 +53,8 @@ def test_exact_posteriors_of_the_models_own_images_make_up_the_prior() -> None:
     model = LinearGaussian()
     report = information_report(model, images(model, 2000), None, "none", Budget(4000))
     exact = 0.5 * torch.logdet(torch.eye(2, dtype=torch.float64) + model.weight.mT @ model.weight / model.noise**2).item()
-    figure = report["mutual_information"]
-    assert figure.value == pytest.approx(exact, abs=3 * figure.standard_error + 0.02)
+    estimate = report["mutual_information"]
+    assert estimate.value == pytest.approx(exact, abs=3 * estimate.standard_error + 0.02)
     assert report["aggregate_kl"].value == pytest.approx(0, abs=0.05)
 
 

@@ -1,4 +1,4 @@
-"""Figures over a data set: means, standard errors, and log p(x) where it is known."""
+"""Metrics over a data set: means, standard errors, and log p(x) where it is known."""
 
 import math
 
@@ -40,9 +40,9 @@ def test_mean_keeps_what_float32_would_lose() -> None:
 def test_per_image_puts_unequal_batches_together_in_order() -> None:
     x = torch.arange(7.0)
     batches = [(x[:3], x[:3] + 1), (x[3:6], x[3:6] + 1), (x[6:], x[6:] + 1)]
-    figures = per_image(batches, lambda x, y, number: {"sum": x + y, "number": torch.full_like(x, number)})
-    assert torch.equal(figures["sum"], 2 * x + 1)
-    assert figures["number"].tolist() == [0, 0, 0, 1, 1, 1, 2]
+    values = per_image(batches, lambda x, y, number: {"sum": x + y, "number": torch.full_like(x, number)})
+    assert torch.equal(values["sum"], 2 * x + 1)
+    assert values["number"].tolist() == [0, 0, 0, 1, 1, 1, 2]
 
 
 def images(model: LinearGaussian, y: Tensor) -> Tensor:
@@ -53,9 +53,9 @@ def images(model: LinearGaussian, y: Tensor) -> Tensor:
 def test_importance_nll_is_minus_log_p_of_x_given_its_label() -> None:
     model, y = LinearGaussian(num_classes=4, stretch=1.2), torch.arange(40) % 4
     x = images(model, y)
-    figures = importance_nll(model, x, y, 1000, 50_000, 0, "test", 0)
-    torch.testing.assert_close(figures["nll"], -model.marginal(y).log_prob(x), atol=0.1, rtol=0)
-    assert ((figures["effective_sample_size"] > 500) & (figures["effective_sample_size"] < 1000)).all()
+    values = importance_nll(model, x, y, 1000, 50_000, 0, "test", 0)
+    torch.testing.assert_close(values["nll"], -model.marginal(y).log_prob(x), atol=0.1, rtol=0)
+    assert ((values["effective_sample_size"] > 500) & (values["effective_sample_size"] < 1000)).all()
 
 
 def test_marginal_nll_is_minus_log_of_p_x_summed_over_labels() -> None:
@@ -64,7 +64,7 @@ def test_marginal_nll_is_minus_log_of_p_x_summed_over_labels() -> None:
     nll = marginal_nll(model, x, 4, 1000, 50_000, 0, "test", 0)["nll_marginal"]
     exact = -model.log_marginal_over_labels(x)
     torch.testing.assert_close(nll, exact, atol=0.1, rtol=0)
-    # what summing over labels is there for: p(x | y) alone is another figure
+    # what summing over labels is there for: p(x | y) alone is another number
     assert (exact + model.marginal(y).log_prob(x)).abs().max() > 0.3
 
 

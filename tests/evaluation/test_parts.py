@@ -50,10 +50,10 @@ def test_every_part_that_fits_is_measured_and_the_others_say_why_not() -> None:
     assert found.pop("disentanglement") == "the data set has no known factors of variation: data=shapes2d has"
     for name, report in found.items():
         assert isinstance(report, dict), f"{name}: {report}"
-        for key, figure in report.items():
-            assert figure.value == figure.value, key
-            assert figure.seconds >= 0, key
-            assert figure.section, key
+        for key, estimate in report.items():
+            assert estimate.value == estimate.value, key
+            assert estimate.seconds >= 0, key
+            assert estimate.section, key
     assert list(found) == [name for name in PARTS if name != "disentanglement"]
 
 

@@ -22,18 +22,18 @@ def clusters(count: int, distance: float, *key: int | str) -> tuple[Tensor, Tens
 def test_clusters_far_apart_are_told_apart_by_both() -> None:
     report = probe_report(*clusters(500, 12.0, "train"), *clusters(300, 12.0, "test"), "dynamic")
     assert list(report) == ["linear_probe_accuracy", "knn_accuracy"]
-    for figure in report.values():
-        assert (figure.value, figure.standard_error, figure.num_images) == (1, 0, 300)
-        assert (figure.section, figure.binarization) == ("latent quality", "dynamic")
-        assert figure.settings["train_images"] == 500
-        assert figure.seconds > 0
+    for estimate in report.values():
+        assert (estimate.value, estimate.standard_error, estimate.num_images) == (1, 0, 300)
+        assert (estimate.section, estimate.binarization) == ("latent quality", "dynamic")
+        assert estimate.settings["train_images"] == 500
+        assert estimate.seconds > 0
     assert report["knn_accuracy"].settings["k"] == 5
 
 
 def test_noise_is_told_apart_as_often_as_by_chance() -> None:
-    for figure in probe_report(*clusters(500, 0.0, "train"), *clusters(1000, 0.0, "test"), "dynamic").values():
-        assert figure.value == pytest.approx(0.2, abs=4 * figure.standard_error)
-        assert figure.standard_error == pytest.approx(math.sqrt(figure.value * (1 - figure.value) / 1000))
+    for estimate in probe_report(*clusters(500, 0.0, "train"), *clusters(1000, 0.0, "test"), "dynamic").values():
+        assert estimate.value == pytest.approx(0.2, abs=4 * estimate.standard_error)
+        assert estimate.standard_error == pytest.approx(math.sqrt(estimate.value * (1 - estimate.value) / 1000))
 
 
 def test_rings_have_no_plane_between_them_but_neighbours() -> None:

@@ -1,6 +1,5 @@
 """A part of an evaluation registers itself where it is defined; a user's own is named by its import path."""
 
-import tokenize
 from pathlib import Path
 
 import pytest
@@ -201,11 +200,3 @@ def test_what_parts_share_is_computed_once() -> None:
         return len(calls)
 
     assert [whole.shared(compute), whole.shared(compute)] == [1, 1]
-
-
-@pytest.mark.parametrize("room", ["evaluation", "inference", "reports"])
-def test_no_image_shape_is_written_into_a_room(room: str) -> None:
-    for path in (Path(registry.__file__).parents[1] / room).glob("*.py"):
-        with path.open("rb") as file:
-            numbers = {token.string for token in tokenize.tokenize(file.readline) if token.type == tokenize.NUMBER}
-        assert not numbers & {"28", "784"}, path

@@ -1,4 +1,4 @@
-"""The report against a linear-Gaussian model, whose every figure is known in closed form."""
+"""The report against a linear-Gaussian model, whose every estimate is known in closed form."""
 
 import math
 from typing import Any
@@ -49,7 +49,7 @@ def test_every_figure_is_that_of_the_closed_form(num_classes: int) -> None:
     assert report["nll"].standard_error == pytest.approx(log_marginal.std().item() / math.sqrt(200), rel=0.05)
 
 
-def test_figures_fit_each_other() -> None:
+def test_estimates_fit_each_other() -> None:
     model = LinearGaussian(shift=0.2, stretch=1.3)
     report = report_of(model, *data_set(model))
     assert report["elbo"].value == pytest.approx(report["log_likelihood"].value - report["kl"].value, abs=1e-9)

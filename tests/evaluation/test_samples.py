@@ -88,7 +88,7 @@ def test_conditional_samples_are_judged_by_the_label_they_were_drawn_for() -> No
     wrong = torch.cat([y[:300], 1 - y[300:]])
     half = torch.cat([real_labels[:150], 1 - real_labels[150:]])
     report = sample_report(x, wrong, real, half, reference, Reader(0.8), binarization="dynamic")
-    values = {name: figure.value for name, figure in report.items()}
+    values = {name: estimate.value for name, estimate in report.items()}
     assert (values["accuracy_samples"], values["accuracy_real"], values["accuracy_gap"]) == (0.75, 0.5, 0.25)
     assert report["accuracy_samples"].standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 399))
     assert report["accuracy_gap"].standard_error == pytest.approx(math.sqrt(0.75 * 0.25 / 399 + 0.25 / 299))
@@ -108,20 +108,20 @@ def test_balance_of_samples_of_one_class_only() -> None:
 
 def test_entropy_of_a_judge_without_a_clue_is_log_of_the_number_of_classes() -> None:
     x, y = drawn(50, 0)
-    figure = sample_report(x, None, x, y, x, Clueless(), binarization="dynamic")["class_entropy"]
-    assert figure.value == pytest.approx(math.log(7))
-    assert figure.standard_error == pytest.approx(0, abs=1e-8)
-    assert figure.settings["log_num_classes"] == math.log(7)
-    assert figure.settings["shares"] == [0.1429] * 7
+    estimate = sample_report(x, None, x, y, x, Clueless(), binarization="dynamic")["class_entropy"]
+    assert estimate.value == pytest.approx(math.log(7))
+    assert estimate.standard_error == pytest.approx(0, abs=1e-8)
+    assert estimate.settings["log_num_classes"] == math.log(7)
+    assert estimate.settings["shares"] == [0.1429] * 7
 
 
 def test_error_of_the_entropy_is_that_of_the_share_times_the_slope() -> None:
     """With a share s of two classes, dH / ds = log((1 - s) / s)."""
     (odd, _), (real, y) = drawn(200, 0), drawn(24, 1)
     odd[:, :, 0] = (torch.arange(200) < 40).float().view(-1, 1, 1)
-    figure = sample_report(odd, None, real, y, real, Reader(1.0), binarization="dynamic")["class_entropy"]
-    assert figure.value == pytest.approx(-0.2 * math.log(0.2) - 0.8 * math.log(0.8))
-    assert figure.standard_error == pytest.approx(math.log(4) * math.sqrt(0.2 * 0.8 / 199))
+    estimate = sample_report(odd, None, real, y, real, Reader(1.0), binarization="dynamic")["class_entropy"]
+    assert estimate.value == pytest.approx(-0.2 * math.log(0.2) - 0.8 * math.log(0.8))
+    assert estimate.standard_error == pytest.approx(math.log(4) * math.sqrt(0.2 * 0.8 / 199))
 
 
 def test_distances_of_samples_are_further_than_those_of_real_images_and_all_is_said() -> None:
@@ -136,9 +136,9 @@ def test_distances_of_samples_are_further_than_those_of_real_images_and_all_is_s
         assert (own.num_images, other.num_images) == (400, 600)
         assert own.settings["other_images"] == other.settings["other_images"] == 500
     assert report["frechet_distance"].value == pytest.approx(frechet_distance(*map(Reader().features, (samples, real))), rel=1e-6)
-    for figure in report.values():
-        assert (figure.section, figure.binarization, figure.settings["classifier"]) == ("samples", "dynamic", "a")
-        assert figure.seconds > 0
+    for estimate in report.values():
+        assert (estimate.section, estimate.binarization, estimate.settings["classifier"]) == ("samples", "dynamic", "a")
+        assert estimate.seconds > 0
 
 
 def test_order_of_the_images_does_not_matter_to_what_is_known_of_subsets() -> None:
@@ -146,8 +146,8 @@ def test_order_of_the_images_does_not_matter_to_what_is_known_of_subsets() -> No
     (real, y), (reference, _) = drawn(600, 1), drawn(600, 2)
     sorted_by_class = real[y.argsort(stable=True)]
     report = sample_report(sorted_by_class, None, reference, y, reference, Reader(), binarization="dynamic")
-    figure = report["frechet_distance_infinity"]
-    assert abs(figure.value) < 4 * figure.standard_error
+    estimate = report["frechet_distance_infinity"]
+    assert abs(estimate.value) < 4 * estimate.standard_error
     assert abs(report["kernel_distance"].value) < 4 * report["kernel_distance"].standard_error
 
 

@@ -25,6 +25,6 @@ def test_unseen_quadrants_cost_what_the_exact_integral_says(num_classes: int) ->
         mask = torch.stack([observed_mask(name) for name in names]).any(0)
         assert mask.sum() == 196 * count
         exact = (quadrature(model, x, y, mask).log_evidence - whole).mean().item()
-        figure = report[f"nll_unseen/given_{count}_quadrants"]
-        assert figure.value == pytest.approx(exact, abs=0.1)
-        assert (figure.num_images, figure.num_samples) == (3, 1000)
+        estimate = report[f"nll_unseen/given_{count}_quadrants"]
+        assert estimate.value == pytest.approx(exact, abs=0.1)
+        assert (estimate.num_images, estimate.num_samples) == (3, 1000)

@@ -152,7 +152,7 @@ def test_three_dimensions_are_too_many() -> None:
         quadrature(LinearGaussian(latent_dim=3), torch.zeros(1, 5).double())
 
 
-def test_bernoulli_figures_of_grey_levels_are_below_those_of_their_dynamic_binarizations() -> None:
+def test_bernoulli_estimates_of_grey_levels_are_below_those_of_their_dynamic_binarizations() -> None:
     source = torch.Generator().manual_seed(0)
     model, grey = Painter(), torch.rand(1, 1, 28, 28, generator=source)
     binary = (torch.rand(40, 1, 28, 28, generator=source) < grey).float()

@@ -1,12 +1,14 @@
 """Files are whole or not there."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
 
 import vae_lightning
 from vae_lightning.errors import DataError, StorageError
-from vae_lightning.machine.files import replacing, write_bytes
+from vae_lightning.machine.files import replacing, write_bytes, write_json
 
 
 def test_file_is_replaced_whole(tmp_path: Path) -> None:
@@ -80,4 +82,11 @@ def test_nothing_else_replaces_files() -> None:
     """A finished file that is moved is another thing: reports of other weights, raw files that were fetched together."""
     root = Path(vae_lightning.__file__).parent
     replacers = {str(path.relative_to(root)) for path in root.rglob("*.py") if "os.replace(" in path.read_text()}
-    assert replacers == {"machine/files.py", "reports/folder.py", "data/folders.py"}
+    assert replacers == {"machine/files.py", "reports/folder.py", "data/root.py"}
+
+
+def test_json_has_null_for_what_is_not_finite(tmp_path: Path) -> None:
+    content = {"metrics": {"val/elbo": math.nan, "val/kl": 3.0}, "steps": [math.inf, (-math.inf, 1)]}
+    write_json(tmp_path / "metrics.json", content)
+    read = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert read == {"metrics": {"val/elbo": None, "val/kl": 3.0}, "steps": [None, [None, 1]]}

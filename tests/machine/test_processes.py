@@ -54,5 +54,5 @@ def test_several_processes_for_one_device_are_refused(
 ) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigurationError, match=rf"{launcher} started 2 processes.*trainer\.devices=2"):
+    with pytest.raises(ConfigurationError, match=rf"{launcher} started 2 processes.* give devices=2"):
         own_environment(ONE)

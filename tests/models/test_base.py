@@ -111,7 +111,7 @@ def test_shapes(model: Module, x: Tensor, y: Tensor) -> None:
         assert output.shape == (B, model.num_classes)
 
 
-def test_terms_are_figures_of_each_image(model: Module, x: Tensor, y: Tensor) -> None:
+def test_terms_are_metrics_of_each_image(model: Module, x: Tensor, y: Tensor) -> None:
     terms = model.terms(model(x, y, model.draw_noise(x, 0)), x, y, STEP)
     assert "loss" in terms
     assert {term.shape for term in terms.values()} == {(B,)}
@@ -318,13 +318,13 @@ def loader(count: int = 22, size: int = 4) -> DataLoader[Any]:
 
 
 def standing(**arguments: Any) -> VAE:
-    """A model whose training moves nothing, so that every figure of an epoch is of the same weights."""
+    """A model whose training moves nothing, so that every metric of an epoch is of the same weights."""
     torch.manual_seed(0)
     return VAE(**{"latent_dim": 2, "net": MLP, "optimizer": {"name": "sgd", "lr": 1e-30}, **arguments})
 
 
 def elbos(model: VAE, data: DataLoader[Any], seed: int, split: str, *key: int) -> Tensor:
-    """What the steps should find, one figure an image."""
+    """What the steps should find, one number an image."""
     found = []
     for number, (x, y) in enumerate(data):
         noise = model.draw_noise(x, seed, split, *key, number, training=split == "train")
@@ -353,18 +353,18 @@ def test_logged_means_are_over_every_image_since_the_last_time(accumulate: int, 
 
 def test_validation_and_test_are_means_over_images_with_the_same_noise_for_every_run() -> None:
     data = loader(22, 4)
-    figures = []
+    metrics = []
     for seed in (1, 2):
         model = standing(seed=seed)
         torch.manual_seed(seed + 10)
         trainer().validate(model, data, verbose=False)
         trainer().test(model, data, verbose=False)
-        figures.append(model.evaluation_means)
-    assert figures[0] == figures[1]
+        metrics.append(model.evaluation_means)
+    assert metrics[0] == metrics[1]
     for split in ("val", "test"):
         expected = elbos(model, data, EVALUATION_SEED, split).mean().item()
-        assert figures[0][f"{split}/elbo"] == pytest.approx(expected, rel=1e-6)
-    assert figures[0]["val/elbo"] != figures[0]["test/elbo"]
+        assert metrics[0][f"{split}/elbo"] == pytest.approx(expected, rel=1e-6)
+    assert metrics[0]["val/elbo"] != metrics[0]["test/elbo"]
 
 
 def test_seed_decides_the_noise_of_training() -> None:

@@ -156,7 +156,7 @@ def test_dropout_noise_is_what_the_nets_use(x: Tensor) -> None:
 # ---- M1
 
 
-def test_figures_of_m1_are_those_of_its_vae(x: Tensor, y: Tensor) -> None:
+def test_metrics_of_m1_are_those_of_its_vae(x: Tensor, y: Tensor) -> None:
     model = m1()
     noise = model.draw_noise(x, 0)
     expected, terms = VAE.terms(model, VAE.forward(model, x, None, noise), x, y, START), terms_of(model, x, y)

@@ -46,7 +46,7 @@ def test_quick_estimate_does_not_take_the_place_of_an_expensive_one(expensive_fi
 
 
 def test_all_images_with_few_samples_stand_before_few_images_with_many() -> None:
-    """Published figures are of all test images."""
+    """Published estimates are of all test images."""
     both = merged(report(nll=nll(num_images=1000, num_samples=5000)), report(nll=nll(num_samples=100)))
     assert [samples for _, samples in rows(both)] == [100, 5000]
 

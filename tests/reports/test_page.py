@@ -13,7 +13,7 @@ from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
 
 @pytest.fixture
 def page(tmp_path: Path) -> Page:
-    figure: dict[str, Any] = {
+    estimate: dict[str, Any] = {
         "standard_error": 0.123,
         "num_images": 10_000,
         "num_samples": 50,
@@ -35,8 +35,8 @@ def page(tmp_path: Path) -> Page:
         binarization="dynamic",
         estimates={
             "test": {
-                "nll": [{"value": 88.934, **figure}, {"value": 91.5, **figure, "num_samples": 3, "seed": 7}],
-                "accuracy": [{"value": 0.98765, **figure, "standard_error": None, "seconds": None}],
+                "nll": [{"value": 88.934, **estimate}, {"value": 91.5, **estimate, "num_samples": 3, "seed": 7}],
+                "accuracy": [{"value": 0.98765, **estimate, "standard_error": None, "seconds": None}],
             }
         },
         warnings=["test/nll is too good to be true"],

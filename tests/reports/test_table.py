@@ -19,12 +19,12 @@ def wide_terminal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_report_shows_value_error_images_and_samples(capsys: pytest.CaptureFixture[str]) -> None:
-    figures = {
+    estimates = {
         "nll": Estimate(86.7649, 0.1234, 10_000, 5000, "stochastic", "importance sampling"),
         "kl": Estimate(25.0, math.nan, 1, 0, "stochastic", "closed form"),
         "accuracy": Estimate(0.99216, 0.00088, 10_000, 0, "stochastic", "share"),
     }
-    print_report(to_json("checkpoints/best.ckpt", {"val": figures, "test": {}}), Path("evaluation/report.json"))
+    print_report(to_json("checkpoints/best.ckpt", {"val": estimates, "test": {}}), Path("evaluation/report.json"))
     text = capsys.readouterr().out
     assert row(text, "nll") == ["val", "nll", "86.76", "0.12", "10000", "5000"]
     assert row(text, "kl") == ["val", "kl", "25.00", "", "1", ""]

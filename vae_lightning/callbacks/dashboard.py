@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as L
-import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.nn.functional import pad
@@ -16,6 +15,7 @@ from torch.nn.functional import pad
 from vae_lightning.abilities import labels_of, predicts
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
 from vae_lightning.glossary import GLOSSARY
+from vae_lightning.inference.chunks import over_chunks
 from vae_lightning.objectives.bounds import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
@@ -128,7 +128,7 @@ def _classify(trainer: L.Trainer, model: Any, writer: Any) -> None:
     size = getattr(trainer.datamodule, "eval_batch_size", len(x))  # type: ignore[attr-defined]
     tested = int(min(len(x), sum(trainer.num_test_batches) * size * trainer.world_size))
     with undisturbed(trainer, model):  # and not where figures are drawn: there matplotlib would meet tensors of the run's precision
-        labels, probabilities = y[:tested].cpu(), torch.cat([model.predict(part) for part in x[:tested].split(size)]).float().cpu()
+        labels, probabilities = y[:tested].cpu(), over_chunks(model.predict, x[:tested], size=size).float().cpu()
     classes, names = probabilities.shape[-1], labels_of(trainer.datamodule, y)  # type: ignore[attr-defined]
     for c in range(classes):
         writer.add_pr_curve(f"test/precision_recall/{names.name(c)}", labels == c, probabilities[:, c], trainer.global_step)

@@ -15,12 +15,12 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
-from torch.distributions import Independent
 from torchvision.utils import make_grid
 
 from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
+from vae_lightning.distributions.factors import factors
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.latents import mean_images, quantile_mesh, traversals
 from vae_lightning.noise import standard_normal
@@ -85,7 +85,7 @@ def _drawings(model: LatentVariableModel, x: Tensor, y: Tensor) -> Iterator[Draw
     classes = classes_of(model)
     yield _reconstructions(model, x, y)
     yield _classes(model, classes, x) if classes else _samples(model, x)
-    if model.latent_dim == 2 and not classes and isinstance(model.prior(), Independent):
+    if model.latent_dim == 2 and not classes and factors(model.prior()) is not None:
         yield _latent_grid(model)
     else:
         yield _traversals(model, x, y)

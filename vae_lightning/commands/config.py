@@ -96,12 +96,14 @@ class Parts:
         callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, rated)}
         if arguments["enable_model_summary"] is None:  # Lightning would add one of its own
             arguments["enable_model_summary"] = any(isinstance(c, ModelSummary) for c in callbacks.values())
+        with prefixed("trainer", ["devices"]):
+            environment = own_environment(arguments)
         with quiet(), lightning_errors(ValueError, TypeError, RuntimeError, ImportError, OSError):
             trainer = L.Trainer(
                 **arguments,
                 logger=loggers or False,
                 callbacks=[*callbacks.values(), *own],
-                plugins=[AtomicCheckpointIO(), *own_environment(arguments)],
+                plugins=[AtomicCheckpointIO(), *environment],
                 default_root_dir=cfg.run_dir,
             )
         if isinstance(model, Module):
@@ -244,13 +246,13 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
     if binary is True and binarization == "none":
         warnings.warn(
             f"model/likelihood={name} with data.binarization=none: grey levels are not outcomes of a distribution of binary "
-            "images; elbo and nll bound those of dynamically binarized images from below, and compare with no published figure",
+            "images; elbo and nll bound those of dynamically binarized images from below, and compare with no published number",
             stacklevel=2,
         )
     elif binary is False and binarization not in (None, "none"):
         warnings.warn(
             f"model/likelihood={name} with data.binarization={binarization}: a distribution of grey levels, evaluated at black and "
-            "white, so the figure called elbo is not an ELBO of binary data; use data.binarization=none",
+            "white, so the number called elbo is not an ELBO of binary data; use data.binarization=none",
             stacklevel=2,
         )
 

@@ -7,10 +7,9 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from vae_lightning.abilities import binarization_of, predicts
+from vae_lightning.abilities import binarization_of, nll_floor_of, predicts
 from vae_lightning.commands.options import Options, at_evaluation
 from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_report
-from vae_lightning.evaluation.sanity import NLL_FLOOR
 from vae_lightning.inference.chunks import chunks
 from vae_lightning.inference.latents import classes_of
 from vae_lightning.types import Estimate, ImageData, LatentVariableModel
@@ -87,6 +86,6 @@ def has_labels(data: object) -> bool:
 
 
 def nll_floor(model: object, data: object) -> float | None:
-    """What an nll should not be below: known for outcomes of pixels, 0 or 1, on MNIST."""
+    """Nats that no nll should be below; None where `data` knows no such number, or `model` gives densities of pixels."""
     binary = getattr(getattr(model, "likelihood_of", None), "binary", False)
-    return NLL_FLOOR if binary and getattr(data, "dataset", None) == "mnist" else None
+    return nll_floor_of(data) if binary else None

@@ -28,7 +28,7 @@ REFUSED = {
 
 
 def check_precision(precision: object) -> None:
-    """Refuse a precision in which nothing can be trained, and warn of one that costs figures."""
+    """Refuse a precision in which nothing can be trained, and warn of one that costs accuracy."""
     if precision == "bf16-true":
         warnings.warn(
             "trainer.precision=bf16-true: weights of three digits lose small steps, and the ELBO is nats lower for it; "

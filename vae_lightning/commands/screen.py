@@ -21,7 +21,7 @@ def print_run(
     overrides: Sequence[str] = (),
     trust: Sequence[str] = (),
 ) -> None:
-    """The final figures of a training run, and where everything is.
+    """Show the final metrics of a training run, and where everything is.
 
     Args:
         overrides: what the command was given, to go on with.

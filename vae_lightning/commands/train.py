@@ -27,6 +27,7 @@ from vae_lightning.commands.typed import typed_words
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
+from vae_lightning.machine.files import write_json
 from vae_lightning.machine.formats import FORMAT
 from vae_lightning.machine.shell import script, shell_quoted
 from vae_lightning.plugins import load_declared
@@ -45,7 +46,7 @@ class Result:
     """What a training run gives back."""
 
     metrics: dict[str, float]
-    """Final figures by `split/metric`: train over the last epoch, val and test of the best checkpoint."""
+    """Final metrics by `split/metric`: train over the last epoch, val and test of the best checkpoint."""
     objective: float | None
     """The value that says how good the run is, val/elbo for a VAE; None if it was not validated."""
     interrupted: bool
@@ -53,7 +54,7 @@ class Result:
     folder: Path
     """The run folder."""
     model: L.LightningModule
-    """With the weights the figures are of."""
+    """The checkpoint with the weights that the metrics are of."""
     data: L.LightningDataModule
     """The data module it was trained on."""
     trainer: L.Trainer
@@ -82,7 +83,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     folder = _folder(cfg)
     timing, interrupt = Timing(started or time.time()), StopOnInterrupt()
     keep_freed_memory()
-    # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no figure
+    # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no number
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     parts = Parts(cfg)
     L.seed_everything(cfg.seed, verbose=False)
@@ -115,7 +116,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             # of trainings in processes that Lightning started, the step is not known here
             stands = trainer.world_size == 1 and trainer.global_step == (going_on.progress.steps if going_on else 0)
             if stands and not interrupt.interrupted:
-                log.warning("no step was trained, so that the figures are of the weights as they were before")
+                log.warning("no step was trained, so that the metrics are of the weights as they were before")
             if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
                 logged |= _evaluate_best(trainer, model, data)
     except (NotFiniteError, ProcessRaisedException) as error:
@@ -124,12 +125,12 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             with named_from_the_root(model, data):
                 raise ours from None
         wrong, logged = ours, _callback_metrics(trainer)
-    # our own models keep their figures in double precision, unless they were trained in processes that are gone
+    # our own models keep their metrics in double precision, unless they were trained in processes that are gone
     metrics = (getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})) or logged
     wrong = wrong or _of_metrics(metrics)
     if trainer.is_global_zero:
         more = {"not_finite": wrong.record} if wrong else {}
-        runs.write_json(folder / METRICS, _record(metrics, model, timing, provenance) | more)
+        write_json(folder / METRICS, _record(metrics, model, timing, provenance) | more)
     if wrong:
         more_there = "has the numbers of the batch's images" if wrong.record.get("images") else "says so too"
         raise NotFiniteError(f"{wrong}; {folder / METRICS} {more_there}", wrong.record) from wrong
@@ -182,7 +183,7 @@ def _weights_only(function: Any, ckpt_path: str | None) -> dict[str, bool]:
 
 
 def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
-    """Validate and test the best checkpoint, so that both figures are of the same weights."""
+    """Validate and test the best checkpoint, so that the metrics of both are of the same weights."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     logged: dict[str, float] = {}
     for function in (trainer.validate, trainer.test):
@@ -201,7 +202,7 @@ def _of_a_child(error: ProcessRaisedException) -> Exception:
 
 
 def _of_metrics(metrics: Mapping[str, float]) -> NotFiniteError | None:
-    """The error that a run ends in whose final figures are not finite, though its training was."""
+    """The error that a run ends in whose final metrics are not finite, though its training was."""
     lost = [name for name, value in metrics.items() if not math.isfinite(value)]
     what = ", ".join(lost)
     return NotFiniteError(f"{what}: not finite at the end of training", {"what": what, "images": None}) if lost else None

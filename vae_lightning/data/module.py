@@ -1,7 +1,7 @@
 """Images in memory as a LightningDataModule: uint8 tensors, binarized on the fly and on the device.
 
 Training images are drawn afresh at every use. Validation and test images are drawn once, by a seed of their own, so that
-figures are comparable across epochs, runs and machines; they are the same whatever the batch size and the device.
+metrics are comparable across epochs, runs and machines; they are the same whatever the batch size and the device.
 """
 
 from collections.abc import Mapping

@@ -2,7 +2,7 @@ r"""Shapes whose factors of variation are known: shape, scale, rotation, x and y
 
 The factors are those of dSprites ("dSprites: disentanglement testing sprites dataset", Matthey, Higgins, Hassabis and
 Lerchner, 2017, https://github.com/google-deepmind/dsprites-dataset), 3 x 6 x 40 x 32 x 32 = 737,280 images, at 28 x 28
-pixels where dSprites has 64 x 64, so images and figures are of this data set alone, not of dSprites. A grey level is the
+pixels where dSprites has 64 x 64, so images and estimates are of this data set alone, not of dSprites. A grey level is the
 share of a pixel's 4 x 4 points that lie in the shape.
 
 Each shape lies in a circle of radius 6.24 scale around its centre of mass, and centres are half a pixel apart, from 6.25 to
@@ -28,7 +28,6 @@ from vae_lightning.arguments import require
 from vae_lightning.data.binarization import Binarization, binarize, to_unit_interval
 from vae_lightning.data.module import ImageDataModule
 from vae_lightning.noise import generator
-from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["FACTORS", "FACTOR_SIZES", "SHAPES", "Shapes2DDataModule", "render"]
 
@@ -36,7 +35,7 @@ FACTORS = ("shape", "scale", "rotation", "x", "y")
 FACTOR_SIZES = (3, 6, 40, 32, 32)
 """How many values each factor has; a factor is given as the number of its value, from 0."""
 NUM_COMBINATIONS = math.prod(FACTOR_SIZES)
-IMAGE_SHAPE = MNIST_SHAPE
+IMAGE_SHAPE = (1, 28, 28)
 """Channels, height and width."""
 
 SCALES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)

@@ -4,7 +4,7 @@ A step on MNIST takes a few milliseconds, of which Lightning's hooks and autogra
 
 - `loop.ChunkLoop` takes most steps without any hook. It keeps all of Lightning's counters, and hands every batch after which
   something may happen (logging, the progress bar, validation, the end of an epoch or of training) to Lightning itself;
-- `step.Step` computes loss, gradients and figures in one graph, traced once from `Module.functional_loss`, which is pure.
+- `step.Step` computes loss, gradients and metrics in one graph, traced once from `Module.functional_loss`, which is pure.
 
 `door.install` puts both into a Trainer, or says why that Trainer stays as it is. The plain path, one turn of
 Lightning's loop a step, computes the same to within rounding.

@@ -16,7 +16,7 @@ def install(trainer: L.Trainer, model: L.LightningModule, compile: str | bool = 
     Args:
         compile: True, False for Lightning's own loop, or "auto": compile from `COMPILE_FROM` steps on.
     """
-    reason = "trainer.compile=false" if compile is False else reason_against(trainer, model)
+    reason = "compile is False" if compile is False else reason_against(trainer, model)
     if reason is None:
         assert isinstance(model, Module)
         epoch_loop = trainer.fit_loop.epoch_loop

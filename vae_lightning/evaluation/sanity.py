@@ -5,25 +5,23 @@ from collections.abc import Mapping
 
 from vae_lightning.types import Estimate
 
-__all__ = ["NLL_FLOOR", "SIMULATED", "warnings_of"]
+__all__ = ["SIMULATED", "warnings_of"]
 
-NLL_FLOOR = 76.0
-"""Nats per image. The mean Bernoulli entropy of grey MNIST is 45.5, and the best models are above 77: less points to a bug."""
 DEVIATIONS = 3.0
 """Standard errors beyond which a difference is no chance: one report in 700 that is right is warned of."""
 SIMULATED = "simulated"
 """In place of a binarization: of images that the model itself has drawn."""
 
-_BUG = "no model of binarized MNIST is known to get there, so look for a bug or for test images in training"
+_BUG = "no model of these images is known to get there, so look for a bug or for test images in training"
 _TOO_GOOD = {"threshold": "thresholded images cost less than those drawn at random, so compare it with no published number"}
 
 
-def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = NLL_FLOOR) -> list[str]:
+def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = None) -> list[str]:
     """One line for each thing that is wrong, in words that stand by themselves.
 
     Args:
         splits: estimates by split and name; those of samples have their classifier's binarization in `settings["judged_by"]`.
-        nll_floor: what no nll should be below; None where there is no such number, as for densities and other data sets.
+        nll_floor: nats that no nll should be below; None where no such number is known, as for densities and most data sets.
     """
     warnings = []
     for split, report in splits.items():

@@ -35,7 +35,7 @@ def recorded(subject: Subject) -> str | None:
     """Need: frames of the training."""
     if any(subject.recording.glob("step_*.npz")):
         return None
-    return needs_latent(subject) or "no frames were recorded: train with callbacks.animation.frames=25"
+    return needs_latent(subject) or "no frames were recorded: train with callbacks.Animation(frames=25)"
 
 
 @declare("training_reconstructions", "animations", recorded)

@@ -10,7 +10,7 @@ from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.figures.registry import declare, needs_conditional, needs_labels, needs_latent
 from vae_lightning.figures.style import figure, named, show_tiles
 from vae_lightning.figures.subject import MOST_CLASSES, Subject, first_images
-from vae_lightning.inference.latents import mean_images
+from vae_lightning.inference.latents import mean_images, posterior_means
 from vae_lightning.noise import standard_normal
 from vae_lightning.types import LatentVariableModel
 
@@ -46,7 +46,7 @@ def _class_means(s: Subject) -> Figure:
 
 @declare("chosen_class", "classes", needs_latent, needs_labels, settings=("label", "seed"))
 def _chosen_class(s: Subject) -> Figure:
-    """One class (evaluation.label): its mean latent with Gaussian noise of standard deviation 1, decoded.
+    """One class: its mean latent with Gaussian noise of standard deviation 1, decoded.
 
     Good, of a conditional model: the same class in many styles. Of others the noise leads to other classes.
     """
@@ -159,7 +159,7 @@ def chosen_class(
 @torch.no_grad()
 def class_mean_latents(model: LatentVariableModel, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of the posterior means of each class that has images, `(C, D)`, and the classes `(C,)`."""
-    loc = torch.cat([model.posterior(*part).mean for part in zip(x.split(1000), y.split(1000), strict=True)])
+    loc = posterior_means(model, x, y, 1000)
     classes = y.unique()
     return torch.stack([loc[y == label].mean(0) for label in classes]), classes
 

@@ -13,9 +13,10 @@ from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.figures.registry import declare, needs_latent
 from vae_lightning.figures.style import figure, named, show_tiles
 from vae_lightning.figures.subject import Subject
+from vae_lightning.inference.chunks import chunks
+from vae_lightning.inference.elbo import bound_at
 from vae_lightning.noise import generator, global_noise, standard_normal
-from vae_lightning.objectives.bounds import elbo, kl, mean_log_likelihood
-from vae_lightning.types import Draw, LatentVariableModel
+from vae_lightning.types import LatentVariableModel
 
 __all__ = ["elbo_per_image", "reconstruction_pairs", "reconstructions", "reproductions", "samples"]
 
@@ -61,14 +62,12 @@ def _samples(s: Subject) -> Figure:
 @torch.no_grad()
 def elbo_per_image(model: LatentVariableModel, x: Tensor, y: Tensor, seed: int = 0, max_batch: int = 1000) -> Tensor:
     """The ELBO of each image, `(N,)` nats, from one sample of the posterior."""
-    chunks = []
-    for number, (images, given) in enumerate(zip(x.split(max_batch), y.split(max_batch), strict=True)):
-        posterior = model.posterior(images, given)
+    bounds = []
+    for number, (images, labels) in enumerate(chunks(max_batch, x, y)):
+        posterior = model.posterior(images, labels)
         epsilon = standard_normal((1, *posterior.mean.shape), posterior.mean, seed, "elbo per image", number)
-        z = from_noise(posterior, epsilon)
-        draw = Draw(posterior, model.prior(given), z, model.likelihood(z, given))
-        chunks.append(elbo(mean_log_likelihood(draw, images), kl(draw)))
-    return torch.cat(chunks)
+        bounds.append(bound_at(model, posterior, from_noise(posterior, epsilon), images, labels).elbo)
+    return torch.cat(bounds)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import get_args
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -14,6 +15,8 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.figures.registry import declare, needs_latent, needs_more_than, needs_plane
 from vae_lightning.figures.style import class_bar, colored_by_class, figure, show_tiles, tile_center
 from vae_lightning.figures.subject import Projection, Subject
+from vae_lightning.inference import latents
+from vae_lightning.inference.chunks import over_chunks
 from vae_lightning.inference.latents import (
     great_circle,
     labels_for,
@@ -165,10 +168,7 @@ def latent_grid(
     show_tiles(axes, images, rows)
     ends = [f"{-extent:g}", "0", f"{extent:g}"]
     marked = (0, (rows - 1) / 2, rows - 1)
-    down, across = ([tile_center(i, size) for i in marked] for size in images.shape[-2:])
-    axes.set_xticks(across, ends)
-    axes.set_yticks(down, ends[::-1])
-    axes.tick_params(labeltop=False, labelbottom=True)
+    _mark_tiles(axes, images, marked, ends)
     axes.set(xlabel="$z_0$", ylabel="$z_1$", title=_title(label, labels))
     return made
 
@@ -192,12 +192,17 @@ def latent_quantile_grid(
     show_tiles(axes, images, rows)
     marked = (0, rows // 4, rows // 2, 3 * rows // 4, rows - 1)
     shares = [f"{(i + 0.5) / rows:.1%}" for i in marked]
-    down, across = ([tile_center(i, size) for i in marked] for size in images.shape[-2:])
-    axes.set_xticks(across, shares)
-    axes.set_yticks(down, shares[::-1])
-    axes.tick_params(labeltop=False, labelbottom=True)
+    _mark_tiles(axes, images, marked, shares)
     axes.set(xlabel="share of the prior below $z_0$", ylabel="share of the prior below $z_1$", title=_title(label, labels))
     return made
+
+
+def _mark_tiles(axes: Axes, images: Tensor, places: Sequence[int | float], names: Sequence[str]) -> None:
+    """Name the tiles that stand at `places` of a square mesh of images `(*, H, W)`: to the right below, upwards at the left."""
+    down, across = ([tile_center(place, size) for place in places] for size in images.shape[-2:])
+    axes.set_xticks(across, names)
+    axes.set_yticks(down, names[::-1])
+    axes.tick_params(labeltop=False, labelbottom=True)
 
 
 def _title(label: int | None, labels: Labels | None) -> str:
@@ -208,8 +213,11 @@ def _title(label: int | None, labels: Labels | None) -> str:
 @torch.no_grad()
 def mean_kl_per_dimension(model: LatentVariableModel, x: Tensor, y: Tensor, max_batch: int = 1000) -> Tensor:
     """KL(q(z_d | x) || p(z_d)) of each latent dimension, the mean over the images: `(D,)` nats."""
-    parts = zip(x.split(max_batch), y.split(max_batch), strict=True)
-    return torch.cat([kl_per_dimension(model.posterior(*part), model.prior(part[1])) for part in parts]).mean(0)
+
+    def divergence(images: Tensor, labels: Tensor) -> Tensor:
+        return kl_per_dimension(model.posterior(images, labels), model.prior(labels))
+
+    return over_chunks(divergence, x, y, size=max_batch).mean(0)
 
 
 @torch.no_grad()
@@ -223,7 +231,7 @@ def latent_traversals(
     try:
         activity, words = mean_kl_per_dimension(model, x, y), "{:.2f} nats"
     except NotImplementedError:
-        activity, words = _means(model, x, y).var(0), "var {:.2f}"
+        activity, words = latents.posterior_means(model, x, y, AT_ONCE).var(0), "var {:.2f}"
     active = activity.argsort(descending=True)[:units]
     anchor = model.posterior(x[:1], y[:1]).mean[0]
     values = torch.linspace(-extent, extent, steps)
@@ -255,7 +263,7 @@ def posterior_means(
     model: LatentVariableModel, x: Tensor, y: Tensor, projection: Projection = "pca", labels: Labels | None = None
 ) -> Figure:
     """Means of q(z | x) in the colour of their labels; of more than two dimensions, in the plane of `projection`."""
-    return _by_label(_means(model, x, y), y, r"\mu", "means of q(z | x)", projection, labels or Labels())
+    return _by_label(latents.posterior_means(model, x, y, AT_ONCE), y, r"\mu", "means of q(z | x)", projection, labels or Labels())
 
 
 def posterior_samples(
@@ -268,14 +276,12 @@ def posterior_samples(
 ) -> Figure:
     """One sample of each q(z | x) in the colour of its label: together, samples of the aggregate posterior."""
     noise = standard_normal((len(x), model.latent_dim), model.prior(y[:1]).mean, seed, "posterior samples")
-    chunks = zip(x.split(AT_ONCE), y.split(AT_ONCE), noise.split(AT_ONCE), strict=True)
-    z = torch.cat([from_noise(model.posterior(images, given), epsilon) for images, given, epsilon in chunks])
+
+    def sample(images: Tensor, labels: Tensor, epsilon: Tensor) -> Tensor:
+        return from_noise(model.posterior(images, labels), epsilon)
+
+    z = over_chunks(sample, x, y, noise, size=AT_ONCE)
     return _by_label(z, y, "z", "one sample of each q(z | x)", projection, labels or Labels())
-
-
-@torch.no_grad()
-def _means(model: LatentVariableModel, x: Tensor, y: Tensor) -> Tensor:
-    return torch.cat([model.posterior(*part).mean for part in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)])
 
 
 def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Projection, labels: Labels) -> Figure:

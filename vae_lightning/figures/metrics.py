@@ -1,4 +1,4 @@
-"""Estimates as figures: learning curves, rate against distortion, what a classifier confuses."""
+"""Metrics and estimates as figures: learning curves, rate against distortion, what a classifier confuses."""
 
 from collections.abc import Mapping
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vae_lightning.abilities import Labels
 from vae_lightning.figures.recording import Recording, read_recording
+from vae_lightning.inference.chunks import over_chunks
 from vae_lightning.inference.svi import DEFAULT, SVISettings
 from vae_lightning.types import Estimate
 
@@ -74,7 +75,7 @@ class Subject:
     @cached_property
     def probabilities(self) -> Tensor:
         """What a classifier gives the test images, `(N, C)`."""
-        return torch.cat([self.model.predict(chunk) for chunk in self.x.split(1000)])
+        return over_chunks(self.model.predict, self.x, size=1000)
 
     @cached_property
     def recorded(self) -> Recording:

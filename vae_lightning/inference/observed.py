@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from vae_lightning.arguments import choose, require
+from vae_lightning.distributions.factors import factors
 from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.noise import generator
 from vae_lightning.types import MNIST_SHAPE, LatentVariableModel
@@ -118,12 +119,10 @@ def observed_log_likelihood(likelihood: Distribution, x: Tensor, mask: Tensor | 
     """
     if mask is None:
         return likelihood.log_prob(x)
-    pixels = likelihood
-    while isinstance(pixels, Independent):
-        pixels = pixels.base_dist
-    if pixels.event_shape:
+    pixels = factors(likelihood)
+    if pixels is None:
         raise NotImplementedError(
-            f"mask: needs a likelihood whose pixels are independent given z (Independent), not a {type(pixels).__name__}"
+            f"mask: needs a likelihood whose pixels are independent given z (torch's Independent), not a {likelihood}"
         )
     # unseen pixels may hold anything, NaN too, which no later product with 0 would take back
     log_prob = pixels.log_prob(torch.where(mask, x, 0))

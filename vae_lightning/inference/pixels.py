@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
+from vae_lightning.distributions.factors import factors
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["Reordered", "in_place"]
@@ -98,11 +99,12 @@ class _Latent(_Adapter):
 
     def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         likelihood: Distribution = self.model.likelihood(z, y)
-        if not isinstance(likelihood, Independent):
+        pixels = factors(likelihood)
+        if pixels is None:
             return Reordered(likelihood, self.permute, self.unpermute)
         # as a distribution of each pixel, of which unseen ones can be left out
-        pixels = Reordered(likelihood.base_dist, self.permute, self.unpermute)
-        return Independent(pixels, likelihood.reinterpreted_batch_ndims, validate_args=False)
+        reordered = Reordered(pixels, self.permute, self.unpermute)
+        return Independent(reordered, len(likelihood.event_shape), validate_args=False)
 
 
 class _Classifier(_Adapter):

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import json
 import math
 import os
 import secrets
@@ -10,7 +11,7 @@ from typing import Any
 
 from vae_lightning.errors import StorageError, VAELightningError, one_line
 
-__all__ = ["finite", "replacing", "write_bytes"]
+__all__ = ["finite", "replacing", "write_bytes", "write_json"]
 
 
 def finite(content: Any) -> Any:
@@ -68,3 +69,15 @@ def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write `content` into `path`, whole or not at all: see `replacing`."""
     with replacing(path, durable=durable) as unfinished:
         unfinished.write_bytes(content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content`, plain values, into `path` as JSON, whole or not at all; null stands for what is not `finite`.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     write_json(Path(folder, "metrics.json"), {"elbo": float("nan")})
+    ...     json.loads(Path(folder, "metrics.json").read_text())
+    {'elbo': None}
+    """
+    write_bytes(path, (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode())

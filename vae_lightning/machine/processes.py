@@ -35,8 +35,8 @@ def own_environment(arguments: Mapping[str, Any]) -> list[ClusterEnvironment]:
     for launcher, count in (("torchrun", _started_by_torchrun()), ("srun", _started_by_srun())):
         if count > 1:
             raise ConfigurationError(
-                f"trainer.devices: {launcher} started {count} processes and one device was asked for: each would train the same; "
-                f"give trainer.devices={count}, or start one process"
+                f"devices: {launcher} started {count} processes and one device was asked for: each would train the same; "
+                f"give devices={count}, or start one process"
             )
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
     return [LightningEnvironment()]

@@ -56,8 +56,8 @@ def require_distribution(
         given += f" of batch shape {tuple(value.batch_shape)} and event shape {tuple(value.event_shape)}"
     batches = " or ".join(str(batch) for batch, _ in wanted)
     raise ConfigurationError(
-        f"{role}: {type(of).__name__} gave {given}; a distribution of batch shape {batches} and event shape {tuple(event_shape)} is "
-        "wanted"
+        f"{role}: {type(of).__name__} gave {given}; a distribution of batch shape {batches} and event shape {tuple(event_shape)} "
+        "is wanted"
     )
 
 
@@ -76,7 +76,7 @@ def require_per_image(value: object, of: nn.Module, role: str, count: int) -> Te
         return value
     shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
     raise ConfigurationError(
-        f"{role}: {type(of).__name__} gave {_with_article(value)}{shape}; one number an image, a tensor of shape ({count},), is wanted"
+        f"{role}: {type(of).__name__} gave {_with_article(value)}{shape}; a number an image is wanted, a tensor of shape ({count},)"
     )
 
 

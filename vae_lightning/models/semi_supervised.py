@@ -95,7 +95,9 @@ class M1(SemiSupervised):
         require(self.num_classes == 0, "num_classes", self.num_classes, "0: labels are for the classifier alone")
         self.classes = classes
         options = {"classifier_mlp": ClassifierMLP}
-        self.classifier = built("classifier", named(classifier), options, nn.Module, num_classes=classes, image_shape=(self.latent_dim,))
+        self.classifier = built(
+            "classifier", named(classifier), options, nn.Module, num_classes=classes, image_shape=(self.latent_dim,)
+        )
 
     def logits(self, x: Tensor) -> Tensor:
         """From the posterior means."""
@@ -153,7 +155,9 @@ class M2(SemiSupervised):
         require(num_classes >= 2, "num_classes", num_classes, "at least 2")
         require(alpha >= 0, "alpha", alpha, "at least 0")
         self.classes, self.alpha = num_classes, alpha
-        self.classifier = built("classifier", named(classifier), CLASSIFIERS, nn.Module, num_classes=num_classes, image_shape=self.image_shape)
+        self.classifier = built(
+            "classifier", named(classifier), CLASSIFIERS, nn.Module, num_classes=num_classes, image_shape=self.image_shape
+        )
 
     @property
     def monitor(self) -> str:  # type: ignore[override]

@@ -16,7 +16,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError, one_line
-from vae_lightning.machine.files import finite, write_bytes
+from vae_lightning.machine.files import finite, write_json
 from vae_lightning.machine.formats import too_new
 from vae_lightning.reports.merging import is_report, merged
 
@@ -77,7 +77,7 @@ class ReportFolder:
         """Write `report.json`: this evaluation's report `now`, what was measured of the same weights before, `warnings` of both."""
         both = merged(self.before, now)
         report = finite({**both, "weights": self.weights, "warnings": warnings(both)})
-        write_bytes(self.path / "report.json", (json.dumps(report, indent=2, allow_nan=False) + "\n").encode())
+        write_json(self.path / "report.json", report)
         assert isinstance(report, dict)
         return report
 

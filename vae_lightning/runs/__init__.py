@@ -2,8 +2,7 @@
 
 from vae_lightning.runs.finding import find
 from vae_lightning.runs.history import asked_with, history, record
-from vae_lightning.runs.layout import write_json
 from vae_lightning.runs.loading import LoadedRun, load
 from vae_lightning.runs.provenance import provenance
 
-__all__ = ["LoadedRun", "asked_with", "find", "history", "load", "provenance", "record", "write_json"]
+__all__ = ["LoadedRun", "asked_with", "find", "history", "load", "provenance", "record"]

@@ -1,7 +1,7 @@
 """Going on from a checkpoint: what does not fit is refused by name before anything is written; what can change follows the command.
 
 A checkpoint gives weights, moments, counters and scores. Everything that a command can set (learning rate and its schedule, the
-optimizer's numbers, patience, length, time) is as the command says. What a checkpoint's figures or its place within an epoch depend
+optimizer's numbers, patience, length, time) is as the command says. What a checkpoint's metrics or its place within an epoch depend
 on (the model's architecture, the data) cannot change.
 """
 

@@ -12,11 +12,7 @@ outputs/<name>/<time>/
     evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/; see `reports.folder`
 """
 
-import json
 from pathlib import Path
-from typing import Any
-
-from vae_lightning.machine.files import finite, write_bytes
 
 __all__ = [
     "ANIMATION",
@@ -34,7 +30,6 @@ __all__ = [
     "OVERRIDES",
     "PRODUCTS",
     "TENSORBOARD",
-    "write_json",
 ]
 
 CONFIG = Path(".hydra", "config.yaml")
@@ -55,8 +50,3 @@ LOCK = ".lock"
 """Held by the training that writes into the folder."""
 PRODUCTS = (CHECKPOINTS, str(METRICS), EVENTS, str(CSV), FRAMES, str(EVALUATION / "*"))
 """Patterns of what a training or an evaluation leaves in a run folder."""
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content`, whole or not at all; null stands for what is not finite, for which JSON has no number."""
-    write_bytes(path, (json.dumps(finite(content), indent=2, allow_nan=False) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Where the figures of a training came from: its command, code, versions, data and machine."""
+"""Where the metrics of a training came from: its command, code, versions, data and machine."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 
 
 def provenance(command: str, seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
-    """What is needed to know where a training's figures came from, and to make them again.
+    """What is needed to know where a training's metrics came from, and to get them again.
 
     Args:
         command: the command line that makes this run.
