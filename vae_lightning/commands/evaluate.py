@@ -62,12 +62,12 @@ def evaluate(cfg: DictConfig) -> Evaluation:
         DataError: the run's data cannot be had.
         StorageError: one may not write there.
     """
+    load_declared()  # before the options are read, which may name a part or a figure that a package declares
     options = Options.of(cfg)
     require(cfg.to is None or str(cfg.to).strip() != "", "to", "", "a folder, or left out to write into the run's")
     keep_freed_memory()
     folder, checkpoint = runs.find(cfg.run, cfg.ckpt_path)
     moved = {key: str(cfg[key]) for key in ("root", "static_root", "path") if cfg[key] is not None}
-    load_declared()
     run = runs.load(folder, checkpoint, moved, options.trust)
     model = run.model.to(options.device)
     _require_something_to_measure(run)
