@@ -147,37 +147,37 @@ def _without_unknown(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_data(asked: Mapping[str, Any], data: L.LightningDataModule) -> dict[str, Any]:
     """The arguments that `asked` leaves to the data, where the data say them."""
-    found = {}
+    said = {}
     for key in (key for key, value in asked.items() if value is None and key in OF_DATA):
         value = getattr(data, OF_DATA[key], None)
         if value == 0:
             raise ConfigurationError(f"model.{key}: null is the number of classes of the data, and these have no labels")
         if value is not None:
-            found[key] = list(value) if isinstance(value, tuple) else value
-    return found
+            said[key] = list(value) if isinstance(value, tuple) else value
+    return said
 
 
 def _checked_class(node: Mapping[str, Any], where: str) -> type:
     """The class `node` names, after checking its arguments against the class's signature."""
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigurationError(f"{where}: needs a _target_ that names a class")
-    found = locate(str(node["_target_"]), f"{where}._target_")
-    if not isinstance(found, type):
-        raise ConfigurationError(f"{where}._target_={node['_target_']}: is a {type(found).__name__}, and no class")
+    cls = locate(str(node["_target_"]), f"{where}._target_")
+    if not isinstance(cls, type):
+        raise ConfigurationError(f"{where}._target_={node['_target_']}: is a {type(cls).__name__}, and no class")
     arguments = {key: value for key, value in node.items() if key != "_target_"}
-    check(found, {k: v for k, v in arguments.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where)
-    return found
+    check(cls, {k: v for k, v in arguments.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where)
+    return cls
 
 
 def _build(node: Mapping[str, Any], base: type, where: str) -> Any:
     """Build from plain containers, which is what checkpoints can hold."""
     target = str(node["_target_"])
-    found = locate(target, f"{where}._target_")
-    if not (isinstance(found, type) and issubclass(found, base)):
+    cls = locate(target, f"{where}._target_")
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         raise ConfigurationError(f"{where}._target_={target}: is not a {base.__name__}")
     try:
-        with prefixed(where, parameters(found)[0]):
-            return found(**{key: value for key, value in node.items() if key != "_target_"})
+        with prefixed(where, parameters(cls)[0]):
+            return cls(**{key: value for key, value in node.items() if key != "_target_"})
     except (OverflowError, RuntimeError, TypeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
         words = one_line(str(error).partition("Exception raised from")[0])
         if isinstance(error, VAELightningError) or "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):
@@ -236,9 +236,9 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], logs_rate: bo
 
 def monitor_of(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
     """The metric that says which checkpoint is best, and whether its best is the highest: the config's, else the model's own."""
-    own, own_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
-    metric = cfg.monitor or own
-    mode = cfg.monitor_mode or (own_mode if metric == own else direction(metric))
+    default, default_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
+    metric = cfg.monitor or default
+    mode = cfg.monitor_mode or (default_mode if metric == default else direction(metric))
     if mode is None:
         raise ConfigurationError(f"monitor={metric}: say with monitor_mode=min or monitor_mode=max which is better")
     return metric, mode
@@ -266,8 +266,8 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
 def _is_binary(likelihood: object) -> bool | None:
     """Whether the likelihood of this name or import path is one of binary images; None where that is not known."""
     with suppress(ConfigurationError):
-        found = locate(str(likelihood)) if is_path(likelihood) else LIKELIHOODS.get(str(likelihood))
-        return getattr(found, "binary", None)
+        cls = locate(str(likelihood)) if is_path(likelihood) else LIKELIHOODS.get(str(likelihood))
+        return getattr(cls, "binary", None)
     return None
 
 
