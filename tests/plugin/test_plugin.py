@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY
+from plugin.conftest import PROJECT, QUIET, TINY, Compose, compose_evaluation, forget
 from torch import Tensor
 
-from plugin.conftest import PROJECT, QUIET, TINY, Compose, compose_evaluation, forget
 from vae_lightning.commands.evaluate import evaluate
 from vae_lightning.commands.train import Result, train
 from vae_lightning.commands.typed import to_trust
@@ -141,8 +141,6 @@ def test_package_that_is_trusted_vouches_for_itself_alone(run: Result) -> None:
         evaluate(compose_evaluation(run.folder, "trust=[foreign]"))
 
 
-
-
 @pytest.fixture
 def installed(foreign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of installed packages: the metadata of the foreign one lies there, as pip writes it."""
@@ -186,7 +184,12 @@ def protocol_run(compose_foreign: Compose, tmp_path_factory: pytest.TempPathFact
 
 
 def test_model_that_only_speaks_the_protocol_trains(protocol_run: Result) -> None:
-    ours = [kind for part in (protocol_run.model, protocol_run.data) for kind in type(part).__mro__ if "vae_lightning" in kind.__module__]
+    ours = [
+        kind
+        for part in (protocol_run.model, protocol_run.data)
+        for kind in type(part).__mro__
+        if "vae_lightning" in kind.__module__
+    ]
     assert not ours
     assert isinstance(protocol_run.model, LatentVariableModel)
     assert isinstance(protocol_run.data, ImageData)
@@ -225,7 +228,10 @@ def command(cwd: Path, script: str, *arguments: str, path: Path = PROJECT / "src
 @pytest.mark.slow
 def test_commands_from_a_foreign_directory(tmp_path: Path) -> None:
     with_own = ["--config-dir", str(PROJECT / "conf"), EXPERIMENT, "trainer.max_epochs=1", *QUIET]
-    over = ["model.objective.target=2,16", "model.optimizer.groups=foreign_vae.optimization.by_role,foreign_vae.optimization.all_in_one"]
+    over = [
+        "model.objective.target=2,16",
+        "model.optimizer.groups=foreign_vae.optimization.by_role,foreign_vae.optimization.all_in_one",
+    ]
     swept = command(tmp_path, "train.py", "-m", *with_own, *over, "hydra.sweep.dir=sweep")
     assert swept.returncode == 0, swept.stderr
     assert "fast path" not in swept.stderr
@@ -246,7 +252,17 @@ def test_commands_from_a_foreign_directory(tmp_path: Path) -> None:
 def test_package_that_pip_installed_needs_no_word_of_trust(run: Result, tmp_path: Path) -> None:
     project = tmp_path / "project"
     subprocess.run(["cp", "-r", str(PROJECT), str(project)], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([*pip, "--target", str(tmp_path / "site"), str(project)], check=True)
     assert Path(sysconfig.get_paths()["purelib"]) not in (tmp_path / "site").parents
     few = ["evaluation.parts=[]", f"evaluation.figures=[{OWN_FIGURE}]", f"to={tmp_path / 'report'}", *TINY]

@@ -244,9 +244,9 @@ def _config_files(cfg: DictConfig) -> dict[Path, bytes]:
     """The config as resolved, so that it means the same anywhere; what the command line set; and Hydra's own."""
     files = {CONFIG: OmegaConf.to_yaml(cfg, resolve=True)}
     if HydraConfig.initialized():
-        own = HydraConfig.instance().cfg
+        hydra_config = HydraConfig.instance().cfg
         files[OVERRIDES] = OmegaConf.to_yaml(HydraConfig.get().overrides.task)
-        files[HYDRA] = OmegaConf.to_yaml(own)
+        files[HYDRA] = OmegaConf.to_yaml(hydra_config)
     return {name: text.encode() for name, text in files.items()}
 
 

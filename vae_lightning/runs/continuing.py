@@ -88,8 +88,8 @@ def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[s
     Of a class of somebody's own, this is said of what it inherits alone: what it adds and keeps in its state has changed since.
     """
     known = [kind for kind in type(callback).__mro__ if kind.__module__.partition(".")[0] in ("vae_lightning", "pytorch_lightning")]
-    own = {key for kind in known for key in parameters(kind)[0]} - {"dirpath"}
-    return {key: getattr(callback, key) if key in own and hasattr(callback, key) else value for key, value in state.items()}
+    arguments = {key for kind in known for key in parameters(kind)[0]} - {"dirpath"}
+    return {key: getattr(callback, key) if key in arguments and hasattr(callback, key) else value for key, value in state.items()}
 
 
 def _end_epoch(loops: dict[str, Any], steps: int) -> None:
@@ -172,9 +172,9 @@ def _require_data(
     held = [value["settings"] for value in content.values() if isinstance(value, dict) and "settings" in value]
     if not held or not hasattr(data, "settings"):
         return
-    own = {**data.settings(), "devices": trainer.world_size}
+    settings = {**data.settings(), "devices": trainer.world_size}
     for key, was in held[0].items():
-        now = own.get(key)
+        now = settings.get(key)
         if was == now or not (key in FIXED_DATA or progress.batches):
             continue
         name = name_of(trainer if key == "devices" else data, key)
