@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import is_path, prepared
 from vae_lightning.commands.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_option, unknown_setting
 from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError
@@ -225,6 +226,9 @@ def _configuration(error: OmegaConfBaseException) -> str:
     if "is not in struct" in str(error):
         known = error.parent_node.keys() if isinstance(error.parent_node, DictConfig) else []
         return str(unknown_setting(key, [str(name) for name in known if name != "hydra"], _catalogue, sys.argv[1:]))
+    node = error.parent_node
+    if " not in '" in str(error) and isinstance(node, DictConfig):  # a key of Hydra's own that does not exist
+        return str(unknown_key(key, map(str, node.keys())))
     return f"{key}: {_flat(str(error.msg or error))}"
 
 
