@@ -4,13 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from vae_lightning.arguments import require
+from vae_lightning.arguments import build, require
 from vae_lightning.distributions.likelihoods import full_precision
-from vae_lightning.models.base import Module
-from vae_lightning.models.parts import built_part
+from vae_lightning.models.base import Module, named
 from vae_lightning.nets import CLASSIFIERS, classified, dropout_features
 from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Noise
 
@@ -23,7 +22,11 @@ class Classifier(Module):
     Args:
         net: `{"name": "classifier_cnn", ...}`.
         num_classes: C; None: MNIST's. The commands give that of the data.
-        image_shape: of one image, `(channels, H, W)`; None likewise.
+        image_shape: of one image, `(channels, H, W)`; None: MNIST's. The commands give that of the data.
+
+    >>> model = Classifier(net={"name": "classifier_mlp", "hidden": [8]}, num_classes=3, image_shape=(3, 8, 8))
+    >>> model.predict(torch.zeros(4, 3, 8, 8)).shape
+    torch.Size([4, 3])
     """
 
     monitor: ClassVar[str] = "val/accuracy"
@@ -44,7 +47,7 @@ class Classifier(Module):
         image_shape = self.hparams["image_shape"] = list(MNIST_SHAPE if image_shape is None else image_shape)
         require(num_classes >= 2, "num_classes", num_classes, "at least 2")
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
-        self.net = built_part("net", net, CLASSIFIERS, nn.Module, num_classes=num_classes, image_shape=self.image_shape)
+        self.net = build("net", named(net), CLASSIFIERS, num_classes=num_classes, image_shape=self.image_shape)
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         layers = [(x.shape[0], features) for features in dropout_features(self.net)]
@@ -69,10 +72,10 @@ class Classifier(Module):
         """Penultimate activations `(B, F)` of images `(B, C, H, W)`: what the distances between sets of images are of.
 
         Raises:
-            NotImplementedError: the net is one of one's own without a method `features(x)`.
+            NotImplementedError: the net has no method `features(x)`.
         """
-        own = getattr(self.net, "features", None)
-        if own is None:
+        penultimate = getattr(self.net, "features", None)
+        if penultimate is None:
             raise NotImplementedError(f"a {type(self.net).__name__} has no features(x), which distances are of")
-        features: Tensor = own(x)
+        features: Tensor = penultimate(x)
         return features

@@ -13,13 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae_lightning.arguments import require
-from vae_lightning.distributions.likelihoods import LIKELIHOODS, Likelihood, full_precision
-from vae_lightning.distributions.posteriors import POSTERIORS, Posterior
-from vae_lightning.distributions.priors import PRIORS, Prior
+from vae_lightning.arguments import build, require
+from vae_lightning.distributions.likelihoods import LIKELIHOODS, full_precision
+from vae_lightning.distributions.posteriors import POSTERIORS
+from vae_lightning.distributions.priors import PRIORS
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
-from vae_lightning.models.parts import built_part
 from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, encoded
 from vae_lightning.noise import generator
 from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, mean_log_likelihood
@@ -53,6 +52,11 @@ class VAE(Module):
             `(B, D)` each, `decoder(z)` the likelihood's parameters, `(B, outputs * C, H, W)`; in a conditional model
             `encoder(x, y)` and `decoder(z, y)`, y one-hot `(B, num_classes)`.
         image_shape: of one image, `(C, H, W)`; None: MNIST's. The commands give that of the data.
+
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, likelihood="gaussian", image_shape=(3, 8, 8))
+    >>> x = torch.rand(4, 3, 8, 8)
+    >>> model.encode(x).shape, model.reconstruct(x).shape
+    (torch.Size([4, 2]), torch.Size([4, 3, 8, 8]))
     """
 
     monitor_mode: ClassVar[str] = "max"
@@ -91,13 +95,13 @@ class VAE(Module):
         self.start_from_mean = start_from_mean
         self.kl_weight = LinearWarmup(steps=kl_warmup_steps)
         shared = {"num_classes": num_classes, "image_shape": self.image_shape}
-        self.posterior_of = built_part("posterior", posterior, POSTERIORS, Posterior, latent_dim=latent_dim)
-        self.likelihood_of = built_part("likelihood", likelihood, LIKELIHOODS, Likelihood, image_shape=self.image_shape)
+        self.posterior_of = build("posterior", named(posterior), POSTERIORS, latent_dim=latent_dim)
+        self.likelihood_of = build("likelihood", named(likelihood), LIKELIHOODS, image_shape=self.image_shape)
         features = latent_dim + self.posterior_of.extra
         self.encoder = build_encoder(net, encoder, latent_dim=features, **shared)
         self.decoder = build_decoder(net, decoder, latent_dim=latent_dim, outputs=self.likelihood_of.outputs, **shared)
-        self.prior_of = built_part("prior", prior, PRIORS, Prior, latent_dim=latent_dim, **shared)
-        self.objective_of = built_part("objective", objective, OBJECTIVES, Objective, latent_dim=latent_dim, **shared)
+        self.prior_of = build("prior", named(prior), PRIORS, latent_dim=latent_dim, **shared)
+        self.objective_of: Objective = build("objective", named(objective), OBJECTIVES, latent_dim=latent_dim, **shared)
         self._require_that_they_fit(named(prior)["name"], named(objective)["name"])
         self.num_samples = self.objective_of.num_samples if num_samples is None else num_samples
         require(self.num_samples >= 1, "num_samples", num_samples, "at least 1")
@@ -181,7 +185,7 @@ class VAE(Module):
         return Draw(posterior, self.prior(y), z, self.likelihood(z, y, dropout))
 
     def terms(self, output: Draw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
-        """The loss, the ELBO and its two parts, and what the objective adds, of images `x` `(B, C, H, W)`: `(B,)` nats each."""
+        """Loss, ELBO and the ELBO's two parts of images `x` `(B, C, H, W)`, and the objective's own figures: `(B,)` nats each."""
         terms = self.objective_terms(output, x, step)
         return {
             "loss": -self.objective(terms),
@@ -192,12 +196,12 @@ class VAE(Module):
         }
 
     def objective(self, terms: Terms) -> Tensor:
-        """What is maximised, `(B,)` nats: by the model's objective, unless a subclass says it here."""
+        """The value to be maximised, `(B,)` nats: that of the model's objective, unless a subclass overrides this method."""
         maximised: Tensor = self.objective_of(terms)
         return maximised
 
     def objective_terms(self, draw: Draw, x: Tensor, step: Tensor) -> Terms:
-        """What the objective is computed from at optimizer step `step`."""
+        """The inputs of the objective at optimizer step `step`."""
         return Terms(draw, x, mean_log_likelihood(draw, x), kl(draw), self.kl_weight(step), step)
 
     def on_fit_start(self) -> None:
@@ -254,5 +258,5 @@ class VAE(Module):
 
 
 def _note_weights(model: VAE, _: Any) -> None:
-    """Weights that were loaded are not to be replaced by those that a training starts from."""
+    """Remember that weights were loaded: a training must not replace them by starting values."""
     model._has_weights = True
