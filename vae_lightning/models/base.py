@@ -358,11 +358,15 @@ class Module(L.LightningModule):
     def _checked(self, batch: tuple[Tensor, Tensor], split: str = "train") -> tuple[Tensor, Tensor]:
         """Images and labels of a batch: the first of a loop is looked at as a whole, later ones where no GPU has to wait for it."""
         first, self._first_batch = self._first_batch, False
-        x, y = check_batch(batch, split, next((p.dtype for p in self.parameters()), torch.float32)) if first else batch
+        x, y = self._checked_first(batch, split) if first else batch
         lowest, classes = self._label_range()
         if classes and (first or y.device.type == "cpu"):
             check_labels(y, lowest, classes)
         return x, y
+
+    def _checked_first(self, batch: tuple[Tensor, Tensor], split: str) -> tuple[Tensor, Tensor]:
+        dtype = next((p.dtype for p in self.parameters()), torch.float32)
+        return check_batch(batch, split, dtype, getattr(self, "image_shape", None))
 
     def _label_range(self) -> tuple[int, int]:
         """The lowest label that may come, and the number of classes; 0: labels are ignored."""

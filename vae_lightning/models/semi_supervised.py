@@ -18,12 +18,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from vae_lightning.arguments import build, require
+from vae_lightning.arguments import require
 from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import named
+from vae_lightning.models.fitting import built
 from vae_lightning.models.vae import VAE
 from vae_lightning.nets import CLASSIFIERS, ClassifierMLP, classified, dropout_features
 from vae_lightning.objectives.bounds import elbo
@@ -109,7 +110,7 @@ class M1(SemiSupervised):
         require(self.num_classes == 0, "num_classes", self.num_classes, "0: labels are for the classifier alone")
         self.classes = classes
         options = {"classifier_mlp": ClassifierMLP}
-        self.classifier = build("classifier", named(classifier), options, num_classes=classes, image_shape=(self.latent_dim,))
+        self.classifier = built("classifier", named(classifier), options, nn.Module, num_classes=classes, image_shape=(self.latent_dim,))
 
     def logits(self, x: Tensor) -> Tensor:
         """Unnormalised log-probabilities `(B, C)` of the classes, from the posterior means."""
@@ -173,7 +174,7 @@ class M2(SemiSupervised):
         require(num_classes >= 2, "num_classes", num_classes, "at least 2")
         require(0 <= alpha < math.inf, "alpha", alpha, "at least 0, and finite")
         self.classes, self.alpha = num_classes, alpha
-        self.classifier = build("classifier", named(classifier), CLASSIFIERS, num_classes=num_classes, image_shape=self.image_shape)
+        self.classifier = built("classifier", named(classifier), CLASSIFIERS, nn.Module, num_classes=num_classes, image_shape=self.image_shape)
 
     @property
     def monitor(self) -> str:  # type: ignore[override]
