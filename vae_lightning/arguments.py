@@ -17,8 +17,6 @@ from vae_lightning.plugins import is_path, locate
 __all__ = ["build", "check", "choose", "flattened", "located_or_chosen", "parameters", "prefixed", "require", "unknown_key"]
 
 T = TypeVar("T")
-TAKE_NOTHING = ("torch.nn.modules.module", "pytorch_lightning.core.module")
-"""Modules of base classes whose constructors have signatures that take anything, and yet refuse all of it."""
 
 
 def require(condition: bool, key: str, value: object, wanted: str) -> None:
@@ -92,8 +90,6 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
     """
     initialisers = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if isinstance(target, type) else [target]
     named: dict[str, inspect.Parameter] = {}
-    if isinstance(target, type) and (initialisers[0] is object.__init__ or initialisers[0].__module__ in TAKE_NOTHING):
-        return {}, False
     for function in initialisers:
         if function is object.__init__:
             break

@@ -150,7 +150,7 @@ class Module(L.LightningModule):
     ...         return {"loss": output.square().sum((1, 2, 3))}
     >>> model, x, y = MeanImage(), torch.ones(4, 1, 28, 28), torch.zeros(4, dtype=torch.int64)
     >>> loss, terms = model.functional_loss({}, x, y, model.draw_noise(x), torch.tensor(0.0))
-    >>> float(loss), terms["loss"].shape
+    >>> loss.item(), terms["loss"].shape
     (784.0, torch.Size([4]))
     """
 
@@ -329,8 +329,8 @@ class Module(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         migrate(checkpoint)
-        progress = checkpoint.get("vae_lightning", {})
-        self._sums_so_far, self._sums_epoch = progress.get("sums", {}), progress.get("epoch")
+        own = checkpoint.get("vae_lightning", {})
+        self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
         fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
         self._continued_from = Progress.of(checkpoint) if fits and "loops" in checkpoint else None
 
@@ -358,15 +358,11 @@ class Module(L.LightningModule):
     def _checked(self, batch: tuple[Tensor, Tensor], split: str = "train") -> tuple[Tensor, Tensor]:
         """Images and labels of a batch: the first of a loop is looked at as a whole, later ones where no GPU has to wait for it."""
         first, self._first_batch = self._first_batch, False
-        x, y = self._checked_first(batch, split) if first else batch
+        x, y = check_batch(batch, split, next((p.dtype for p in self.parameters()), torch.float32)) if first else batch
         lowest, classes = self._label_range()
         if classes and (first or y.device.type == "cpu"):
             check_labels(y, lowest, classes)
         return x, y
-
-    def _checked_first(self, batch: tuple[Tensor, Tensor], split: str) -> tuple[Tensor, Tensor]:
-        dtype = next((p.dtype for p in self.parameters()), torch.float32)
-        return check_batch(batch, split, dtype, getattr(self, "image_shape", None))
 
     def _label_range(self) -> tuple[int, int]:
         """The lowest label that may come, and the number of classes; 0: labels are ignored."""

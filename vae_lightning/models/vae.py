@@ -19,7 +19,7 @@ from vae_lightning.distributions.posteriors import POSTERIORS, Posterior
 from vae_lightning.distributions.priors import PRIORS, Prior
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
-from vae_lightning.models.fitting import built, require_distribution, require_per_image
+from vae_lightning.models.parts import built_part
 from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, encoded
 from vae_lightning.noise import generator
 from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, mean_log_likelihood
@@ -96,13 +96,13 @@ class VAE(Module):
         self.start_from_mean = start_from_mean
         self.kl_weight = LinearWarmup(steps=kl_warmup_steps)
         shared = {"num_classes": num_classes, "image_shape": self.image_shape}
-        self.posterior_of = built("posterior", named(posterior), POSTERIORS, Posterior, latent_dim=latent_dim)
-        self.likelihood_of = built("likelihood", named(likelihood), LIKELIHOODS, Likelihood, image_shape=self.image_shape)
+        self.posterior_of = built_part("posterior", posterior, POSTERIORS, Posterior, latent_dim=latent_dim)
+        self.likelihood_of = built_part("likelihood", likelihood, LIKELIHOODS, Likelihood, image_shape=self.image_shape)
         features = latent_dim + self.posterior_of.extra
         self.encoder = build_encoder(net, encoder, latent_dim=features, **shared)
         self.decoder = build_decoder(net, decoder, latent_dim=latent_dim, outputs=self.likelihood_of.outputs, **shared)
-        self.prior_of = built("prior", named(prior), PRIORS, Prior, latent_dim=latent_dim, **shared)
-        self.objective_of = built("objective", named(objective), OBJECTIVES, Objective, latent_dim=latent_dim, **shared)
+        self.prior_of = built_part("prior", prior, PRIORS, Prior, latent_dim=latent_dim, **shared)
+        self.objective_of = built_part("objective", objective, OBJECTIVES, Objective, latent_dim=latent_dim, **shared)
         self._require_that_they_fit(named(prior)["name"], named(objective)["name"])
         self.num_samples = self.objective_of.num_samples if num_samples is None else num_samples
         require(self.num_samples >= 1, "num_samples", num_samples, "at least 1")
@@ -128,16 +128,15 @@ class VAE(Module):
 
     def prior(self, y: Tensor | None = None) -> Distribution:
         """p(z), or p(z | y): event shape `(D,)`, batch shape `()`, or `(B,)` if it depends on the labels `(B,)`."""
-        prior = self.prior_of(y, self.posterior)
-        batches = ((),) if y is None else ((), y.shape)
-        return require_distribution(prior, self.prior_of, "prior", batches, (self.latent_dim,))
+        prior: Distribution = self.prior_of(y, self.posterior)
+        return prior
 
     def posterior(self, x: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
         """q(z | x, y) of images `(B, C, H, W)` and labels `(B,)`."""
         features = self.latent_dim + self.posterior_of.extra
         loc, log_variance = encoded(self.encoder, x.to(self.origin.dtype), self.one_hot(y), dropout, features)
-        posterior = self.posterior_of(full_precision(loc), full_precision(log_variance))
-        return require_distribution(posterior, self.posterior_of, "posterior", (x.shape[:1],), (self.latent_dim,))
+        posterior: Distribution = self.posterior_of(full_precision(loc), full_precision(log_variance))
+        return posterior
 
     @property
     def has_gaussian_posterior(self) -> bool:
@@ -152,8 +151,8 @@ class VAE(Module):
             label = label.expand(*z.shape[:-1], -1).reshape(rows.shape[0], -1)
         outputs = self.likelihood_of.outputs
         parameters = decoded(self.decoder, rows.to(self.origin.dtype), label, dropout, outputs, self.image_shape)
-        likelihood = self.likelihood_of(parameters.reshape(*z.shape[:-1], *parameters.shape[1:]))
-        return require_distribution(likelihood, self.likelihood_of, "likelihood", (z.shape[:-1],), self.image_shape)
+        likelihood: Distribution = self.likelihood_of(parameters.reshape(*z.shape[:-1], *parameters.shape[1:]))
+        return likelihood
 
     def one_hot(self, y: Tensor | None) -> Tensor | None:
         """Labels `(B,)` as `(B, C)`, NaN for a label that no class has; None for an unconditional model, which ignores them."""
@@ -199,7 +198,8 @@ class VAE(Module):
 
     def objective(self, terms: Terms) -> Tensor:
         """What is maximised, `(B,)` nats: by the model's objective, unless a subclass says it here."""
-        return require_per_image(self.objective_of(terms), self.objective_of, "objective", len(terms.x))
+        maximised: Tensor = self.objective_of(terms)
+        return maximised
 
     def objective_terms(self, draw: Draw, x: Tensor, step: Tensor) -> Terms:
         """The inputs of the objective at optimizer step `step`."""
