@@ -34,7 +34,7 @@ class DataContract(Contract):
     disjoint: bool = False
     """Whether no image of one split is to be found in another."""
     redrawn: tuple[str, ...] = ("train",)
-    """Splits whose pixels may be drawn anew for another number of images, by dynamic binarization; labels tell which images come."""
+    """Splits whose pixels dynamic binarization may draw anew for another number of images; labels tell which images come."""
     few: int = 3
     """How many images are asked for at equal distances."""
 
