@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
-
 from plugin.conftest import Compose, forget
+
 from vae_lightning.commands.config import check_config
 from vae_lightning.errors import ConfigurationError
 

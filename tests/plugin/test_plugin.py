@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import REPOSITORY
+from plugin.conftest import PROJECT, QUIET, TINY, Compose, compose_evaluation, forget
 from torch import Tensor
 
-from plugin.conftest import PROJECT, QUIET, TINY, Compose, compose_evaluation, forget
 from vae_lightning.commands.evaluate import evaluate
 from vae_lightning.commands.gallery import SVI
 from vae_lightning.commands.train import Result, train
