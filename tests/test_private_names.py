@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,26 @@ from torch.utils.tensorboard import SummaryWriter
 import vae_lightning
 
 PACKAGE = Path(vae_lightning.__file__).parent
+LIGHTNINGS = {
+    "_AutomaticOptimization",
+    "_DataFetcher",
+    "_TrainingEpochLoop",
+    "_batches_that_stepped",
+    "_call_strategy_hook",
+    "_can_stop_early",
+    "_check_log_dir_exists",
+    "_detect_anomaly",
+    "_duration",
+    "_every_n_train_steps",
+    "_experiment",
+    "_fs",
+    "_kwargs",
+    "_logger_connector",
+    "_on_before_batch_transfer",
+    "_restarting",
+    "_train_time_interval",
+    "_trainer",
+}
 PUBLIC_BY_CONTRACT = {"_replace", "_target_"}
 """Of namedtuples, and a key of Hydra's configs."""
 
@@ -47,7 +68,7 @@ def schema(name: str) -> list[str]:
 ADAM = ["self", "grads", "exp_avgs", "exp_avg_sqs", "max_exp_avg_sqs", "state_steps"]
 ADAM += ["lr", "beta1", "beta2", "weight_decay", "eps", "amsgrad", "maximize"]
 USED: dict[str, Callable[[], bool]] = {
-    # Lightning's loop, which engine/loop.py replaces a part of
+    # Lightning's
     "_AutomaticOptimization": lambda: takes(automatic._AutomaticOptimization.run, "self", "optimizer", "batch_idx", "kwargs"),
     "_DataFetcher": lambda: {"done", "__next__"} <= {*dir(fetchers._DataFetcher), *vars(fetchers._DataFetcher())},
     "_TrainingEpochLoop": lambda: takes(_TrainingEpochLoop.__init__, "self", "trainer", "min_steps", "max_steps"),
@@ -150,3 +171,15 @@ def test_list_is_complete_and_holds_nothing_that_is_no_longer_used() -> None:
 @pytest.mark.parametrize("name", [*USED, *BY_NAME])
 def test_private_name_is_what_is_relied_on(name: str) -> None:
     assert {**USED, **BY_NAME}[name](), f"{name} has changed"
+
+
+def test_lightnings_private_names_stand_in_two_files() -> None:
+    of_lightning = [name for name in {**USED, **BY_NAME} if name in LIGHTNINGS]
+    assert set(of_lightning) == LIGHTNINGS
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        for name in LIGHTNINGS
+        if re.search(rf"(?<!\w){name}\b", path.read_text())
+    }
+    assert found == {"engine/loop.py", "machine/lightning.py"}

@@ -98,11 +98,11 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
         if function is object.__init__:
             break
         hints = _hints(function)
-        own = list(inspect.signature(function).parameters.values())
-        for p in own[1:] if isinstance(target, type) else own:
+        signature = list(inspect.signature(function).parameters.values())
+        for p in signature[1:] if isinstance(target, type) else signature:
             if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
                 named.setdefault(p.name, p.replace(annotation=hints.get(p.name, Any)))
-        if not any(p.kind is p.VAR_KEYWORD for p in own):
+        if not any(p.kind is p.VAR_KEYWORD for p in signature):
             return named, False
     return named, True
 
@@ -175,8 +175,8 @@ def prefixed(where: str, names: Iterable[str]) -> Iterator[None]:
         yield
     except (ConfigurationError, DataError) as error:
         anyone = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
-        found = rf"^({anyone})(?=[=:.\[ ])|(?<![\w.=/-])({anyone})(?==|\.\w| has: )"
-        said = re.sub(found, lambda match: f"{where}.{match[0]}", str(error)) if anyone else str(error)
+        pattern = rf"^({anyone})(?=[=:.\[ ])|(?<![\w.=/-])({anyone})(?==|\.\w| has: )"
+        said = re.sub(pattern, lambda match: f"{where}.{match[0]}", str(error)) if anyone else str(error)
         if said == str(error):
             raise
         if isinstance(error, UnknownKeyError):

@@ -77,17 +77,17 @@ def locate(path: str, key: str = "") -> Any:
     if not all(word.isidentifier() for word in words):
         raise ConfigurationError(f"{asked}: is no import path such as mypkg.module.Name")
     require_trust(path, asked)
-    found: Any = None
+    target: Any = None
     for end, word in enumerate(words, start=1):
         name = ".".join(words[:end])
-        module = _module(name, asked) if found is None or hasattr(found, "__path__") else None
-        if module is None and found is None:
+        module = _module(name, asked) if target is None or hasattr(target, "__path__") else None
+        if module is None and target is None:
             raise ConfigurationError(f"{asked}: there is no package {name}; is it installed, or in the directory of the command?")
-        if module is None and not hasattr(found, word):
+        if module is None and not hasattr(target, word):
             raise ConfigurationError(f"{asked}: {'.'.join(words[: end - 1])} has no {word}")
-        found = module if module is not None else getattr(found, word)
-    _require_own_thing(found, asked)
-    return found
+        target = module if module is not None else getattr(target, word)
+    _require_own_thing(target, asked)
+    return target
 
 
 def _module(name: str, asked: str) -> ModuleType | None:
@@ -153,10 +153,10 @@ def _is_below(path: str, packages: Iterable[str]) -> bool:
 
 def declared() -> dict[str, str]:
     """The installed packages that declare the entry point: name of the package to the module that is imported for it."""
-    found = {}
+    modules = {}
     for point in entry_points(group=ENTRY_POINT):
-        found[point.module.partition(".")[0]] = point.value
-    return found
+        modules[point.module.partition(".")[0]] = point.value
+    return modules
 
 
 def load_declared() -> None:

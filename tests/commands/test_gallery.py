@@ -98,13 +98,15 @@ def test_figures_of_an_earlier_evaluation_stay_until_they_are_drawn_again(compos
 def test_training_is_animated_where_frames_were_recorded(compose: Compose, tmp_path: Path) -> None:
     with trained(compose, tmp_path, "callbacks.animation.frames=3") as subject:
         gallery = draw(subject, ["training_reconstructions", "training_manifold"], tmp_path / "figures")
+        without = draw(dataclasses.replace(subject, recording=tmp_path / "nowhere"), ["training_manifold"], tmp_path / "figures")
     assert [drawn.path.suffix for drawn in gallery.drawn] == [".gif", ".gif"]
+    assert without.skipped["training_manifold"].endswith("recorded no frames: train with callbacks.animation.frames=25")
 
 
 def test_unknown_figure_is_refused_before_anything_is_drawn(compose: Compose, tmp_path: Path) -> None:
     with (
         trained(compose, tmp_path) as subject,
-        pytest.raises(ConfigurationError, match=r"figures=sample: unknown; did you mean samples"),
+        pytest.raises(ConfigurationError, match=r"^figures=sample: unknown; did you mean samples"),
     ):
         draw(subject, ["learning_curves", "sample"], tmp_path / "figures")
     assert not (tmp_path / "figures").exists()

@@ -15,6 +15,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
 from vae_lightning.machine.checkpoints import read_any
 from vae_lightning.machine.files import replacing
+from vae_lightning.machine.lightning import may_stop_now
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 
@@ -71,11 +72,11 @@ class LastCheckpoint(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # after the last batch of an epoch comes its validation, which must not be lost
-        if not trainer.is_last_batch and (_stops(trainer) or trainer.global_step == trainer.max_steps):
+        if not trainer.is_last_batch and (may_stop_now(trainer) or trainer.global_step == trainer.max_steps):
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        ends = trainer.is_last_batch or _stops(trainer) or trainer.global_step == trainer.max_steps
+        ends = trainer.is_last_batch or may_stop_now(trainer) or trainer.global_step == trainer.max_steps
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and ends:
             self._saved_step = None  # what was saved before the validation does not know of it
             self._save(trainer)
@@ -94,11 +95,6 @@ class LastCheckpoint(Checkpoint):
         if self._saved_step != trainer.global_step and not getattr(trainer, "fast_dev_run", False):
             trainer.save_checkpoint(self.path)
             self._saved_step = trainer.global_step
-
-
-def _stops(trainer: L.Trainer) -> bool:
-    """Whether training ends here: a signal to stop counts only when `min_epochs` and `min_steps` have been trained."""
-    return trainer.should_stop and trainer.fit_loop._can_stop_early
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -50,5 +50,5 @@ def undisturbed(trainer: L.Trainer, model: L.LightningModule) -> Iterator[None]:
 
 def writer_of(trainer: L.Trainer) -> Any | None:
     """TensorBoard's SummaryWriter; None where there is none to write to, as in all processes but the first."""
-    found = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-    return found[0].experiment if found and trainer.is_global_zero else None
+    boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return boards[0].experiment if boards and trainer.is_global_zero else None

@@ -230,9 +230,9 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], logs_rate: bo
 
 def monitor_of(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
     """The metric that says which checkpoint is best, and whether its best is the highest: the config's, else the model's own."""
-    own, own_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
-    metric = cfg.monitor or own
-    mode = cfg.monitor_mode or (own_mode if metric == own else direction(metric))
+    default, default_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
+    metric = cfg.monitor or default
+    mode = cfg.monitor_mode or (default_mode if metric == default else direction(metric))
     if mode is None:
         raise ConfigurationError(f"monitor={metric}: say with monitor_mode=min or monitor_mode=max which is better")
     return metric, mode
@@ -260,8 +260,8 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
 def _is_binary(likelihood: object) -> bool | None:
     """Whether the likelihood of this name or import path is one of binary images; None where that is not known."""
     with suppress(ConfigurationError):
-        found = locate(str(likelihood)) if is_path(likelihood) else LIKELIHOODS.get(str(likelihood))
-        return getattr(found, "binary", None)
+        cls = locate(str(likelihood)) if is_path(likelihood) else LIKELIHOODS.get(str(likelihood))
+        return getattr(cls, "binary", None)
     return None
 
 

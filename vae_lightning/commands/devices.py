@@ -17,11 +17,11 @@ def devices_of(trainer: DictConfig) -> dict[str, Any]:
     """`trainer.gpus` as Lightning's accelerator and devices."""
 
     gpus = trainer.gpus
-    own = {key: trainer[key] for key in ("accelerator", "devices") if trainer[key] != "auto"}
-    if own:
+    asked = {key: trainer[key] for key in ("accelerator", "devices") if trainer[key] != "auto"}
+    if asked:
         if gpus != "auto":
-            raise ConfigurationError(f"trainer.gpus={gpus}: give either it or trainer.{next(iter(own))}, not both")
-        return own
+            raise ConfigurationError(f"trainer.gpus={gpus}: give either it or trainer.{next(iter(asked))}, not both")
+        return asked
     available = torch.cuda.device_count()
     if gpus == "auto":
         gpus = min(available, 1)

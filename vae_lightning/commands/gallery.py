@@ -16,7 +16,7 @@ from vae_lightning import runs
 from vae_lightning.abilities import Labels, classes_of, labels_of, permutation_of, sorted_by_class
 from vae_lightning.arguments import choose, prefixed
 from vae_lightning.errors import ConfigurationError, DataError, StorageError, one_line
-from vae_lightning.figures.animation import Animation
+from vae_lightning.figures.animation import NO_FRAMES, Animation
 from vae_lightning.figures.catalog import FigureSpec, Subject, figure_named
 from vae_lightning.figures.style import png, style
 from vae_lightning.figures.subject import Projection
@@ -97,11 +97,11 @@ def draw(
     skipped: dict[str, str] = {}
     for name in track([spec.name for spec in specs.values()]):
         started = time.perf_counter()
-        found = _drawn(specs[name], subject, folder)
-        if isinstance(found, str):
-            skipped[name] = found
+        outcome = _drawn(specs[name], subject, folder)
+        if isinstance(outcome, str):
+            skipped[name] = outcome
             continue
-        path, more = found
+        path, more = outcome
         caption = f"{specs[name].caption} {more}".strip()
         drawn.append(Drawn(name, path, caption, time.perf_counter() - started, specs[name].settings))
         after_each(Gallery(drawn, skipped))
@@ -121,7 +121,7 @@ def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str]
     """The file of a figure and what its caption says of this one alone; or why it could not be drawn."""
     try:
         if reason := spec.unfit(subject):
-            return reason
+            return f"{reason}: train with callbacks.animation.frames=25" if reason == NO_FRAMES else reason
         with style():
             figure = spec.draw(subject)
             if not isinstance(figure, Figure | Animation):

@@ -82,10 +82,10 @@ def _no_flag(word: str, rest: Sequence[str], suggest: Suggest) -> ConfigurationE
 def _setting(word: str, rest: Sequence[str], sweep: bool, suggest: Suggest) -> str:
     if word.startswith("=") or ("=" not in word and not word.startswith("~")):
         raise _no_setting(word, rest, suggest)
-    found = SETTING.fullmatch(word)
-    if found is None:
+    match = SETTING.fullmatch(word)
+    if match is None:
         return word
-    key, value = found["key"], found["value"]
+    key, value = match["key"], match["value"]
     if not value and rest and "=" not in rest[0]:
         raise ConfigurationError(f"{word} {rest[0]}: write {word}{rest[0]}, without spaces")
     if WRONG_MINUS.search(value) and not is_path(key):

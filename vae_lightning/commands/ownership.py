@@ -29,6 +29,7 @@ from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoin
 from vae_lightning.commands.commandline import one_line_errors
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.machine.files import write_bytes
+from vae_lightning.machine.lightning import purge_from
 from vae_lightning.machine.shell import path_setting
 from vae_lightning.runs.continuing import Continuation
 from vae_lightning.runs.layout import CHECKPOINTS, CONFIG, CSV, EVENTS, FRAMES, HYDRA, LAST, LOCK, METRICS, OVERRIDES, PRODUCTS
@@ -243,9 +244,9 @@ def _config_files(cfg: DictConfig) -> dict[Path, bytes]:
     """The config as resolved, so that it means the same anywhere; what the command line set; and Hydra's own."""
     files = {CONFIG: OmegaConf.to_yaml(cfg, resolve=True)}
     if HydraConfig.initialized():
-        own = HydraConfig.instance().cfg
+        hydra_config = HydraConfig.instance().cfg
         files[OVERRIDES] = OmegaConf.to_yaml(HydraConfig.get().overrides.task)
-        files[HYDRA] = OmegaConf.to_yaml(own)
+        files[HYDRA] = OmegaConf.to_yaml(hydra_config)
     return {name: text.encode() for name, text in files.items()}
 
 
@@ -277,4 +278,4 @@ def _hide_later_events(trainer: L.Trainer, steps: int) -> None:
     """Have TensorBoard leave out what was logged after the step that the training goes on from."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger._kwargs.setdefault("purge_step", steps + 1)
+            purge_from(logger, steps + 1)

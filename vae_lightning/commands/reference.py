@@ -83,7 +83,7 @@ def settings_of(text: str, package: str = "") -> list[Setting]:
     >>> settings_of("images: # how many\\n  probes: 10 # training images", "evaluation")
     [Setting(key='evaluation.images.probes', default='10', comment='training images')]
     """
-    found: list[Setting] = []
+    read: list[Setting] = []
     above: list[tuple[int, str]] = [(-1, package)] if package else []
     for line in text.splitlines():
         match = re.match(r"( *)(\w+):(?: +([^#\s].*?))?(?:\s+# (.*))?$", line)
@@ -95,8 +95,8 @@ def settings_of(text: str, package: str = "") -> list[Setting]:
         if value is None:
             above.append((depth, key))
         else:
-            found.append(Setting(path, value.strip("'\""), (comment or "").strip()))
-    return found
+            read.append(Setting(path, value.strip("'\""), (comment or "").strip()))
+    return read
 
 
 def _settings(*files: tuple[str, str]) -> list[Setting]:
@@ -279,10 +279,10 @@ HELP: dict[str, dict[str, Callable[[], str]]] = {
 
 def _with_help(text: str, headings: Mapping[str, Callable[[], str]]) -> str:
     for heading, render in headings.items():
-        found = re.search(rf"(?m)^( *){re.escape(heading)}\n((?: *\S.*\n)*)", text)
-        if found is None:
+        match = re.search(rf"(?m)^( *){re.escape(heading)}\n((?: *\S.*\n)*)", text)
+        if match is None:
             raise ConfigurationError(f"{heading} is missing from a help text; see {__name__}")
-        text = f"{text[: found.start(2)]}{_plain(textwrap.indent(render(), found[1]))}\n{text[found.end(2) :]}"
+        text = f"{text[: match.start(2)]}{_plain(textwrap.indent(render(), match[1]))}\n{text[match.end(2) :]}"
     return text
 
 

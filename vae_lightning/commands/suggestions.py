@@ -78,36 +78,36 @@ class Catalogue:
     @cached_property
     def groups(self) -> dict[str, list[str]]:
         """The options of each group, by its path: `{"model": ["vae", ...], "model/net": [...]}`."""
-        found: dict[str, list[str]] = {}
+        by_group: dict[str, list[str]] = {}
         for path in sorted(self.conf.rglob("*.yaml")):
             group = path.parent.relative_to(self.conf).as_posix()
             if group.partition("/")[0] in ROOMS[self.name]:
-                found.setdefault(group, []).append(path.stem)
-        return found
+                by_group.setdefault(group, []).append(path.stem)
+        return by_group
 
     @cached_property
     def settings(self) -> dict[str, list[str]]:
         """The choices that have a setting, by its key: `{"model.beta": ["model=beta_vae"]}`; an empty list where all have it."""
-        found: dict[str, list[str]] = {key: [] for key in _keys(self.conf / f"{self.name}.yaml", "")}
+        owners: dict[str, list[str]] = {key: [] for key in _keys(self.conf / f"{self.name}.yaml", "")}
         for group, options in self.groups.items():
             for option in options if group != "experiment" else ():
                 for key in _keys(self.conf / group / f"{option}.yaml", group.replace("/", ".")):
-                    found.setdefault(key, []).append(f"{group}={option}")
-        return found
+                    owners.setdefault(key, []).append(f"{group}={option}")
+        return owners
 
     @cached_property
     def defaults(self) -> set[str]:
         """The choices that are made where nothing is asked for: `{"model=vae", "model/net=mlp", ...}`."""
-        found: set[str] = set()
+        chosen: set[str] = set()
         wanted = [("", self.name)]
         while wanted:
             group, option = wanted.pop()
             for entry in _content(self.conf / group / f"{option}.yaml").get("defaults", ()):
                 for key, value in entry.items() if isinstance(entry, Mapping) else ():
                     within = f"{group}/{key}" if group else str(key)
-                    found.add(f"{within}={value}")
+                    chosen.add(f"{within}={value}")
                     wanted.append((within, str(value)))
-        return found
+        return chosen
 
     def meant(self, key: str) -> str:
         """The setting, group or option that was probably meant by `key`; empty where none is near."""
@@ -197,9 +197,9 @@ def unknown_option(file: str, options: Iterable[str], catalogue: Catalogue) -> C
     if name.endswith(".ckpt"):
         return ConfigurationError(f"{group}={name}: takes a name: {', '.join(known)}; a checkpoint is given with ckpt_path={name}")
     if group == "data" and ("/" in name or "." in name or Path(name).exists()):
-        kind, own = ("array", "an array") if name.endswith((".npy", ".npz")) else ("folder", "a folder")
+        kind, an_image = ("array", "an array") if name.endswith((".npy", ".npz")) else ("folder", "a folder")
         return ConfigurationError(
-            f"data={name}: takes a name: {', '.join(known)}; the folder of their files is data.root=<folder>, and {own} of "
+            f"data={name}: takes a name: {', '.join(known)}; the folder of their files is data.root=<folder>, and {an_image} of "
             f"your own images is data={kind} data.path={name}"
         )
     try:

@@ -152,8 +152,8 @@ def _hydras_folder() -> Path | None:
 
 def _folder(cfg: DictConfig) -> Path:
     """The run folder, which is Hydra's own where Hydra started the program."""
-    folder, own = Path(cfg.run_dir), _hydras_folder()
-    if own is not None and folder.resolve() != own.resolve():
+    folder, hydra_folder = Path(cfg.run_dir), _hydras_folder()
+    if hydra_folder is not None and folder.resolve() != hydra_folder.resolve():
         raise ConfigurationError(f"run_dir={folder}: follows Hydra's folder; choose it with hydra.run.dir={folder}")
     return folder
 

@@ -79,22 +79,22 @@ def members_of(content: bytes, where: str) -> dict[str, tuple[Member, Member | N
 
 def _names(held: list[str], where: str) -> Iterator[tuple[str, tuple[str, str | None]]]:
     """Names of the images and of the labels, by split."""
-    found: dict[str, tuple[str, str | None]] = {}
+    pairs: dict[str, tuple[str, str | None]] = {}
     for split, words in SPLITS.items():
         for images, labels in ((i.format(word), j.format(word)) for word in words for i, j in PAIRS):
             if images in held:
-                found.setdefault(split, (images, labels if labels in held else None))
-    if not found:
+                pairs.setdefault(split, (images, labels if labels in held else None))
+    if not pairs:
         whole = [(images, labels if labels in held else None) for images, labels in WHOLE if images in held]
-        found = dict.fromkeys(["all"], whole[0]) if whole else {}
-    if not found and len(held) == 1:
-        found = {"all": (held[0], None)}
-    if not found or not {"all", "train"} & set(found):
+        pairs = dict.fromkeys(["all"], whole[0]) if whole else {}
+    if not pairs and len(held) == 1:
+        pairs = {"all": (held[0], None)}
+    if not pairs or not {"all", "train"} & set(pairs):
         raise DataError(f"{where}: holds {', '.join(held) or 'no arrays'}, and none is called as images are: {WANTED}")
-    left = sorted({*held} - {name for pair in found.values() for name in pair})
+    left = sorted({*held} - {name for pair in pairs.values() for name in pair})
     if left:
         log.warning("%s: passed over what is neither images nor labels (%s)", where, ", ".join(left[:5]))
-    yield from found.items()
+    yield from pairs.items()
 
 
 def _pair(held: Any, names: tuple[str, str | None]) -> tuple[Member, Member | None]:

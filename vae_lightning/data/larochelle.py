@@ -66,13 +66,13 @@ def load(root: str | Path, static_root: str | Path | None, *, fetch: bool = True
     Raises:
         DataError: a file is missing and cannot be fetched, or its pixels are not Larochelle's.
     """
-    own = data_folder(root) / FOLDER
-    folder = data_folder(static_root, "static_root") if static_root else own
+    beside_mnist = data_folder(root) / FOLDER
+    folder = data_folder(static_root, "static_root") if static_root else beside_mnist
     images, checksums = {}, {}
     for split in PIXELS_SHA256:
         images[split], checksums[_name(split)] = _images(folder, split, fetch=fetch and not static_root)
-    kept = (_kept_labels(place) for place in dict.fromkeys((folder, own)))
-    labels = next((labels for labels in kept if labels), None) or _recovered(own, root, images, fetch=fetch)
+    kept = (_kept_labels(place) for place in dict.fromkeys((folder, beside_mnist)))
+    labels = next((labels for labels in kept if labels), None) or _recovered(beside_mnist, root, images, fetch=fetch)
     return Verified({split: (images[split] * 255, labels[split]) for split in images}, dict(sorted(checksums.items())))
 
 

@@ -85,10 +85,10 @@ def refuse_foreign(folder: Path) -> None:
     elif any(name.removesuffix(".gz") in NAMES for name in held):
         wanted = f"holds raw files, which are looked for one step below: move MNIST's into {mnist / 'raw'}"
     else:
-        some = ", ".join(held[:2]) + (", ..." if len(held) > 2 else "")
+        examples = ", ".join(held[:2]) + (", ..." if len(held) > 2 else "")
         wanted = (
-            f"holds other things ({some}) and no data set, so nothing is fetched into it; give a folder of its own, root=<folder>, "
-            f"or make the folder {mnist} if MNIST is to be fetched there"
+            f"holds other things ({examples}) and no data set, so nothing is fetched into it; give a folder of its own, "
+            f"root=<folder>, or make the folder {mnist} if MNIST is to be fetched there"
         )
     raise DataError(f"root={folder}: {wanted}")
 
@@ -107,7 +107,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
     """Make `folder` and keep other processes that ask for it waiting; what was made goes again if the block fails."""
     lock = FileLock(folder / ".lock")
     try:
-        made = [path for path in (folder, *folder.parents) if not path.exists()]
+        created = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except OSError as error:
@@ -115,10 +115,10 @@ def locked_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if made:
+        if created:
             with suppress(OSError):  # another process waits for it, or has put something there
                 (folder / ".lock").unlink()
-                for path in made:
+                for path in created:
                     path.rmdir()
         raise
     finally:

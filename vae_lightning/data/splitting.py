@@ -84,8 +84,8 @@ def split(
             sizes[name] = max(1, len(images) // SHARE) if size is None else size
     rest = len(images) - sum(sizes.values())
     if rest < 1:
-        own = {name: size for name, size in (("val_size", val_size), ("test_size", test_size)) if size is not None}
-        asked = ", ".join(f"{name}={size}" for name, size in own.items())
+        fixed = {name: size for name, size in (("val_size", val_size), ("test_size", test_size)) if size is not None}
+        asked = ", ".join(f"{name}={size}" for name, size in fixed.items())
         fewer = f"{asked}: leaves no training image, as {where}" if asked else where
         raise DataError(f"{fewer} holds {len(images)} image{'s' * (len(images) != 1)} to be split into train, {', '.join(sizes)}")
     if not sizes:

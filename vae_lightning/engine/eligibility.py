@@ -23,6 +23,7 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
+from vae_lightning.machine.lightning import detects_anomaly, saves_between_validations
 from vae_lightning.models.base import Module
 
 __all__ = ["reason_against"]
@@ -74,7 +75,7 @@ def _of_trainer(trainer: L.Trainer) -> Iterator[str]:
         yield f"trainer.precision={trainer.precision}"
     elif type(plugin) not in (Precision, MixedPrecision):
         yield f"{type(plugin).__name__} has steps of its own"
-    if trainer._detect_anomaly or torch.is_anomaly_enabled():
+    if detects_anomaly(trainer) or torch.is_anomaly_enabled():
         yield "trainer.detect_anomaly=true"
     profiler = trainer.profiler  # type: ignore[attr-defined]
     if type(profiler) is not PassThroughProfiler:
@@ -101,7 +102,7 @@ def _of_optimizers(trainer: L.Trainer, model: Module) -> Iterator[str]:
 
 def _of_callbacks(trainer: L.Trainer) -> Iterator[str]:
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
-        if isinstance(callback, ModelCheckpoint) and (callback._every_n_train_steps or callback._train_time_interval is not None):
+        if isinstance(callback, ModelCheckpoint) and saves_between_validations(callback):
             yield f"{type(callback).__name__} saves between validations"
         for hook in STEP_HOOKS:
             if hook in vars(callback) or getattr(type(callback), hook, None) is not getattr(L.Callback, hook, None):

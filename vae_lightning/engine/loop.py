@@ -81,8 +81,8 @@ class ChunkLoop(_TrainingEpochLoop):
     def _stays(self) -> bool:
         """Whether a batch on the device need not be handed to Lightning to be moved there, for a quarter of a millisecond."""
         owners, base = (self.trainer.datamodule, self.trainer.lightning_module), L.core.hooks.DataHooks
-        own = any(getattr(type(owner), hook) is not getattr(base, hook) for owner in owners if owner for hook in MOVING_HOOKS)
-        return owners[0] is not None and not own
+        moved = any(getattr(type(owner), hook) is not getattr(base, hook) for owner in owners if owner for hook in MOVING_HOOKS)
+        return owners[0] is not None and not moved
 
 
 class _StepOptimization(_AutomaticOptimization):

@@ -71,12 +71,12 @@ def python_state(model: Module) -> dict[str, Any]:
     state: dict[str, Any] = {"numbers": list(numbers)}
     with replaced_numbers(model, dict.fromkeys(numbers)):
         for prefix, module in model.named_modules():
-            own = f"{prefix}." if prefix else ""
-            state[f"{own}training"] = module.training
+            path = f"{prefix}." if prefix else ""
+            state[f"{path}training"] = module.training
             known = OF_LIGHTNING if module is model else OF_TORCH
             for name, value in vars(module).items():
                 if name not in known:
-                    state[f"{own}{name}"] = _frozen(value, DEPTH)
+                    state[f"{path}{name}"] = _frozen(value, DEPTH)
     for name, parameter in model.named_parameters():
         state[name] = (_Same(parameter), parameter.requires_grad)
     for name, buffer in model.named_buffers():
@@ -161,8 +161,8 @@ def untouched(model: Module) -> Iterator[list[str]]:
                 changed.append(name)
                 with torch.no_grad():
                     buffer.copy_(buffers[name])
-        if own := changes_of(state, python_state(model)):
-            changed += own
+        if differing := changes_of(state, python_state(model)):
+            changed += differing
             for present, before in attributes:
                 present.clear()
                 present.update(before)

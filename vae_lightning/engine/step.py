@@ -131,11 +131,11 @@ class Step:
             return True
         self._compared_epoch = epoch
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            own = float(self.model.functional_loss({}, *inputs)[0])
-        if not abs(float(loss) - own) > CLOSE[self.trainer.precision] * max(1.0, abs(own)):
+            plain = float(self.model.functional_loss({}, *inputs)[0])
+        if not abs(float(loss) - plain) > CLOSE[self.trainer.precision] * max(1.0, abs(plain)):
             return True
         self._graph, self._gave_up = None, True
-        self._tell(f"the compiled loss is {float(loss):g}, and the model's own {own:g}", "not compiled")
+        self._tell(f"the compiled loss is {float(loss):g}, and the model's own {plain:g}", "not compiled")
         return False
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> None:

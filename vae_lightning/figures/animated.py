@@ -37,8 +37,8 @@ class Animation:
 
     def gif(self) -> bytes:
         """A looping GIF with one palette for all frames, so that it stays small and nothing flickers."""
-        some = self.frames[:: max(1, len(self.frames) // 5)]
-        palette = Image.fromarray(np.concatenate([*some, self.frames[-1]])).quantize(self.colors)
+        sample = self.frames[:: max(1, len(self.frames) // 5)]
+        palette = Image.fromarray(np.concatenate([*sample, self.frames[-1]])).quantize(self.colors)
         pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in self.frames]
         shown = [round(1000 * self.seconds)] * (len(pictures) - 1) + [round(4000 * self.seconds)]
         file = io.BytesIO()
@@ -65,12 +65,12 @@ class Animation:
         writer.close()
 
 
-def rendered(made: Figure, draw: Callable[[int], None], count: int, seconds: float, colors: int = GREYS) -> Animation:
+def rendered(fig: Figure, draw: Callable[[int], None], count: int, seconds: float, colors: int = GREYS) -> Animation:
     """Each frame as pixels; the layout is that of the first frame, so that nothing jumps."""
     frames = []
     for number in range(count):
         draw(number)
-        made.canvas.draw()
-        made.set_layout_engine("none")
-        frames.append(np.array(made.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]
+        fig.canvas.draw()
+        fig.set_layout_engine("none")
+        frames.append(np.array(fig.canvas.buffer_rgba())[..., :3].copy())  # type: ignore[attr-defined]
     return Animation(frames, seconds, colors)

@@ -19,6 +19,7 @@ from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
 
 __all__ = [
+    "NO_FRAMES",
     "Animation",
     "Recording",
     "latent_walk",
@@ -28,6 +29,9 @@ __all__ = [
     "training_reconstructions",
 ]
 
+NO_FRAMES = "the training has recorded no frames"
+"""Why an animation of a training cannot be drawn; a `callbacks.FrameRecorder` records them."""
+
 # ---- over a training
 
 
@@ -35,7 +39,7 @@ def recorded(subject: Subject) -> str | None:
     """Need: frames of the training."""
     if any(subject.recording.glob("step_*.npz")):
         return None
-    return needs_latent(subject) or "no frames were recorded: train with callbacks.Animation(frames=25)"
+    return needs_latent(subject) or NO_FRAMES
 
 
 @declare("training_reconstructions", "animations", recorded)
@@ -92,31 +96,31 @@ def training_manifold(recording: Recording, seconds: float = 0.5, labels: Labels
     projection, names = plane_of(recording.z[-1].double())
     points = [projection(z.double()).numpy() for z in recording.z]
     extent = 1.3 * float(np.quantile(np.abs(points[-1]), 0.998))
-    made, axes = figure(3.8, 3.1)
+    fig, axes = figure(3.8, 3.1)
     shuffled = torch.randperm(len(recording.labels), generator=generator("order of drawing")).numpy()
     classes = labels.classes_in(recording.labels)
     palette = class_colors(max(1, classes))
     colors = [palette[label] for label in recording.labels[torch.from_numpy(shuffled)].tolist()]
     dots = axes.scatter(*points[-1][shuffled].T, s=3, c=colors, alpha=0.6, linewidths=0)
-    class_bar(made, axes, labels, classes)
+    class_bar(fig, axes, labels, classes)
     axes.set(xlim=(-extent, extent), ylim=(-extent, extent), xlabel=names[0], ylabel=names[1])
 
     def draw(number: int) -> None:
         dots.set_offsets(points[number][shuffled])
         axes.set_title(f"one sample of each q(z | x): epoch {recording.epochs[number]:.1f}")
 
-    return rendered(made, draw, len(points), seconds, COLORS)
+    return rendered(fig, draw, len(points), seconds, COLORS)
 
 
 def _sheets(recording: Recording, images: Sequence[Tensor], columns: int, title: str, seconds: float) -> Animation:
-    made, axes = figure(3.5, 3.8)
+    fig, axes = figure(3.5, 3.8)
     show_tiles(axes, images[-1], columns)
 
     def draw(number: int) -> None:
         axes.images[0].set_data(tiles(images[number], columns).numpy())
         axes.set_title(f"{title}: epoch {recording.epochs[number]:.1f}")
 
-    return rendered(made, draw, len(images), seconds, _colors(images[0]))
+    return rendered(fig, draw, len(images), seconds, _colors(images[0]))
 
 
 # ---- through a finished model
@@ -145,7 +149,7 @@ def latent_walk(
     count = max(1, min(num_classes, MOST_CLASSES))
     every = torch.arange(count, device=z.device).repeat(len(z)) if num_classes else None
     images = mean_images(model, z.repeat_interleave(count, 0), every).view(len(z), count, *x.shape[1:])
-    made, axes = figure(2.4 if count == 1 else 4.4, 2.7 if count == 1 else 2.2)
+    fig, axes = figure(2.4 if count == 1 else 4.4, 2.7 if count == 1 else 2.2)
     columns = 5 if count > 1 else 1
     show_tiles(axes, images[0], columns)
     names = labels.listed(y[stops].tolist()) if labels.exist else [f"image {place}" for place in stops]
@@ -155,7 +159,7 @@ def latent_walk(
         stage = number // steps
         axes.set_title(f"from {names[stage]} to {names[(stage + 1) % len(names)]}: {number % steps}/{steps}")
 
-    return rendered(made, draw, len(z), 0.12, _colors(images[0]))
+    return rendered(fig, draw, len(z), 0.12, _colors(images[0]))
 
 
 def _colors(images: Tensor) -> int:

@@ -78,11 +78,11 @@ def completion(
     completed = complete(model, x, y, mask, fit.posterior, 200, source)
     rows = torch.cat([_seen(x, mask).unsqueeze(0), completed[:samples], completed.mean(0, keepdim=True), x.unsqueeze(0)])
     names = ["seen", *(f"sample {i + 1}" for i in range(samples)), "mean of 200", "original"]
-    made, axes = figure(0.6 * len(x) + 0.9, 0.6 * len(rows) + 0.4)
+    fig, axes = figure(0.6 * len(x) + 0.9, 0.6 * len(rows) + 0.4)
     show_tiles(axes, rows.flatten(0, 1), len(x), row_names=names)
     apart = " " if len(x) > 7 else "\n"  # few columns are narrower than the title
     axes.set_title(f"unseen part: mean of p(x | z),{apart}z a sample of q(z | seen part)")
-    return made
+    return fig
 
 
 def isocontours(
@@ -106,7 +106,7 @@ def isocontours(
     fit = _fit(model, x, y, mask, settings, seed)
     exact = quadrature(model, x, _given(model, y), mask, extent)
     gap = kl_to_exact(fit.posterior, exact)
-    made, axes = figure(8.2, 3.0 * len(x), rows=len(x), columns=3, squeeze=False, width_ratios=[0.6, 1, 1])
+    fig, axes = figure(8.2, 3.0 * len(x), rows=len(x), columns=3, squeeze=False, width_ratios=[0.6, 1, 1])
     mesh = latent_mesh(extent, points).to(fit.posterior.mean)
     joint = log_joint_on(model, mesh, x, _given(model, y), mask)
     log_q = fit.posterior.log_prob(mesh.unsqueeze(1).expand(-1, len(x), -1))
@@ -118,16 +118,16 @@ def isocontours(
         _lines(whole, mesh, joint[:, row], FAR, JOINT)
         _lines(whole, mesh, log_q[:, row], FAR, FITTED)
         whole.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal", xlabel="$z_0$", ylabel="$z_1$")
-        own = slice(row, row + 1)
-        seen_here = mask if mask.dim() < x.dim() else mask[own]
-        _close(close, fit, exact, row, partial(log_joint_on, model, x=x[own], y=_given(model, y[own]), mask=seen_here))
+        here = slice(row, row + 1)
+        seen_here = mask if mask.dim() < x.dim() else mask[here]
+        _close(close, fit, exact, row, partial(log_joint_on, model, x=x[here], y=_given(model, y[here]), mask=seen_here))
         close.set_title(f"KL(q || p) = {float(gap[row]):.2f} nats")
     colors = {"log p(z, seen part)": JOINT, "log q(z)": FITTED}
     # what a caption adds to what it says of every such figure
-    made.set_label(f"KL(q || p), row by row: {', '.join(f'{nats:.2f}' for nats in gap.tolist())} nats.")
+    fig.set_label(f"KL(q || p), row by row: {', '.join(f'{nats:.2f}' for nats in gap.tolist())} nats.")
     handles = [Line2D([], [], color=color, label=name) for name, color in colors.items()]
     axes[0][1].legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=7, handlelength=1)
-    return made
+    return fig
 
 
 def posterior_gap(

@@ -74,11 +74,11 @@ def class_style_grid(
     epsilon = standard_normal((styles, prior.mean.shape[-1]), prior.mean, seed, "styles")
     # of a prior that depends on the class, the same place relative to it
     z = from_noise(prior, epsilon.unsqueeze(1)).expand(-1, count, -1).transpose(0, 1).flatten(0, 1)
-    made, axes = figure(max(3.9, 0.55 * styles + 0.5), 0.55 * count + 0.4)
+    fig, axes = figure(max(3.9, 0.55 * styles + 0.5), 0.55 * count + 0.4)
     images = mean_images(model, z, y.repeat_interleave(styles))
     show_tiles(axes, images, styles, row_names=labels.listed(count))
     axes.set_title(f"mean of p(x | z, y): one z a column, one {labels.noun} a row")
-    return made
+    return fig
 
 
 def _shown(model: LatentVariableModel, num_classes: int | None) -> int:
@@ -102,12 +102,12 @@ def style_transfer(
     every = torch.arange(count, device=y.device)
     decoded = mean_images(model, loc.repeat_interleave(count, 0), every.repeat(len(chosen)))
     rows = torch.cat([x[chosen].unsqueeze(1), decoded.view(len(chosen), count, *x.shape[1:])], dim=1)
-    made, axes = figure(max(3.9, 0.52 * (count + 1) + 0.5), 0.52 * len(chosen) + 0.5)
+    fig, axes = figure(max(3.9, 0.52 * (count + 1) + 0.5), 0.52 * len(chosen) + 0.5)
     names = labels.listed(count)
     show_tiles(axes, rows.flatten(0, 1), count + 1, column_names=["input", *names])
     named(names, axes.xaxis)
     axes.set_title("mean of p(x | z, y): z of the image, every y")
-    return made
+    return fig
 
 
 def class_means(
@@ -125,14 +125,14 @@ def class_means(
     """
     means, classes = (tensor[:MOST_CLASSES] for tensor in class_mean_latents(model, x, y))
     z = torch.cat([means, _with_noise(means.repeat(rows, 1), noise, seed)])
-    made, axes = figure(max(3.9, 0.6 * len(classes) + 0.9), 0.6 * (rows + 1) + 0.5)
+    fig, axes = figure(max(3.9, 0.6 * len(classes) + 0.9), 0.6 * (rows + 1) + 0.5)
     row_names = ["mean", *["" for _ in range(rows)]]
     row_names[1 + rows // 2] = f"+ N(0, {noise:g}²)"
     images, names = mean_images(model, z, classes.repeat(rows + 1)), (labels or Labels()).listed(classes.tolist())
     show_tiles(axes, images, len(classes), row_names=row_names, column_names=names)
     named(names, axes.xaxis)
     axes.set_title("decoded mean latent of each class")
-    return made
+    return fig
 
 
 def chosen_class(
@@ -150,10 +150,10 @@ def chosen_class(
     means, classes = class_mean_latents(model, x, y)
     require(label in classes.tolist(), "label", label, f"one of {classes.tolist()}, the classes that have images")
     z = _with_noise(means[classes == label].expand(count, -1), noise, seed)
-    made, axes = figure(6, 2.9)
+    fig, axes = figure(6, 2.9)
     show_tiles(axes, mean_images(model, z, classes.new_full((count,), label)), 10)
     axes.set_title(f"{labels.noun} {labels.name(label)}: its mean latent + N(0, {noise:g}²)")
-    return made
+    return fig
 
 
 @torch.no_grad()

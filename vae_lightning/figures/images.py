@@ -76,7 +76,7 @@ def reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor, columns: i
     values, columns = elbo_per_image(model, x, y, seed), min(columns, len(x))
     order, middle = values.argsort(descending=True), (len(values) - columns) // 2
     groups = {"best": order[:columns], "middle": order[middle : middle + columns], "worst": order[-columns:]}
-    made, axes = figure(10.5, 2.6, columns=3)
+    fig, axes = figure(10.5, 2.6, columns=3)
     for panel, (name, chosen) in zip(axes, groups.items(), strict=True):
         posterior = model.posterior(x[chosen], y[chosen])
         epsilon = standard_normal(posterior.mean.shape, posterior.mean, seed, "reconstructions", name)
@@ -86,7 +86,7 @@ def reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor, columns: i
         names = ["input", "mean", "sample"] if panel is axes[0] else ["", "", ""]
         show_tiles(panel, rows, columns, row_names=names, column_names=elbos)
         panel.set_title(f"{name} of {len(x):,} by ELBO (nats)")
-    return made
+    return fig
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def reconstruction_pairs(
     chosen = torch.randperm(len(x), generator=generator(seed, "pairs"))[: 4 * rows].sort().values.to(x.device)
     pairs = torch.stack([x[chosen], model.likelihood(model.posterior(x[chosen], y[chosen]).mean, y[chosen]).mean], dim=1)
     rows = -(-len(pairs) // 4)
-    made, axes = figure(7.6, 1.15 * rows + 0.5, rows=rows, columns=4, squeeze=False)
+    fig, axes = figure(7.6, 1.15 * rows + 0.5, rows=rows, columns=4, squeeze=False)
     for panel in axes.flat[len(pairs) :]:
         panel.axis("off")
     for panel, pair, label in zip(axes.flat, pairs, y[chosen].tolist(), strict=False):
@@ -106,23 +106,23 @@ def reconstruction_pairs(
         if labels.exist:
             panel.set_title(labels.name(label), pad=2)
     if x.shape[1] == 1:
-        bar = made.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.6, pad=0.02)
+        bar = fig.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.6, pad=0.02)
         bar.set_label("grey level of the input, left; mean of p(x | z), right")
     else:
-        made.suptitle("input, left; mean of p(x | z), right")
-    return made
+        fig.suptitle("input, left; mean of p(x | z), right")
+    return fig
 
 
 @torch.no_grad()
 def reproductions(model: LatentVariableModel, x: Tensor, y: Tensor, columns: int = 10) -> Figure:
     """The first `columns`^2 images, and beside them the decoded means of their posteriors."""
     x, y = x[: columns**2], y[: columns**2]
-    made, (left, right) = figure(9, 4.6, columns=2)
+    fig, (left, right) = figure(9, 4.6, columns=2)
     show_tiles(left, x, columns)
     show_tiles(right, model.likelihood(model.posterior(x, y).mean, y).mean, columns)
     left.set_title("input")
     right.set_title("reproduction: mean of p(x | z) at the mean of q(z | x)")
-    return made
+    return fig
 
 
 @torch.no_grad()
@@ -145,12 +145,12 @@ def samples(
     prior = model.prior(y)
     epsilon = standard_normal((count, prior.mean.shape[-1]), prior.mean, seed, "samples")
     likelihood = model.likelihood(from_noise(prior, epsilon), y)
-    made, axes = figure(8, 1.9)
+    fig, axes = figure(8, 1.9)
     names = None if y is None else (labels or Labels()).listed(y.tolist())
     rows = torch.cat([likelihood.mean, _sample(likelihood, seed, "samples")])
     show_tiles(axes, rows, count, row_names=["mean", "sample"], column_names=names)
     named(names or [], axes.xaxis)
-    return made
+    return fig
 
 
 def _sample(likelihood: torch.distributions.Distribution, *key: int | str) -> Tensor:

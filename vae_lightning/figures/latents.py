@@ -162,7 +162,7 @@ def latent_grid(
     `device` is where the model is.
     """
     require_two_dimensions(model, "latent_grid")
-    made, axes = figure(6, 6.2)
+    fig, axes = figure(6, 6.2)
     z = latent_mesh(extent, rows).to(device)
     images = mean_images(model, z, labels_for(z, label))
     show_tiles(axes, images, rows)
@@ -170,7 +170,7 @@ def latent_grid(
     marked = (0, (rows - 1) / 2, rows - 1)
     _mark_tiles(axes, images, marked, ends)
     axes.set(xlabel="$z_0$", ylabel="$z_1$", title=_title(label, labels))
-    return made
+    return fig
 
 
 def latent_quantile_grid(
@@ -186,7 +186,7 @@ def latent_quantile_grid(
         NotImplementedError: the prior does not factorise over dimensions.
     """
     require_two_dimensions(model, "latent_quantile_grid")
-    made, axes = figure(6, 6.2)
+    fig, axes = figure(6, 6.2)
     y = None if label is None else torch.full((rows * rows,), label, device=device)
     images = mean_images(model, quantile_mesh(model.prior(y), rows).to(device), y)
     show_tiles(axes, images, rows)
@@ -194,7 +194,7 @@ def latent_quantile_grid(
     shares = [f"{(i + 0.5) / rows:.1%}" for i in marked]
     _mark_tiles(axes, images, marked, shares)
     axes.set(xlabel="share of the prior below $z_0$", ylabel="share of the prior below $z_1$", title=_title(label, labels))
-    return made
+    return fig
 
 
 def _mark_tiles(axes: Axes, images: Tensor, places: Sequence[int | float], names: Sequence[str]) -> None:
@@ -237,11 +237,11 @@ def latent_traversals(
     values = torch.linspace(-extent, extent, steps)
     z = traversals(anchor, active, values).flatten(0, 1)
     images = mean_images(model, z, y[:1].expand(len(z)))
-    made, axes = figure(0.55 * steps + 1.6, 0.52 * len(active) + 0.6)
+    fig, axes = figure(0.55 * steps + 1.6, 0.52 * len(active) + 0.6)
     names = [f"unit {unit}: {words.format(activity[unit])}" for unit in active.tolist()]
     show_tiles(axes, images, steps, row_names=names, column_names=[f"{round(value, 1) + 0:g}" for value in values.tolist()])
     axes.set_title("mean of p(x | z), one unit of z moved")
-    return made
+    return fig
 
 
 @torch.no_grad()
@@ -249,11 +249,11 @@ def kl_bars(model: LatentVariableModel, x: Tensor, y: Tensor) -> Figure:
     """KL of each latent dimension over the images, in falling order."""
     divergence = mean_kl_per_dimension(model, x, y)
     order = divergence.argsort(descending=True).cpu()
-    made, axes = figure(max(4.0, 0.22 * len(order) + 1.2), 2.8)
+    fig, axes = figure(max(4.0, 0.22 * len(order) + 1.2), 2.8)
     axes.bar(range(len(order)), divergence.cpu()[order].numpy())
     axes.set_xticks(range(len(order)), [str(unit) for unit in order.tolist()], fontsize=7 if len(order) > 25 else 9)
     axes.set(xlabel="latent dimension", ylabel="KL (nats)", title=f"{float(divergence.sum()):.2f} nats in all, {len(x):,} images")
-    return made
+    return fig
 
 
 # ---- posteriors by label
@@ -287,11 +287,11 @@ def posterior_samples(
 def _by_label(z: Tensor, y: Tensor, symbol: str, title: str, projection: Projection, labels: Labels) -> Figure:
     points, names = projected(z, symbol, projection)
     shuffled = torch.randperm(len(y), generator=generator("order of drawing"))  # or the last class would hide the others
-    made, axes = figure(6, 5)
+    fig, axes = figure(6, 5)
     colored_by_class(axes, points.cpu()[shuffled], y.cpu()[shuffled], labels)
-    class_bar(made, axes, labels, labels.classes_in(y))
+    class_bar(fig, axes, labels, labels.classes_in(y))
     axes.set(xlabel=names[0], ylabel=names[1], title=f"{title}, {len(y):,} images", aspect="equal" if z.shape[-1] == 2 else "auto")
-    return made
+    return fig
 
 
 Plane = Callable[[Tensor], Tensor]
@@ -365,10 +365,10 @@ def interpolations(
         z = (great_circle if spherical else line)(loc[0], loc[1], steps)
         rows.append(mean_images(model, z, y[[start]].expand(steps)))
         names.append(name + (f", as {labels.name(int(y[start]))}" if classes_of(model) else ""))
-    made, axes = figure(0.6 * steps + 0.8, 0.62 * len(rows) + 0.4)
+    fig, axes = figure(0.6 * steps + 0.8, 0.62 * len(rows) + 0.4)
     show_tiles(axes, torch.cat(rows), steps, row_names=names)
     axes.set_title(f"mean of p(x | z), {'on a circle' if spherical else 'on a line'} between posterior means")
-    return made
+    return fig
 
 
 def _ends(y: Tensor, pairs: Sequence[tuple[int, int]] | None, labels: Labels) -> list[tuple[tuple[int, int], str]]:

@@ -91,7 +91,7 @@ def learning_curves(history: History, step: int | None = None) -> Figure:
     """Training (mean since the entry before) and validation of each metric over optimizer steps; the weights' `step` is marked."""
     names = curves_in(history)
     require(bool(names), "history", sorted(history), f"of a training that logged one of {', '.join(TITLES)}")
-    made, axes = figure(3.4 * len(names), 2.9, columns=len(names), squeeze=False)
+    fig, axes = figure(3.4 * len(names), 2.9, columns=len(names), squeeze=False)
     for panel, name in zip(axes[0], names, strict=True):
         for split, style in (("train", {"lw": 0.8, "alpha": 0.8}), ("val", {"lw": 1.6, "marker": ".", "ms": 4})):
             if f"{split}/{name}" in history:
@@ -102,7 +102,7 @@ def learning_curves(history: History, step: int | None = None) -> Figure:
             panel.axvline(step, color="0.6", lw=0.8, ls=":", label="these weights")
         panel.set(title=TITLES[name], xlabel="optimizer step")
     axes[0][0].legend()
-    return made
+    return fig
 
 
 def curves_in(history: History) -> list[str]:
@@ -126,7 +126,7 @@ def rate_distortion(points: Mapping[str, tuple[float, float]]) -> Figure:
 
     "Fixing a broken ELBO", Alemi et al., 2018, https://arxiv.org/abs/1711.00464.
     """
-    made, axes = figure(4.6, 3.6)
+    fig, axes = figure(4.6, 3.6)
     for (name, (rate, distortion)), marker in zip(points.items(), "osD^v", strict=False):
         axes.plot([rate], [distortion], marker, ms=8, label=f"{name}: ELBO {-rate - distortion:.1f}")
     rates, distortions = zip(*points.values(), strict=True)
@@ -138,7 +138,7 @@ def rate_distortion(points: Mapping[str, tuple[float, float]]) -> Figure:
     axes.set(xlim=(low, high), ylim=(bottom, top), xlabel="rate: KL (nats)", ylabel="distortion: -log p(x | z) (nats)")
     axes.set_title("grey lines: equal ELBO")
     axes.legend()
-    return made
+    return fig
 
 
 def nll_convergence(curve: Mapping[int, Estimate], estimates: Mapping[str, Estimate]) -> Figure:
@@ -147,7 +147,7 @@ def nll_convergence(curve: Mapping[int, Estimate], estimates: Mapping[str, Estim
     `estimates` are of fewer images, the same for all. Where "importance" is among them, with as many samples as the end of
     the curve, the others are drawn as levels as far from that end as they are from it.
     """
-    made, axes = figure(5.6, 3.6)
+    fig, axes = figure(5.6, 3.6)
     counts, points = list(curve), list(curve.values())
     axes.errorbar(
         counts,
@@ -168,7 +168,7 @@ def nll_convergence(curve: Mapping[int, Estimate], estimates: Mapping[str, Estim
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
     axes.legend()
-    return made
+    return fig
 
 
 def confusion_matrix(y: Tensor, predicted: Tensor, classes: int | None = None, labels: Labels | None = None) -> Figure:
@@ -182,7 +182,7 @@ def confusion_matrix(y: Tensor, predicted: Tensor, classes: int | None = None, l
         classes = int(torch.cat([y, predicted]).max()) + 1
     counts = torch.bincount(y * classes + predicted, minlength=classes**2).view(classes, classes)
     grown = max(1.0, classes / 12)
-    made, axes = figure(min(5.2 * grown, 12), min(4.6 * grown, 11))
+    fig, axes = figure(min(5.2 * grown, 12), min(4.6 * grown, 11))
     # the diagonal is a hundred times the rest, so the colours are of shares on a scale of roots
     shares = (counts / counts.sum(1, keepdim=True).clamp(min=1)).sqrt()
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
@@ -196,7 +196,7 @@ def confusion_matrix(y: Tensor, predicted: Tensor, classes: int | None = None, l
     accuracy = float(counts.diagonal().sum() / counts.sum())
     axes.set(xlabel="predicted", ylabel="label", title=f"{len(y):,} images, accuracy {accuracy:.4f}")
     axes.spines[:].set_visible(False)
-    return made
+    return fig
 
 
 def _write_counts(axes: Axes, counts: Tensor, shares: Tensor) -> None:
@@ -213,7 +213,7 @@ def mistakes(x: Tensor, y: Tensor, probabilities: Tensor, count: int = 20, label
     wrong = (predicted != y).nonzero().squeeze(-1)
     chosen = wrong[confidence[wrong].argsort(descending=True)][:count]
     rows = max(1, -(-len(chosen) // 10))
-    made, axes = figure(7, 0.85 * rows + 0.9, rows=rows, columns=10, squeeze=False)
+    fig, axes = figure(7, 0.85 * rows + 0.9, rows=rows, columns=10, squeeze=False)
     for panel in axes.flat:
         panel.axis("off")
     for panel, place in zip(axes.flat, chosen.tolist(), strict=False):
@@ -221,5 +221,5 @@ def mistakes(x: Tensor, y: Tensor, probabilities: Tensor, count: int = 20, label
         pair = labels.name(int(y[place])), labels.name(int(predicted[place]))
         between = " as " if max(map(len, pair)) <= 3 else "\nas "
         panel.set_title(f"{between.join(pair)}\n{float(confidence[place]):.1%}", fontsize=7)
-    made.suptitle(f"{len(wrong)} of {len(y):,} images are wrong; the most confident of them, label as prediction")
-    return made
+    fig.suptitle(f"{len(wrong)} of {len(y):,} images are wrong; the most confident of them, label as prediction")
+    return fig

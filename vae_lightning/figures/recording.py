@@ -45,7 +45,7 @@ def read_recording(folder: Path) -> Recording:
     """
     paths = sorted(folder.glob("step_*.npz"))
     if len(paths) < 2:
-        raise DataError(f"{folder}: has no frames of the training; train with callbacks.Animation(frames=25)")
+        raise DataError(f"{folder}: has no frames of the training, which a callbacks.FrameRecorder records")
     frames = []
     for path in paths:
         try:

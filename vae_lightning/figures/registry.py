@@ -13,9 +13,9 @@ import path.
 
     def pixel_variance(subject):
         """The variance of each pixel over the test images. Good: dark where they differ."""
-        made = Figure()
-        made.subplots().imshow(subject.x.var(0).mean(0).cpu())
-        return made
+        fig = Figure()
+        fig.subplots().imshow(subject.x.var(0).mean(0).cpu())
+        return fig
 
 What it needs, and the settings that it depends on, may be said with a `FigureSpec`:
 
@@ -125,11 +125,11 @@ def figure_named(name: str) -> FigureSpec:
     Raises:
         ConfigurationError: there is no such figure, or what the path names is no function of one argument.
     """
-    found: Any = located_or_chosen("figures", name, CATALOG)
+    target: Any = located_or_chosen("figures", name, CATALOG)
     if not is_path(name):
-        assert isinstance(found, FigureSpec)
-        return found
-    spec = found if isinstance(found, FigureSpec) else FigureSpec(found) if callable(found) else None
+        assert isinstance(target, FigureSpec)
+        return target
+    spec = target if isinstance(target, FigureSpec) else FigureSpec(target) if callable(target) else None
     if spec is None or not _takes_one(spec.draw):
         raise ConfigurationError(f"figures={name}: must be a function of one argument, a Subject, that gives a matplotlib Figure")
     return replace(spec, name=name)

@@ -69,9 +69,9 @@ def style() -> Iterator[None]:
 
 def figure(width: float, height: float, *, rows: int = 1, columns: int = 1, **subplots: Any) -> tuple[Figure, Any]:
     """A figure of so many inches and its axes, known to no window and to no global state."""
-    made = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made, made.subplots(rows, columns, **subplots)
+    fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig, fig.subplots(rows, columns, **subplots)
 
 
 def class_colors(classes: int) -> list[str]:
@@ -86,10 +86,10 @@ def class_colors(classes: int) -> list[str]:
     return [to_hex(hsv_to_rgb(i * 0.618034 % 1, 0.75, (0.9, 0.65, 0.45)[i % 3])) for i in range(classes)]
 
 
-def png(made: Figure, dpi: int = 120) -> bytes:
+def png(fig: Figure, dpi: int = 120) -> bytes:
     """The figure as a PNG, without date or version in it: the same figure is the same bytes."""
     file = io.BytesIO()
-    made.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
+    fig.savefig(file, format="png", dpi=dpi, metadata={"Software": None})
     return file.getvalue()
 
 
@@ -153,13 +153,13 @@ def colored_by_class(axes: Axes, points: Tensor, y: Tensor, labels: Labels) -> N
             axes.text(x, height, name, ha="center", va="center", fontsize=9, fontweight="bold", bbox=box)
 
 
-def class_bar(made: Figure, axes: Axes, labels: Labels, classes: int) -> None:
+def class_bar(fig: Figure, axes: Axes, labels: Labels, classes: int) -> None:
     """A colour bar of the classes, one step each; nothing for images without labels."""
     if not classes:
         return
     norm = BoundaryNorm([i - 0.5 for i in range(classes + 1)], classes)
     shown = range(0, classes, -(-classes // MOST_TICKS))
-    bar = made.colorbar(ScalarMappable(norm, ListedColormap(class_colors(classes))), ax=axes, ticks=list(shown), label=labels.noun)
+    bar = fig.colorbar(ScalarMappable(norm, ListedColormap(class_colors(classes))), ax=axes, ticks=list(shown), label=labels.noun)
     if labels.names:
         bar.set_ticklabels(labels.listed(list(shown)))
     bar.ax.tick_params(length=0)

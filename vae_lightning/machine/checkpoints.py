@@ -47,13 +47,13 @@ def read(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, damaged, foreign, or of a version that cannot be read.
     """
     content = read_any(path)
-    own = content.get("vae_lightning")
-    if not isinstance(own, dict) or not isinstance(content.get("hyper_parameters"), Mapping):
+    stamp = content.get("vae_lightning")
+    if not isinstance(stamp, dict) or not isinstance(content.get("hyper_parameters"), Mapping):
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
-    if own.get("format") != CHECKPOINT_FORMAT:
+    if stamp.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{path}: has checkpoint format {own.get('format')}, this version reads {CHECKPOINT_FORMAT}; evaluate it with "
-            f"vae_lightning {own.get('version')}, which made it"
+            f"{path}: has checkpoint format {stamp.get('format')}, this version reads {CHECKPOINT_FORMAT}; evaluate it with "
+            f"vae_lightning {stamp.get('version')}, which made it"
         )
     migrate(content)
     return content

@@ -47,8 +47,8 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Calla
     results: list[TreeSpec] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
-        given = iter(tensors)
-        filled = [next(given) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        values_of_leaves = iter(tensors)
+        filled = [next(values_of_leaves) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         values, form = tree_flatten(function(*tree_unflatten(filled, structure)))
         results[:] = [form]
         return values
@@ -58,10 +58,10 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Calla
     options = {"config_patches": {"triton.cudagraphs": on_gpu}}
     graph = standalone_compile(module, [*tensors], dynamic_shapes="from_example_inputs", options=options)
 
-    def run(*given: Any) -> Any:
+    def run(*arguments: Any) -> Any:
         if on_gpu:  # the results of the call before may go
             torch.compiler.cudagraph_mark_step_begin()
-        return tree_unflatten(list(graph(*_tensors(given))), results[0])
+        return tree_unflatten(list(graph(*_tensors(arguments))), results[0])
 
     return run
 

@@ -34,8 +34,8 @@ def hydra_quoted(value: str) -> str:
     if PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return value
     # a backslash before a quote, or at the end, is Hydra's own
-    escaped = re.sub(r"(\\*)'", lambda found: found[1] * 2 + "\\'", value)
-    escaped = re.sub(r"(\\+)$", lambda found: found[1] * 2, escaped)
+    escaped = re.sub(r"(\\*)'", lambda match: match[1] * 2 + "\\'", value)
+    escaped = re.sub(r"(\\+)$", lambda match: match[1] * 2, escaped)
     return f"'{escaped}'"
 
 
@@ -78,20 +78,20 @@ def command(name: str, *words: str) -> str:
 
 def tensorboard() -> str:
     """How TensorBoard is called here."""
-    found = shutil.which("tensorboard")
-    beside = found is not None and Path(found).absolute().parent == Path(sys.executable).absolute().parent
+    installed = shutil.which("tensorboard")
+    beside = installed is not None and Path(installed).absolute().parent == Path(sys.executable).absolute().parent
     return "tensorboard" if beside else f"{shell_quoted(_python())} -m tensorboard.main"
 
 
 def script(name: str) -> str:
     """Where the script `name` lies, if this program is one of its neighbours, as the user named that."""
-    own = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("train.py")
-    return str(own.with_name(name)) if own.name in ("train.py", "evaluate.py") else name
+    program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("train.py")
+    return str(program.with_name(name)) if program.name in ("train.py", "evaluate.py") else name
 
 
 def _python() -> str:
     """`python`, where that is the interpreter that runs this."""
-    found = shutil.which("python")
-    if found is None or Path(found).absolute().parent == Path(sys.executable).absolute().parent:
+    on_path = shutil.which("python")
+    if on_path is None or Path(on_path).absolute().parent == Path(sys.executable).absolute().parent:
         return "python"
     return sys.executable

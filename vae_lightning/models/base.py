@@ -19,6 +19,7 @@ from torch.func import functional_call
 from vae_lightning.batches import check_batch, check_labels
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress, migrate
+from vae_lightning.machine.lightning import has_trainer
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
 from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
@@ -307,7 +308,7 @@ class Module(L.LightningModule):
         migrate(checkpoint)
         own = checkpoint.get("vae_lightning", {})
         self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
-        fits = self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+        fits = has_trainer(self) and self.trainer.state.fn == TrainerFn.FITTING
         self._continued_from = Progress.of(checkpoint) if fits and "loops" in checkpoint else None
 
     def on_train_start(self) -> None:
@@ -349,7 +350,7 @@ class Module(L.LightningModule):
         return 0, self.num_classes
 
     def _step(self, x: Tensor) -> Tensor:
-        attached = self._trainer is not None
+        attached = has_trainer(self)
         # filled and not copied, for which a GPU would have to wait
         return torch.full((), float(self.global_step if attached else 0), device=x.device, dtype=torch.float32)
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from vae_lightning.arguments import require
 from vae_lightning.distributions.likelihoods import full_precision
-from vae_lightning.models.base import Module, named
-from vae_lightning.models.fitting import built
+from vae_lightning.models.base import Module
+from vae_lightning.models.parts import built_part
 from vae_lightning.nets import CLASSIFIERS, classified, dropout_features
 from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Noise
 
@@ -44,7 +44,7 @@ class Classifier(Module):
         image_shape = self.hparams["image_shape"] = list(MNIST_SHAPE if image_shape is None else image_shape)
         require(num_classes >= 2, "num_classes", num_classes, "at least 2")
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
-        self.net = built("net", named(net), CLASSIFIERS, nn.Module, num_classes=num_classes, image_shape=self.image_shape)
+        self.net = built_part("net", net, CLASSIFIERS, nn.Module, num_classes=num_classes, image_shape=self.image_shape)
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         layers = [(x.shape[0], features) for features in dropout_features(self.net)]

@@ -14,7 +14,7 @@ a mean over images, so its $\alpha$ is 0.1; within a few epochs, more of it keep
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from vae_lightning.arguments import require
 from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.distributions.sampling import from_noise
-from vae_lightning.models.base import named
-from vae_lightning.models.fitting import built
+from vae_lightning.models.parts import built_part
 from vae_lightning.models.vae import VAE
 from vae_lightning.nets import CLASSIFIERS, ClassifierMLP, classified, dropout_features
 from vae_lightning.objectives.bounds import elbo
@@ -94,10 +93,9 @@ class M1(SemiSupervised):
         require(classes >= 2, "classes", classes, "at least 2")
         require(self.num_classes == 0, "num_classes", self.num_classes, "0: labels are for the classifier alone")
         self.classes = classes
-        options = {"classifier_mlp": ClassifierMLP}
-        self.classifier = built(
-            "classifier", named(classifier), options, nn.Module, num_classes=classes, image_shape=(self.latent_dim,)
-        )
+        options: dict[str, Callable[..., nn.Module]] = {"classifier_mlp": ClassifierMLP}
+        offered = {"num_classes": classes, "image_shape": (self.latent_dim,)}
+        self.classifier = built_part("classifier", classifier, options, nn.Module, **offered)
 
     def logits(self, x: Tensor) -> Tensor:
         """From the posterior means."""
@@ -153,11 +151,10 @@ class M2(SemiSupervised):
         super().__init__(num_classes=num_classes, **vae)
         self.keep_hyperparameters({"classifier": classifier, "alpha": alpha})
         require(num_classes >= 2, "num_classes", num_classes, "at least 2")
-        require(alpha >= 0, "alpha", alpha, "at least 0")
+        require(0 <= alpha < math.inf, "alpha", alpha, "at least 0, and finite")
         self.classes, self.alpha = num_classes, alpha
-        self.classifier = built(
-            "classifier", named(classifier), CLASSIFIERS, nn.Module, num_classes=num_classes, image_shape=self.image_shape
-        )
+        offered = {"num_classes": num_classes, "image_shape": self.image_shape}
+        self.classifier = built_part("classifier", classifier, CLASSIFIERS, nn.Module, **offered)
 
     @property
     def monitor(self) -> str:  # type: ignore[override]

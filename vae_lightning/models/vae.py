@@ -19,7 +19,7 @@ from vae_lightning.distributions.posteriors import POSTERIORS, Posterior
 from vae_lightning.distributions.priors import PRIORS, Prior
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
-from vae_lightning.models.fitting import built, require_distribution, require_per_image
+from vae_lightning.models.parts import built_part, require_distribution, require_per_image
 from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, encoded
 from vae_lightning.noise import generator
 from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, mean_log_likelihood
@@ -91,13 +91,13 @@ class VAE(Module):
         self.start_from_mean = start_from_mean
         self.kl_weight = LinearWarmup(steps=kl_warmup_steps)
         shared = {"num_classes": num_classes, "image_shape": self.image_shape}
-        self.posterior_of = built("posterior", named(posterior), POSTERIORS, Posterior, latent_dim=latent_dim)
-        self.likelihood_of = built("likelihood", named(likelihood), LIKELIHOODS, Likelihood, image_shape=self.image_shape)
+        self.posterior_of = built_part("posterior", posterior, POSTERIORS, Posterior, latent_dim=latent_dim)
+        self.likelihood_of = built_part("likelihood", likelihood, LIKELIHOODS, Likelihood, image_shape=self.image_shape)
         features = latent_dim + self.posterior_of.extra
         self.encoder = build_encoder(net, encoder, latent_dim=features, **shared)
         self.decoder = build_decoder(net, decoder, latent_dim=latent_dim, outputs=self.likelihood_of.outputs, **shared)
-        self.prior_of = built("prior", named(prior), PRIORS, Prior, latent_dim=latent_dim, **shared)
-        self.objective_of = built("objective", named(objective), OBJECTIVES, Objective, latent_dim=latent_dim, **shared)
+        self.prior_of = built_part("prior", prior, PRIORS, Prior, latent_dim=latent_dim, **shared)
+        self.objective_of = built_part("objective", objective, OBJECTIVES, Objective, latent_dim=latent_dim, **shared)
         self._require_that_they_fit(named(prior)["name"], named(objective)["name"])
         self.num_samples = self.objective_of.num_samples if num_samples is None else num_samples
         require(self.num_samples >= 1, "num_samples", num_samples, "at least 1")

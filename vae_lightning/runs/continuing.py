@@ -16,6 +16,7 @@ from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from vae_lightning.arguments import flattened, parameters
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.checkpoints import Progress, read, read_any
+from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch
 from vae_lightning.models.base import Module
 
 __all__ = ["Continuation", "continuation"]
@@ -76,8 +77,7 @@ class Continuation(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self.progress.batches:
             # with max_steps, Lightning takes any checkpoint for one within an epoch
-            trainer.fit_loop._restarting = False
-            trainer.fit_loop.epoch_loop.restarting = False
+            begins_an_epoch(trainer)
         if self.begin is not None and trainer.is_global_zero:
             self.begin()
 
@@ -88,15 +88,15 @@ def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[s
     Of a class of somebody's own, this is said of what it inherits alone: what it adds and keeps in its state has changed since.
     """
     known = [kind for kind in type(callback).__mro__ if kind.__module__.partition(".")[0] in ("vae_lightning", "pytorch_lightning")]
-    own = {key for kind in known for key in parameters(kind)[0]} - {"dirpath"}
-    return {key: getattr(callback, key) if key in own and hasattr(callback, key) else value for key, value in state.items()}
+    arguments = {key for kind in known for key in parameters(kind)[0]} - {"dirpath"}
+    return {key: getattr(callback, key) if key in arguments and hasattr(callback, key) else value for key, value in state.items()}
 
 
 def _end_epoch(loops: dict[str, Any], steps: int) -> None:
     """Count the epoch as done, of a checkpoint written after its last batch: the next one may have another number of batches."""
     for counts in loops["epoch_progress"].values():
         counts["started"] = counts["processed"] = counts["completed"] = counts["ready"]
-    loops["epoch_loop.state_dict"]["_batches_that_stepped"] = steps
+    loops["epoch_loop.state_dict"][BATCHES_THAT_STEPPED] = steps
 
 
 NameOf = Callable[[object, str], str]
@@ -172,9 +172,9 @@ def _require_data(
     held = [value["settings"] for value in content.values() if isinstance(value, dict) and "settings" in value]
     if not held or not hasattr(data, "settings"):
         return
-    own = {**data.settings(), "devices": trainer.world_size}
+    settings = {**data.settings(), "devices": trainer.world_size}
     for key, was in held[0].items():
-        now = own.get(key)
+        now = settings.get(key)
         if was == now or not (key in FIXED_DATA or progress.batches):
             continue
         name = name_of(trainer if key == "devices" else data, key)
@@ -197,11 +197,12 @@ def _require_something_left(content: Mapping[str, Any], progress: Progress, trai
             raise ConfigurationError(f"{name}={limit}: the checkpoint has trained {trained} {key}, {done} more {key}")
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         state = content["callbacks"].get(callback.state_key, {})
-        if isinstance(callback, Timer) and callback._duration is not None:
+        allowed = allowed_seconds(callback) if isinstance(callback, Timer) else None
+        if allowed is not None:
             taken = state.get("time_elapsed", {}).get(RunningStage.TRAINING.value, 0.0)
-            if taken >= callback._duration:
+            if taken >= allowed:
                 raise ConfigurationError(
-                    f"{name_of(trainer, 'max_time')}: {callback._duration:.0f} seconds are for the whole training, which has taken "
+                    f"{name_of(trainer, 'max_time')}: {allowed:.0f} seconds are for the whole training, which has taken "
                     f"{taken:.0f} up to the checkpoint, {done} more time"
                 )
         if isinstance(callback, EarlyStopping) and state.get("wait_count", 0) >= callback.patience and _may_stop(progress, trainer):

@@ -113,7 +113,7 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     another machine, it means the directory of this command.
     """
     start = trained_in(folder)
-    found = dict(arguments)
+    resolved = dict(arguments)
     for key in ("root", "static_root", "path"):
         value = arguments.get(key)
         path = Path(value).expanduser() if isinstance(value, str) else None
@@ -121,10 +121,10 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
             continue
         there = start / path
         if there.exists() or not path.exists():
-            found[key] = str(there)
+            resolved[key] = str(there)
         else:
             log.warning("%s: data.%s=%s is not in %s, where it was trained; taken from here", folder, key, value, start)
-    return found
+    return resolved
 
 
 def trained_in(folder: Path) -> Path | None:

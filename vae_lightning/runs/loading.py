@@ -161,18 +161,18 @@ def _class(config: DictConfig, group: str, base: type[Class], folder: Path) -> t
         require_trust(target, f"{folder}: its {group}._target_={target}")
     target = str(config[group].get("_target_"))
     try:
-        found = locate(target, f"{folder}: its {group}._target_")
+        named = locate(target, f"{folder}: its {group}._target_")
     except ConfigurationError as error:
         raise CheckpointError(str(error)) from error
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(named, type) and issubclass(named, base)):
         raise CheckpointError(f"{folder}: its {group}._target_={target}: is not a {base.__name__}; refused")
-    return found
+    return named
 
 
 def _targets(node: Any) -> list[str]:
     if isinstance(node, DictConfig):
-        own = [str(node._get_node("_target_"))] if "_target_" in node else []
-        return own + [t for key in node if not OmegaConf.is_interpolation(node, str(key)) for t in _targets(node[key])]
+        here = [str(node._get_node("_target_"))] if "_target_" in node else []
+        return here + [t for key in node if not OmegaConf.is_interpolation(node, str(key)) for t in _targets(node[key])]
     if OmegaConf.is_list(node):
         return [t for item in node for t in _targets(item)]
     return []

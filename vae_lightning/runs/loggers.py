@@ -6,42 +6,25 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytorch_lightning.loggers import CSVLogger as LightningCSVLogger
-from pytorch_lightning.loggers.csv_logs import ExperimentWriter
-from pytorch_lightning.utilities import rank_zero_only
-
 from vae_lightning.machine.files import write_bytes
+from vae_lightning.machine.lightning import WritingCSVLogger
 
 __all__ = ["CSVLogger", "drop_hyperparameters", "set_aside"]
 
 
-class _KeepingWriter(ExperimentWriter):
-    """Lightning's writer of `metrics.csv`, which adds to a file that is there instead of deleting it."""
+class CSVLogger(WritingCSVLogger):
+    """Lightning's CSVLogger, which keeps the rows of a `metrics.csv` that is there and adds its own."""
 
-    def _check_log_dir_exists(self) -> None:
-        path = Path(self.metrics_file_path)
+    def columns_of(self, path: Path) -> list[str]:
         if not path.is_file():
-            return
+            return []
         content = path.read_bytes()
         if content and not content.endswith(b"\n"):  # a killed training left half a line
             write_bytes(path, content + b"\r\n")
         header, _ = _read(path)
-        if header:
-            self.metrics_keys = header
-        else:
+        if not header:
             path.unlink()
-
-
-class CSVLogger(LightningCSVLogger):
-    """Lightning's CSVLogger, which keeps the rows of a `metrics.csv` that is there and adds its own."""
-
-    @property
-    def experiment(self) -> ExperimentWriter:
-        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
-            self._fs.makedirs(self.root_dir, exist_ok=True)
-            self._experiment = _KeepingWriter(log_dir=self.log_dir)
-        experiment: ExperimentWriter = super().experiment
-        return experiment
+        return header
 
 
 def set_aside(path: Path, steps: int) -> None:

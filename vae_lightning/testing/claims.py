@@ -12,6 +12,7 @@ from vae_lightning.errors import one_line
 from vae_lightning.noise import generator, global_noise
 
 __all__ = [
+    "BreachError",
     "Contract",
     "agree",
     "claim",
@@ -29,8 +30,8 @@ __all__ = [
 class Contract:
     """What one part must fulfil, a method each, whose names begin with `test_`.
 
-    For pytest, inherit in a class whose name begins with `Test` and give the part in `make`; settings are class attributes. Elsewhere,
-    `Contract.of(part, **settings).check()`.
+    For pytest, inherit in a class whose name begins with `Test` and give the part in `make`; settings are class attributes.
+    Elsewhere, `Contract.of(part, **settings).check()`.
 
     >>> class OneContract(Contract):
     ...     wanted = 1
@@ -40,7 +41,7 @@ class Contract:
     >>> OneContract.of(2).check()
     Traceback (most recent call last):
     ...
-    AssertionError: the part is 2, not 1
+    vae_lightning.testing.claims.BreachError: the part is 2, not 1
     """
 
     def make(self) -> Any:
@@ -73,10 +74,14 @@ class Contract:
             return self.make()
 
 
+class BreachError(AssertionError):
+    """A contract is not borne out; apart from assertions of a part's own code."""
+
+
 def claim(holds: object, sentence: str) -> None:
-    """Raise an AssertionError with `sentence` unless `holds`; `python -O` does not leave it out, as it does `assert`."""
+    """Raise a BreachError with `sentence` unless `holds`; `python -O` leaves out an `assert`, but not this."""
     if not holds:
-        raise AssertionError(sentence)
+        raise BreachError(sentence)
 
 
 @contextmanager
@@ -84,17 +89,17 @@ def reports(what: str) -> Iterator[None]:
     """Within, an error of a part's own code becomes an AssertionError that says what the part failed to do."""
     try:
         yield
-    except AssertionError:
+    except BreachError:
         raise
     except Exception as error:
-        raise AssertionError(f"{what} fails: {type(error).__name__}: {one_line(error)}") from error
+        raise BreachError(f"{what} fails: {type(error).__name__}: {one_line(error)}") from error
 
 
 def shaped(value: object, shape: Iterable[int], what: str) -> Tensor:
     """`value` as a tensor, of floating point and of that shape."""
     wanted = tuple(shape)
     if not isinstance(value, Tensor):
-        raise AssertionError(f"{what} is a {type(value).__name__}, not a tensor of shape {wanted}")
+        raise BreachError(f"{what} is a {type(value).__name__}, not a tensor of shape {wanted}")
     claim(value.shape == wanted, f"{what} has shape {tuple(value.shape)}, not {wanted}")
     claim(value.is_floating_point(), f"{what} is {value.dtype}, not floating point")
     return value
@@ -139,10 +144,11 @@ def require_independence(compute: Callable[[Tensor], Tensor], values: Tensor, ot
         compute: rows `(B, *)` to their results, `(B, *)`.
     """
     alone, among_others = compute(values)[0], compute(torch.cat([values[:1], others[1:]]))[0]
+    apart = _apart(alone, among_others)
     claim(
         agree(alone, among_others),
-        f"{what} of one image changes by {_apart(alone, among_others):.3g} with the other images of its batch (is there a BatchNorm in "
-        "training mode, or a mean over the batch?)",
+        f"{what} of one image changes by {apart:.3g} with the other images of its batch: is there a BatchNorm in "
+        "training mode, or a mean over the batch?",
     )
 
 
@@ -162,7 +168,8 @@ def require_gradients(part: nn.Module, value: Tensor, unused: Iterable[str], wha
     if not parameters:
         return
     claim(value.requires_grad, f"{what} does not depend on any parameter: is there a detach or a no_grad on the way?")
-    gradients = dict(zip(parameters, torch.autograd.grad(value, list(parameters.values()), allow_unused=True), strict=True))
+    found = torch.autograd.grad(value, list(parameters.values()), retain_graph=True, allow_unused=True)
+    gradients = dict(zip(parameters, found, strict=True))
     lost = [name for name in parameters_without_gradient(part, gradients) if name not in set(unused)]
     claim(not lost, f"no gradient of {what} reaches {', '.join(lost)}; name them in `unused` if that is meant")
     for name, gradient in gradients.items():

@@ -212,6 +212,7 @@ class PosteriorContract(DensityContract):
         name, heads = type(posterior).__name__, [head.requires_grad_() for head in self.heads(posterior, COUNT, torch.float32)]
         q = self._of(posterior, *heads)
         z = from_noise(q, self.noise(q, 3))
+        claim(z.requires_grad, f"{name}: no gradient of a sample reaches the encoder")
         for head, which in zip(heads, ("mean", "log-variance"), strict=True):
             (gradient,) = torch.autograd.grad(z.square().sum(), head, retain_graph=True, allow_unused=True)
             claim(gradient is not None and bool(gradient.any()), f"{name}: no gradient of a sample reaches the encoder's {which}")

@@ -109,6 +109,7 @@ class LikelihoodContract(Contract):
                 parameters = self.parameters_for(likelihood, 4, scale=scale).requires_grad_()
                 log_prob = self.distribution(likelihood, parameters).log_prob(x)
                 finite(log_prob, f"{name}: log_prob at parameters of size {scale:g}")
+                claim(log_prob.requires_grad, f"{name}: log_prob does not depend on the decoder's parameters")
                 (gradient,) = torch.autograd.grad(log_prob.sum(), parameters)
                 finite(gradient, f"{name}: the gradient of log_prob at parameters of size {scale:g}")
 
@@ -142,8 +143,8 @@ class LikelihoodContract(Contract):
         total = float(log_total)
         claim(
             abs(total) < CLOSE * pixels,
-            f"{type(likelihood).__name__}: {kind} to exp({total:.4g}), not to 1: log_prob must be the sum over all {pixels} pixels and "
-            "channels of normalised log-probabilities",
+            f"{type(likelihood).__name__}: {kind} to exp({total:.4g}), not to 1: log_prob must be the sum over all {pixels} "
+            "pixels and channels of normalised log-probabilities",
         )
 
 
@@ -163,14 +164,20 @@ def _places(images: Distribution, x: Tensor, binary: bool) -> tuple[Tensor, Tens
     """Values of a pixel, and the logarithm of the weight of each: levels that have a mass, or places of a quadrature."""
     if binary:
         return torch.tensor([0.0, 1.0], dtype=x.dtype), torch.zeros(2, dtype=x.dtype)
-    level = torch.full_like(x, 100 / 255)
-    if torch.equal(images.log_prob(level), images.log_prob(level + 0.2 / 255)):  # a level has a mass, as values beside it show
+    if _has_levels(images, x):
         return torch.arange(256, dtype=x.dtype) / 255, torch.zeros(256, dtype=x.dtype)
     if _is_bounded(images):
         u = torch.linspace(-30, 30, 2001, dtype=x.dtype)  # t = sigmoid(u): densities may be infinite at the ends
         return u.sigmoid(), (u.sigmoid() * (-u).sigmoid() * (u[1] - u[0])).log()
     u = torch.linspace(-12, 12, 4001, dtype=x.dtype)  # t = 1/2 + sinh(u) / 10: narrow within [0, 1], and far out
     return 0.5 + u.sinh() / 10, (u.cosh() / 10 * (u[1] - u[0])).log()
+
+
+def _has_levels(images: Distribution, x: Tensor) -> bool:
+    """Whether each of the 256 grey levels has a mass: log_prob does not change beside a level, and does from level to level."""
+    levels = torch.arange(255, dtype=x.dtype).view(-1, *[1] * x.dim()).expand(-1, *x.shape)
+    at, beside, after = (images.log_prob((levels + shift) / 255) for shift in (0.0, 0.2, 1.0))
+    return torch.equal(at, beside) and not torch.equal(at, after)
 
 
 def _is_bounded(images: Distribution) -> bool:

@@ -266,7 +266,7 @@ class ModuleContract(_OnImages):
             model.rehearse_optimizer()
 
 
-class VAEContract(ModelContract, ModuleContract):
+class VAEContract(ModuleContract, ModelContract):
     """A model with both sides: what estimates and figures ask for, and what training does.
 
     >>> from vae_lightning import BetaVAE

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from vae_lightning.noise import generator
 from vae_lightning.testing.claims import (
+    BreachError,
     Contract,
     agree,
     claim,
@@ -60,7 +61,7 @@ class NetContract(Contract):
         """The net in training mode, which no result may depend on."""
         net = self.part()
         if not isinstance(net, nn.Module):
-            raise AssertionError(f"{type(net).__name__} is no torch.nn.Module")
+            raise BreachError(f"{type(net).__name__} is no torch.nn.Module")
         self.outputs_of(net, self.rows())  # a lazy layer gets its parameters here
         return net.train()
 

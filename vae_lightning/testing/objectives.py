@@ -82,7 +82,7 @@ class ObjectiveContract(Contract):
         claim(
             bool((more > own).all()),
             f"{type(model.objective_of).__name__}: is no higher where every image is a nat likelier, but by "
-            f"{float((more - own).min()):.4g}: a loss is minimised, an objective maximised",
+            f"{float((more - own).detach().min()):.4g}: a loss is minimised, an objective maximised",
         )
 
     def test_treats_each_image_by_itself(self) -> None:

@@ -1,4 +1,4 @@
-"""What each part of a model must be and must give, whoever wrote it, in one line where it is or gives something else."""
+"""The parts of a model, whoever wrote them: each is built, and refused in a line if it is, or gives, something else."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -9,32 +9,42 @@ from torch.distributions import Distribution
 
 from vae_lightning.arguments import build, require
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.models.base import named
 
-__all__ = ["built", "require_distribution", "require_per_image"]
+__all__ = ["built_part", "require_distribution", "require_per_image"]
 
-PartT = TypeVar("PartT", bound=nn.Module)
+M = TypeVar("M", bound=nn.Module)
 
 
-def built(
-    where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..., PartT]], kind: type[PartT], **offered: object
-) -> PartT:
-    """Build the part that `spec` describes, which must be of the class `kind`; see `arguments.build`.
+def built_part(
+    where: str, spec: str | Mapping[str, Any], options: Mapping[str, Callable[..., M]], kind: type[M], **offered: object
+) -> M:
+    """What `spec` describes, which has all that a model asks of a `kind`.
+
+    Args:
+        where: the model's argument that `spec` stands in: `objective`.
+        options: what each name without a dot builds.
+        kind: the base class whose annotated attributes a model reads; a part need not inherit from it, if it has them.
+        offered: what the model knows; see `arguments.build`.
 
     Raises:
-        ConfigurationError: `spec` is wrong, or what it names builds something else.
+        ConfigurationError: an import path builds something else.
 
-    >>> from vae_lightning.distributions.priors import PRIORS, Prior
-    >>> built("prior", {"name": "torch.nn.Identity"}, PRIORS, Prior, latent_dim=2)
+    >>> from vae_lightning.objectives.goals import OBJECTIVES, Objective
+    >>> built_part("objective", {"name": "torch.nn.Identity"}, OBJECTIVES, Objective)
     Traceback (most recent call last):
     ...
-    vae_lightning.errors.ConfigurationError: prior.name=torch.nn.Identity: builds an Identity, which is no ...
+    vae_lightning.errors.ConfigurationError: objective.name=torch.nn.Identity: builds an object of Identity, which has no ...
     """
+    spec = named(spec)
     part = build(where, spec, options, **offered)
-    if not isinstance(part, kind):
-        raise ConfigurationError(
-            f"{where}.name={spec.get('name')}: builds {_with_article(part)}, which is no {kind.__module__}.{kind.__qualname__}; "
-            "subclass that for one of your own"
-        )
+    base = "torch.nn.Module" if kind is nn.Module else f"{kind.__module__}.{kind.__qualname__}"
+    missing = [name for name in vars(kind).get("__annotations__", {}) if not hasattr(part, name)]
+    if not isinstance(part, nn.Module):
+        missing = ["parameters, as it is no torch.nn.Module"]
+    if missing:
+        said = f"builds an object of {type(part).__name__}, which has no {', '.join(missing)}; inherit from {base}"
+        raise ConfigurationError(f"{where}.name={spec['name']}: {said}")
     outputs = getattr(part, "outputs", 1)
     require(isinstance(outputs, int) and outputs >= 1, f"{where}.outputs", outputs, "a whole number of at least 1")
     return part

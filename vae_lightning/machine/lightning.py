@@ -1,0 +1,91 @@
+"""Lightning's private names that are read or set here, each behind a public one; what replaces a part of its loop is `engine.loop`.
+
+When Lightning changes one of these names, this file and `engine/loop.py` are the only ones to change; `tests/test_private_names.py`
+says which it was.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as L
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.utilities import rank_zero_only
+
+__all__ = [
+    "BATCHES_THAT_STEPPED",
+    "WritingCSVLogger",
+    "allowed_seconds",
+    "begins_an_epoch",
+    "detects_anomaly",
+    "has_trainer",
+    "may_stop_now",
+    "purge_from",
+    "saves_between_validations",
+]
+
+BATCHES_THAT_STEPPED = "_batches_that_stepped"
+"""The key in a checkpoint's loops of how many batches ended in an optimizer step."""
+
+
+def has_trainer(model: L.LightningModule) -> bool:
+    """Whether `model` is attached to a Trainer."""
+    return model._trainer is not None
+
+
+def detects_anomaly(trainer: L.Trainer) -> bool:
+    """Whether `trainer` was given `detect_anomaly=True`."""
+    return bool(trainer._detect_anomaly)
+
+
+def may_stop_now(trainer: L.Trainer) -> bool:
+    """Whether `trainer` has been told to stop, and the least that it has to train is trained."""
+    return bool(trainer.should_stop and trainer.fit_loop._can_stop_early)
+
+
+def begins_an_epoch(trainer: L.Trainer) -> None:
+    """Let `trainer`, which has restored a checkpoint, begin an epoch instead of going on within one."""
+    trainer.fit_loop._restarting = False
+    trainer.fit_loop.epoch_loop.restarting = False
+
+
+def saves_between_validations(callback: ModelCheckpoint) -> bool:
+    """Whether `callback` saves by the number of steps or by the clock."""
+    return bool(callback._every_n_train_steps) or callback._train_time_interval is not None
+
+
+def allowed_seconds(callback: Timer) -> float | None:
+    """How long `callback` lets a training take; None: as long as it likes."""
+    return callback._duration
+
+
+def purge_from(logger: TensorBoardLogger, step: int) -> None:
+    """Have TensorBoard hide what `logger` wrote from `step` on, unless its user said from where."""
+    logger._kwargs.setdefault("purge_step", step)
+
+
+class _Writer(ExperimentWriter):
+    def __init__(self, logger: "WritingCSVLogger") -> None:
+        self.logger = logger
+        super().__init__(log_dir=logger.log_dir)
+
+    def _check_log_dir_exists(self) -> None:
+        columns = self.logger.columns_of(Path(self.metrics_file_path))
+        if columns:
+            self.metrics_keys = columns
+
+
+class WritingCSVLogger(CSVLogger):
+    """Lightning's CSVLogger, for a subclass that says what becomes of a file that is there, which Lightning deletes."""
+
+    def columns_of(self, path: Path) -> list[str]:
+        """The columns of the file that rows are added to; none: it is begun."""
+        raise NotImplementedError
+
+    @property
+    def experiment(self) -> Any:
+        if self._experiment is None and getattr(rank_zero_only, "rank", 0) == 0:
+            self._fs.makedirs(self.root_dir, exist_ok=True)
+            self._experiment = _Writer(self)
+        return super().experiment
