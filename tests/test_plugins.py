@@ -17,6 +17,13 @@ IMPORTED = True
 class Net(torch.nn.Module):
     class Inner(torch.nn.Module): ...
 def build(): ...
+import functools
+from vae_lightning.nets import NetPair
+from vae_lightning.nets.mlp import MLPDecoder
+pair = NetPair(Net, MLPDecoder)
+small = NetPair(functools.partial(Net), functools.partial(MLPDecoder, hidden=[2]))
+harmful = NetPair(Net, os.system)
+hidden = NetPair(Net, functools.partial(os.system, "true"))
 """
 
 
@@ -95,6 +102,15 @@ def test_what_a_trusted_package_imports_is_not_its_own(package: str) -> None:
         assert locate(f"{package}.nets.build")
         with pytest.raises(CheckpointError, match="refused"):
             locate(f"{package}.nets.os.system")
+
+
+def test_pair_of_a_trusted_package_is_as_trusted_as_what_it_is_made_of(package: str) -> None:
+    with trusting([package]):
+        assert locate(f"{package}.nets.pair").encoder.__name__ == "Net"
+        assert locate(f"{package}.nets.small")
+        for name in ("harmful", "hidden"):
+            with pytest.raises(CheckpointError, match="refused"):
+                locate(f"{package}.nets.{name}")
 
 
 def test_parts_of_this_project_and_of_torch_are_trusted() -> None:

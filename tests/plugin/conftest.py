@@ -20,8 +20,8 @@ Compose = Callable[..., DictConfig]
 
 
 def forget(package: str) -> None:
-    """Let the next import of `package` read it anew."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+    """Let the next import of `package`, or of a module, read it anew."""
+    for name in [name for name in sys.modules if f"{name}.".startswith(f"{package}.")]:
         del sys.modules[name]
 
 

@@ -25,6 +25,7 @@ from yaml import YAMLError
 
 from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import is_path, prepared
+from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_option, unknown_setting
 from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError
 from vae_lightning.machine import screen
@@ -72,7 +73,7 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     register_resolvers()
     add_working_directory()
     with one_line_errors():
-        sys.argv[1:] = prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant)
+        sys.argv[1:] = with_own_net(prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant), conf)
         main()
     if _failed_jobs:
         sys.exit(WENT_WRONG)

@@ -11,7 +11,7 @@ from pathlib import Path
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.shell import hydra_quoted, is_hydra_quoted
 
-__all__ = ["is_path", "prepared"]
+__all__ = ["is_path", "parts_of", "prepared"]
 
 PATHS = {"ckpt_path", "resume", "run", "run_dir", "root", "static_root", "path", "to", "name", "evaluation.classifier"}
 """Settings whose value is a path or a name, and so never anything else that Hydra's grammar knows."""
@@ -92,7 +92,7 @@ def _setting(word: str, rest: Sequence[str], sweep: bool, suggest: Suggest) -> s
         right = WRONG_MINUS.sub("-", value)
         raise ConfigurationError(f"{word}: has a dash that is no minus; write {key}={right}")
     if key.lstrip("+") == "name":
-        for name in _parts(value) if sweep else [value]:
+        for name in parts_of(value) if sweep else [value]:
             _check_name(name)
     return f"{key}={_path(value, sweep)}" if is_path(key) else word
 
@@ -113,7 +113,7 @@ def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
     if word.startswith("~") and groups.get(word[1:]) and "/" not in word:
         raise ConfigurationError(f"{word}: there must be one; choose from: {', '.join(groups[word[1:]])}")
     key, _, value = word.partition("=")
-    parts = _parts(value) if sweep else [value]
+    parts = parts_of(value) if sweep else [value]
     named = key.replace(".", "/")
     if "." in key and set(parts) <= set(groups.get(named, ())):
         # as a value it would stand in for the whole group, and drop what other settings say of it (model.net.hidden)
@@ -136,7 +136,7 @@ def _path(value: str, sweep: bool) -> str:
     """A path as it is. In a sweep, commas part several, unless a file of the whole name is there."""
     if sweep and FUNCTION.fullmatch(value):
         return value
-    parts = _parts(value) if sweep and not os.path.lexists(value) else [value]
+    parts = parts_of(value) if sweep and not os.path.lexists(value) else [value]
     return ",".join(_one_path(part) for part in parts)
 
 
@@ -159,7 +159,7 @@ def _one_path(value: str) -> str:
     return hydra_quoted(value)
 
 
-def _parts(value: str) -> list[str]:
+def parts_of(value: str) -> list[str]:
     """Split at commas that are outside of quotes, brackets and braces."""
     parts, depth, quote, last = [""], 0, "", ""
     for character in value:
