@@ -30,7 +30,7 @@ from vae_lightning.commands.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, u
 from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError
 from vae_lightning.machine import screen
 from vae_lightning.machine.shell import setting
-from vae_lightning.plugins import add_working_directory
+from vae_lightning.plugins import add_working_directory, search_working_directory
 
 __all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
 
@@ -71,7 +71,10 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     _catalogue = Catalogue(conf, name)
     screen.prepare()
     register_resolvers()
-    add_working_directory()
+    if name == "train":
+        add_working_directory()
+    else:
+        search_working_directory()
     with one_line_errors():
         sys.argv[1:] = with_own_net(prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant), conf)
         main()
