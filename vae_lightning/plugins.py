@@ -1,7 +1,7 @@
-"""The door to other packages: what a name with a dot means is imported here, and only here.
+"""The door to other packages: a name with a dot is an import path, and is imported in this file only.
 
-Importing a package runs its code. A command's own names are imported as they stand; those that a run folder holds, which may be
-somebody else's, only if their package is trusted: named by `trusting`, or installed with the entry point `ENTRY_POINT`.
+Importing a package runs its code. Names in a command are imported as they stand. A run folder may be somebody else's, so the names
+in a run folder are imported only if their package is trusted: named by `trusting`, or installed with the entry point `ENTRY_POINT`.
 """
 
 import importlib
@@ -32,9 +32,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ENTRY_POINT = "vae_lightning.plugins"
-"""Group of entry points: a package that declares one is trusted, and the module that it names is imported by the commands."""
+"""Group of entry points. A package that declares one is trusted, and the commands import the module that the entry point names."""
 OWN = ("vae_lightning", "torch.nn", "torch.optim")
-"""Packages of which any run folder may name a class, if it is of one of `KINDS`: building one does nothing else."""
+"""Packages of which any run folder may name a class of `KINDS`: building such an object has no other effect."""
 KINDS = {
     "pytorch_lightning.core.datamodule.LightningDataModule",
     "torch.nn.modules.module.Module",
@@ -46,7 +46,7 @@ _trusted: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None
 
 
 def is_path(name: object) -> bool:
-    """Whether `name` is an import path and no name of ours: it has a dot.
+    """Whether `name` is an import path, which has a dot, and not a name in one of this project's tables.
 
     >>> is_path("mypkg.nets.MyNet"), is_path("mlp")
     (True, False)
@@ -55,10 +55,10 @@ def is_path(name: object) -> bool:
 
 
 def locate(path: str, key: str = "") -> Any:
-    """What the import path `path` names: a class, a function, or anything else in a module.
+    """The class, function or other object that the import path `path` names.
 
     Args:
-        key: as what it was asked for, `net.name`, for the errors.
+        key: the setting that names the path, for the errors: `net.name`.
 
     Raises:
         ConfigurationError: there is no such thing, or importing it fails.
@@ -102,7 +102,7 @@ def _module(name: str, asked: str) -> ModuleType | None:
 
 @contextmanager
 def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Within, `locate` gives only what is of this project, of torch, of `packages`, or of one that declares the entry point."""
+    """A block in which `locate` imports only from this project, torch, `packages`, and packages that declare the entry point."""
     token = _trusted.set(frozenset((*packages, *declared())))
     try:
         yield
@@ -129,7 +129,7 @@ def require_trust(path: str, asked: str) -> None:
 
 
 def _require_own_thing(found: Any, asked: str) -> None:
-    """Refuse, within `trusting`, what a trusted package only imports itself, such as os.system, and of `OWN` all but `KINDS`."""
+    """Refuse, within `trusting`, what a trusted package only imports, such as os.system, and what of `OWN` is not of `KINDS`."""
     trusted = _trusted.get()
     if trusted is None:
         return
@@ -146,7 +146,7 @@ def _is_below(path: str, packages: Iterable[str]) -> bool:
 
 
 def declared() -> dict[str, str]:
-    """The installed packages that declare the entry point: name of the package to the module that is imported for it."""
+    """The modules that installed packages declare by the entry point, by name of the package."""
     modules = {}
     for point in entry_points(group=ENTRY_POINT):
         modules[point.module.partition(".")[0]] = point.value
@@ -154,7 +154,7 @@ def declared() -> dict[str, str]:
 
 
 def load_declared() -> None:
-    """Import what installed packages declare, so that they can add names of theirs to our tables; say in a line what fails."""
+    """Import the modules that installed packages declare, which may add names to this project's tables; log what fails."""
     for package, value in declared().items():
         try:
             locate(value.replace(":", "."), f"{ENTRY_POINT} of {package}")
@@ -163,7 +163,7 @@ def load_declared() -> None:
 
 
 def add_working_directory() -> None:
-    """Let `locate` find a module of the user's own in the directory of the command, after all that is installed."""
+    """Let `locate` find a user's module in the working directory, after all installed packages."""
     here = os.getcwd()  # noqa: PTH109  (the path as Python writes such paths)
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)

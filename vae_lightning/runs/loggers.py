@@ -1,4 +1,4 @@
-"""What was logged is kept, and not mixed up, when a training goes on in its folder."""
+"""Loggers of a training that goes on in its folder: earlier rows are kept, and steps that are trained again do not stand twice."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ __all__ = ["CSVLogger", "drop_hyperparameters", "set_aside"]
 
 
 class _KeepingWriter(ExperimentWriter):
-    """Lightning's writer of `metrics.csv`, which adds to a file that is there instead of deleting it."""
+    """Lightning's writer of `metrics.csv`, which appends to an existing file instead of deleting the file."""
 
     def _check_log_dir_exists(self) -> None:
         path = Path(self.metrics_file_path)
@@ -33,7 +33,20 @@ class _KeepingWriter(ExperimentWriter):
 
 
 class CSVLogger(LightningCSVLogger):
-    """Lightning's CSVLogger, which keeps the rows of a `metrics.csv` that is there and adds its own."""
+    """Lightning's CSVLogger, which keeps the rows of an existing `metrics.csv` and appends its own.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for step in range(2):  # two trainings, one after the other
+    ...         logger = CSVLogger(folder, name="csv", version="")
+    ...         logger.log_metrics({"train/elbo": -100.0 + step}, step)
+    ...         logger.save()
+    ...     print(Path(folder, "csv", "metrics.csv").read_text())
+    step,train/elbo
+    0,-100.0
+    1,-99.0
+    <BLANKLINE>
+    """
 
     @property
     def experiment(self) -> ExperimentWriter:
@@ -45,7 +58,7 @@ class CSVLogger(LightningCSVLogger):
 
 
 def set_aside(path: Path, steps: int) -> None:
-    """Move what was logged after `steps` steps from `path` to `superseded.csv` beside it, before it is trained once more."""
+    """Move the rows of `path` after `steps` steps to `superseded.csv` beside it, as these steps are trained once more."""
     if not path.is_file():
         return
     header, rows = _read(path)
@@ -59,7 +72,10 @@ def set_aside(path: Path, steps: int) -> None:
 
 
 def _is_after(row: dict[str, str], steps: int) -> bool:
-    """Whether `row` was logged later: a step has the number of those before it, validation that of all up to it."""
+    """Whether `row` was logged after `steps` steps.
+
+    A training step is logged under the number of steps before it, validation under the number of steps up to it.
+    """
     try:
         step = int(row["step"])
     except (KeyError, TypeError, ValueError):
@@ -82,7 +98,7 @@ def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
 
 
 def drop_hyperparameters(events: Path) -> None:
-    """Take a run's hyperparameters out of a file of TensorBoard's: of several sets in a folder, HParams shows the first."""
+    """Remove a run's hyperparameters from an event file: of several sets in a folder, TensorBoard's HParams shows the first."""
     from tensorboard.compat.proto.event_pb2 import Event
 
     content, kept = events.read_bytes(), bytearray()
@@ -95,10 +111,10 @@ def drop_hyperparameters(events: Path) -> None:
 
 
 def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each record of a TFRecord file, whole and its data alone; the last one may be cut."""
+    """The records of a TFRecord file: the bytes of the whole record, and its data alone. A cut record at the end is left out."""
     place = 0
     while place + 12 <= len(content):
-        (length,) = struct.unpack_from("<Q", content, place)  # and 4 bytes of checksum after it, as after the data
+        (length,) = struct.unpack_from("<Q", content, place)  # 4 bytes of checksum follow the length, and 4 the data
         end = place + 12 + length + 4
         if end > len(content):
             return
