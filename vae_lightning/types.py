@@ -27,9 +27,9 @@ __all__ = [
 ]
 
 MNIST_SHAPE = (1, 28, 28)
-"""Channels, height and width of MNIST's images; a default argument of constructors, and nothing else: data say their shape."""
+"""Channels, height and width of MNIST's images: the default of a constructor's argument, as data say their own shape."""
 MNIST_CLASSES = 10
-"""How many digits there are; a default argument of constructors, and nothing else: data say how many classes they have."""
+"""The number of digits: the default of a constructor's argument, as data say how many classes they have."""
 UNLABELLED = -1
 """Stands in place of the label of a training image that has none."""
 
