@@ -1,4 +1,4 @@
-"""A resolved config to the parts of a training, and what is wrong with it."""
+"""Build the parts of a training from a resolved config, and refuse a config that is wrong."""
 
 import logging
 import warnings
@@ -31,14 +31,18 @@ __all__ = ["Parts", "check_config", "lightning_errors", "monitor_of", "named_fro
 LIGHTNING_LOG = logging.getLogger("pytorch_lightning.utilities.rank_zero")
 
 OURS = {"gpus", "compile", "matmul_precision", "threads"}
-"""Keys of `trainer` that are not Lightning's."""
+"""Keys of `trainer` that this project adds to Lightning's."""
 
 SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
-"""Arguments of Lightning's Trainer that have a place of their own in the config."""
+"""Arguments of Lightning's Trainer that stand elsewhere in the config than below `trainer`."""
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Refuse a config with a wrong name, type or range, without touching data or disk."""
+    """Refuse a config with a wrong name, type or range, without reading data or writing files.
+
+    Raises:
+        ConfigurationError: the message names the key.
+    """
     parts = Parts(cfg)
     parts.trainer(parts.model(parts.data()))
 
@@ -50,7 +54,7 @@ def _check_seed(cfg: DictConfig) -> None:
 
 
 class Parts:
-    """Builds the parts of a run from a checked config."""
+    """Builds data, model and trainer of a run from a config, which is checked first."""
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
@@ -67,7 +71,7 @@ class Parts:
         check_precision(cfg.trainer.precision)
 
     def model(self, data: L.LightningDataModule) -> L.LightningModule:
-        """The model, for images and labels as those of `data` where the config leaves open which."""
+        """The model; image shape and number of classes are those of `data` if the config leaves them open."""
         asked = plain_of(self.cfg.model)
         model: L.LightningModule = _build(_without_unknown(asked) | _of_data(asked, data), L.LightningModule, "model")
         return model
@@ -78,7 +82,7 @@ class Parts:
         return data
 
     def trainer(self, model: L.LightningModule, own: Sequence[L.Callback] = ()) -> L.Trainer:
-        """Everything that trains `model`, tried on blank images where the model is one of ours."""
+        """The trainer of `model`, with the config's callbacks and `own`; one of this project's models is tried on blank images."""
         cfg = self.cfg
         arguments = {key: value for key, value in plain_of(cfg.trainer).items() if key not in OURS}
         arguments.update(devices_of(cfg.trainer))
@@ -123,30 +127,30 @@ def _root(
     callbacks: None,
     logger: None,
 ) -> None:
-    """The top level of the config, as a signature that it is checked against."""
+    """The signature against which the top level of the config is checked."""
 
 
 def _wanted(group: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The entries of callbacks or logger, without those that are set to null."""
+    """The entries of `callbacks` or `logger` that are not null."""
     return {name: node for name, node in (group or {}).items() if node is not None}
 
 
 def plain_of(node: Any) -> Any:
-    """A part of a config as resolved plain containers; as it is, if it is none."""
+    """`node` as resolved plain containers if it is a part of a config; other values as they are."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
 OF_DATA = {"image_shape": "image_shape", "num_classes": "num_classes", "classes": "num_classes"}
-"""Arguments of models that null leaves to the data, and what the data call each."""
+"""Arguments of models for which null means the data's own value, and the data's name for each."""
 
 
 def _without_unknown(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of `model` without those that are left to the data."""
+    """The keys of `model` without those whose values are left to the data."""
     return {key: value for key, value in asked.items() if value is not None or key not in OF_DATA}
 
 
 def _of_data(asked: Mapping[str, Any], data: L.LightningDataModule) -> dict[str, Any]:
-    """The arguments that `asked` leaves to the data, where the data say them."""
+    """The values of those arguments that `asked` leaves to the data, if the data have them."""
     said = {}
     for key in (key for key, value in asked.items() if value is None and key in OF_DATA):
         value = getattr(data, OF_DATA[key], None)
@@ -158,7 +162,7 @@ def _of_data(asked: Mapping[str, Any], data: L.LightningDataModule) -> dict[str,
 
 
 def _checked_class(node: Mapping[str, Any], where: str) -> type:
-    """The class `node` names, after checking its arguments against the class's signature."""
+    """The class that `node` names, after a check of the arguments in `node` against the class's signature."""
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise ConfigurationError(f"{where}: needs a _target_ that names a class")
     cls = locate(str(node["_target_"]), f"{where}._target_")
@@ -170,7 +174,7 @@ def _checked_class(node: Mapping[str, Any], where: str) -> type:
 
 
 def _build(node: Mapping[str, Any], base: type, where: str) -> Any:
-    """Build from plain containers, which is what checkpoints can hold."""
+    """Build the object that `node` describes from plain containers, which checkpoints can hold."""
     target = str(node["_target_"])
     cls = locate(target, f"{where}._target_")
     if not (isinstance(cls, type) and issubclass(cls, base)):
@@ -178,7 +182,7 @@ def _build(node: Mapping[str, Any], base: type, where: str) -> Any:
     try:
         with prefixed(where, parameters(cls)[0]):
             return cls(**{key: value for key, value in node.items() if key != "_target_"})
-    except (OverflowError, RuntimeError, TypeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
+    except (OverflowError, RuntimeError, TypeError) as error:  # torch's errors about sizes; one about memory passes on
         words = one_line(str(error).partition("Exception raised from")[0])
         if isinstance(error, VAELightningError) or "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):
             raise
@@ -186,7 +190,7 @@ def _build(node: Mapping[str, Any], base: type, where: str) -> Any:
 
 
 def _instantiated(node: DictConfig, where: str) -> Any:
-    """A callback or logger; what it says of a wrong value is said in its own words."""
+    """The callback or logger that `node` describes; `where` is put before the argument that an error of ours names."""
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -202,7 +206,7 @@ def _own_trainer_keys(
     matmul_precision: Literal["highest", "high", "medium"],
     threads: int | Literal["auto"],
 ) -> None:
-    """The keys of `trainer` that are ours, as a signature that they are checked against."""
+    """The signature against which the keys of `trainer` in `OURS` are checked."""
 
 
 def _check_trainer(arguments: dict[str, Any]) -> None:
@@ -235,7 +239,7 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], logs_rate: bo
 
 
 def monitor_of(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
-    """The metric that says which checkpoint is best, and whether its best is the highest: the config's, else the model's own."""
+    """The metric by which checkpoints are compared, and "min" or "max": as the config says, else as the model says."""
     default, default_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
     metric = cfg.monitor or default
     mode = cfg.monitor_mode or (default_mode if metric == default else direction(metric))
@@ -264,7 +268,7 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
 
 
 def _is_binary(likelihood: object) -> bool | None:
-    """Whether the likelihood of this name or import path is one of binary images; None where that is not known."""
+    """Whether the likelihood of this name or import path is one of binary images; None if that is not known."""
     with suppress(ConfigurationError):
         cls = locate(str(likelihood)) if is_path(likelihood) else LIKELIHOODS.get(str(likelihood))
         return getattr(cls, "binary", None)
@@ -273,7 +277,7 @@ def _is_binary(likelihood: object) -> bool | None:
 
 @contextmanager
 def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """What Lightning says of a wrong setting, as an error of ours."""
+    """A block in which Lightning's error about a wrong setting becomes an error of ours."""
     try:
         yield
     except Exception as error:
@@ -284,13 +288,13 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def named_from_the_root(model: L.LightningModule, data: L.LightningDataModule) -> Iterator[None]:
-    """What model and data say of their own arguments while they are used, by where these stand in the config."""
+    """A block in which errors that name an argument of `model` or `data` name the place in the config instead."""
     with prefixed("model", parameters(type(model))[0]), prefixed("data", parameters(type(data))[0]):
         yield
 
 
 class quiet(warnings.catch_warnings):
-    """Keeps warnings and advertisements away that a user of this project cannot act on."""
+    """A block without warnings and advertisements that a user of this project cannot act on."""
 
     def __enter__(self) -> None:
         super().__enter__()

@@ -1,4 +1,4 @@
-"""What a run looks like in a terminal."""
+"""Print the outcome of a training in a terminal."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,12 @@ __all__ = ["print_run"]
 
 
 def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool = False, overrides: Sequence[str] = ()) -> None:
-    """Show the final metrics of a training run, and where everything is.
+    """Print the final metrics of a training, its run folder, and the commands to go on with.
 
     Args:
-        overrides: what the command was given, to go on with.
+        metrics: by `split/metric`.
+        interrupted: whether Ctrl-C ended the training.
+        overrides: the words of the command, for the command that goes on with an interrupted training.
     """
     splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
@@ -45,6 +47,6 @@ def print_run(folder: Path, metrics: Mapping[str, float], *, interrupted: bool =
     say(f"run folder: {shell_quoted(path)}")
     say(f"evaluate:   {command('evaluate.py', path_setting('run', path))}")
     if any(folder.glob(EVENTS)):
-        # all runs beside this one, where it lies below here
+        # the folder of all runs, if it lies below the working directory
         logs = path if os.path.isabs(path) else Path(path).parts[0]  # noqa: PTH117
         say(f"watch:      {tensorboard()} --logdir {shell_quoted(logs)}")

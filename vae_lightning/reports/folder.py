@@ -77,7 +77,7 @@ class ReportFolder:
         return self.path / "figures"
 
     def write(self, now: Mapping[str, Any], warnings: Callable[[Mapping[str, Any]], list[str]]) -> dict[str, Any]:
-        """Write `report.json`, and return its content: `now`, merged with earlier reports of the same weights, and its `warnings`."""
+        """Write `report.json` and give its content: `now`, merged with earlier reports of the same weights, and its `warnings`."""
         both = merged(self.before, now)
         report = finite({**both, "weights": self.weights, "warnings": warnings(both)})
         write_json(self.path / "report.json", report)
