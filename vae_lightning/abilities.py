@@ -63,12 +63,17 @@ def nll_floor_of(data: object) -> float | None:
 
 
 class Permutation(NamedTuple):
-    """The order of pixels that a model is trained on, as two functions of images `(*, C, H, W)`."""
+    """The order of pixels that a model is trained on, as two functions of images `(*, C, H, W)`.
+
+    >>> mirrored = Permutation(permute=lambda x: x.flip(-1), unpermute=lambda x: x.flip(-1))
+    >>> mirrored.permute(torch.tensor([[[1.0, 2.0]]]))
+    tensor([[[2., 1.]]])
+    """
 
     permute: Callable[[Tensor], Tensor]
-    """Images whose pixels are in place to images as the model knows them."""
+    """From images with their pixels in place to images as the model was trained on."""
     unpermute: Callable[[Tensor], Tensor]
-    """The inverse of `permute`."""
+    """From images as the model was trained on to images with their pixels in place: the inverse of `permute`."""
 
 
 def permutation_of(data: object) -> Permutation | None:

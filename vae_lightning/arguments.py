@@ -1,4 +1,7 @@
-"""Check arguments against a callable's own signature, so that types are written once: where they are used."""
+"""Check arguments against the signature of what takes them, and build what a spec describes.
+
+So the type of an argument is written once, in the constructor that takes it.
+"""
 
 import difflib
 import functools
@@ -56,9 +59,11 @@ def choose(key: str, name: object, options: Mapping[str, T]) -> T:
 def check(target: Callable[..., object], arguments: Mapping[str, Any], where: str, *, offered: Collection[str] = ()) -> None:
     """Refuse an argument that `target` does not take, one whose type is not the annotated one, and a missing one.
 
-    `where` is the configuration path of `arguments`: `model.net`; empty for the top level. The parameters named in `offered` are
-    given by whoever calls.
     An unannotated parameter takes anything, and a target with `**kwargs` takes any name.
+
+    Args:
+        where: the configuration path of `arguments`, for the errors: `model.net`; empty for the top level.
+        offered: names of parameters that the caller passes beside `arguments`, which must not set them.
     """
     named, takes_any = parameters(target)
     known = {name: parameter for name, parameter in named.items() if name not in offered}
@@ -74,7 +79,7 @@ def check(target: Callable[..., object], arguments: Mapping[str, Any], where: st
 
 
 def flattened(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as one of dotted keys.
+    """A nested mapping as a flat one with dotted keys.
 
     >>> flattened({"net": {"name": "mlp"}, "latent_dim": 2}, "model.")
     {'model.net.name': 'mlp', 'model.latent_dim': 2}
@@ -145,7 +150,11 @@ def _hints(function: Callable[..., object]) -> dict[str, Any]:
 
 
 def located_or_chosen(key: str, name: object, options: Mapping[str, T]) -> T:
-    """What `name` means: an import path where it has a dot, `options[name]` elsewhere; the error says how to bring one's own."""
+    """What `name` means: the target of an import path if `name` has a dot, else `options[name]`.
+
+    Raises:
+        ConfigurationError: there is neither; the message says how to bring one's own.
+    """
     if is_path(name):
         located: T = locate(str(name), key)
         if callable(located):
@@ -174,9 +183,11 @@ def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..
         where: where the spec stands, for the errors: `net`.
         spec: what a user asked for.
         options: what each name without a dot builds.
-        offered: what the caller knows, of which the target is given those that its signature has; a spec cannot set them.
+        offered: context values of the caller, passed by name if the target's signature has them; a spec cannot set them.
 
-    What is built refuses an argument by its own name for it, `hidden=[0]: ...`; here it gets the path where it was asked for.
+    Raises:
+        ConfigurationError: an argument is wrong. The target names its own argument, `hidden=[0]: ...`, and `build` puts `where`
+            before that name.
 
     >>> build("layer", {"name": "torch.nn.Linear", "bias": False}, {}, in_features=2, out_features=3, unknown_here=4)
     Linear(in_features=2, out_features=3, bias=False)
@@ -204,9 +215,9 @@ def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..
 
 @contextmanager
 def prefixed(where: str, names: Iterable[str]) -> Iterator[None]:
-    """Put `where` before each of the argument `names` in an error of ours that is raised within: `hidden=[0]` is `net.hidden=[0]`.
+    """A block whose errors of ours get `where` before each of the argument `names`: `hidden=[0]` becomes `net.hidden=[0]`.
 
-    A name counts where it begins the message, and where an equals sign or more of a path follows; another key keeps its path.
+    A name counts where it begins the message, and where an equals sign or more of a path follows it. Other keys stay as they are.
 
     >>> with prefixed("net", ["hidden"]):
     ...     require(False, "hidden", [0], "above 0")
@@ -238,14 +249,14 @@ def _check_type(value: object, hint: Any, key: str) -> None:
         adapter.validate_python(value)
     except ValidationError as error:
         name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
-        # of a union, each of its parts has something to say
+        # each type of a union has a message of its own
         first, *others = dict.fromkeys(problem["msg"] for problem in error.errors())
         message = " or ".join([first[0].lower() + first[1:], *(other.removeprefix("Input should be ") for other in others)])
         raise ConfigurationError(f"{key}={value!r}: {message} ({name}){_hint(adapter, value)}") from None
 
 
 def _hint(adapter: TypeAdapter[Any], value: object) -> str:
-    """How a value that is only written wrongly would be right: null for None, 10000 for 1e4."""
+    """How to write a value that is only written wrongly: null for None, 10000 for 1e4; empty for others."""
     candidates: list[tuple[object, str]] = []
     if isinstance(value, str) and value.lower() == "none":
         candidates = [(None, "null")]

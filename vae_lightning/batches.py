@@ -1,8 +1,8 @@
-"""What a batch of images must be, whoever's data module it comes from, and a check of it that training does not wait for.
+"""Check that a batch of images is what models can take, whichever data module made the batch, without slowing training down.
 
-The first batch of a loop is looked at as a whole. Of later ones, labels are looked at where that costs nothing, on the CPU; a
-GPU would have to finish all its work first, so there a label that no class has becomes NaN where the model uses it
-(`VAE.one_hot`), and with it the loss.
+The first batch of a loop is checked as a whole. In later batches labels are checked on the CPU, where that costs nothing. Reading a
+label from a GPU would wait for all its work, so on a GPU a label that no class has becomes NaN where the model uses it
+(`VAE.one_hot`), and then the loss is NaN too.
 """
 
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ CONTRACT = (
     "are none"
 )
 ROUNDING = 1e-6
-"""What resizing an image may exceed 0 or 1 by."""
+"""How far a pixel may lie outside of [0, 1], as resizing leaves it."""
 
 
 def check_batch(
     batch: Any, split: str, dtype: torch.dtype = torch.float32, image_shape: Sequence[int] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The images and labels in `batch`, each of the right kind; for a batch here and there, as a GPU is waited for.
+    """The images and labels in `batch`, checked. For single batches only: the check waits for a GPU.
 
     Args:
         split: "train", "val" or "test", for the message.
-        dtype: of the model, which images may have instead of float32.
+        dtype: the model's dtype, which images may have instead of float32.
         image_shape: channels, height and width of the images that the model is built for; None: any.
 
     Raises:
-        DataError: they are of another kind, or shape; the message says of which, and what to do.
+        DataError: images or labels are of another kind or shape; the message says which, and what to do.
 
     >>> check_batch((torch.full((2, 1, 28, 28), 255.0), torch.zeros(2)), "train")
     Traceback (most recent call last):
@@ -57,7 +57,7 @@ def check_labels(y: Tensor, lowest: int, classes: int) -> None:
     """Refuse labels `(B,)` that are not from `lowest` to below `classes`.
 
     Raises:
-        DataError: the message names the smallest and the largest.
+        DataError: a label is outside; the message names the smallest and the largest label.
     """
     if len(y) and not lowest <= int(y.min()) <= int(y.max()) < classes:
         raise DataError(f"labels: found {int(y.min())} to {int(y.max())}, but the model knows 0 to {classes - 1}")

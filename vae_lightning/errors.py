@@ -1,4 +1,11 @@
-"""The errors this project raises. Each is also a built-in error, and its message is one line a user can act on."""
+"""The errors that this project raises on purpose; each is also a built-in error, and the message is one line that says what to do.
+
+>>> try:
+...     raise DataError("root=data: there is no such folder")
+... except OSError as error:
+...     print(isinstance(error, VAELightningError), error)
+True root=data: there is no such folder
+"""
 
 from typing import Any
 
@@ -23,11 +30,11 @@ class ConfigurationError(VAELightningError, ValueError):
 
 
 class UnknownKeyError(ConfigurationError):
-    """A key that does not exist.
+    """A key was asked for that does not exist.
 
     Args:
-        key: as it was asked for, `model.latent_dmi`.
-        known: what exists where it would stand.
+        key: the key as it was asked for, `model.latent_dmi`.
+        known: the keys that exist in its place.
     """
 
     def __init__(self, message: str, key: str = "", known: tuple[str, ...] = ()) -> None:
@@ -40,15 +47,15 @@ class DataError(VAELightningError, OSError):
 
 
 class CheckpointError(VAELightningError, RuntimeError):
-    """A run folder or checkpoint cannot be used: the message names it and says why."""
+    """A run folder or checkpoint cannot be used: the message names the folder or file and says why."""
 
 
 class NotFiniteError(VAELightningError, ArithmeticError):
     """Training went wrong: a loss, a gradient or a metric is infinite or not a number. The message says where, and what to try.
 
     Args:
-        message: that.
-        record: what is known of it, as plain values that JSON can hold: `step`, `epoch`, `tensor`, `images`, ...
+        message: where it went wrong, and what to try.
+        record: the circumstances as plain values that JSON can hold: `step`, `epoch`, `first_tensor`, `images`, ...
     """
 
     def __init__(self, message: str, record: dict[str, Any] | None = None) -> None:
@@ -57,11 +64,11 @@ class NotFiniteError(VAELightningError, ArithmeticError):
 
 
 class StorageError(VAELightningError, OSError):
-    """A result could not be written, a full disk for example: what was there before is untouched."""
+    """A result could not be written, because the disk is full, say; the file that was there before is untouched."""
 
 
 def one_line(error: BaseException | str, most: int | None = None) -> str:
-    r"""The words of `error` on one line, cut after `most` characters; the name of its class where it has none.
+    r"""The message of `error` on one line, cut after `most` characters; the name of the error's class if the message is empty.
 
     >>> one_line(ValueError("size mismatch:\n  (3, 2)\n  (3, 4)"))
     'size mismatch: (3, 2) (3, 4)'

@@ -1,7 +1,7 @@
-"""What each metric is: the one place that TensorBoard, reports, the command's help and `docs/glossary.md` are made from.
+"""What each metric means, for TensorBoard, reports, the commands' help texts and `docs/glossary.md`.
 
-The metrics of training stand here. An estimate is defined beside the function that measures it, by `define`, or by the
-`metrics` of its part (`evaluation.registry.part`); it is in the glossary once that module is imported.
+The metrics of training are defined in this file. An estimate is defined beside the function that measures it, by `define` or by the
+`metrics` of its part (`evaluation.registry.part`), and is in the glossary once that module is imported.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,13 +24,13 @@ class Metric:
     name: str
     """The name without its split, and without what stands behind a slash: `nll`."""
     definition: str
-    """What it is, as one clause without a full stop."""
+    """What the metric is, as one clause without a full stop."""
     unit: Literal["nats", "bits", "share", "count", "distance", ""] = "nats"
-    """What it is counted in; nats and bits are per image unless the definition says otherwise."""
+    """The unit of the values; nats and bits are per image unless the definition says otherwise."""
     direction: Literal["high", "low", ""] = ""
     """Which values are better; empty where neither is."""
     source: str = ""
-    """The paper that it is from, if any: authors, year and address."""
+    """The paper that defines the metric, if any: authors, year and address."""
     symbol: str = ""
     """The quantity in mathematical notation (TeX, without dollars), if there is one."""
     forms: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ def define(*metrics: Metric) -> tuple[Metric, ...]:
 
 
 class _Glossary(Mapping[str, str]):
-    """Sentences by name, of all metrics that are defined when it is asked."""
+    """A read-only view of `METRICS`: the sentence of each metric by its name."""
 
     def __getitem__(self, name: str) -> str:
         return METRICS[name].sentence

@@ -1,4 +1,4 @@
-"""Random numbers that are a function of what they are for, never of how often a generator was called before.
+"""Random numbers that are a function of what they are for, and never of what was drawn before.
 
 Every draw in training names its purpose: `generator(seed, "posterior", epoch, batch, rank)`. So a run can be resumed in
 the middle of an epoch, and each rank of a distributed run draws its own numbers, without any generator state to save.
@@ -35,16 +35,17 @@ def bits15(shape: torch.Size | tuple[int, ...], source: torch.Generator) -> torc
 def standard_normal(shape: torch.Size | tuple[int, ...], like: torch.Tensor, *key: int | str) -> torch.Tensor:
     """Standard normal of `shape`, fixed by `key` alone, with the device and precision of `like`.
 
-    Drawn on the CPU, as its generator's numbers must not depend on the device: for figures and evaluations, not for training.
+    The numbers are drawn on the CPU and then moved, so that they do not depend on the device. This is for figures and evaluations;
+    training draws on the device.
     """
     return torch.randn(shape, generator=generator(*key), dtype=torch.float32).to(like)
 
 
 @contextmanager
 def global_noise(seed: int, device: torch.device) -> Iterator[None]:
-    """Within, torch's global generators start from `seed`; afterwards they are as they were.
+    """A block in which torch's global generators start from `seed`; afterwards they go on as if the block had not been.
 
-    For what draws from no other: `torch.distributions`, and so a likelihood, which may be anyone's.
+    `torch.distributions` draws from the global generators alone, and so does any likelihood's `sample`.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

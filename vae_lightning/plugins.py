@@ -1,7 +1,7 @@
-"""The door to other packages: what a name with a dot means is imported here, and only here.
+"""The door to other packages: a name with a dot is an import path, and is imported in this file only.
 
-Importing a package runs its code. A command's own names are imported as they stand; those that a run folder holds, which may be
-somebody else's, only if their package is trusted: named by `trusting`, or installed with the entry point `ENTRY_POINT`.
+Importing a package runs its code. Names in a command are imported as they stand. A run folder may be somebody else's, so the names
+in a run folder are imported only if their package is trusted: named by `trusting`, or installed with the entry point `ENTRY_POINT`.
 """
 
 import functools
@@ -36,9 +36,9 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 ENTRY_POINT = "vae_lightning.plugins"
-"""Group of entry points: a package that declares one is trusted, and the module that it names is imported by the commands."""
+"""Group of entry points. A package that declares one is trusted, and the commands import the module that the entry point names."""
 OWN = ("vae_lightning", "torch.nn", "torch.optim")
-"""Packages of which any run folder may name a class, if it is of one of `KINDS`: building one does nothing else."""
+"""Packages of which any run folder may name a class of `KINDS`: building such an object has no other effect."""
 KINDS = {
     "pytorch_lightning.core.datamodule.LightningDataModule",
     "torch.nn.modules.module.Module",
@@ -55,7 +55,7 @@ _directory: str | None = None
 
 
 def is_path(name: object) -> bool:
-    """Whether `name` is an import path and no name of ours: it has a dot.
+    """Whether `name` is an import path, which has a dot, and not a name in one of this project's tables.
 
     >>> is_path("mypkg.nets.MyNet"), is_path("mlp")
     (True, False)
@@ -64,10 +64,10 @@ def is_path(name: object) -> bool:
 
 
 def locate(path: str, key: str = "") -> Any:
-    """What the import path `path` names: a class, a function, or anything else in a module.
+    """The class, function or other object that the import path `path` names.
 
     Args:
-        key: as what it was asked for, `net.name`, for the errors.
+        key: the setting that names the path, for the errors: `net.name`.
 
     Raises:
         ConfigurationError: there is no such thing, or importing it fails.
@@ -203,7 +203,7 @@ def _is_below(path: str, packages: Iterable[str]) -> bool:
 
 
 def declared() -> dict[str, str]:
-    """The installed packages that declare the entry point: name of the package to the module that is imported for it."""
+    """The modules that installed packages declare by the entry point, by name of the package."""
     modules = {}
     for point in entry_points(group=ENTRY_POINT):
         modules[point.module.partition(".")[0]] = point.value
@@ -211,7 +211,7 @@ def declared() -> dict[str, str]:
 
 
 def load_declared() -> None:
-    """Import what installed packages declare, so that they can add names of theirs to our tables; say in a line what fails."""
+    """Import the modules that installed packages declare, which may add names to this project's tables; log what fails."""
     for package, value in declared().items():
         try:
             locate(value.replace(":", "."), f"{ENTRY_POINT} of {package}")

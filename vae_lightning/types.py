@@ -1,4 +1,4 @@
-"""The protocols of models, nets and data that a user may bring, and the small records that travel between the rooms.
+"""The protocols of models, nets and data that a user may bring, and the records that the packages pass to each other.
 
 Shapes: `B` images, `K` samples an image, `D` latent dimensions; an image has shape `(C, H, W)`.
 """
@@ -27,11 +27,11 @@ __all__ = [
 ]
 
 MNIST_SHAPE = (1, 28, 28)
-"""Channels, height and width of MNIST's images; a default argument of constructors, and nothing else: data say their shape."""
+"""Channels, height and width of MNIST's images: the default of a constructor's argument, as data say their own shape."""
 MNIST_CLASSES = 10
-"""How many digits there are; a default argument of constructors, and nothing else: data say how many classes they have."""
+"""The number of digits: the default of a constructor's argument, as data say how many classes they have."""
 UNLABELLED = -1
-"""In place of the label of a training image that has none."""
+"""Stands in place of the label of a training image that has none."""
 
 
 @runtime_checkable
@@ -40,6 +40,10 @@ class LatentVariableModel(Protocol):
 
     `inference`, `evaluation` and `figures` know nothing else about a model, so whatever has these members is
     evaluated like the project's own models. Unconditional models ignore `y`.
+
+    >>> from vae_lightning import VAE
+    >>> isinstance(VAE(net={"name": "mlp", "hidden": [4]}), LatentVariableModel)
+    True
     """
 
     latent_dim: int
@@ -101,23 +105,23 @@ class ImageData(Protocol):
 
 
 class Batch(NamedTuple):
-    """What the loader hands over, before binarization."""
+    """A batch as the data loader yields it, before binarization."""
 
     images: Tensor
     """Grey levels, uint8 `(B, C, H, W)`."""
     labels: Tensor
     """Classes, int64 `(B,)`."""
     key: tuple[int, ...] | None
-    """What this batch's binarization noise is a function of; None where the images are fixed already."""
+    """The key of this batch's binarization noise, see `noise.generator`; None if the images are binarized already."""
 
 
 class Noise(NamedTuple):
-    """Everything random in one training step, drawn before it, so that the step itself is a pure function."""
+    """All random numbers of one training step, drawn before the step, which is then a pure function."""
 
     posterior: Tensor
     """Standard normal `(K, B, D)`; empty for a classifier."""
     dropout: tuple[Tensor, ...] = ()
-    """Uniform on [0, 1), `(B, *features)`, one for each dropout layer in order; none: dropout is off."""
+    """Uniform on [0, 1), a tensor `(B, *features)` for each dropout layer in order; empty: dropout is off."""
 
 
 class Draw(NamedTuple):
@@ -134,7 +138,7 @@ class Draw(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """What an objective is computed from, of `B` images."""
+    """The terms of `B` images that an objective is computed from."""
 
     draw: Draw
     """The pass of the images through the model."""
@@ -145,14 +149,14 @@ class Terms(NamedTuple):
     kl: Tensor
     """KL(q(z | x, y) || p(z | y)), `(B,)` nats."""
     kl_weight: Tensor
-    """What warm-up multiplies the KL's weight by at this step, `()`."""
+    """The factor of warm-up on the KL's weight at this step, `()`."""
     step: Tensor
     """The number of the optimizer step, `()`, float32."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number that can be published: the value and all that is needed to judge it.
+    """A number that can be published, with its error and all else that is needed to judge the number.
 
     >>> Estimate(-100.0, 0.3, num_images=10_000, num_samples=1, binarization="dynamic", estimator="lower bound of log p(x)").value
     -100.0
@@ -163,20 +167,20 @@ class Estimate:
     standard_error: float
     """Standard error of that mean over images."""
     num_images: int
-    """How many images it is the mean of."""
+    """How many images the value is the mean of."""
     num_samples: int
     """K, latent samples an image; 0 where nothing is sampled."""
     binarization: str
     """How the images were binarized; estimates of different binarizations are not comparable."""
     estimator: str
-    """How it was estimated, in words."""
+    """The method of estimation, in words."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """What the estimator was told beside that, plain values by name."""
+    """Further settings of the estimator, plain values by name."""
     seconds: float = math.nan
-    """Wall time of the computation it came out of; estimates of one computation each have the whole of it."""
+    """Wall time of the computation; estimates that come out of one computation each have its whole time."""
     section: str = ""
-    """Under which heading a report shows it; empty: that of the part it comes from."""
+    """The heading under which a report shows the estimate; empty: the heading of the part that measured it."""
     seed: int | None = None
-    """What fixed the noise it was estimated with; None where nobody said."""
+    """The seed of the noise in the estimation; None if unknown."""
     measured: str = ""
-    """When, in UTC by ISO 8601: a report may hold the estimates of several evaluations."""
+    """The time of the evaluation, in UTC by ISO 8601, as a report may hold estimates of several evaluations."""

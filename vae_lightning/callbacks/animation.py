@@ -1,4 +1,7 @@
-"""What the model makes of the same test images and the same latents while it learns, for the animations of `evaluate.py`."""
+"""Frames of a training: reconstructions, decoded latents and posterior samples, always of the same images and noise.
+
+`evaluate.py` makes animations of the frames: `figures.animation`.
+"""
 
 import io
 import shutil
@@ -23,10 +26,15 @@ from vae_lightning.types import LatentVariableModel
 __all__ = ["FrameRecorder", "frame_steps"]
 
 IMAGES, POINTS, ROWS, EXTENT = 100, 5000, 20, 4.0
+"""Test images that are reconstructed, test images that are encoded, rows of the mesh, and half the mesh's side."""
 
 
 def frame_steps(total: int, frames: int) -> list[int]:
-    """At most `frames` optimizer steps from 0 to `total`, dense at the start and sparse later: equal ratios from step 50 on."""
+    """The optimizer steps of at most `frames` frames, from 0 to `total`: dense at the start, at equal ratios from step 50 on.
+
+    >>> frame_steps(total=800, frames=6)
+    [0, 50, 100, 200, 400, 800]
+    """
     later = np.geomspace(total, min(50, total), frames - 1).round().astype(int)
     return sorted({0, *later.tolist()})
 
@@ -34,10 +42,15 @@ def frame_steps(total: int, frames: int) -> list[int]:
 class FrameRecorder(Callback):
     """Writes `frames` files `dirpath`/step_*.npz over a training of a latent-variable model.
 
-    A file holds, for the weights of its step: `epoch`; `reconstructions` uint8 `(100, H, W)` or, in colour, `(100, 3, H, W)`,
-    decoded posterior means of the first test images; `decoded` uint8 `(400, H, W)` or `(400, 3, H, W)`, a mesh on [-4, 4]^2 for
-    two latent dimensions, else the same prior samples each time, each with every label in turn if the model is conditional; `z`
-    float32 `(5000, D)`, a posterior sample of each of 5,000 test images, and their `labels`. Of fewer test images, all.
+    A file holds, for the weights of one optimizer step:
+
+    - `epoch`: how many epochs had been trained, a fraction within one;
+    - `reconstructions`: decoded posterior means of the first test images, uint8 `(100, H, W)`, or in colour `(100, 3, H, W)`;
+    - `decoded`: means of p(x | z), uint8 `(400, H, W)` or `(400, 3, H, W)`. With two latent dimensions z is a mesh on
+      [-4, 4]^2; otherwise z are prior samples, the same in each file, and with every label in turn in a conditional model;
+    - `z`: a posterior sample of each of 5,000 test images, float32 `(5000, D)`, and the images' `labels`.
+
+    Where there are fewer test images, all are taken.
 
     Args:
         dirpath: folder of the files.
@@ -68,11 +81,11 @@ class FrameRecorder(Callback):
             few = many[0][::apart], many[1][::apart]
         self._few, self._many = (few[0][:IMAGES].clone(), few[1][:IMAGES].clone()), many
         total = trainer.estimated_stepping_batches
-        # of a training that only time ends, twice as many steps for each frame
+        # a training that only time ends has no known length: each frame comes after twice as many steps as the one before
         ends = 0 < total < float("inf")
         steps = frame_steps(int(total), self.frames) if ends else [0, *(50 * 2**i for i in range(self.frames - 1))]
         self._take_along(trainer.global_step)
-        for path in self.folder.glob("step_*.npz"):  # of another training in this folder
+        for path in self.folder.glob("step_*.npz"):  # frames of another training in this folder
             if path.stem > self._path(trainer.global_step).stem or trainer.global_step == 0:
                 path.unlink()
         self._due = [step for step in steps if step >= trainer.global_step and not self._path(step).exists()]
@@ -90,7 +103,7 @@ class FrameRecorder(Callback):
             self._record(trainer, pl_module)
 
     def _record(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Write a frame if one is due: not every batch comes here, so it may be of some steps later."""
+        """Write a frame if one is due. As not every batch comes here, the frame may be of a few steps later."""
         if not self._due or trainer.global_step < self._due[0]:
             return
         self._due = [step for step in self._due if step > trainer.global_step]
@@ -111,7 +124,7 @@ class FrameRecorder(Callback):
                 model.prior(y_decoded),
                 standard_normal((ROWS * ROWS, model.latent_dim), posterior.mean, "animation", "prior"),
             )
-            # of a conditional model, one sample with every label
+            # a conditional model decodes one sample with every label
             z = from_noise(prior, epsilon.repeat_interleave(max(1, classes), 0)[: ROWS * ROWS])
         decoded = mean_images(model, z, y_decoded)
         sample = from_noise(posterior, standard_normal(posterior.mean.shape, posterior.mean, "animation", "posterior"))

@@ -28,7 +28,7 @@ ONLY = {
     "save_on_train_epoch_end": False,
     "enable_version_counter": False,
 }
-"""Settings of ModelCheckpoint under which best.ckpt is the best, and last.ckpt our own."""
+"""Settings of ModelCheckpoint under which best.ckpt holds the best weights, and last.ckpt is written by `LastCheckpoint`."""
 INSTEAD = (
     "this callback keeps the best checkpoint alone, as best.ckpt; for others beside it, add another callback: "
     "pytorch_lightning.callbacks.ModelCheckpoint with a dirpath of its own"
@@ -36,14 +36,18 @@ INSTEAD = (
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's plugin for writing checkpoints: writes beside the old one and puts the new one in its place at once.
+    """Lightning's plugin for writing checkpoints: a checkpoint is written beside the old one, and then takes its place at once.
 
-    A full disk or a killed process leaves the previous one as it was.
+    A full disk or a killed process leaves the previous checkpoint as it was.
+
+    >>> trainer = L.Trainer(plugins=[AtomicCheckpointIO()], logger=False, accelerator="cpu")
+    >>> type(trainer.strategy.checkpoint_io).__name__
+    'AtomicCheckpointIO'
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
         target, content = Path(path), io.BytesIO()
-        torch.save(checkpoint, content)  # of a full disk, torch.save itself says nothing that one could understand
+        torch.save(checkpoint, content)  # to memory first: on a full disk, torch.save fails with an error that nobody understands
         try:
             with replacing(target, durable=True) as unfinished:
                 unfinished.write_bytes(content.getbuffer())
@@ -55,8 +59,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 class LastCheckpoint(Checkpoint):
     """Keeps where training stands in `dirpath`/last.ckpt, after every epoch and wherever training ends.
 
-    It is written while Lightning takes the epoch for unfinished. What Lightning writes after that has two faults: an epoch
-    that training ended in the middle of counts as done, and with `max_steps` the next epoch is skipped on resuming.
+    The checkpoint is written while Lightning still takes the epoch for unfinished. One that Lightning writes later has two
+    faults: an epoch that training ended in the middle of counts as done, and with `max_steps` the next epoch is skipped when
+    training is resumed.
 
     >>> LastCheckpoint("checkpoints").path.name
     'last.ckpt'
@@ -98,13 +103,13 @@ class LastCheckpoint(Checkpoint):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keeps the best checkpoint in `dirpath`/best.ckpt, and takes it along when a run goes on in a new folder.
+    """Keeps the best checkpoint in `dirpath`/best.ckpt, and copies it along when a run goes on in a new folder.
 
     Args:
         dirpath: folder of the file.
         monitor, mode: which metric says what is best, and whether it is least (`"min"`) or most (`"max"`).
-        filename: of the file, without its ending; evaluation looks for best.ckpt.
-        settings: further ones of Lightning's ModelCheckpoint, but for those by which best.ckpt would not be the best.
+        filename: the name of the file without its ending; must be "best", which is what evaluation looks for.
+        settings: further arguments of Lightning's ModelCheckpoint, except those by which best.ckpt would not be the best.
 
     >>> BestCheckpoint("checkpoints", monitor="val/elbo", mode="max").path.name
     'best.ckpt'
@@ -136,7 +141,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state)
 
     def _is_of(self, path: Path, score: torch.Tensor | None) -> bool:
-        """Whether `path` is the checkpoint that reached `score`: the other run may have gone on and written a better one."""
+        """Whether `path` still is the checkpoint that reached `score`: the run that wrote it may have found a better one since."""
         if score is None or not path.is_file():
             return False
         try:

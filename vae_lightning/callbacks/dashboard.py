@@ -1,6 +1,6 @@
-"""What makes a run's TensorBoard page one to work in: texts, the layout of charts, HParams, the Projector, a classifier's errors.
+"""A run's page in TensorBoard: texts, the layout of charts, HParams, the Projector, a classifier's errors.
 
-HParams gets no list of columns from here: TensorBoard then makes it of all runs at hand, those that differ first, so that a
+HParams gets no list of columns: TensorBoard then takes the columns from all runs that it shows, those that differ first. So a
 sweep shows what was swept, also beside runs of other models.
 """
 
@@ -22,6 +22,7 @@ from vae_lightning.types import LatentVariableModel
 __all__ = ["CLASSIFIER_LAYOUT", "LATENT_LAYOUT", "Dashboard"]
 
 NUM_PROJECTED = 1000
+"""Test images that the Projector shows."""
 
 Layout = dict[str, dict[str, list[Any]]]
 """Category, chart, and what `SummaryWriter.add_custom_scalars` takes of a chart: its kind and regular expressions of tags."""
@@ -50,11 +51,15 @@ CLASSIFIER_LAYOUT: Layout = {
 
 
 class Dashboard(Callback):
-    """Writes a run's texts, layout and hyperparameters as training starts, and what its best weights make of test images.
+    """Writes a run's texts, layout and hyperparameters as training starts; after the test, the Projector or a classifier's errors.
 
     Args:
         texts: Markdown by tag, beside the glossary of metrics.
         hyperparameters: what HParams shows of this run, by name.
+
+    >>> dashboard = Dashboard({"config": "seed: 0"}, {"seed": 0})
+    >>> sorted(dashboard.texts), dashboard.hyperparameters
+    (['config', 'glossary'], {'seed': 0})
     """
 
     def __init__(self, texts: Mapping[str, str] | None = None, hyperparameters: Mapping[str, float | str] | None = None) -> None:
@@ -85,7 +90,7 @@ class Dashboard(Callback):
 
 
 def _session(hyperparameters: dict[str, float | str]) -> tuple[Any, Any]:
-    """TensorBoard's notes that a run with these hyperparameters started, and that it ended well."""
+    """The two records by which TensorBoard knows that a run with these hyperparameters started, and that the run ended well."""
     from torch.utils.tensorboard.summary import hparams
 
     _, start, end = hparams(hyperparameters, {})
@@ -93,7 +98,7 @@ def _session(hyperparameters: dict[str, float | str]) -> tuple[Any, Any]:
 
 
 def _project(trainer: L.Trainer, model: LatentVariableModel, writer: Any) -> None:
-    """Posterior means of test images for the Projector, each with its label and KL, and the images to show in place of points."""
+    """Give the Projector the posterior means of test images, with label and KL, and the images to show in place of points."""
     images = fixed_images(trainer, "test", NUM_PROJECTED)
     if images is None:
         return
@@ -103,7 +108,7 @@ def _project(trainer: L.Trainer, model: LatentVariableModel, writer: Any) -> Non
         posterior = model.posterior(x, y)
         try:
             divergences = [f"{nats:.1f}" for nats in kl_per_dimension(posterior, model.prior(y)).sum(-1).tolist()]
-        except NotImplementedError:  # its KL is no sum over dimensions
+        except NotImplementedError:  # the KL of this posterior is no sum over dimensions
             divergences = [""] * len(x)
         means = posterior.mean.float().cpu()
     labels = labels_of(trainer.datamodule, y)  # type: ignore[attr-defined]
@@ -120,19 +125,20 @@ def _squares(images: Tensor) -> Tensor:
 
 
 def _classify(trainer: L.Trainer, model: Any, writer: Any) -> None:
-    """A precision-recall curve a class, and which classes are taken for which, over the images that were tested."""
+    """Draw a precision-recall curve for each class, and which classes are taken for which, over the images that were tested."""
     images = fixed_images(trainer, "test")
     if images is None:
         return
     x, y = images
     size = getattr(trainer.datamodule, "eval_batch_size", len(x))  # type: ignore[attr-defined]
     tested = int(min(len(x), sum(trainer.num_test_batches) * size * trainer.world_size))
-    with undisturbed(trainer, model):  # and not where figures are drawn: there matplotlib would meet tensors of the run's precision
+    # figures are drawn outside of this block, in which matplotlib would meet tensors of the run's precision
+    with undisturbed(trainer, model):
         labels, probabilities = y[:tested].cpu(), over_chunks(model.predict, x[:tested], size=size).float().cpu()
     classes, names = probabilities.shape[-1], labels_of(trainer.datamodule, y)  # type: ignore[attr-defined]
     for c in range(classes):
         writer.add_pr_curve(f"test/precision_recall/{names.name(c)}", labels == c, probabilities[:, c], trainer.global_step)
-    # matplotlib takes a second to import, which other trainings should not wait for
+    # importing matplotlib takes a second, which only a classifier needs to wait for
     from vae_lightning.figures.metrics import confusion_matrix
     from vae_lightning.figures.style import style
 

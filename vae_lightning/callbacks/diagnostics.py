@@ -20,10 +20,11 @@ __all__ = ["LatentDiagnostics"]
 log = logging.getLogger(__name__)
 
 NUM_IMAGES = 500
+"""Validation images that the diagnostics are computed from."""
 MAX_DIMENSIONS = 64
-"""Of more latent dimensions, the KL of the first ones only is logged."""
+"""Latent dimensions whose KL is logged, at most: the first ones."""
 NO_KL = 0.1
-"""Nats of all dimensions together, below which the posterior is taken for the prior."""
+"""Nats over all dimensions together below which a posterior counts as equal to the prior."""
 ADVICE = "try kl_warmup_steps=10000 of the model, a smaller beta or a smaller learning rate"
 
 
@@ -48,7 +49,7 @@ class LatentDiagnostics(Callback):
         self._images = fixed_images(trainer, "val", NUM_IMAGES) if isinstance(pl_module, LatentVariableModel) else None
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # every process looks at the same images, so one is enough
+        # all processes would compute the same, so the first one does
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if not fitting or self._images is None or not trainer.is_global_zero:
             return
@@ -59,10 +60,10 @@ class LatentDiagnostics(Callback):
             active = int(active_units(posterior.mean).sum())
             try:
                 divergences = kl_per_dimension(posterior, pl_module.prior(y)).mean(0).tolist()
-            except NotImplementedError:  # its KL is no sum over dimensions
+            except NotImplementedError:  # the KL of this posterior is no sum over dimensions
                 divergences = []
         metrics = {f"val/kl_per_dimension/{d:02d}": value for d, value in enumerate(divergences[:MAX_DIMENSIONS])}
-        # past Lightning's own logging: these are not estimates over the whole split, which metrics.json holds
+        # not by Lightning's log(): metrics.json holds means over the whole split, and these are of some images
         for logger in trainer.loggers:
             logger.log_metrics({**metrics, "val/active_units": active}, step=trainer.global_step)
         if not self.warned:

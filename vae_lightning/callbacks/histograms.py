@@ -14,14 +14,17 @@ from vae_lightning.types import LatentVariableModel
 __all__ = ["Histograms"]
 
 NUM_IMAGES = 500
+"""Validation images whose posteriors are shown."""
 
 
 class Histograms(Callback):
-    """Writes histograms after validation: `weights/<parameter>`, and of the posteriors of 500 validation images all
-    `latents/mean` and `latents/stddev` and one sample of each, `latents/sample`, which together should look like the prior.
+    """Writes histograms after validation: `weights/<parameter>`, `latents/mean`, `latents/stddev`, `latents/sample`.
+
+    The latents are those of the posteriors of 500 validation images: all means, all standard deviations, and one sample of each
+    posterior. The samples together should look like the prior.
 
     Args:
-        every_n_epochs: after every so many; 0: never.
+        every_n_epochs: epochs from one writing to the next; 0: never.
 
     >>> Histograms(every_n_epochs=-1)
     Traceback (most recent call last):
@@ -47,7 +50,7 @@ class Histograms(Callback):
         if self._images is not None:
             values |= self._latents(trainer, pl_module, *self._images)
         for tag, tensor in values.items():
-            if not tensor.isfinite().all():  # which has no histogram
+            if not tensor.isfinite().all():  # a histogram has finite edges
                 continue
             writer.add_histogram(tag, tensor.float(), trainer.global_step)
 

@@ -1,11 +1,11 @@
-"""What the model sees and makes, as images in TensorBoard: means of p(x | z), from the same noise each time.
+"""Images in TensorBoard: what the model is shown, and means of p(x | z) that it decodes, from the same noise each time.
 
-- `val/reconstructions`: validation images; what is decoded from their posterior means; from a sample of their posteriors.
-- `val/traversals`: the posterior mean of the first of them, the ten latent dimensions with the highest KL
-  each in turn going from -3 to 3.
-- `prior/samples`: from samples of the prior; `prior/classes`, of a conditional model: one sample a column, one class a row, at
-  most fifty.
-- `prior/latent_grid`, of two latent dimensions: each image stands for an equal share of the prior.
+- `val/reconstructions`: validation images; below, what is decoded from the posterior means; below, from posterior samples.
+- `val/traversals`: the posterior mean of the first validation image, with each of the ten latent dimensions of highest KL in turn
+  going from -3 to 3.
+- `prior/samples`: decoded samples of the prior.
+- `prior/classes`, of a conditional model, in place of these: a sample of the prior a column, a class a row, at most fifty.
+- `prior/latent_grid`, with two latent dimensions, in place of traversals: each image stands for an equal share of the prior.
 """
 
 from collections.abc import Iterator
@@ -31,14 +31,14 @@ __all__ = ["Images"]
 
 NUM_IMAGES, NUM_SAMPLES, GRID_ROWS, COLUMNS, MAX_UNITS, MAX_CLASSES = 16, 64, 15, 10, 10, 50
 FRAME = 0.5
-"""Grey between two images."""
+"""The grey level of the lines between images."""
 
 
 class Images(Callback):
     """Writes images of a latent-variable model after validation, and at the end of training.
 
     Args:
-        every_n_epochs: after the first epoch and every so many; 0: never.
+        every_n_epochs: epochs from one writing to the next, beside the first epoch; 0: never.
 
     >>> Images(every_n_epochs=1).every_n_epochs
     1
@@ -102,7 +102,7 @@ def _traversals(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawing:
     posterior, values = model.posterior(x, y), torch.linspace(-3, 3, 11)
     try:
         order = kl_per_dimension(posterior, model.prior(y)).mean(0).argsort(descending=True)
-    except NotImplementedError:  # its KL is no sum over dimensions
+    except NotImplementedError:  # the KL of this posterior is no sum over dimensions
         order = torch.arange(model.latent_dim)
     z = traversals(posterior.mean[0], order[:MAX_UNITS], values).flatten(0, 1)
     return "val/traversals", mean_images(model, z, y[:1].expand(len(z))), len(values)

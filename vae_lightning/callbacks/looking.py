@@ -1,4 +1,4 @@
-"""What callbacks that look at the model have in common: fixed images, a model that is not disturbed, TensorBoard's writer."""
+"""Shared by callbacks that look at the model: fixed images, a model that training finds as it was, TensorBoard's writer."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ __all__ = ["fixed_images", "undisturbed", "unpermuted", "writer_of"]
 
 
 def fixed_images(trainer: L.Trainer, split: str, count: int | None = None) -> tuple[Tensor, Tensor] | None:
-    """`count` images of "val" or "test" and their labels, the same each time.
+    """`count` images of "val" or "test" and their labels, the same each time, on the model's device.
 
-    None of a data module that does not give them, and where one process does not hold the whole model to show them to.
+    None if the data module has no `evaluation_images`, or if no process holds the whole model.
     """
     images = getattr(getattr(trainer, "datamodule", None), "evaluation_images", None)
     if images is None or not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy):
@@ -37,7 +37,7 @@ def unpermuted(trainer: L.Trainer, images: Tensor) -> Tensor:
 
 @contextmanager
 def undisturbed(trainer: L.Trainer, model: L.LightningModule) -> Iterator[None]:
-    """Without gradients and dropout, in the run's precision; afterwards each part of the model is in the mode it was in."""
+    """A block in evaluation mode, without gradients, in the run's precision; afterwards all parts are in the mode as before."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -15,10 +15,14 @@ __all__ = ["StopOnInterrupt", "Timing"]
 
 
 class Timing(Callback):
-    """Measures what `metrics.json` says of time: the time to the first step, and images a second of training.
+    """Measures the time to the first optimizer step, and the training images a second, which `metrics.json` holds.
 
     Args:
         started: `time.time()` when the command was given.
+
+    >>> timing = Timing(started=time.time())
+    >>> timing.first_step_seconds, timing.images_per_second  # before training
+    (None, None)
     """
 
     sees_every_batch: ClassVar[bool] = False
@@ -39,9 +43,9 @@ class Timing(Callback):
             self.first_step_seconds = time.time() - self.started
         batches, size = trainer.fit_loop.epoch_loop.batch_progress.total.ready, len(batch[0]) * trainer.world_size
         if self._since is not None:
-            # not every batch comes here: those in between are full
+            # batches that this hook was not called for are full: only the last of an epoch is smaller
             self.images += (batches - self._batches - 1) * self._full + size
-        else:  # the first batch of all starts the clock: it pays for warming up
+        else:  # the clock starts after the first batch, which is slower than all others
             self._since, self._full = time.perf_counter(), size
         self._batches = batches
 
@@ -69,18 +73,18 @@ class Timing(Callback):
         images, seconds = self.images - self._logged[0], self.training_seconds - self._logged[1]
         if seconds > 0:
             self._logged = (self.images, self.training_seconds)
-            # past Lightning's own logging, whose metrics must not depend on the time of day
+            # not by Lightning's log(), whose metrics must be the same each time
             for logger in trainer.loggers:
                 logger.log_metrics({"time/images_per_second": images / seconds}, step=trainer.global_step)
 
     @property
     def images_per_second(self) -> float | None:
-        """Training images a second, validation and start-up left out; None before there is something to measure."""
+        """Training images a second, without validation and start-up; None before the first pause for validation."""
         return self.images / self.training_seconds if self.training_seconds > 0 else None
 
 
 class StopOnInterrupt(Callback):
-    """Lets the first Ctrl-C end training after the next batch that hooks see; the second ends it at once.
+    """Lets the first Ctrl-C end training in good order, within 50 steps; a second Ctrl-C ends training at once.
 
     >>> StopOnInterrupt().interrupted
     False
@@ -106,9 +110,9 @@ class StopOnInterrupt(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # not in the signal's handler: the checkpoint of the end of training is written between two optimizer steps
+        # asked here and not in the signal's handler, so that the last checkpoint is written between two optimizer steps
         if self.interrupted and (trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0):
-            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # which are for early stopping
+            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # these hold back early stopping, not a user
             trainer.should_stop = True
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""The model's parts and parameters as training starts, without the rows that say nothing here."""
+"""A table of the model's parts and numbers of parameters, printed as training starts."""
 
 from typing import Any
 
@@ -11,7 +11,15 @@ __all__ = ["Summary"]
 
 
 class Summary(ModelSummary):
-    """Lightning's summary as one short table: it counts no FLOPs, because the models here compute outside of what it watches."""
+    """Lightning's `ModelSummary` as one short table, without counts of FLOPs.
+
+    Lightning's count would be wrong: these models compute outside of the calls that it watches.
+
+    >>> data = [("Name", ["encoder"]), ("Type", ["MLPEncoder"]), ("Params", ["650 K"]), ("FLOPs", ["0"])]
+    >>> Summary.summarize(data, total_parameters=650_000, trainable_parameters=649_000)  # doctest: +ELLIPSIS
+    ┏━...
+    650 K parameters, 1.0 K of them fixed
+    """
 
     @staticmethod
     def summarize(

@@ -1,1 +1,1 @@
-"""What `train.py` and `evaluate.py` do, from the words of a command to its exit status."""
+"""The commands `train.py` and `evaluate.py`, from the words of a command line to the exit status."""

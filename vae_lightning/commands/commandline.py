@@ -1,7 +1,7 @@
-"""A command from its first word to its exit status: what was typed is read, and an error is one line that names the key or file.
+"""A command from its first word to its exit status, with errors in one line that names the key or file.
 
-Errors of Hydra, OmegaConf, the system and torch that a user can cause end here in one line on standard error and status 2; a
-mistake in the program keeps its traceback, and says that it is one.
+Errors of Hydra, OmegaConf, the system and torch that a user can cause end in one line on standard error and status 2. A mistake in
+the program keeps its traceback, with a note that it is one.
 
 This module is imported before a command's arguments are read, so it imports neither torch nor Lightning.
 """
@@ -35,10 +35,10 @@ from vae_lightning.plugins import add_working_directory, search_working_director
 __all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
 
 SET_HERE = "VAE_LIGHTNING_SET_HYDRA_FULL_ERROR"
-"""Tells processes that Lightning starts that HYDRA_FULL_ERROR is set by this program and not by its user."""
+"""An environment variable that tells processes started by Lightning that this program, not the user, set HYDRA_FULL_ERROR."""
 TRACEBACK = os.environ.get("HYDRA_FULL_ERROR") == "1" and SET_HERE not in os.environ
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+"""Exit status after Ctrl-C, by the convention of shells."""
 WRONG = 2
 """Exit status of a command that is wrong."""
 WENT_WRONG = 1
@@ -48,13 +48,13 @@ NAMES = """
     ENOTEMPTY EILSEQ ENXIO ENODEV
 """
 ENVIRONMENT = {getattr(errno, name) for name in NAMES.split() if hasattr(errno, name)}
-"""Errors of the system that are the user's to mend: a full disk, a folder that may not be written to, a name that is too long."""
+"""Errors of the system that a user can mend: a full disk, a folder without permission to write, a name that is too long."""
 MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 BUG = "This is a mistake in vae_lightning, or in a class of your own, and not in how the command was written: please report it."
 
 
 def conf_of(package: Path) -> Path:
-    """The folder of configs: in `package` where that is installed, beside it in a checkout."""
+    """The folder of the configuration files: inside of `package` if the package is installed, beside it in a checkout."""
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
@@ -83,7 +83,7 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
 
 
 def failed_job(error: NotFiniteError) -> float:
-    """What a job of a sweep that went wrong gives back: NaN, which sweepers count as failed; another command ends with `error`."""
+    """NaN as the result of a job of a sweep that went wrong, which sweepers count as failed; outside of sweeps, raise `error`."""
     global _failed_jobs
     if HydraConfig.get().mode != RunMode.MULTIRUN:
         raise error
@@ -93,7 +93,7 @@ def failed_job(error: NotFiniteError) -> float:
 
 
 def register_resolvers() -> None:
-    """`${folder_name:...}` makes a folder name of overrides; `${first_of:a,b}` is the first that is not null."""
+    """Register `${folder_name:...}`, a folder's name for overrides, and `${first_of:a,b}`, the first value that is not null."""
 
     def folder_name(overrides: str) -> str:
         return re.sub(r"[^\w.,=+-]+", "_", overrides)[:150] or "run"
@@ -106,7 +106,7 @@ def register_resolvers() -> None:
 
 
 def paths_of_the_command(cfg: DictConfig) -> None:
-    """Make relative paths in `cfg` absolute where Hydra changed the directory: they are relative to where the command was given."""
+    """Make relative paths in `cfg` absolute if Hydra changed the working directory: they are relative to the command's own."""
     here = HydraConfig.get().runtime.cwd
     if os.path.realpath(here) != os.path.realpath(os.curdir):
         with open_dict(cfg):
@@ -127,7 +127,7 @@ def _make_absolute(node: Any, above: str, here: str) -> None:
 
 @contextlib.contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what a user can cause into one line and exit status 2; `HYDRA_FULL_ERROR=1` shows the traceback as well."""
+    """A block that turns errors a user can cause into one line and exit status 2; `HYDRA_FULL_ERROR=1` adds the traceback."""
     try:
         with _full_errors():
             yield
@@ -146,7 +146,7 @@ def one_line_errors() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _full_errors() -> Iterator[None]:
-    """Let Hydra's errors, which it would print and end the program with, come out of it."""
+    """A block in which Hydra raises its errors instead of printing them and ending the program."""
     before = {name: os.environ.get(name) for name in ("HYDRA_FULL_ERROR", SET_HERE)}
     if not TRACEBACK:
         os.environ[SET_HERE] = "1"
@@ -166,7 +166,7 @@ def _fail(message: str) -> None:
 
 
 def _line(error: Exception) -> str | None:
-    """What to say of an error that a user can cause; None of one that is a mistake in the program."""
+    """The line for an error that a user can cause; None for an error that is a mistake in the program."""
     words = _flat(str(error))
     if isinstance(error, UnknownKeyError) and error.key:
         return str(unknown_setting(error.key, error.known, _catalogue, sys.argv[1:]))
@@ -186,7 +186,7 @@ def _line(error: Exception) -> str | None:
 
 
 def _raised_by_hydra(error: Exception) -> bool:
-    """Whether Hydra itself refuses something, which is flags that do not go together or a setting of a wrong type."""
+    """Whether Hydra itself raised `error`, which it does for flags that do not go together and settings of a wrong type."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
@@ -194,7 +194,7 @@ def _raised_by_hydra(error: Exception) -> bool:
 
 
 def _composition(error: Exception) -> str:
-    """What Hydra or OmegaConf said while the config was put together."""
+    """The line for an error of Hydra or OmegaConf from the composition of the config."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         return str(unknown_option(error.missing_cfg_file, list(error.options), _catalogue))
     for candidate in (error, error.__cause__):

@@ -1,4 +1,4 @@
-"""A resolved config to the parts of a training, and what is wrong with it."""
+"""Build the parts of a training from a resolved config, and refuse a config that is wrong."""
 
 import logging
 import warnings
@@ -34,14 +34,18 @@ __all__ = ["Parts", "check_config", "lightning_errors", "monitor_of", "named_fro
 LIGHTNING_LOG = logging.getLogger("pytorch_lightning.utilities.rank_zero")
 
 OURS = {"gpus", "compile", "matmul_precision", "threads"}
-"""Keys of `trainer` that are not Lightning's."""
+"""Keys of `trainer` that this project adds to Lightning's."""
 
 SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
-"""Arguments of Lightning's Trainer that have a place of their own in the config."""
+"""Arguments of Lightning's Trainer that stand elsewhere in the config than below `trainer`."""
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Refuse a config with a wrong name, type or range, without touching data or disk."""
+    """Refuse a config with a wrong name, type or range, without reading data or writing files.
+
+    Raises:
+        ConfigurationError: the message names the key.
+    """
     parts = Parts(cfg)
     parts.trainer(parts.model(parts.data()))
 
@@ -53,7 +57,7 @@ def _check_seed(cfg: DictConfig) -> None:
 
 
 class Parts:
-    """Builds the parts of a run from a checked config."""
+    """Builds data, model and trainer of a run from a config, which is checked first."""
 
     def __init__(self, cfg: DictConfig) -> None:
         self.cfg = cfg
@@ -70,7 +74,7 @@ class Parts:
         check_precision(cfg.trainer.precision)
 
     def model(self, data: L.LightningDataModule) -> L.LightningModule:
-        """The model, for images and labels as those of `data` where the config leaves open which."""
+        """The model; image shape and number of classes are those of `data` if the config leaves them open."""
         asked = plain_of(self.cfg.model)
         with prefixed("model", OF_DATA):
             arguments = with_data(locate(str(asked["_target_"]), "model._target_"), asked, data)
@@ -83,7 +87,7 @@ class Parts:
         return data
 
     def trainer(self, model: L.LightningModule, own: Sequence[L.Callback] = ()) -> L.Trainer:
-        """Everything that trains `model`, tried on blank images where the model is one of ours."""
+        """The trainer of `model`, with the config's callbacks and `own`; one of this project's models is tried on blank images."""
         cfg = self.cfg
         arguments = {key: value for key, value in plain_of(cfg.trainer).items() if key not in OURS}
         arguments.update(devices_of(cfg.trainer))
@@ -132,16 +136,16 @@ def _root(
     callbacks: None,
     logger: None,
 ) -> None:
-    """The top level of the config, as a signature that it is checked against."""
+    """The signature against which the top level of the config is checked."""
 
 
 def _wanted(group: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The entries of callbacks or logger, without those that are set to null."""
+    """The entries of `callbacks` or `logger` that are not null."""
     return {name: node for name, node in (group or {}).items() if node is not None}
 
 
 def plain_of(node: Any) -> Any:
-    """A part of a config as resolved plain containers; as it is, if it is none."""
+    """`node` as resolved plain containers if it is a part of a config; other values as they are."""
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
@@ -181,7 +185,7 @@ def _build(node: Mapping[str, Any], where: str) -> Any:
 
 
 def _instantiated(node: DictConfig, where: str) -> Any:
-    """A callback or logger; what it says of a wrong value is said in its own words."""
+    """The callback or logger that `node` describes; `where` is put before the argument that an error of ours names."""
     try:
         return instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -197,7 +201,7 @@ def _own_trainer_keys(
     matmul_precision: Literal["highest", "high", "medium"],
     threads: int | Literal["auto"],
 ) -> None:
-    """The keys of `trainer` that are ours, as a signature that they are checked against."""
+    """The signature against which the keys of `trainer` in `OURS` are checked."""
 
 
 def _check_trainer(arguments: dict[str, Any]) -> None:
@@ -235,7 +239,7 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], logs_rate: bo
 
 
 def monitor_of(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
-    """The metric that says which checkpoint is best, and whether its best is the highest: the config's, else the model's own."""
+    """The metric by which checkpoints are compared, and "min" or "max": as the config says, else as the model says."""
     default, default_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
     metric = cfg.monitor or default
     mode = cfg.monitor_mode or (default_mode if metric == default else direction(metric))
@@ -267,7 +271,7 @@ def _warn_of_odd_pairs(cfg: DictConfig) -> None:
 
 
 def _is_binary(likelihood: object) -> bool | None:
-    """Whether the likelihood of this name or import path is one of binary images; None where that is not known."""
+    """Whether the likelihood of this name or import path is one of binary images; None if that is not known."""
     with suppress(ConfigurationError):
         cls = locate(str(likelihood)) if is_path(likelihood) else LIKELIHOODS.get(str(likelihood))
         return getattr(cls, "binary", None)
@@ -276,7 +280,7 @@ def _is_binary(likelihood: object) -> bool | None:
 
 @contextmanager
 def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """What Lightning says of a wrong setting, as an error of ours."""
+    """A block in which Lightning's error about a wrong setting becomes an error of ours."""
     try:
         yield
     except Exception as error:
@@ -287,13 +291,13 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
 
 @contextmanager
 def named_from_the_root(model: L.LightningModule, data: L.LightningDataModule) -> Iterator[None]:
-    """What model and data say of their own arguments while they are used, by where these stand in the config."""
+    """A block in which errors that name an argument of `model` or `data` name the place in the config instead."""
     with prefixed("model", parameters(type(model))[0]), prefixed("data", parameters(type(data))[0]):
         yield
 
 
 class quiet(warnings.catch_warnings):
-    """Keeps warnings and advertisements away that a user of this project cannot act on."""
+    """A block without warnings and advertisements that a user of this project cannot act on."""
 
     def __enter__(self) -> None:
         super().__enter__()

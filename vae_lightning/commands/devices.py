@@ -1,4 +1,4 @@
-"""`trainer.gpus` as Lightning's accelerator and devices."""
+"""Translate `trainer.gpus` into Lightning's accelerator and devices."""
 
 from typing import Any
 
@@ -14,8 +14,11 @@ __all__ = ["devices_of"]
 
 
 def devices_of(trainer: DictConfig) -> dict[str, Any]:
-    """`trainer.gpus` as Lightning's accelerator and devices."""
+    """Lightning's `accelerator` and `devices` for the setting `trainer.gpus`.
 
+    Raises:
+        ConfigurationError: there are not so many GPUs, or the setting contradicts another one.
+    """
     gpus = trainer.gpus
     asked = {key: trainer[key] for key in ("accelerator", "devices") if trainer[key] != "auto"}
     if asked:

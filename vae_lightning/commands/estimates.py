@@ -1,4 +1,4 @@
-"""What every evaluation measures of the images of a split: bounds and likelihoods of a model, accuracies of a classifier."""
+"""Measure what every evaluation has of the images of a split: a model's bounds and likelihoods, a classifier's accuracy."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,13 +17,13 @@ from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 __all__ = ["has_labels", "measure_split", "nll_floor"]
 
 BATCH = 500
-"""Images at once, of data that does not say how many it validates at once."""
+"""Images in a batch, if the data module has no `eval_batch_size`."""
 
 
 class _Batches:
-    """Images and labels in batches on `device`, to be gone through any number of times, each with a progress bar.
+    """Images and labels in batches on `device`; each pass through them shows a progress bar.
 
-    As large as the batches of training's own test: the noise of a bound is a function of a batch's number.
+    The batches are as large as in the test at the end of training: the noise of a bound is a function of the batch's number.
     """
 
     def __init__(self, images: tuple[Tensor, Tensor], size: int, device: torch.device, progress: Progress, title: str) -> None:
@@ -67,7 +67,7 @@ def _latent_variable(
     binarization: str,
     options: Options,
 ) -> dict[str, Estimate]:
-    """Bound and likelihood."""
+    """The estimates of a latent-variable model: ELBO and its terms, nll."""
     classes = classes_of(model)
     settings = Settings(
         options.num_samples,
@@ -81,7 +81,7 @@ def _latent_variable(
 
 
 def has_labels(data: object) -> bool:
-    """Whether the labels of `data` say anything: `types.ImageData` without classes has zeros in their place."""
+    """Whether `data` have labels; `types.ImageData` with `num_classes` 0 has zeros in their place."""
     return getattr(data, "num_classes", None) != 0
 
 

@@ -1,4 +1,4 @@
-"""`evaluate(cfg)`: a run folder to its report and figures. Model, data and checkpoint come from the folder, never from `cfg`."""
+"""`evaluate(cfg)` makes the report and the figures of a run, whose model, data and checkpoint come from the run folder."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -40,12 +40,12 @@ __all__ = ["Evaluation", "evaluate"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation gives back."""
+    """The result of an evaluation."""
 
     report: dict[str, Any]
     """The content of `report.json`."""
     folder: Path
-    """Holds `report.json`, `report.md`, `report.html` and `figures/`."""
+    """The folder that holds `report.json`, `report.md`, `report.html` and `figures/`."""
     gallery: Gallery
     """The figures that were drawn, and why the others were not."""
 
@@ -53,14 +53,14 @@ class Evaluation:
 def evaluate(cfg: DictConfig) -> Evaluation:
     """Evaluate the run that `cfg` names on test and training images, draw its figures, and write its report.
 
-    The report is written after each part of it, so that hours of a full evaluation that is stopped are not lost. It goes on to
-    hold what earlier evaluations have measured and drawn of the same weights, see `reports.merging`.
+    The report is written after each part of the evaluation, so that stopping a full evaluation loses little. The report keeps what
+    earlier evaluations have measured and drawn of the same weights, see `reports.merging`.
 
     Raises:
         ConfigurationError: something in `cfg` is wrong.
         CheckpointError: the run cannot be used.
-        DataError: the run's data cannot be had.
-        StorageError: one may not write there.
+        DataError: the run's data are missing or altered.
+        StorageError: the report cannot be written.
     """
     load_declared()  # before the options are read, which may name a part or a figure that a package declares
     options = Options.of(cfg)
@@ -73,7 +73,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     _require_something_to_measure(run)
     judge = _judge(options, run.data, moved)
     if hasattr(run.data, "fetch"):
-        run.data.fetch = "root" in moved  # where the training's data lie, an evaluation changes nothing
+        run.data.fetch = "root" in moved  # an evaluation fetches nothing into the training's folder of data
     _require_data(run, moved)
     run.data.prepare_data()
     run.data.setup("test")
@@ -87,7 +87,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
 
 
 class _Evaluating:
-    """One evaluation, whose report is written after each part of it."""
+    """An evaluation under way: what was measured and drawn so far, and the report of that."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class _Evaluating:
         self.gallery = Gallery([], {})
 
     def all(self) -> Evaluation:
-        """Estimates, figures, and the page that shows them."""
+        """Measure all estimates, draw all figures, and write the pages that show them."""
         for split, count in (("test", self.options.num_images), ("train", self.options.train_images)):
             self.splits[split] = measure_split(self.model, self.data, split, count, self.options, self.progress)
             self.write()
@@ -173,7 +173,7 @@ class _Evaluating:
         return self.place.write(report, self.warnings)
 
     def warnings(self, report: Mapping[str, Any]) -> list[str]:
-        """Of all that the report holds under its names."""
+        """Warnings about the estimates in `report`, without those of other settings."""
         splits = {split: {name: from_plain(e) for name, e in estimates.items()} for split, estimates in splits_of(report).items()}
         return warnings_of(splits, nll_floor(self.model, self.data))
 
@@ -189,7 +189,7 @@ class _Evaluating:
 
 
 def _require_something_to_measure(run: runs.LoadedRun) -> None:
-    """Refuse a model that has neither latents nor classes, before data are read."""
+    """Refuse a model that is neither a latent-variable model nor a classifier, before data are read."""
     model = run.model
     if not isinstance(model, LatentVariableModel) and not predicts(model):
         missing = [name for name in ("latent_dim", "prior", "posterior", "likelihood") if not hasattr(model, name)]
@@ -200,7 +200,7 @@ def _require_something_to_measure(run: runs.LoadedRun) -> None:
 
 
 def _image_data(run: runs.LoadedRun) -> ImageData:
-    """The run's data, whose images can be measured and drawn."""
+    """The run's data module, which must be a `types.ImageData`."""
     data: Any = run.data
     if not isinstance(data, ImageData):
         wanted = ("image_shape", "num_classes", "label_names", "evaluation_images")
@@ -212,7 +212,7 @@ def _image_data(run: runs.LoadedRun) -> ImageData:
 
 
 def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
-    """Refuse to make a folder where the training's data have been: they have moved, and who knows where they are can say so."""
+    """Refuse to evaluate a run whose data have moved, instead of making an empty folder in their place."""
     data = run.data
     if "root" in moved or not isinstance(data, MNISTDataModule):
         return
@@ -225,13 +225,13 @@ def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
 
 
 class _Judge(NamedTuple):
-    """The classifier that samples are shown to."""
+    """The classifier that judges samples."""
 
     classifier: Judge
     name: str
-    """Its run."""
+    """The classifier's run folder."""
     binarization: str
-    """Of the images it was trained on."""
+    """The binarization of the images that the classifier was trained on."""
 
 
 def _judge(options: Options, data: Any, moved: dict[str, Any]) -> _Judge | None:
@@ -254,14 +254,14 @@ def _judge(options: Options, data: Any, moved: dict[str, Any]) -> _Judge | None:
 
 
 def _images_of(data: Any) -> str:
-    """Which images `data` are, whatever is made of them: a name, and for a user's own files what they hold."""
+    """A name for the images of `data`, whatever their binarization; for a user's own files, with `settings()["path"]`."""
     name = str(getattr(data, "dataset", type(data).__name__))
     held = data.settings().get("path") if hasattr(data, "settings") else None
     return f"{name} ({held})" if held else name
 
 
 def _material(model: Any, data: ImageData, options: Options, judge: _Judge | None) -> Material | None:
-    """What the parts of a full evaluation measure; None for a model without a latent."""
+    """The material that parts of a full evaluation measure; None for a model without a latent."""
     if not isinstance(model, LatentVariableModel):
         if options.parts and not options.all_parts:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""`draw(...)`: a loaded run to the figures that fit it, as files and as what a report says of them."""
+"""`draw(...)` draws the figures that fit a run into files, and gives what a report says of each."""
 
 import logging
 import time
@@ -34,9 +34,9 @@ __all__ = ["SVI", "Drawn", "Gallery", "check_label", "draw", "figures_named", "m
 log = logging.getLogger(__name__)
 
 SVI: dict[str, SVISettings] = {"default": DEFAULT, "original": ORIGINAL}
-"""How q(z | seen part) may be fitted, by name."""
+"""Settings of the fit of q(z | seen part), by name."""
 LABEL = 3
-"""The class where a figure shows one and nobody said which, if there are so many."""
+"""The class that figures of one class show by default, if there are so many classes."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +48,29 @@ class Drawn:
     """
 
     name: str
-    """Its name in the catalogue; of a user's own figure, its import path."""
+    """The figure's name in the catalogue; for a user's figure, its import path."""
     path: Path
-    """The PNG or GIF."""
+    """The file, PNG or GIF."""
     caption: str
-    """What one sees, and what a good one looks like."""
+    """What the figure shows, and what a good one looks like."""
     seconds: float
-    """How long it took."""
+    """The time that drawing took."""
     settings: tuple[str, ...] = ()
-    """The settings of an evaluation that it depends on, by name."""
+    """Names of the settings of an evaluation that the figure depends on."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """What came of drawing a run.
+    """The figures that were drawn of a run, and those that were not.
 
     >>> Gallery([], {"traversals": "the latent has no more than two dimensions"}).drawn
     []
     """
 
     drawn: list[Drawn]
-    """In the order in which they were asked for."""
+    """The figures, in the order in which they were asked for."""
     skipped: dict[str, str]
-    """Why each of the others was not drawn, by its name."""
+    """Reasons why the other figures were not drawn, by name of the figure."""
 
 
 def draw(
@@ -82,11 +82,11 @@ def draw(
 ) -> Gallery:
     """Draw the figures `names` that fit `subject` into `folder`, as PNG, or as GIF and, where there is an encoder, MP4.
 
-    Each takes the place of an earlier one of its name; others that are there stay.
+    A file replaces an earlier one of the same name; other files stay.
 
     Args:
-        track: goes through a list, showing a progress bar if it likes.
-        after_each: is told what there is so far after each figure that was drawn.
+        track: iterates over the names, with a progress bar, say.
+        after_each: called with what there is so far, after each figure.
 
     Raises:
         ConfigurationError: there is no figure of such a name.
@@ -109,7 +109,7 @@ def draw(
 
 
 def figures_named(names: Sequence[str]) -> dict[str, FigureSpec]:
-    """The figures that `evaluation.figures` lists, by name, each once.
+    """The figures that `names` lists, by name, each once.
 
     Raises:
         ConfigurationError: there is no figure of such a name, or an import path names none.
@@ -118,7 +118,7 @@ def figures_named(names: Sequence[str]) -> dict[str, FigureSpec]:
 
 
 def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str] | str:
-    """The file of a figure and what its caption says of this one alone; or why it could not be drawn."""
+    """The file of the figure and an addition to its caption; or the reason why it could not be drawn."""
     try:
         if reason := spec.unfit(subject):
             return f"{reason}: train with callbacks.animation.frames=25" if reason == NO_FRAMES else reason
@@ -137,12 +137,12 @@ def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str]
 
 
 def _save(figure: Figure | Animation, folder: Path, name: str) -> Path:
-    """Write `figure` as a file that is called after it: the name of a user's own keeps its dots."""
+    """Write `figure` into a file called `name`, which for a user's figure is an import path with dots."""
     if isinstance(figure, Animation):
         target, film = folder / f"{name}.gif", folder / f"{name}.mp4"
         write_bytes(target, figure.gif())
-        film.unlink(missing_ok=True)  # or, without an encoder, it would be of another evaluation than the GIF
-        with suppress(ConfigurationError), replacing(film) as unfinished:  # where there is no encoder, the GIF has to do
+        film.unlink(missing_ok=True)  # an MP4 of an earlier evaluation must not stay beside the new GIF
+        with suppress(ConfigurationError), replacing(film) as unfinished:  # without an encoder there is only the GIF
             figure.save_mp4(unfinished)
         return target
     target = folder / f"{name}.png"
@@ -163,13 +163,13 @@ def subject_of(
     label: int | str | None = None,
     seed: int = 0,
 ) -> Subject:
-    """What there is to draw of `run`, whose test images are drawn with their pixels in place, also if it permutes them.
+    """The subject of the figures of `run`; if the run permutes pixels, test images have them in place again.
 
     Args:
         report: estimates by split and name.
         mask: a name in `inference.observed.MASKS`.
         svi: a name in `SVI`.
-        label: a class by name or number, where one has to be chosen; None: 3, or the last class that there is.
+        label: the class, by name or number, that figures of one class show; None: 3, or the last class that there is.
 
     Raises:
         ConfigurationError: the data module has no images to draw, or no class is called `label`.
@@ -222,7 +222,7 @@ def check_label(label: int | str | None, data: Any) -> None:
 
 
 def _chosen_label(label: int | str | None, labels: Labels, y: Tensor) -> int:
-    """The class that `evaluation.label` asks for; where it asks for none, 3 or the last class that has images.
+    """The class that `evaluation.label` asks for; if it is null, 3, or the last class that has images.
 
     Args:
         y: the labels of the test images, `(N,)`.
@@ -238,7 +238,7 @@ def _chosen_label(label: int | str | None, labels: Labels, y: Tensor) -> int:
 
 
 def model_of_images(model: Any, data: Any) -> Any:
-    """`model` for images whose pixels are in place, also if those of `data`, which it was trained on, are permuted."""
+    """`model`, trained on `data`, as a model of images whose pixels are in place, also if `data` permute them."""
     permutation = permutation_of(data)
     return in_place(model, *permutation) if permutation else model
 

@@ -1,4 +1,4 @@
-"""What TensorBoard tells a run apart from others by."""
+"""The hyperparameters by which TensorBoard's HParams tells runs apart."""
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -14,9 +14,9 @@ NOT_SHOWN_OF_DATA = ("root", "static_root", "path")
 
 
 def hyperparameters_of(cfg: DictConfig) -> dict[str, float | str]:
-    """What HParams tells runs apart by: seed, model, data, some of the trainer's settings, and whatever the command line set."""
+    """The hyperparameters of a run, by key: seed, model, data, some settings of the trainer, and what the command line set."""
     plain = plain_of(cfg)
-    # what is zero of data is off
+    # settings of data that are 0 or null are off
     data = {key: value for key, value in plain["data"].items() if value and key not in NOT_SHOWN_OF_DATA}
     trainer = {key: plain["trainer"].get(key) for key in SHOWN_OF_TRAINER}
     flat, everything = flattened({"model": plain["model"], "data": data, "trainer": trainer}), flattened(plain)
@@ -27,7 +27,7 @@ def hyperparameters_of(cfg: DictConfig) -> dict[str, float | str]:
 
 
 def _overridden() -> list[str]:
-    """The keys that this run's command line, or its place in a sweep, set."""
+    """The keys that the command line, or this job's place in a sweep, has set."""
     if not HydraConfig.initialized():
         return []
     names = (override.lstrip("+").partition("=")[0] for override in HydraConfig.get().overrides.task)

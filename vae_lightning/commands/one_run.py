@@ -1,4 +1,4 @@
-"""`evaluate.py -m`: refused before Hydra makes a folder for it, since an evaluation writes into the run it evaluates."""
+"""Refuse `evaluate.py -m`, which would make a folder of its own: an evaluation writes into the run that it evaluates."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ __all__ = ["OneRun"]
 
 
 class OneRun(Callback):
-    """Refuses a sweep."""
+    """Hydra's callback that refuses a sweep of evaluations."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        # Hydra makes warnings of what a callback raises, so the error has to end the program here
+        # Hydra turns errors of callbacks into warnings, so the error has to end the program here
         with one_line_errors():
             raise ConfigurationError(
                 "-m: evaluate.py evaluates one run at a time; for several: for run in outputs/*/*/; do python evaluate.py "

@@ -1,4 +1,4 @@
-"""What an evaluation is asked to do: the settings of `conf/evaluate.yaml` and `conf/evaluation/`, checked."""
+"""The checked options of an evaluation."""
 
 import dataclasses
 import inspect
@@ -22,7 +22,16 @@ __all__ = ["Options", "at_evaluation", "named"]
 
 
 class Options:
-    """The checked settings of an evaluation; see `conf/evaluate.yaml` and `conf/evaluation/`."""
+    """The options of an evaluation, checked; `conf/evaluate.yaml` and `conf/evaluation/` say what each one means.
+
+    >>> sizes = {"num_samples": 100, "num_images": None, "train_images": 1000, "marginal_samples": 100, "marginal_images": 0}
+    >>> options = Options(**sizes, max_batch=4000, seed=0, figures=["samples"], gpus=0)
+    >>> options.figures, options.parts, options.device
+    (['samples'], [], device(type='cpu'))
+
+    Raises:
+        ConfigurationError: an option is wrong; the message names the option.
+    """
 
     def __init__(
         self,
@@ -92,7 +101,7 @@ class Options:
         arguments = {str(key): value for key, value in plain.items()}
         asked = arguments.get("parts")
         with at_evaluation():
-            # a part of another package brings its settings along once it is imported
+            # importing a part of another package registers its settings
             for name in asked if isinstance(asked, list) else ():
                 part_of(name)
         of_parts = tuple(_built(kind, arguments.pop(key), key) for key, kind in SETTINGS.items() if key in arguments)
@@ -104,13 +113,13 @@ class Options:
 
 @contextmanager
 def at_evaluation() -> Iterator[None]:
-    """Within, an error that names an option, `num_samples=0: ...`, gets the place where it stands: `evaluation.num_samples=0`."""
+    """A block in which an error that names an option, `num_samples=0: ...`, names its place: `evaluation.num_samples=0: ...`."""
     with prefixed("evaluation", [name for name in inspect.signature(Options).parameters if name not in ("gpus", "trust")]):
         yield
 
 
 def named(reason: str) -> str:
-    """`reason` with the place of the option that it begins with: `classifier=null: ...` is `evaluation.classifier=null: ...`."""
+    """`reason` with the place of the option at its beginning: `classifier=null: ...` becomes `evaluation.classifier=null: ...`."""
     try:
         with at_evaluation():
             raise ConfigurationError(reason)
@@ -119,7 +128,7 @@ def named(reason: str) -> str:
 
 
 def _built(kind: type, arguments: Any, key: str) -> object:
-    """Settings of parts of class `kind`, as `evaluation.<key>` asks for them."""
+    """The settings of class `kind` for parts of an evaluation, built from `evaluation.<key>`."""
     where = f"evaluation.{key}"
     if not isinstance(arguments, Mapping):
         raise ConfigurationError(f"{where}={arguments}: must be a mapping of settings")

@@ -1,6 +1,6 @@
-"""A command line as people type it, made one that Hydra reads: paths as they are, `null` for none of a group, flags anywhere.
+"""Translate a command line as people type it for Hydra: paths as they are, `null` for none of a group, flags anywhere.
 
-What cannot be meant is refused in a line that says how it is written: `--model vae`, `model = vae`, `vae`.
+A word that cannot be a setting is refused with a line that shows how settings are written: `--model vae`, `model = vae`, `vae`.
 """
 
 import os
@@ -14,7 +14,7 @@ from vae_lightning.machine.shell import hydra_quoted, is_hydra_quoted
 __all__ = ["is_path", "parts_of", "prepared"]
 
 PATHS = {"ckpt_path", "resume", "run", "run_dir", "root", "static_root", "path", "to", "name", "evaluation.classifier"}
-"""Settings whose value is a path or a name, and so never anything else that Hydra's grammar knows."""
+"""Settings whose value is a path or a name, which Hydra's grammar must not interpret."""
 PATH_ENDS = (".root", ".static_root", ".path", ".dir", ".subdir", ".dirpath", ".save_dir")
 NONE = {"null", "none", "~"}
 FLAGS = {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m", "--shell-completion", "-sc"}
@@ -27,19 +27,21 @@ FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re
 WRONG_MINUS = re.compile("(?<![\\w./])[\u2212\u2013\u2014](?=[0-9.])")
 
 Suggest = Callable[[str], str]
-"""From what was typed in place of a key to the key that was probably meant, or an empty string."""
+"""Gives the key that was probably meant by a word in place of a key; an empty string if there is none."""
 
 
 def prepared(
     words: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None, suggest: Suggest = lambda key: ""
 ) -> list[str]:
-    """The words behind the script's name as Hydra is to read them.
+    """The words of a command line, without the script's name, as Hydra reads them.
 
     Args:
-        groups: the options of each group, of which one may be called `none`.
+        words: as they were typed.
+        groups: the options of each group; a group that may be left out has an option `none`.
+        suggest: gives the key that was probably meant by a word.
 
     Raises:
-        ConfigurationError: a word is no setting.
+        ConfigurationError: a word is neither a flag nor a setting.
     """
     flags, settings = _flags_first(words, suggest)
     sweep = any(flag in ("-m", "--multirun") for flag in flags) or "hydra.mode=MULTIRUN" in settings
@@ -48,7 +50,7 @@ def prepared(
 
 
 def _flags_first(words: Sequence[str], suggest: Suggest) -> tuple[list[str], list[str]]:
-    """Hydra's flags, with their values, and all else: argparse takes no settings on both sides of a flag."""
+    """Hydra's flags with their values, and the settings: argparse does not take settings on both sides of a flag."""
     flags: list[str] = []
     settings: list[str] = []
     rest = list(words)
@@ -116,7 +118,7 @@ def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
     parts = parts_of(value) if sweep else [value]
     named = key.replace(".", "/")
     if "." in key and set(parts) <= set(groups.get(named, ())):
-        # as a value it would stand in for the whole group, and drop what other settings say of it (model.net.hidden)
+        # as a value the name would replace the whole group, with settings such as model.net.hidden
         return f"{named}={value}"
     options = groups.get(key.lstrip("+"))
     if options is None or not any(part.strip().lower() in NONE for part in parts):
@@ -127,13 +129,13 @@ def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
 
 
 def is_path(key: str) -> bool:
-    """Whether the value of this setting is a path, or the name of a folder."""
+    """Whether the value of the setting `key` is a path, or the name of a folder."""
     bare = key.lstrip("+")
     return bare in PATHS or bare.endswith(PATH_ENDS)
 
 
 def _path(value: str, sweep: bool) -> str:
-    """A path as it is. In a sweep, commas part several, unless a file of the whole name is there."""
+    """`value` quoted as one path; in a sweep, as several paths between commas, unless a file has the whole name."""
     if sweep and FUNCTION.fullmatch(value):
         return value
     parts = parts_of(value) if sweep and not os.path.lexists(value) else [value]
@@ -141,7 +143,7 @@ def _path(value: str, sweep: bool) -> str:
 
 
 def _check_name(name: str) -> None:
-    """A run's name is a folder below outputs/, which Hydra makes before anything else is looked at."""
+    """Refuse a name of a run that is no folder's name: Hydra makes the folder before anything else is checked."""
     steps = name.strip("'\"").split("/")
     if "" in steps or ".." in steps or not name.isprintable():
         raise ConfigurationError(
@@ -152,7 +154,7 @@ def _check_name(name: str) -> None:
 def _one_path(value: str) -> str:
     if value == "null" or is_hydra_quoted(value):
         return value
-    if value.startswith("~") and not os.path.lexists(value):  # which a shell expands at the beginning of a word only
+    if value.startswith("~") and not os.path.lexists(value):  # a shell expands ~ only at the beginning of a word
         value = os.path.expanduser(value)  # noqa: PTH111
     if "${" in value and (not re.search(r"\$\{[^}]+\}", value) or Path(value).exists()):
         value = value.replace("${", "\\${")

@@ -1,7 +1,7 @@
-"""A run folder has one owner: the training that holds its lock. A command that is refused leaves no trace in it.
+"""Run folders have one owner each, the training that holds the lock; a command that is refused changes nothing in one.
 
-Hydra makes the folder of a run before the program starts, and would write its config there. Here it is kept from writing, and what
-belongs into `.hydra` is written when everything has been checked and the lock is held.
+Hydra makes the folder of a run before the program starts, and would write its config there. This module keeps Hydra from writing,
+and writes the files in `.hydra` when everything has been checked and the lock is held.
 """
 
 import contextlib
@@ -38,13 +38,13 @@ from vae_lightning.runs.loggers import drop_hyperparameters, set_aside
 __all__ = ["KeepFolders", "RunFolder"]
 
 _existing: set[Path] | None = None
-"""The folders that were there before Hydra made any."""
+"""The folders that existed before Hydra made any."""
 
 
 class KeepFolders(HydraCallback):
-    """Notes which folders are there before Hydra makes any, and refuses what would have it write into one by itself."""
+    """Notes which folders exist before Hydra makes any, and refuses settings by which Hydra would write into a run folder."""
 
-    # Hydra makes warnings of what a callback raises, so that errors have to end the program here
+    # Hydra turns errors of callbacks into warnings, so errors have to end the program here
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with one_line_errors():
@@ -62,7 +62,7 @@ class KeepFolders(HydraCallback):
 
 def _folder_of(config: DictConfig, mode: str) -> Path:
     before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)  # which the folder's name may ask for
+    HydraConfig.instance().set_config(config)  # the folder's name may interpolate from it
     try:
         return Path(str(OmegaConf.select(config, f"hydra.{mode}.dir")))
     finally:
@@ -81,15 +81,22 @@ def _check_output_subdir(config: DictConfig) -> None:
 
 
 def _present(folder: Path) -> set[Path]:
-    """Those of `folder` and the folders above it that are there."""
+    """The folders that exist among `folder` and the folders above it."""
     return {path for path in (folder.resolve(), *folder.resolve().parents) if path.is_dir()}
 
 
 class RunFolder:
-    """The folder of a run, from before its training is checked until its end; use it as a context.
+    """The folder of a run, as a context that lasts from before the training is checked until its end.
 
-    Unless `take` was called in it, the context removes the empty folders that were made for the run; of a training that is
-    refused later than that, before its first step, the whole folder, if it was made for it.
+    If `take` was not called, the context ends with removing the empty folders that were made for the run. If the training was
+    refused after `take` but before its first step, the context removes the whole folder, provided it was made for this run.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with RunFolder(Path(folder, "run")):
+    ...         Path(folder, "run").mkdir()
+    ...     Path(folder, "run").exists()
+    False
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,10 +112,10 @@ class RunFolder:
         return self
 
     def check(self, trainer: L.Trainer, going_on: Continuation | None) -> None:
-        """Refuse a folder that another training holds, or that holds another run; changes nothing in it.
+        """Refuse a folder that another training has locked, or that holds another run, without changing anything.
 
         Raises:
-            ConfigurationError: what the folder is used by, and what to do.
+            ConfigurationError: the folder is in use; the message says by what, and what to do.
         """
         if not trainer.is_global_zero:
             return
@@ -125,7 +132,7 @@ class RunFolder:
                 raise ConfigurationError(f"hydra.run.dir={self.path}: {path} is of another run; choose another hydra.run.dir{on}")
 
     def take(self, cfg: DictConfig, trainer: L.Trainer, going_on: Continuation | None) -> None:
-        """Lock the folder for this training, and write what was asked for: at once, or as it goes on with the run in it.
+        """Lock the folder for this training, and write the config: at once, or when a run that goes on in its folder does so.
 
         Raises:
             ConfigurationError: as `check`.
@@ -148,11 +155,11 @@ class RunFolder:
         self._open.enter_context(_logged_to(self.path))
 
     def _owned(self, going_on: Continuation | None) -> set[Path]:
-        """The folders of the run that a training goes on with."""
+        """The folders that belong to the run that a training goes on with."""
         return set() if going_on is None else {_home(going_on.path), going_on.path.resolve().parent}
 
     def _was_refused(self, error: BaseException | None) -> bool:
-        """Whether Lightning or the first batch has refused a training in a folder of its own, with nothing yet to keep."""
+        """Whether `error` refused a training before its first step, in a folder that was made for the run."""
         refused = isinstance(error, ConfigurationError | DataError) and self.path.resolve() not in self._made_after
         return refused and not self._has_trained() and not any(self.path.glob(CHECKPOINTS))
 
@@ -168,18 +175,18 @@ class RunFolder:
             try:
                 if path.exists():
                     path.rmdir()
-            except OSError:  # somebody uses it
+            except OSError:  # another program has put something there
                 return
 
 
 def _home(checkpoint: Path) -> Path:
-    """The run folder that a checkpoint is in."""
+    """The run folder that holds `checkpoint`."""
     folders = checkpoint.resolve().parents
     return next((folder for folder in folders if (folder / CONFIG).is_file()), folders[0])
 
 
 def _products(folder: Path, trainer: L.Trainer) -> Iterator[Path]:
-    """What a training would overwrite or mix its own with."""
+    """Existing files that a training with `trainer` would overwrite, or add its own to."""
     for pattern in PRODUCTS:
         yield from sorted(folder.glob(pattern))
     for callback in trainer.checkpoint_callbacks:
@@ -200,7 +207,7 @@ def _file_loggers(trainer: L.Trainer) -> list[TensorBoardLogger | CSVLogger]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of `folder`, which ends with this process, however it ends."""
+    """A block that holds the lock of `folder`; the system releases the lock if the process dies."""
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -218,7 +225,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _logged_to(folder: Path) -> Iterator[None]:
-    """Write what the program logs into the run folder, and what it has logged so far."""
+    """A block in which the program logs into the run folder, beginning with what it has logged so far."""
     held = [h for h in logging.getLogger().handlers if isinstance(h, logging.handlers.MemoryHandler) and h.target is None]
     if not held or not HydraConfig.initialized():
         yield
@@ -241,7 +248,7 @@ def _logged_to(folder: Path) -> Iterator[None]:
 
 
 def _config_files(cfg: DictConfig) -> dict[Path, bytes]:
-    """The config as resolved, so that it means the same anywhere; what the command line set; and Hydra's own."""
+    """The files of `.hydra`: the resolved config, which means the same anywhere, the overrides, and Hydra's own config."""
     files = {CONFIG: OmegaConf.to_yaml(cfg, resolve=True)}
     if HydraConfig.initialized():
         hydra_config = HydraConfig.instance().cfg
@@ -259,7 +266,7 @@ def _write_config(folder: Path, files: dict[Path, bytes]) -> None:
 
 
 def _begin_again(folder: Path, steps: int, logs: list[Path], events: list[Path], write: functools.partial[None]) -> None:
-    """Replace the records of the training so far, which are kept in a folder of their own."""
+    """Replace the records of the training so far, after copying them to `.hydra/until_step_<steps>`."""
     kept = folder / CONFIG.with_name(f"until_step_{steps}")
     for path in (*(folder / CONFIG.parent).glob("*.yaml"), folder / METRICS):
         if path.is_file():
@@ -271,11 +278,11 @@ def _begin_again(folder: Path, steps: int, logs: list[Path], events: list[Path],
         drop_hyperparameters(path)
     for log in logs:
         set_aside(log / CSV.name, steps)
-        (log / "hparams.yaml").unlink(missing_ok=True)  # which TensorBoardLogger writes only where there is none
+        (log / "hparams.yaml").unlink(missing_ok=True)  # TensorBoardLogger does not replace an existing one
 
 
 def _hide_later_events(trainer: L.Trainer, steps: int) -> None:
-    """Have TensorBoard leave out what was logged after the step that the training goes on from."""
+    """Let TensorBoard leave out what was logged after step `steps`, from which the training goes on."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
             purge_from(logger, steps + 1)

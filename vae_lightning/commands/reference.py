@@ -1,12 +1,12 @@
-"""The tables of README.md, docs/ and the help texts, rendered from the registries, the comments in `conf/` and docstrings.
+"""Generate the tables of README.md, docs/ and the help texts from registries, the comments in `conf/`, and docstrings.
 
-`python -m vae_lightning.commands.reference --write` (`make docs`) replaces what stands between two lines of a Markdown file,
+`python -m vae_lightning.commands.reference --write` (`make docs`) replaces the text between these two lines of a Markdown file,
 
     <!-- generated: figures -->
     <!-- end -->
 
-and, in the help texts of `conf/hydra/`, what follows a heading of `HELP` up to the next empty line. Without `--write` it says which
-files are not fresh, and ends with status 1.
+and, in the help texts of `conf/hydra/`, the text from a heading of `HELP` to the next empty line. Without `--write` the command
+names the files that are not fresh, and ends with status 1.
 """
 
 import argparse
@@ -43,7 +43,7 @@ REGISTRIES = {
     "model.optimizer.name": "vae_lightning.models.optimization.OPTIMIZERS",
     "model.lr_schedule.name": "vae_lightning.models.schedules.SCHEDULES",
 }
-"""Where the parts of a model that go by a name are registered, by the setting that takes the name."""
+"""Import paths of the tables of names for parts of a model, by the setting that takes the name."""
 
 COMMON = (
     *("seed", "name", "ckpt_path", "trainer.gpus", "trainer.compile", "trainer.max_epochs", "trainer.precision", "trainer.threads"),
@@ -51,29 +51,29 @@ COMMON = (
     *("model.lr_schedule.name", "model.net.hidden", "model.net.activation", "data.root", "data.binarization", "data.batch_size"),
     *("data.num_labels", "callbacks.animation.frames"),
 )
-"""The settings of a training that its help shows, of those that `python train.py` has."""
+"""The settings that the help text of train.py shows."""
 
 
 # ---- the comments in conf/
 
 
 class Setting(NamedTuple):
-    """One line of a configuration file.
+    """A setting in a configuration file.
 
     >>> Setting("seed", "0", "fixes all noise").assigned
     'seed=0'
     """
 
     key: str
-    """Its path: `evaluation.images.estimators`."""
+    """The path of the setting: `evaluation.images.estimators`."""
     default: str
-    """Its value as it is written."""
+    """The value in the file, as it is written there."""
     comment: str
-    """What stands behind it; empty if nothing does."""
+    """The comment on the same line; empty if there is none."""
 
     @property
     def assigned(self) -> str:
-        """The setting as a command line has it."""
+        """The setting with its default as a command line has it."""
         return f"{self.key}={self.default}".replace(", ", ",")
 
 
@@ -104,7 +104,7 @@ def _settings(*files: tuple[str, str]) -> list[Setting]:
 
 
 def _options(group: str) -> dict[str, str]:
-    """What the comment on top of each option of a group says of it, in its first sentence."""
+    """The first sentence of the comment at the top of each option's file, by option of a group."""
     described = {}
     for path in sorted((CONF / group).glob("*.yaml")):
         lines = path.read_text().splitlines()
@@ -137,7 +137,7 @@ def _first(text: str) -> str:
 
 
 def _described(registered: Any) -> str:
-    """What an entry of a registry is, by its own docstring; of an encoder with its decoder, by the encoder's."""
+    """The first sentence of the docstring of an entry of a registry; of a pair of nets, that of the encoder."""
     return first_sentence(getattr(registered, "encoder", registered))
 
 
@@ -159,7 +159,7 @@ def table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _escaped(cell: str) -> str:
-    """What Markdown would take for the end of a cell or for a tag, as it is; a tag only outside of code."""
+    """`cell` escaped, so that Markdown shows `|`, and `<` outside of code, as they are."""
     spans = cell.replace("|", "\\|").split("`")
     return "`".join(span if number % 2 else span.replace("<", "\\<") for number, span in enumerate(spans))
 
@@ -239,7 +239,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "parts": _parts,
     "training": _training,
 }
-"""What may be generated in a Markdown file, by name."""
+"""The functions that render a block of a Markdown file, by name of the block."""
 
 
 # ---- the help texts
@@ -274,7 +274,7 @@ HELP: dict[str, dict[str, Callable[[], str]]] = {
     },
     "hydra/train.yaml": {"Some settings and their defaults:": _help_of_training},
 }
-"""What is generated in a help text of `conf/`, by file and by the heading above it."""
+"""The functions that render a block of a help text in `conf/`, by file and by the heading above the block."""
 
 
 def _with_help(text: str, headings: Mapping[str, Callable[[], str]]) -> str:
@@ -287,7 +287,7 @@ def _with_help(text: str, headings: Mapping[str, Callable[[], str]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Without what OmegaConf and Python's templates would fill in."""
+    """`text` without interpolations, which OmegaConf and Python's templates would fill in."""
     return re.sub(r"\$\{(\w+)\}", r"<\1>", text).replace("$", "")
 
 
@@ -295,10 +295,10 @@ def _plain(text: str) -> str:
 
 
 def with_blocks(text: str, where: str = "text") -> str:
-    """A Markdown text with its blocks as they should be.
+    """A Markdown text with its blocks rendered anew.
 
     Raises:
-        ConfigurationError: a block of an unknown name, or one without an end.
+        ConfigurationError: a block has an unknown name or no end.
     """
     for name in re.findall(r"<!-- generated: (.*?) -->", text):
         if name not in BLOCKS:
@@ -309,7 +309,7 @@ def with_blocks(text: str, where: str = "text") -> str:
 
 
 def fresh() -> Iterator[tuple[Path, str]]:
-    """Every file that has a generated part, and what it should hold."""
+    """Every file that has a generated part, with the text that the file should hold."""
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         text = path.read_text()
         if "<!-- generated: " in text:
@@ -319,12 +319,12 @@ def fresh() -> Iterator[tuple[Path, str]]:
 
 
 def stale() -> list[Path]:
-    """The files whose generated parts are not as they should be."""
+    """The files whose generated parts are not fresh."""
     return [path for path, wanted in fresh() if path.read_text() != wanted]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the generated parts, or say which are not fresh; the exit status."""
+    """Write the generated parts, or print which files are not fresh; gives the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vae_lightning.commands.reference", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--write", action="store_true", help="replace what is not fresh")
     write = parser.parse_args(arguments).write

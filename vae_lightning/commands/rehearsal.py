@@ -1,4 +1,4 @@
-"""One step of a model on blank images before anything is written: does it run as asked, and which metrics will it log?"""
+"""Try a step of a model on blank images, before anything is written: whether it runs, and which metrics it will log."""
 
 import copy
 import difflib
@@ -24,7 +24,7 @@ REFUSED = {
     "transformer-engine": "its layers are not those of this project's nets",
     "transformer-engine-float16": "its layers are not those of this project's nets",
 }
-"""Precisions of Lightning's Trainer that no model here can be trained in, and why."""
+"""Reasons why no model of this project can be trained in some precisions of Lightning's Trainer."""
 
 
 def check_precision(precision: object) -> None:
@@ -41,7 +41,7 @@ def check_precision(precision: object) -> None:
 
 
 FINDERS = {BatchSizeFinder: "data.batch_size", LearningRateFinder: "model.optimizer.lr"}
-"""Callbacks of Lightning's that set what the command sets, after it has been written down as the command says."""
+"""Lightning's callbacks that change a setting after the run's config was written, and the setting."""
 
 
 def check_finders(callbacks: Mapping[str, L.Callback]) -> None:
@@ -56,16 +56,16 @@ def check_finders(callbacks: Mapping[str, L.Callback]) -> None:
 
 
 def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
-    """The names of the model's terms, from a pass of two blank images through a copy of it in the trainer's precision.
+    """The names of the model's terms, from a pass of two blank images through a copy of the model in the trainer's precision.
 
-    None of somebody else's model that cannot be passed through without its Trainer, which it may log to, for one.
+    None if a user's model needs its Trainer for such a pass, to log, say.
 
     Raises:
         ConfigurationError: the model cannot compute in that precision, or its optimizer cannot train its parameters.
     """
     plugin = trainer.precision_plugin
     with torch.random.fork_rng(devices=[]), torch.no_grad(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*`self.trainer` reference is not registered.*")  # what is logged is not asked
+        warnings.filterwarnings("ignore", message=".*`self.trainer` reference is not registered.*")  # nothing is logged here
         copied = plugin.convert_module(copy.deepcopy(model)).eval()
         assert isinstance(copied, Module)
         x, y = torch.zeros(2, *getattr(model, "image_shape", MNIST_SHAPE)), torch.zeros(2, dtype=torch.int64)
@@ -112,7 +112,7 @@ def _is_built_in(part: object) -> bool:
 
 
 def check_schedule(model: Module, terms: tuple[str, ...]) -> None:
-    """Refuse a schedule that looks at a metric which no validation has."""
+    """Refuse a schedule of the learning rate that depends on a metric which no validation logs."""
     metric, known = model.lr_schedule.get("monitor"), [f"val/{name}" for name in terms]
     if metric is not None and _is_known(model) and metric not in known:
         nearest = nearest_metric(str(metric), known)
@@ -121,17 +121,17 @@ def check_schedule(model: Module, terms: tuple[str, ...]) -> None:
 
 
 def _is_known(part: object) -> bool:
-    """Whether it is known what `part` logs: it is of a class of this project's or of Lightning's."""
+    """Whether it is known what `part` logs, because its class is of this project or of Lightning."""
     return type(part).__module__.partition(".")[0] in ("vae_lightning", "pytorch_lightning")
 
 
 def logged_metrics(terms: tuple[str, ...]) -> list[str]:
-    """What callbacks can look at while a model with these terms trains."""
+    """Names of the metrics that a training of a model with these terms logs."""
     return [f"{split}/{name}" for split in ("train", "val") for name in terms] + ["train/gradient_norm"]
 
 
 def direction(metric: str) -> str | None:
-    """Whether a metric is best where it is lowest, "min", or highest, "max"; None where its name does not say."""
+    """Which values of a metric are best: the lowest, "min", or the highest, "max"; None if its name does not say."""
     name = metric.rpartition("/")[2]
     if "loss" in name:
         return "min"
@@ -139,10 +139,10 @@ def direction(metric: str) -> str | None:
 
 
 def nearest_metric(name: str, known: list[str]) -> str:
-    """The metric that was probably meant: `val_loss` is `val/loss`; empty where none is near."""
+    """The metric in `known` that was probably meant by `name`, `val/loss` by `val_loss`; an empty string if none is near."""
     plain = re.sub(r"\W|_", "", name).lower().replace("test", "val")
     by_plain = {re.sub(r"\W|_", "", metric).lower(): metric for metric in reversed(known)}
-    # of a bare "elbo", the validation's
+    # a bare "elbo" means that of validation
     for candidate in (plain, f"val{plain}", plain.replace("valid", "val").replace("validation", "val")):
         if candidate in by_plain:
             return by_plain[candidate]
@@ -153,12 +153,14 @@ def nearest_metric(name: str, known: list[str]) -> str:
 def check_monitors(
     model: L.LightningModule, callbacks: dict[str, L.Callback], terms: tuple[str, ...] | None, monitor: str | None
 ) -> None:
-    """Refuse a callback, by its name in the config, that waits for a metric which is never logged.
+    """Refuse a callback that waits for a metric which is never logged.
 
-    Nothing is refused where a model or callback of somebody else's may log more than is known.
+    Nothing is refused if a user's model or callback may log more than is known.
 
     Args:
-        monitor: the config's own `monitor`, which callbacks take theirs from unless they are told another.
+        callbacks: by their names in the config.
+        terms: what `rehearse` gives.
+        monitor: the config's `monitor`, which is the default of every callback's own `monitor`.
     """
     if terms is None or not all(map(_is_known, (model, *callbacks.values()))):
         return

@@ -1,4 +1,4 @@
-"""What a run looks like in a terminal."""
+"""Print the outcome of a training in a terminal."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -54,6 +54,6 @@ def print_run(
     trusting = [f"trust=[{','.join(trust)}]"] if trust else []
     say(f"evaluate:   {command('evaluate.py', path_setting('run', path), *trusting)}")
     if any(folder.glob(EVENTS)):
-        # all runs beside this one, where it lies below here
+        # the folder of all runs, if it lies below the working directory
         logs = path if os.path.isabs(path) else Path(path).parts[0]  # noqa: PTH117
         say(f"watch:      {tensorboard()} --logdir {shell_quoted(logs)}")

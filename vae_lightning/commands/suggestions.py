@@ -1,4 +1,4 @@
-"""What was probably meant by a setting that does not exist: a look through all of `conf/`, not only through what was chosen."""
+"""Find the setting that was probably meant by one that does not exist, among all options in `conf/`."""
 
 import difflib
 import re
@@ -49,7 +49,7 @@ OTHER_WORDS = {
     "callbacks=early_stopping": "early_stopping patience",
     "callbacks.animation.frames": "frames",
 }
-"""What people call the settings of a training elsewhere."""
+"""Names of settings in other projects, by the setting here."""
 MEANT = {word: key for key, words in OTHER_WORDS.items() for word in words.split()}
 GO_ON = "train.py goes on from a checkpoint with ckpt_path=<folder>/checkpoints/last.ckpt"
 OF_THE_OTHER_SCRIPT = {
@@ -65,11 +65,11 @@ ROOMS = {"train": ("model", "data", "trainer", "callbacks", "logger", "experimen
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every setting that some choice of options has.
+    """The groups, options and settings in a folder of configuration files.
 
     Args:
         conf: the folder of the configuration files.
-        name: of the one that is composed, "train" or "evaluate".
+        name: name of the file that is composed, "train" or "evaluate".
     """
 
     conf: Path
@@ -87,7 +87,7 @@ class Catalogue:
 
     @cached_property
     def settings(self) -> dict[str, list[str]]:
-        """The choices that have a setting, by its key: `{"model.beta": ["model=beta_vae"]}`; an empty list where all have it."""
+        """The options that have a setting, by its key: `{"model.beta": ["model=beta_vae"]}`; an empty list if all have it."""
         owners: dict[str, list[str]] = {key: [] for key in _keys(self.conf / f"{self.name}.yaml", "")}
         for group, options in self.groups.items():
             for option in options if group != "experiment" else ():
@@ -97,7 +97,7 @@ class Catalogue:
 
     @cached_property
     def defaults(self) -> set[str]:
-        """The choices that are made where nothing is asked for: `{"model=vae", "model/net=mlp", ...}`."""
+        """The options of a command without settings: `{"model=vae", "model/net=mlp", ...}`."""
         chosen: set[str] = set()
         wanted = [("", self.name)]
         while wanted:
@@ -110,7 +110,7 @@ class Catalogue:
         return chosen
 
     def meant(self, key: str) -> str:
-        """The setting, group or option that was probably meant by `key`; empty where none is near."""
+        """The setting, group or option that was probably meant by `key`; an empty string if none is near."""
         bare = key.lstrip("+")
         leaf = re.split(r"[./]", bare)[-1]
         if bare in self.settings or bare in self.groups:
@@ -135,7 +135,7 @@ class Catalogue:
 
 
 def _content(path: Path) -> Mapping[Any, Any]:
-    """What a configuration file holds; nothing where it cannot be read, as another error is being told."""
+    """The content of a configuration file; empty if the file cannot be read, as another error is already being reported."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, YAMLError, OmegaConfBaseException):
@@ -160,8 +160,8 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
     """The error for a setting that does not exist.
 
     Args:
-        siblings: what exists where `key` would stand.
-        typed: the command line.
+        siblings: the keys that exist in the place of `key`.
+        typed: the words of the command line.
     """
     prefix, _, leaf = key.rpartition(".")
     if not prefix and key in OF_THE_OTHER_SCRIPT[catalogue.name]:
@@ -169,7 +169,7 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
     if owners := catalogue.settings.get(key):
         return ConfigurationError(_of_another_option(key, owners, catalogue, typed))
     names, above = sorted(map(str, siblings)), f"{prefix}." if prefix else ""
-    # a slip of the pen first, then what it is called elsewhere
+    # first look for a slip of the pen, then for the setting's name in other projects
     slips = difflib.get_close_matches(leaf, names, n=1, cutoff=0.8) if leaf not in MEANT else []
     meant = f"{above}{slips[0]}" if slips else catalogue.meant(key)
     if not meant and (near := difflib.get_close_matches(leaf, names, n=1, cutoff=0.5)):
@@ -182,7 +182,7 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
 
 
 def _of_another_option(key: str, owners: list[str], catalogue: Catalogue, typed: Iterable[str]) -> str:
-    """A setting that other options of its group have, or that one left behind which was chosen by its `name` alone."""
+    """The message for a setting that only other options of its group have, perhaps because one was chosen by `name` alone."""
     prefix = key.rpartition(".")[0]
     group = prefix.replace(".", "/")
     for word in typed:
@@ -193,7 +193,7 @@ def _of_another_option(key: str, owners: list[str], catalogue: Catalogue, typed:
 
 
 def unknown_option(file: str, options: Iterable[str], catalogue: Catalogue) -> ConfigurationError:
-    """The error for `group=name` where the group has no such option; Hydra gives both as `group/name`."""
+    """The error for `group=name` if the group has no such option; `file` is `group/name`, as Hydra gives it."""
     group = max((known for known in catalogue.groups if file.startswith(f"{known}/")), key=len, default=file.rpartition("/")[0])
     name, known = file[len(group) + 1 :], list(options)
     if name.endswith(".ckpt"):

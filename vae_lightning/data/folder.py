@@ -27,9 +27,9 @@ from vae_lightning.errors import DataError
 __all__ = ["FolderDataModule"]
 
 AT_ONCE = 512
-"""Files that are read by the threads before their pixels are put together."""
+"""Files that the threads read before the pixels are put together."""
 SHOWN_FROM = 2000
-"""From so many files on, their reading has a progress bar."""
+"""The number of files from which on reading shows a progress bar."""
 
 
 class FolderDataModule(OwnImages):

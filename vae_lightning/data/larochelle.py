@@ -41,13 +41,13 @@ PIXELS_SHA256 = {
     "valid": "069b4f0beb389b776478c3e872b4df71c95ac4be64d7cbe6d32e24ebac8e6d5e",
     "test": "ca0294c3b8d984c7a1dc891015a8eea6f37bae59a34e35ea0fc8c47110a8dd86",
 }
-"""Of the pixels as bytes 0 and 1, image after image."""
+"""SHA-256 of the pixels as bytes 0 and 1, image after image, by split."""
 LABELS_SHA256 = {
     "train": "8412fa05f88a60e55c9f434182cbcd829e0a2918a576632cfa5002deb43aeea6",
     "valid": "ad502ca809c8f0e332f8d621550df6592eb5ca9a0d007e8fe8c1d2dec6d2cfcf",
     "test": "f7cd9d3a7438833ddaff2865a3ef3497a9479b8a1fc1e2dc2db0faf6648419c2",
 }
-"""Of the labels as bytes 0 to 9 that `recover_labels` finds for these images."""
+"""SHA-256 of the labels, as bytes 0 to 9, that `recover_labels` finds for these images, by split."""
 MIRROR = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
 FOLDER = STATIC_FOLDER
 LABELS = "labels.npz"

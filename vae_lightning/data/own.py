@@ -1,4 +1,4 @@
-"""Images of a user's own as data modules: what a folder and an array have in common."""
+"""The base of data modules of a user's own images, in a folder of files or in an array."""
 
 import os
 from collections.abc import Mapping
@@ -22,20 +22,24 @@ Splits = Literal["auto", "given", "seed"]
 class OwnImages(ImageDataModule):
     """Base of `FolderDataModule` and `ArrayDataModule`; a subclass implements `read_parts`.
 
+    >>> from vae_lightning.data import ArrayDataModule
+    >>> ArrayDataModule("digits.npz", val_size=100, channels=1).form
+    Form(channels=1, size=None, background=None)
+
     Args:
-        path: where the images lie.
-        splits: "given": as the folder or the file has them; "seed": all images are shuffled by `eval_seed` and split; "auto":
-            the first if there are splits, else the second.
-        val_size, test_size: how many images a split has that is not given; None: a tenth of those it is taken from.
+        path: the folder or file of the images.
+        splits: "given": the splits of the folder or file; "seed": all images are shuffled by `eval_seed` and split; "auto": "given"
+            if the folder or file has splits, else "seed".
+        val_size, test_size: how many images a split gets that is not given; None: a tenth of the images that it is taken from.
         channels: 1: grey; 3: colour; None: as the images are.
         size: scale each image, with antialiasing, until its shorter side has so many pixels, and crop it to a square about its
-            centre; None: as they are, all of one size.
+            centre; None: all images must be of one size.
         binarization: "dynamic", "threshold" or "none"; see `data.binarization`. Each channel is binarized by itself.
         images: see `ImageDataModule`.
     """
 
     holds: ClassVar[str] = "file"
-    """What `path` names."""
+    """The kind of thing that `path` names, for errors."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class OwnImages(ImageDataModule):
         return dict(self._checksums)
 
     def settings(self) -> dict[str, Any]:
-        """Also which images they are: by their MD5, and not by where they lie."""
+        """Settings of the data; `path` is replaced by the images' MD5, as the same images may lie elsewhere on another machine."""
         return {
             **super().settings(),
             "path": f"images of MD5 {' '.join(self.checksums().values())}",

@@ -17,21 +17,25 @@ Background = Literal["black", "white"]
 
 
 class Form(NamedTuple):
-    """What is wanted of every image."""
+    """The form that every image of a folder is brought to.
+
+    >>> Form(channels=1, size=64, background="white").channels
+    1
+    """
 
     channels: int | None = None
-    """1: grey; 3: colour; None: as it is in its file."""
+    """1: grey; 3: colour; None: as in the file."""
     size: int | None = None
-    """Pixels a side of the square that each is scaled and cropped to; None: as it is."""
+    """Pixels a side of the square that each image is scaled and cropped to; None: as in the file."""
     background: Background | None = None
-    """What transparent pixels are laid on; None: they are refused."""
+    """The colour behind transparent pixels; None: transparent pixels are refused."""
 
 
 def decode(content: bytes, form: Form) -> NDArray[np.uint8]:
     """The pixels `(C, H, W)` of an image file, upright by its EXIF.
 
     Raises:
-        ValueError: it is no image that can be read, or not of 8 bits a channel; the message continues the file's name.
+        ValueError: this is no image that can be read, or not of 8 bits a channel; the message continues the file's name.
 
     >>> file = io.BytesIO()
     >>> Image.new("RGB", (5, 2), (9, 8, 7)).save(file, "PNG")

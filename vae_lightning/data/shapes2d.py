@@ -108,7 +108,7 @@ def _coverage(inside: Tensor) -> Tensor:
 
 @functools.cache
 def _pixels() -> Tensor:
-    """Where the pixels of a sprite in the upper left corner lie in the image, `(169,)`."""
+    """Places, in the flattened image, of the pixels of a sprite in the upper left corner, `(169,)`."""
     return (IMAGE_SHAPE[2] * torch.arange(SPRITE).unsqueeze(-1) + torch.arange(SPRITE)).flatten()
 
 

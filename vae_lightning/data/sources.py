@@ -47,11 +47,15 @@ MNIST_MD5 = {
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 CHECKSUMS = "checksums.json"
-"""Beside files whose MD5 is not published raw: their MD5 when they came out of a verified archive."""
+"""A file beside raw files whose MD5 is not published, with the MD5 that they had as they came out of a verified archive."""
 
 
 class Verified(NamedTuple):
-    """Images and labels, and the digests of the files whose bytes they are."""
+    """Images and labels, and the digests of the files that they were read from.
+
+    >>> Verified({}, {"train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb"}).checksums["train-images-idx3-ubyte"]
+    '6bbc9ace898e44ae57da46a324031adb'
+    """
 
     splits: dict[str, tuple[Tensor, Tensor]]
     """Images uint8 `(N, 1, 28, 28)` and labels int64 `(N,)` by split."""

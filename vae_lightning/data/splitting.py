@@ -1,4 +1,4 @@
-"""Images of a user's own to training, validation and test images with numbered classes."""
+"""Split a user's images into training, validation and test images, and number their classes."""
 
 import logging
 from collections.abc import Mapping
@@ -18,22 +18,26 @@ __all__ = ["Part", "numbered", "split"]
 log = logging.getLogger(__name__)
 
 SHARE = 10
-"""One image of so many goes to a split whose size nobody said."""
+"""One image in so many goes to a split without a given size."""
 
 
 class Part(NamedTuple):
-    """Some of the images that a user has."""
+    """Images of a user, with labels where there are any: a split, or all images.
+
+    >>> Part(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), np.array(["cat", "dog", "cat"])).labels.tolist()
+    ['cat', 'dog', 'cat']
+    """
 
     images: Tensor
-    """uint8 `(N, C, H, W)`."""
+    """Grey levels, uint8 `(N, C, H, W)`."""
     labels: NDArray[np.generic] | None
-    """Whole numbers or names, `(N,)`; None where there are none."""
+    """Whole numbers or names, `(N,)`; None without labels."""
 
 
 def numbered(parts: Mapping[str, Part], where: str) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """The names of all classes, sorted, and the number of its class for each image of each part, int64 `(N,)`.
 
-    One class only says as much as none: then there are no names, and all numbers are 0.
+    A single class says as much as no labels: then there are no names, and all numbers are 0.
 
     Raises:
         DataError: a part has no labels and another has, or one of a class that training images have not.

@@ -31,7 +31,7 @@ ROLES = {
 LEFT_BEHIND = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
 """Names that file browsers and archives give to what is no image, in small letters."""
 UNLABELLED = ""
-"""In place of a class, for files that lie in the folder itself."""
+"""The class of files that lie in the folder itself."""
 
 
 def parts_of(folder: Path, splits: str, where: str) -> dict[str, Path]:

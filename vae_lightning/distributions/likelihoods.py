@@ -179,7 +179,7 @@ class StableContinuousBernoulli(ContinuousBernoulli):
 
     @staticmethod
     def _parts(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where the logits are near 0, and the logits for either formula.
+        """Whether each of the logits is near 0, and the logits for either formula.
 
         `where` needs finite gradients on the side not taken too, so each formula gets a harmless number where it is not used:
         grey levels of exactly 0 drive logits to -10^7 and beyond, whose sixth power is no longer finite.

@@ -1,13 +1,13 @@
-"""The fast path: many optimizer steps for one turn of Lightning's loop, each with its gradients from one compiled graph.
+"""The fast path: many optimizer steps for one turn of Lightning's loop, with the gradients of a step from one compiled graph.
 
 A step on MNIST takes a few milliseconds, of which Lightning's hooks and autograd's bookkeeping are a third. So
 
-- `loop.ChunkLoop` takes most steps without any hook. It keeps all of Lightning's counters, and hands every batch after which
-  something may happen (logging, the progress bar, validation, the end of an epoch or of training) to Lightning itself;
+- `loop.ChunkLoop` takes most steps without any hook. The loop keeps all of Lightning's counters, and hands a batch to Lightning
+  itself if something may happen after the batch: logging, the progress bar, validation, the end of an epoch or of training;
 - `step.Step` computes loss, gradients and metrics in one graph, traced once from `Module.functional_loss`, which is pure.
 
 `door.install` puts both into a Trainer, or says why that Trainer stays as it is. The plain path, one turn of
-Lightning's loop a step, computes the same to within rounding.
+Lightning's loop a step, computes the same numbers to within rounding.
 """
 
 from vae_lightning.engine.door import install

@@ -1,4 +1,4 @@
-"""`install(trainer, model)`: the fast path in a Trainer, or why not."""
+"""`install(trainer, model)` gives a Trainer the fast path, or says why the Trainer keeps Lightning's own loop."""
 
 import pytorch_lightning as L
 
@@ -11,10 +11,10 @@ __all__ = ["install"]
 
 
 def install(trainer: L.Trainer, model: L.LightningModule, compile: str | bool = "auto") -> str | None:
-    """Give `trainer` the fast path for `model`; None, or why it stays on Lightning's own.
+    """Give `trainer` the fast path for `model`; None, or why the trainer keeps Lightning's own loop.
 
     Args:
-        compile: True, False for Lightning's own loop, or "auto": compile from `COMPILE_FROM` steps on.
+        compile: True; False, for Lightning's own loop; or "auto": compile in trainings of at least `step.COMPILE_FROM` steps.
     """
     reason = "compile is False" if compile is False else reason_against(trainer, model)
     if reason is None:

@@ -1,7 +1,7 @@
-"""May this run take the fast path, and if not, why.
+"""Whether a training may take the fast path, and if not, why.
 
-What the fast path leaves out are hooks: of callbacks, between two batches that Lightning itself sees, and of a step's parts. So
-whatever has such a hook keeps Lightning's own loop, unless a callback says that it can do without by `sees_every_batch = False`.
+The fast path leaves out hooks: those of callbacks between two batches that Lightning itself sees, and those of a step's parts. So a
+training with such a hook keeps Lightning's own loop, unless the callback says by `sees_every_batch = False` that it can do without.
 """
 
 from collections.abc import Iterator
@@ -52,11 +52,11 @@ LIGHTNINGS = {
     TQDMProgressBar,
     Timer,
 }
-"""Callbacks of Lightning's that change no step and need not see every batch."""
+"""Lightning's own callbacks that change no step and need not see every batch."""
 
 
 def reason_against(trainer: L.Trainer, model: L.LightningModule) -> str | None:
-    """Why `model` in `trainer` needs Lightning's own loop, in words; None where it does not."""
+    """Why training `model` with `trainer` needs Lightning's own loop, in words; None where the fast path will do."""
     if not isinstance(model, Module):
         return f"{type(model).__name__} is not one of this project's models"
     reasons = (*_of_trainer(trainer), *_of_model(model), *_of_optimizers(trainer, model), *_of_callbacks(trainer))
@@ -91,7 +91,7 @@ def _of_model(model: Module) -> Iterator[str]:
 
 
 def _of_optimizers(trainer: L.Trainer, model: Module) -> Iterator[str]:
-    """Known from when training starts."""
+    """Reasons that are known once training has started, when Lightning makes the optimizers."""
     for optimizer in trainer.optimizers:
         held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
         if any(id(parameter) not in held for parameter in model.parameters() if parameter.requires_grad):
@@ -115,7 +115,7 @@ def _of_callbacks(trainer: L.Trainer) -> Iterator[str]:
 
 
 def _is_undeclared(callback: L.Callback, hook: str) -> bool:
-    """Whether `callback` has a `hook` that nobody has said of that it need not be called at every batch.
+    """Whether `callback` has a `hook` and no declaration that the hook need not be called at every batch.
 
     A declaration holds for the class it stands in and for what that class inherits, not for what a subclass overrides.
     """

@@ -1,4 +1,4 @@
-"""Many optimizer steps for one turn of Lightning's loop. The only file that touches Lightning's private names."""
+"""Many optimizer steps for one turn of Lightning's loop; the only file that uses Lightning's private names."""
 
 from collections import OrderedDict
 from typing import Any
@@ -16,7 +16,7 @@ from vae_lightning.types import Batch
 __all__ = ["CHUNK", "ChunkLoop"]
 
 CHUNK = 50
-"""Steps between two batches that Lightning itself sees, at most."""
+"""The most steps between two batches that Lightning itself sees."""
 MOVING_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device")
 
 
@@ -35,7 +35,7 @@ class ChunkLoop(_TrainingEpochLoop):
         super().advance(data_fetcher)
 
     def _steps_unseen(self) -> int:
-        """How many steps can be taken before the one after which something may happen."""
+        """How many steps can be taken before the step after which something may happen."""
         trainer, batch, step = self.trainer, self.batch_idx + 1, self.global_step
         distances = [CHUNK - batch % CHUNK, trainer.num_training_batches - batch]
         if trainer.log_every_n_steps:
@@ -47,14 +47,14 @@ class ChunkLoop(_TrainingEpochLoop):
             distances.append(self.max_steps - step)
         if trainer.should_stop and self.min_steps and self.min_steps > step:
             distances.append(self.min_steps - step)
-        # the first full batch stops the clock of the start-up; of data of unknown length, any batch may be the last
+        # Lightning sees the first full batch, at which the start-up ends; and every batch, where any may be the last
         stops = trainer.should_stop and trainer.fit_loop._can_stop_early
         if stops or not self.step.has_begun or trainer.num_training_batches == float("inf"):
             return 0
         return max(0, int(min(distances)) - 1)
 
     def _advance_unseen(self, data_fetcher: _DataFetcher) -> None:
-        """One batch, with the counters of `advance` and `on_advance_end` and none of their hooks."""
+        """Train on one batch, with the counters of `advance` and `on_advance_end` and without their hooks."""
         trainer, progress = self.trainer, self.batch_progress
         batch, _, _ = next(data_fetcher)
         progress.is_last_batch = data_fetcher.done
@@ -69,7 +69,7 @@ class ChunkLoop(_TrainingEpochLoop):
         self._batches_that_stepped += 1
 
     def _prepared(self, batch: Any) -> Any:
-        """What Lightning makes of `batch` before a step."""
+        """`batch` as Lightning prepares it before a step, on the device and binarized."""
         trainer = self.trainer
         if isinstance(batch, Batch) and self._stays and batch.images.device == trainer.strategy.root_device:
             return trainer.datamodule.on_after_batch_transfer(batch, 0)
@@ -79,7 +79,7 @@ class ChunkLoop(_TrainingEpochLoop):
 
     @property
     def _stays(self) -> bool:
-        """Whether a batch on the device need not be handed to Lightning to be moved there, for a quarter of a millisecond."""
+        """Whether a batch on the device can skip Lightning's moving of it, which takes a quarter of a millisecond."""
         owners, base = (self.trainer.datamodule, self.trainer.lightning_module), L.core.hooks.DataHooks
         moved = any(getattr(type(owner), hook) is not getattr(base, hook) for owner in owners if owner for hook in MOVING_HOOKS)
         return owners[0] is not None and not moved
@@ -88,7 +88,7 @@ class ChunkLoop(_TrainingEpochLoop):
 class _StepOptimization(_AutomaticOptimization):
     """Lightning's automatic optimization, with `Step` in place of training_step, backward and the optimizer's closure.
 
-    Where the step may not go on, for a callback that came later, say, it is Lightning's own.
+    Where the step may no longer be taken here, because a callback was added, say, this is Lightning's own optimization.
     """
 
     def __init__(self, trainer: L.Trainer, step: Step) -> None:
@@ -109,7 +109,7 @@ class _StepOptimization(_AutomaticOptimization):
         return {"loss": loss}
 
     def _plain_loss(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """The loss as Lightning has it computed, so that a model may log while it does."""
+        """The loss of a batch by Lightning's way to `training_step`, in which a model may log."""
         loss = call._call_strategy_hook(self.trainer, "training_step", batch, batch_idx)
         assert isinstance(loss, torch.Tensor)
         return loss

@@ -1,8 +1,9 @@
-"""What a traced graph would freeze: the Python state of a model, and reading what changes from step to step.
+"""Whether a model's step can be traced once: which of its Python state a graph would freeze.
 
-A graph is traced once and then stands for a step of thousands. Tensors go into it anew each time; a number, a flag or a hook
-that the model's code looks at is looked at once. So `python_state` says what there is to look at, to be compared from time to
-time, and `run_state_forbidden` finds out whether the code looks at what cannot be compared: the Trainer and all it knows.
+A graph is traced once and then computes thousands of steps. Tensors go into the graph anew in each step. A number, a flag or a hook
+that the model's code reads is read only once, when the graph is traced. So `python_state` collects what the code could read, to be
+compared from time to time; and `run_state_forbidden` finds out whether the code reads what cannot be compared, the Trainer and all
+that the Trainer knows.
 """
 
 import copy
@@ -40,9 +41,9 @@ RUN_STATE = BOOKKEEPING | {
     "optimizers",
     "trainer",
 }
-"""Attributes of a model that may differ at the next step, whatever the model does."""
+"""Attributes of a model that Lightning may change from one step to the next."""
 DEPTH = 4
-"""How far objects within objects are looked into."""
+"""How deep objects within objects are compared."""
 PLAIN = (bool, int, str, bytes, type(None), torch.dtype, torch.device, torch.Size)
 
 
@@ -51,10 +52,10 @@ class ReadsRunStateError(RuntimeError):
 
 
 class _Same:
-    """An object that equals itself alone."""
+    """Wraps an object so that it equals only itself, whatever its own `__eq__` says."""
 
     def __init__(self, value: object) -> None:
-        self.value = value  # kept, so that its place in memory is not given to another
+        self.value = value  # kept, so that no other object takes its place in memory
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and other.value is self.value
@@ -63,7 +64,7 @@ class _Same:
 
 
 def python_state(model: Module) -> dict[str, Any]:
-    """All that `model`'s code may look at beside tensors that go into a step, by name; two of these can be compared.
+    """All that the code of `model` may read beside the tensors that go into a step, by name, in a form that can be compared.
 
     The numbers that `model.numbers` names are left out: they go into a step as tensors.
     """
@@ -85,11 +86,11 @@ def python_state(model: Module) -> dict[str, Any]:
 
 
 def _frozen(value: Any, depth: int) -> Any:
-    """`value` as something that stays as it is and equals what it may be exchanged for."""
+    """A snapshot of `value` that later changes do not reach; equal snapshots mean that a graph need not be traced again."""
     if isinstance(value, PLAIN):
         return type(value), value
     if isinstance(value, float):
-        return float, repr(value)  # which of NaN equals itself
+        return float, repr(value)  # as text, NaN equals NaN
     if isinstance(value, Tensor):
         return _Same(value), value._version
     if depth and isinstance(value, list | tuple):
@@ -104,13 +105,13 @@ def _frozen(value: Any, depth: int) -> Any:
 
 
 def changes_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Names of what is not the same in two states, in order."""
+    """Names of what differs between two states, sorted."""
     missing = object()
     return sorted(n for n in {*before, *after} if before.get(n, missing) != after.get(n, missing))
 
 
 def hooked(model: nn.Module) -> str | None:
-    """The name of a module or parameter of `model` that somebody has hung a hook on, which a graph would not call; None without."""
+    """The name of a module or parameter of `model` that has a hook, which a graph would not call; None if none has."""
     if any(getattr(nn.modules.module, f"_global{hooks}") for hooks in HOOKS):
         return "every module"
     for name, module in model.named_modules():
@@ -124,7 +125,7 @@ def hooked(model: nn.Module) -> str | None:
 
 @contextmanager
 def run_state_forbidden(model: Module) -> Iterator[None]:
-    """Within, `model` raises ReadsRunStateError where it is asked for its Trainer or for anything that changes as it trains."""
+    """A block in which `model` raises ReadsRunStateError if its code reads the Trainer, or anything that changes in training."""
     before = type(model)
 
     def read(self: Module, name: str) -> Any:
@@ -141,10 +142,10 @@ def run_state_forbidden(model: Module) -> Iterator[None]:
 
 @contextmanager
 def untouched(model: Module) -> Iterator[list[str]]:
-    """Leaves buffers, attributes and random numbers as they were; the list is then what had changed of `model` or globally.
+    """A block after which buffers, attributes and random numbers are as before; its list then names what had changed.
 
-    Of attributes that are objects of somebody's own, what changes within them is listed, and stays changed. Generators of random
-    numbers among them are set back and not listed: what is drawn before a step may come from them.
+    A change within an attribute that is an object of a user's class is listed, and stays. Generators of random numbers among the
+    attributes are set back and not listed, because what is drawn before a step may come from them.
     """
     changed: list[str] = []
     state, numbers = python_state(model), _random_numbers()
@@ -177,7 +178,7 @@ def _copied(value: Any) -> Any:
 
 
 def _set_back(value: object) -> Callable[[], object]:
-    """What sets `value` back to where it stands now, if it is a generator of random numbers."""
+    """A function that sets `value` back to its present state if `value` is a generator of random numbers, and else does nothing."""
     if isinstance(value, torch.Generator):
         return functools.partial(value.set_state, value.get_state())
     if isinstance(value, random.Random):
@@ -188,7 +189,7 @@ def _set_back(value: object) -> Callable[[], object]:
 
 
 def _random_numbers() -> dict[str, Any]:
-    """Where the global generators of random numbers stand, by name."""
+    """The states of the global generators of random numbers, by name."""
     kind, key, *rest = np.random.get_state()
     return {
         "random": random.getstate(),

@@ -1,4 +1,4 @@
-"""One optimizer step, its gradients from a compiled graph where that is exact, and as the model computes them elsewhere."""
+"""One optimizer step, with gradients from a compiled graph where the graph is exact, else as the model computes them."""
 
 import logging
 import math
@@ -23,13 +23,13 @@ __all__ = ["COMPILE_FROM", "MOST_GRAPHS", "Step"]
 log = logging.getLogger(__name__)
 
 COMPILE_FROM = 2000
-"""`compile="auto"` compiles for runs of at least so many steps: compiling takes as long as some thousand of them."""
+"""Steps from which on `compile="auto"` compiles: compiling takes as long as some thousand steps."""
 MOST_GRAPHS = 4
-"""How often a run compiles at most: what changes more often than that is not worth it."""
+"""Graphs that a training compiles at most: compiling does not pay for a model that changes more often."""
 CLOSE = {"32-true": 1e-4, "bf16-mixed": 3e-2}
-"""How far the loss of a graph may be from the model's own, as a share of it, by precision; more is no rounding."""
+"""Relative difference by which a graph's loss may miss the model's own, by precision; a larger one is not due to rounding."""
 SAME = 1e-5
-"""How far two losses of the same weights and batch may be apart, as a share of them, where sums are taken in another order."""
+"""Relative difference between two losses of the same weights and batch that a different order of summing may cause."""
 
 Pair = tuple[Tensor, Tensor]
 Inputs = tuple[Tensor, Tensor, Noise, Tensor]
@@ -39,11 +39,14 @@ Graph = Callable[..., tuple[Sequence[Tensor], Tensor, Tensor]]
 class Step:
     """One optimizer step, as `Module.training_step`, backward, Lightning's clipping and the optimizer compute it.
 
-    `may_go_on` is to be asked before each batch that Lightning itself sees, as its hooks may change whatever a step depends on.
+    `may_go_on` is called before each batch that Lightning itself sees, as hooks may change whatever a step depends on.
+
+    Args:
+        compile: True, False, or "auto": in trainings of at least `COMPILE_FROM` steps.
     """
 
     graphs: int
-    """How many graphs have been compiled."""
+    """Graphs compiled so far."""
     plain_loss: Callable[[Any, int], Tensor]
     """The loss of a batch by Lightning's own way to `training_step`."""
 
@@ -61,11 +64,11 @@ class Step:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a full batch has been taken, which is what is compiled for."""
+        """Whether a step with a full batch was taken; graphs are compiled for full batches."""
         return self._full_batch is not None
 
     def may_go_on(self) -> bool:
-        """Whether the next steps may be taken here; what they depend on is looked at anew."""
+        """Whether the next steps may be taken here, after looking anew at all that a step depends on."""
         model = self.trainer.lightning_module
         reason = reason_against(self.trainer, model) if model is self.model else "another model is trained"
         self.goes_on = reason is None
@@ -86,7 +89,7 @@ class Step:
 
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Pair, batch_idx: int) -> Tensor:
         size = len(batch[0])
-        # the last batch of an epoch is smaller, and a run may go on from there
+        # a training may go on from within an epoch with its last batch, which is smaller
         if self._full_batch is None and size == getattr(self.trainer.train_dataloader, "batch_size", size):
             self._full_batch = size
         if self._graph is None and size == self._full_batch and self._pays():
@@ -95,7 +98,7 @@ class Step:
 
         def closure() -> Tensor:
             nonlocal loss
-            with torch.enable_grad():  # an optimizer calls it within its own step, which may be without
+            with torch.enable_grad():  # an optimizer may call this within its own no_grad
                 loss = self._gradients(batch, batch_idx)
             self._clip(optimizer)
             return loss
@@ -103,13 +106,13 @@ class Step:
         if self._update is not None:
             closure()
             self._update()
-        else:  # an optimizer may ask for the loss more than once, and may have been changed since the last look
+        else:  # an optimizer may ask for the loss more than once, and may have been changed since `may_go_on`
             optimizer.step(closure)  # type: ignore[arg-type]
             self._update = direct_step(optimizer)
         return loss
 
     def _gradients(self, batch: Pair, batch_idx: int) -> Tensor:
-        """The loss of `batch`; every parameter's gradient of it is then in its place."""
+        """The loss of `batch`, with its gradient in the `grad` of every parameter."""
         if self._graph is not None:
             inputs = self.model.step_inputs(batch, batch_idx)
             if self._graph.fits(inputs):
@@ -125,7 +128,7 @@ class Step:
         return loss.detach()
 
     def _is_exact(self, loss: Tensor, inputs: Inputs) -> bool:
-        """Whether a graph's `loss` is the model's own, once an epoch: code may look at what nobody can compare, a global say."""
+        """Whether a graph's `loss` is the model's own, checked once an epoch: a model may read what `python_state` cannot see."""
         epoch = self.model.current_epoch
         if self._graph is None or epoch == self._compared_epoch:
             return True
@@ -153,7 +156,7 @@ class Step:
         return bool(self.compile)
 
     def _forget(self, changed: list[str]) -> None:
-        """What a graph holds is no longer what the model would compute."""
+        """Drop the graph, because the model has changed in `changed` since the graph was traced."""
         if self._graph is None:
             return
         self._graph = None
@@ -164,7 +167,7 @@ class Step:
             self._tell(f"the model changes again and again ({what}); {advice}", "not compiled")
 
     def _compiled(self, batch: Pair, batch_idx: int) -> "_CompiledStep | None":
-        """The graph for batches of this shape; None, and the reason on the terminal, where there cannot be one."""
+        """The graph for batches of this shape; None, with the reason in the log, where there cannot be one."""
         graph = _CompiledStep(self.model, self.trainer.precision_plugin.forward_context)
         state = python_state(self.model)
         with untouched(self.model):
@@ -181,7 +184,7 @@ class Step:
         return None
 
     def _tell(self, reason: str, what: str) -> None:
-        """Say on the terminal, once for each reason, what the steps are from now on."""
+        """Log, once for each reason, how steps are computed from now on."""
         if reason not in self._told:
             self._told.add(reason)
             log.warning("from step %d on: %s, because %s", self.trainer.global_step + 1, what, reason)
@@ -196,7 +199,7 @@ class _CompiledStep:
         self._run: Graph | None = None
 
     def look(self) -> None:
-        """Take the model's tensors and numbers as they are now."""
+        """Collect the model's tensors and numbers as they are now, for the next calls of the graph."""
         parameters = dict(self.model.named_parameters())
         self._trained = [parameters[name] for name in self._names]
         others = {**{name: p for name, p in parameters.items() if name not in self._names}, **dict(self.model.named_buffers())}
@@ -206,7 +209,7 @@ class _CompiledStep:
         self._idle = [p for name, p in parameters.items() if name not in self._names]
 
     def reason_against(self, inputs: Inputs) -> str | None:
-        """Why no graph can stand for the model's step, found by computing it as the model does, without a trace of that."""
+        """Why no graph can compute the model's step, in words; found by computing it twice and undoing all that this changes."""
         if hook := hooked(self.model):
             return f"{hook} has a hook"
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -220,10 +223,10 @@ class _CompiledStep:
             return str(error)
         if changed:
             return f"computing the loss changes {', '.join(changed[:3])}"
-        # a generator of random numbers or an iterator of the model's own, whose next values a graph would never ask for
+        # the model draws from a generator or iterator of its own, whose next values a graph would never ask for
         if not math.isclose(float(loss), again, rel_tol=SAME) and math.isfinite(again):
             return f"the loss of the same batch is {float(loss):g} at first, and {again:g} when it is computed again"
-        # a parameter that the loss does not depend on has no gradient, which to an optimizer is another thing than zero
+        # a parameter that the loss does not depend on must have no gradient: an optimizer treats zero differently
         self._names = [name for name, gradient in zip(trained, gradients, strict=True) if gradient is not None]
         self.terms = tuple(terms)
         return None if self._names else "the loss depends on no parameter"
@@ -257,7 +260,7 @@ class _CompiledStep:
         return _form(inputs) == self._form
 
     def __call__(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Loss `()` and sums of the terms; the gradients are put in their places."""
+        """The loss `()` and the sums of the terms, with the gradients in `grad` of the parameters."""
         assert self._run is not None
         with torch.no_grad():
             gradients, loss, sums = self._run(self._trained, self._others, self._numbers, *inputs)
@@ -269,7 +272,7 @@ class _CompiledStep:
 
 
 def _form(inputs: Inputs) -> list[Any]:
-    """Shapes, precisions and device of what goes into a step."""
+    """Device, shapes and dtypes of the tensors that go into a step: a graph fits only inputs of one form."""
     x, y, noise, step = inputs
     tensors = (x, y, noise.posterior, *noise.dropout, step)
     return [x.device, *((tensor.shape, tensor.dtype) for tensor in tensors)]

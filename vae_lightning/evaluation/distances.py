@@ -38,18 +38,22 @@ SUBSET = 1000
 
 
 class Frechet(NamedTuple):
-    """Frechet distances of two sets, in squared units of the features, with standard errors over the images of both."""
+    """Frechet distances of two sets, in squared units of the features, with standard errors over the images of both.
+
+    >>> Frechet(distance=17.6, error=0.55, infinity=16.8, infinity_error=0.63, line={}).infinity
+    16.8
+    """
 
     distance: float
-    """The distance of all images: too large by about c / N."""
+    """The distance of all images, which for N images is too large by about c / N."""
     error: float
     """Standard error of `distance`."""
     infinity: float
-    """Extrapolated to infinitely many images; negative where noise is larger than the distance."""
+    """The distance extrapolated to infinitely many images; negative where noise is larger than the distance."""
     infinity_error: float
     """Standard error of `infinity`."""
     line: dict[int, float]
-    """What the line goes through: mean distance of parts, by the number of images of a part of the smaller set."""
+    """The points of the extrapolation: mean distance of parts, by the number of images in a part of the smaller set."""
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:

@@ -45,9 +45,9 @@ class Score(NamedTuple):
     """
 
     value: float
-    """From 0 to 1."""
+    """The metric, from 0 to 1."""
     standard_error: float
-    """NaN where none is estimated."""
+    """Standard error of `value`; NaN if none is estimated."""
 
 
 # ---- gaps between the best latent and the second

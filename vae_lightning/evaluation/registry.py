@@ -40,7 +40,7 @@ class Part:
     """
 
     name: str
-    """As which `parts=[...]` asks for it."""
+    """The name by which `parts=[...]` asks for the part."""
     measure: Measure
     """The estimates of a material, by name."""
     needs: tuple[Need, ...] = ()

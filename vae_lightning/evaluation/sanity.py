@@ -10,7 +10,7 @@ __all__ = ["SIMULATED", "warnings_of"]
 DEVIATIONS = 3.0
 """Standard errors beyond which a difference is no chance: one report in 700 that is right is warned of."""
 SIMULATED = "simulated"
-"""In place of a binarization: of images that the model itself has drawn."""
+"""The binarization of estimates from images that the model itself has drawn."""
 
 _BUG = "no model of these images is known to get there, so look for a bug or for test images in training"
 _TOO_GOOD = {"threshold": "thresholded images cost less than those drawn at random, so compare it with no published number"}

@@ -401,7 +401,7 @@ def pairs_among(y: Tensor, count: int = 3) -> list[tuple[int, int]]:
 
 
 def first_of_class(y: Tensor, label: int, labels: Labels | None = None) -> int:
-    """Where the first image of class `label` stands among labels `(N,)`."""
+    """The place of the first image of class `label` among labels `(N,)`."""
     places = (y == label).nonzero()
     if not len(places):
         labels = labels or Labels()
@@ -410,5 +410,5 @@ def first_of_class(y: Tensor, label: int, labels: Labels | None = None) -> int:
 
 
 def one_of_each(y: Tensor) -> list[int]:
-    """Where the first image of each class stands among labels `(N,)`."""
+    """The places of the first images of each class among labels `(N,)`."""
     return [first_of_class(y, label) for label in y.unique().tolist()]

@@ -2,7 +2,7 @@
 
 A figure is a function of a `Subject` with a docstring. The docstring is the caption: its first sentence says what one sees, the
 rest what a good one looks like. `declare` puts it into `CATALOG`, from which everything else is derived: what `evaluate.py` draws
-and in which order, its help, the tables of the documentation, the check of `evaluation.figures`.
+and in which order, its help, the tables of the documentation, the check of the names that a user asks for.
 
 A researcher's own figure needs no declaration: `evaluation.figures=[mypkg.figures.pixel_variance]` takes any such function by its
 import path.
@@ -71,15 +71,15 @@ class FigureSpec:
     draw: Callable[[Subject], Figure | Animation]
     """The figure of a subject that has what it needs."""
     name: str = ""
-    """Its name in `evaluation.figures`, and that of its file; for an own figure, its import path."""
+    """The figure's name, and the name of its file; for a user's figure, the import path."""
     caption: str = ""
     """What one sees, and what a good one looks like; taken from the docstring of `draw` if empty."""
     section: str = SECTIONS[-1]
-    """Where a page shows it."""
+    """The heading under which a page shows the figure."""
     needs: tuple[Need, ...] = ()
     """What a subject must have."""
     settings: tuple[str, ...] = ()
-    """The settings of an evaluation that it depends on, by their names in `conf/evaluation/`."""
+    """Names, as in `conf/evaluation/`, of the settings of an evaluation that the figure depends on."""
 
     def __post_init__(self) -> None:
         if not self.caption:
@@ -120,7 +120,7 @@ def declare(
 
 
 def figure_named(name: str) -> FigureSpec:
-    """The figure that `evaluation.figures` calls `name`: one of `CATALOG`, or a user's own by its import path.
+    """The figure called `name`: one of `CATALOG`, or a user's own by its import path.
 
     Raises:
         ConfigurationError: there is no such figure, or what the path names is no function of one argument.

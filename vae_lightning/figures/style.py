@@ -114,7 +114,7 @@ def tiles(images: Tensor, columns: int) -> Tensor:
 
 
 def tile_center(number: float, size: int) -> float:
-    """Where along an axis of `tiles` of so many pixels the middle of the `number`th row or column of tiles lies."""
+    """The place along an axis of the middle of the `number`th row or column of tiles of `size` pixels."""
     return number * (size + GAP) + (size - 1) / 2
 
 

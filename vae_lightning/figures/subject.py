@@ -34,7 +34,7 @@ class Subject:
     x: Tensor
     """Test images `(N, C, H, W)` in [0, 1], on the model's device."""
     y: Tensor
-    """Their labels `(N,)`, int64; zeros if there are none."""
+    """The images' labels `(N,)`, int64; zeros if there are none."""
     labels: Labels = field(default_factory=Labels)
     """The classes of the images, and what they are called."""
     num_classes: int = 0

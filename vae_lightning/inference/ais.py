@@ -130,9 +130,9 @@ class BidirectionalBounds(NamedTuple):
     x: Tensor
     """The images, `(B, *event)`."""
     lower: Tensor
-    """From the prior or encoder to the posterior, `(B,)` nats, float64: not above log p(x) in expectation."""
+    """The lower bound, annealed from the prior or encoder to the posterior, `(B,)` nats, float64."""
     upper: Tensor
-    """From the exact posterior back, `(B,)` nats, float64: not below log p(x) in expectation."""
+    """The upper bound, annealed back from the exact posterior, `(B,)` nats, float64; both are bounds in expectation."""
 
     @property
     def gap(self) -> Tensor:
@@ -205,7 +205,7 @@ def bidirectional_monte_carlo(
 
 
 class _Path(NamedTuple):
-    """From f_0 to f_1, for C chains of each of B images."""
+    """The path of densities from f_0 to f_1, for C chains of each of B images."""
 
     first: Distribution
     """f_0, batch shape `()` or `(B,)`."""

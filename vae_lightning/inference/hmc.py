@@ -34,7 +34,7 @@ Weights = Sequence[float]
 
 
 class Point(NamedTuple):
-    """Where C chains of each of B images are.
+    """The places of C chains for each of B images, with the log densities and gradients there.
 
     >>> point = Point.at(torch.ones(1, 1, 2), lambda z: [-z.square().sum(-1) / 2])
     >>> point.log_density([1.0]), point.gradient([1.0])
@@ -66,7 +66,7 @@ class Point(NamedTuple):
         return _weighted(weights, self.gradients)
 
     def where(self, chosen: Tensor, other: "Point") -> "Point":
-        """This point for the chains that are `chosen`, bool `(C, B)`, the other one for the rest."""
+        """A point with the chains that are `chosen`, bool `(C, B)`, from this point and the rest from `other`."""
         values = tuple(torch.where(chosen, *both) for both in zip(self.values, other.values, strict=True))
         rows = chosen.unsqueeze(-1)
         gradients = tuple(torch.where(rows, *both) for both in zip(self.gradients, other.gradients, strict=True))
@@ -115,7 +115,7 @@ def transition(point: Point, terms: Terms, weights: Weights, step: Tensor, leapf
 def leapfrog(
     point: Point, terms: Terms, weights: Weights, momentum: Tensor, step: Tensor, leapfrog_steps: int
 ) -> tuple[Point, Tensor]:
-    """Where the chains and their momenta `(C, B, D)` are after `leapfrog_steps`; see `transition` for the arguments."""
+    """The chains and their momenta `(C, B, D)` after `leapfrog_steps`; see `transition` for the arguments."""
     momentum = momentum + 0.5 * step * point.gradient(weights)
     for remaining in reversed(range(leapfrog_steps)):
         # what ran away has lost all its energy, so it is rejected wherever it is now; distributions refuse to be asked at NaN

@@ -1,1 +1,1 @@
-"""What has to be said to the system, to a terminal and to torch; files that are whole or not there."""
+"""The system, terminals and torch: memory, processes, compilation, checkpoints; files that are whole or not there."""

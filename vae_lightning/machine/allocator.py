@@ -1,7 +1,7 @@
-"""Memory that is freed stays with the process, instead of going back to the system and being mapped anew every step.
+"""Keep freed memory with the process, instead of returning it to the system and mapping it anew in every step.
 
 A step on a small net allocates and frees the same few megabytes again and again. glibc returns such blocks to the system,
-and every use of new ones costs a page fault for each 4 KiB: a quarter of the time of an importance-weighted estimate.
+and a new block costs a page fault for each 4 KiB: a quarter of the time of an importance-weighted estimate.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD = -1, -2, -3
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc to keep up to 1 GiB of freed memory; True if it was told, False on systems with another allocator."""
+    """Let glibc keep up to 1 GiB of freed memory; whether it does so, which is False on systems with another allocator."""
     if not sys.platform.startswith("linux"):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""Reading checkpoint files safely, and where in its training a checkpoint stands."""
+"""Read checkpoint files safely, and find out how far the training of a checkpoint had come."""
 
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from vae_lightning.errors import CheckpointError, one_line
 __all__ = ["CHECKPOINT_FORMAT", "Progress", "migrate", "read", "read_any"]
 
 CHECKPOINT_FORMAT = 1
-"""Grows when checkpoints of earlier versions can no longer be read."""
+"""The format that this version writes; it grows when checkpoints of earlier versions can no longer be read."""
 
 
 def read_any(path: Path) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def read_any(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
     try:
-        if not zipfile.is_zipfile(path):  # of which torch says nothing that one could understand
+        if not zipfile.is_zipfile(path):  # torch would name a cause that nobody understands
             raise CheckpointError(f"{path}: is damaged (cut, or empty), or never was a checkpoint")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (IsADirectoryError, PermissionError) as error:
@@ -60,9 +60,14 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def migrate(content: dict[str, Any]) -> None:
-    """Make of the content of an older checkpoint, in place, what this version would have written.
+    """Change the content of an older checkpoint, in place, to what this version would have written.
 
-    - A conditional prior was a part of its own of a CVAE, and is the prior "class" now.
+    - The conditional prior of a CVAE, an argument of its own in earlier versions, becomes the prior "class".
+
+    >>> content = {"hyper_parameters": {"conditional_prior": True}, "state_dict": {}}
+    >>> migrate(content)
+    >>> content["hyper_parameters"]
+    {'prior': {'name': 'class'}}
     """
     arguments = content.get("hyper_parameters", {})
     if arguments.pop("conditional_prior", False):
@@ -74,18 +79,22 @@ def migrate(content: dict[str, Any]) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the training of a checkpoint had come."""
+    """How far the training of a checkpoint had come.
+
+    >>> Progress(epochs=2, batches=0, steps=860).steps
+    860
+    """
 
     epochs: int
-    """Epochs whose last batch, and validation, had been done."""
+    """Finished epochs, with their validation."""
     batches: int
-    """Batches of the epoch under way; 0 between two epochs."""
+    """Batches done of the epoch under way; 0 between two epochs."""
     steps: int
-    """Optimizer steps."""
+    """Optimizer steps done."""
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any]) -> "Progress":
-        """Read from the content of a checkpoint, which Lightning writes while it takes the epoch for unfinished."""
+        """The progress in the content of a checkpoint, which Lightning writes while it still takes the epoch for unfinished."""
         loops = checkpoint["loops"]["fit_loop"]
         epoch, batch = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
         ready = batch["current"]["ready"]

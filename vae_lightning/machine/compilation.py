@@ -1,7 +1,7 @@
 """Compiled functions of tensors: traced once to a graph without Python, distributions or autograd, then compiled by torch.
 
-The graph goes to torch's compiler directly: `torch.compile` would trace it a second time, for seconds, and check at every
-call that nothing has changed, for a tenth of a millisecond.
+The graph goes to torch's compiler directly. `torch.compile` would trace the function a second time, which takes seconds, and check
+at every call that nothing has changed, which takes a tenth of a millisecond.
 """
 
 import warnings
@@ -22,11 +22,11 @@ aten = torch.ops.aten
 
 
 def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any] | None:
-    """`function` as a compiled graph for tensors of these shapes; None, with a warning, where there cannot be one.
+    """`function` as a compiled graph for `arguments` of these shapes; None, with a warning, where compiling fails.
 
-    Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure: what it closes over, and
-    every argument that is not a tensor, is kept as it is in the graph, which is cached on disk between runs. On a GPU it
-    is captured as a CUDA graph, whose results are overwritten by its next call.
+    Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure: the graph keeps, as they are now,
+    the values that `function` closes over and every argument that is not a tensor. Graphs are cached on disk between runs. On a
+    GPU the graph is captured as a CUDA graph, whose results are overwritten by the next call.
     """
     try:
         with torch.no_grad(), _no_validation():
@@ -59,7 +59,7 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Calla
     graph = standalone_compile(module, [*tensors], dynamic_shapes="from_example_inputs", options=options)
 
     def run(*arguments: Any) -> Any:
-        if on_gpu:  # the results of the call before may go
+        if on_gpu:  # results of the previous call may be overwritten
             torch.compiler.cudagraph_mark_step_begin()
         return tree_unflatten(list(graph(*_tensors(arguments))), results[0])
 
@@ -71,7 +71,7 @@ def _tensors(arguments: tuple[Any, ...]) -> list[Tensor]:
 
 
 def _without_idle_transposes(module: GraphModule) -> GraphModule:
-    """Transposing, converting and transposing back is converting; autocast leaves that, a tenth of a step."""
+    """Convert directly where autocast transposes, converts and transposes back, which costs a tenth of a step."""
     for node in module.graph.find_nodes(op="call_function", target=aten.t.default):
         convert = node.args[0]
         if convert.target is aten._to_copy.default and convert.args[0].target is aten.t.default:
@@ -85,7 +85,7 @@ def _without_idle_transposes(module: GraphModule) -> GraphModule:
 
 @contextmanager
 def _no_validation() -> Iterator[None]:
-    """Distributions do not look at their arguments' values, which a traced function cannot."""
+    """A block in which distributions do not check the values of their arguments, which a traced function cannot look at."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Write files that are whole or not there, whenever the writing stops."""
 
 import json
 import math
@@ -15,7 +15,7 @@ __all__ = ["finite", "replacing", "write_bytes", "write_json"]
 
 
 def finite(content: Any) -> Any:
-    """Plain content with null in the place of what JSON has no number for: NaN and the infinities.
+    """`content`, plain values, with None in the place of NaN and the infinities, for which JSON has no number.
 
     >>> finite({"elbo": float("nan"), "kl": [1.0, float("inf")]})
     {'elbo': None, 'kl': [1.0, None]}
@@ -31,8 +31,7 @@ def finite(content: Any) -> Any:
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A path beside `path` to write a file to, which takes the place of `path` at once when the block ends.
 
-    Of a block that fails nothing is left but the file that was there before. Several processes may replace a file at once;
-    each replaces it whole.
+    After a block that fails, the file is as it was before. Several processes may replace a file at once; each replaces all of it.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The number that the JSON files of a run carry for their form: what this version writes, and what it can read.
+"""The format number in the JSON files of a run: which format this version writes, and which ones it can read.
 
 1. `report.json` has `test`, `val` and `train` beside its other keys; neither file says its format.
 2. `report.json` has them below `splits`; both files say `"format": 2`.
@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["FORMAT", "format_of", "too_new"]
 
 FORMAT = 2
-"""What `report.json` and `metrics.json` are written in."""
+"""The format in which this version writes `report.json` and `metrics.json`."""
 
 
 def format_of(content: Mapping[str, Any]) -> int:

@@ -1,7 +1,8 @@
-"""One training or one of several processes of it: what a launcher's environment variables say, and what was asked for.
+"""Whether this process is a whole training or one of several processes of a training.
 
-Lightning takes its rank from variables such as RANK and SLURM_PROCID. They also stand around a training on one device that is
-nobody's rank: in the shell of an allocation, in a pod, in a notebook on a cluster. It would then neither log nor save.
+Lightning takes the process's rank from environment variables such as RANK and SLURM_PROCID. These variables are also set around a
+training on one device that is no rank of anything: in the shell of an allocation, in a pod, in a notebook on a cluster. Lightning
+would then take the training for a later rank, which neither logs nor saves.
 """
 
 import os
@@ -25,10 +26,10 @@ def is_alone(arguments: Mapping[str, Any]) -> bool:
 
 
 def own_environment(arguments: Mapping[str, Any]) -> list[ClusterEnvironment]:
-    """What makes a training on one device the only one of its kind; nothing for one on several.
+    """Lightning's plugin that makes a training on one device a process of rank 0; none for a training on several devices.
 
     Raises:
-        ConfigurationError: a launcher started several processes for it.
+        ConfigurationError: a launcher started several processes for a training on one device.
     """
     if not is_alone(arguments):
         return []
@@ -47,7 +48,7 @@ def _started_by_torchrun() -> int:
 
 
 def _started_by_srun() -> int:
-    # that of the job, SLURM_NTASKS, is there in the shell of an allocation too
+    # SLURM_NTASKS is set in the shell of an allocation too, where one process was started
     return _number("SLURM_STEP_NUM_TASKS") if "SLURM_PROCID" in os.environ else 1
 
 

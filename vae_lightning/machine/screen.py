@@ -1,7 +1,7 @@
-"""What a terminal, a file or a pipe is told, whatever it can take: no training is lost because a line could not be printed.
+"""Print to a terminal, a file or a pipe whatever its encoding or state: no training is lost because a line could not be printed.
 
-`prepare` is called as a program starts. From then on a character that the encoding lacks becomes a plain one, and what nobody
-reads any more (`| head -1`, a closed terminal, a full disk behind `> log`) is dropped.
+`prepare` is called as a program starts. From then on a character that the encoding lacks becomes a plain one, and output is dropped
+where nobody reads it any more (`| head -1`, a closed terminal, a full disk behind `> log`).
 """
 
 import codecs
@@ -23,7 +23,7 @@ def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     lacking = error.object[error.start : error.end]
-    # what else draws tables is a corner or a crossing
+    # the other characters that draw tables are corners and crossings
     plain = (PLAIN.get(c) or LINES.get(c) or ("+" if "─" <= c <= "╿" else "?") for c in lacking)
     return "".join(plain), error.end
 
@@ -32,7 +32,7 @@ codecs.register_error("vae_lightning.plain", _replaced)
 
 
 class Steady:
-    """A text stream that goes on without a word where what is behind it is gone."""
+    """A text stream that drops what is written once its file, pipe or terminal is gone."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -64,8 +64,8 @@ class Steady:
 
 
 def console() -> "Console":
-    """A terminal that shows names as they are: `[v2]` is no markup in them, and `:x:` no picture."""
-    from rich.console import Console  # which --help should not wait for
+    """A rich console that shows text as it is: `[v2]` is no markup, and `:x:` no picture."""
+    from rich.console import Console  # imported here, so that --help does not wait for rich
 
     return Console(markup=False, emoji=False, highlight=False)
 
@@ -74,7 +74,7 @@ _command_folder: str | None = None
 
 
 def prepare() -> None:
-    """Make standard output and standard error such that writing to them cannot fail, and remember where the command was given."""
+    """Replace standard output and standard error by streams that cannot fail, and remember the command's working directory."""
     global _command_folder
     _command_folder = os.getcwd()  # noqa: PTH109
     for name in ("stdout", "stderr"):
@@ -89,6 +89,6 @@ def prepare() -> None:
 
 
 def short(path: str | os.PathLike[str]) -> str:
-    """`path` relative to the folder where the command was given, if it is below that; else absolute."""
+    """`path` relative to the command's working directory if it lies below that directory, else absolute."""
     resolved, here = os.path.realpath(path), os.path.realpath(_command_folder or os.curdir)
     return os.path.relpath(resolved, here) if resolved.startswith(os.path.join(here, "")) else resolved  # noqa: PTH118

@@ -1,7 +1,7 @@
-"""Command lines that run when they are pasted: a text as Hydra's grammar and a shell take it.
+"""Command lines that run when they are pasted: texts quoted for Hydra's grammar and for a shell.
 
-Hydra reads `=`, `,`, brackets, quotes and `${...}` in a value; a shell reads most of them and more. `setting` quotes for the first,
-`command` for the second as well.
+Hydra reads `=`, `,`, brackets, quotes and `${...}` in a value; a shell reads most of them and more. `setting` quotes for Hydra,
+`command` for the shell as well.
 """
 
 import os
@@ -14,9 +14,9 @@ from pathlib import Path
 __all__ = ["command", "hydra_quoted", "is_hydra_quoted", "path_setting", "script", "setting", "shell_quoted", "tensorboard"]
 
 PLAIN = re.compile(r"[A-Za-z_./][\w./+%@-]*", re.ASCII)
-"""What Hydra takes for a string, as it is."""
+"""Texts that Hydra takes for a string without quotes."""
 WORDS = {"null", "true", "false", "nan", "inf"}
-"""Strings that Hydra takes for something else."""
+"""Words that Hydra takes for null, a boolean or a number."""
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
 
@@ -26,7 +26,7 @@ def is_hydra_quoted(value: str) -> bool:
 
 
 def hydra_quoted(value: str) -> str:
-    """`value` such that Hydra reads exactly it, but for `${...}`, which stays an interpolation; plain where it may be.
+    """`value`, quoted where Hydra would read another text; `${...}` stays an interpolation.
 
     >>> print(hydra_quoted("vae"), hydra_quoted("epoch=0-step=100.ckpt"))
     vae 'epoch=0-step=100.ckpt'
@@ -40,12 +40,12 @@ def hydra_quoted(value: str) -> str:
 
 
 def setting(key: str, value: object) -> str:
-    """`key=value` for Hydra, with `value` as it is: no part of it is an interpolation."""
+    """`key=value` for Hydra, which reads exactly `value`, without interpolations."""
     return f"{key}={hydra_quoted(str(value).replace('${', chr(92) + '${'))}"
 
 
 def path_setting(key: str, path: str | os.PathLike[str]) -> str:
-    """`key=path` for the commands of this project, which take a path as it is (`overrides`) unless it could be more."""
+    """`key=path` for the commands of this project, quoted only where they would read more than a path (`latest`, `~`, `${...}`)."""
     text = os.fspath(path)
     if text == "latest":
         text = "./latest"
@@ -54,7 +54,7 @@ def path_setting(key: str, path: str | os.PathLike[str]) -> str:
 
 
 def shell_quoted(text: str, encoding: str | None = None) -> str:
-    """`text` as one word of a shell; in the `$'...'` of bash and zsh where the terminal could not show it.
+    """`text` as one word of a shell; as `$'...'` of bash and zsh where the terminal could not show the text.
 
     >>> print(shell_quoted("a b"), shell_quoted("a=1"), shell_quoted("two\\nlines"))
     'a b' a=1 $'two\\012lines'
@@ -77,20 +77,20 @@ def command(name: str, *words: str) -> str:
 
 
 def tensorboard() -> str:
-    """How TensorBoard is called here."""
+    """The words that start TensorBoard from this Python's installation."""
     installed = shutil.which("tensorboard")
     beside = installed is not None and Path(installed).absolute().parent == Path(sys.executable).absolute().parent
     return "tensorboard" if beside else f"{shell_quoted(_python())} -m tensorboard.main"
 
 
 def script(name: str) -> str:
-    """Where the script `name` lies, if this program is one of its neighbours, as the user named that."""
+    """The path of the script `name` beside the running script, if that is one of this project's; else `name` itself."""
     program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("train.py")
     return str(program.with_name(name)) if program.name in ("train.py", "evaluate.py") else name
 
 
 def _python() -> str:
-    """`python`, where that is the interpreter that runs this."""
+    """`python` where that starts the running interpreter, else the interpreter's path."""
     on_path = shutil.which("python")
     if on_path is None or Path(on_path).absolute().parent == Path(sys.executable).absolute().parent:
         return "python"

@@ -1,9 +1,10 @@
 """Let torchvision be imported where its compiled part does not fit the installed torch.
 
 A torchvision built for CUDA beside a torch built for the CPU cannot load its compiled operators, and its import, also by Lightning,
-then fails with "operator torchvision::nms does not exist". This project uses only its data sets, so the two operators that the
-import asks for are declared, without an implementation, and the import is repeated. It is watched for from the first import of
-`vae_lightning` on, which itself imports neither torch nor torchvision. Where the builds match, the first attempt succeeds.
+then fails with "operator torchvision::nms does not exist". This project uses only torchvision's data sets, so the two operators
+that the import asks for are declared, without an implementation, and the import is repeated. Where the builds match, the first
+attempt succeeds. The finder stands in `sys.meta_path` from the first import of `vae_lightning` on; importing this module imports
+neither torch nor torchvision.
 """
 
 import sys
@@ -17,7 +18,7 @@ __all__: list[str] = []
 
 
 class _Finder(MetaPathFinder):
-    """Hands out torchvision's own loader in a wrapper that tries twice."""
+    """Finds torchvision's own loader, in a wrapper that tries to load twice."""
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname != "torchvision":
@@ -48,7 +49,7 @@ class _Loader(Loader):
             self._loader.exec_module(module)
 
     def __getattr__(self, name: str) -> Any:
-        # what else is asked of a loader, for the package's files
+        # a loader is also asked for the package's files
         return getattr(self._loader, name)
 
 

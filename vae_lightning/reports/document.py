@@ -1,4 +1,4 @@
-"""The content of `report.json`: its form, its splits, and estimates as it has them."""
+"""The content of `report.json`: its keys, its splits, and the form of an estimate in it."""
 
 import dataclasses
 import math
@@ -12,13 +12,13 @@ from vae_lightning.types import Estimate
 __all__ = ["SPLITS", "as_current", "from_plain", "plain", "splits_of", "to_json"]
 
 SPLITS = ("test", "val", "train")
-"""Keys that hold estimates by name in a report of format 1."""
+"""The keys that hold estimates by name in a report of format 1."""
 
 
 def to_json(checkpoint: str, splits: Mapping[str, Mapping[str, Estimate]], **rest: Any) -> dict[str, Any]:
-    """The form of `report.json`, which other programs read: `format`, `checkpoint`, `rest`, and `splits`, each with its estimates.
+    """The content of `report.json`, which other programs read: `format`, `checkpoint`, `rest`, and the estimates by split.
 
-    A number that is not known or not finite is null: JSON has no NaN and no infinity.
+    A number that is unknown or not finite becomes null, because JSON has no NaN and no infinity.
 
     >>> nll = Estimate(90.0, 0.1, 10_000, 1000, "dynamic", "importance sampling")
     >>> report = to_json("checkpoints/best.ckpt", {"test": {"nll": nll}})
@@ -47,13 +47,13 @@ def as_current(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def plain(estimate: Estimate) -> dict[str, Any]:
-    """An estimate as `report.json` has it."""
+    """An estimate in the form that it has in `report.json`: plain values by the names of `types.Estimate`."""
     content: dict[str, Any] = finite({**dataclasses.asdict(estimate), "settings": estimate.settings})
     return content
 
 
 def from_plain(content: Mapping[str, Any]) -> Estimate:
-    """An estimate from the form that `plain` gives it; of a number that was not finite, NaN."""
+    """The estimate that `plain` gave `content` for; null becomes NaN."""
     known = {field.name for field in dataclasses.fields(Estimate)}
     numbers = {name: math.nan if content[name] is None else content[name] for name in ("value", "standard_error", "seconds")}
     return Estimate(**{**{name: value for name, value in content.items() if name in known}, **numbers})

@@ -1,8 +1,8 @@
-"""The folder of an evaluation: one owner at a time, the reports of all evaluations of the same weights as one, none ever lost.
+"""The folder of an evaluation: one writer at a time, and one report of all evaluations of the same weights.
 
 <run>/evaluation/
     report.json, report.md, report.html, figures/    of the weights that were evaluated last
-    earlier/<weights>/                               the same, of other weights; they come back when those are evaluated again
+    earlier/<weights>/                               these files of other weights; they come back when those are evaluated again
 """
 
 import json
@@ -31,12 +31,15 @@ OURS = ("report.json", "report.md", "report.html", "figures")
 
 @contextmanager
 def owned(path: Path, weights: Mapping[str, Any]) -> Iterator["ReportFolder"]:
-    """The folder `path`, which is made if need be, for one evaluation of `weights` at a time.
+    """The folder `path`, which is made if need be and locked, for an evaluation of `weights`.
+
+    Args:
+        weights: file, SHA-256 and optimizer step of the weights, as `report.json` holds them.
 
     Raises:
-        ConfigurationError: another evaluation writes there.
-        CheckpointError: there is a report of a later version.
-        StorageError: one may not write there.
+        ConfigurationError: another evaluation is writing into the folder.
+        CheckpointError: the folder holds a report of a later version.
+        StorageError: the folder cannot be written to.
     """
     lock = FileLock(path / LOCK, timeout=0)
     try:
@@ -58,7 +61,7 @@ def owned(path: Path, weights: Mapping[str, Any]) -> Iterator["ReportFolder"]:
 
 
 class ReportFolder:
-    """What one evaluation writes: made by `owned`.
+    """The folder that one evaluation writes into; `owned` gives it.
 
     >>> ReportFolder(Path("evaluation"), {"sha256": "ab"}).figures.as_posix()
     'evaluation/figures'
@@ -70,11 +73,11 @@ class ReportFolder:
 
     @property
     def figures(self) -> Path:
-        """Where figures go."""
+        """The folder of the figures."""
         return self.path / "figures"
 
     def write(self, now: Mapping[str, Any], warnings: Callable[[Mapping[str, Any]], list[str]]) -> dict[str, Any]:
-        """Write `report.json`: this evaluation's report `now`, what was measured of the same weights before, `warnings` of both."""
+        """Write `report.json` and give its content: `now`, merged with earlier reports of the same weights, and its `warnings`."""
         both = merged(self.before, now)
         report = finite({**both, "weights": self.weights, "warnings": warnings(both)})
         write_json(self.path / "report.json", report)
@@ -83,7 +86,7 @@ class ReportFolder:
 
     @property
     def before(self) -> dict[str, Any]:
-        """The report of the same weights that was there; one of other weights, or of nobody's, is put aside first."""
+        """The earlier report of the same weights; a report of other or unknown weights is first moved to `earlier/`."""
         if self._before is None:
             self._before = self._prepared()
         return self._before
@@ -119,7 +122,7 @@ class ReportFolder:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str | None]:
-    """A report, and why there is none."""
+    """The report in `path` and None; or an empty report and the reason why `path` holds none."""
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -134,9 +137,9 @@ def _read(path: Path) -> tuple[dict[str, Any], str | None]:
 
 
 def _require_known_format(path: Path) -> None:
-    """Refuse, before anything is computed, to merge into a report that a later version has written."""
+    """Refuse, before anything is computed, to merge into a report that a later version of this project has written."""
     content: object = None
-    with suppress(OSError, ValueError, RecursionError):  # what cannot be read is put aside when the first report is written
+    with suppress(OSError, ValueError, RecursionError):  # an unreadable report is moved aside when the first one is written
         content = json.loads(path.read_bytes())
     reason = too_new(content)
     if reason is not None:
@@ -153,14 +156,14 @@ def _described(weights: Mapping[str, Any]) -> str:
 
 
 def _name(weights: Mapping[str, Any]) -> str:
-    """A folder's name that tells weights apart: the step for the eye, the digest for certainty."""
+    """A folder's name for `weights`: their optimizer step, and the beginning of their digest, which tells weights apart."""
     step, digest = weights.get("step"), str(weights.get("sha256"))
     known = isinstance(step, int) and digest.isalnum() and len(digest) >= 8
     return f"step_{step}_{digest[:8]}" if known else "unknown"
 
 
 def _move(source: Path, target: Path) -> None:
-    """Each file by itself, the report last: whenever it stops, what is there is whole and what is not yet there is where it was."""
+    """Move one file after the other, the report last: if moving stops, each file is whole in one of the two folders."""
     figures = sorted((source / "figures").iterdir()) if (source / "figures").is_dir() else []
     try:
         (target / "figures").mkdir(parents=True, exist_ok=True)
@@ -168,7 +171,7 @@ def _move(source: Path, target: Path) -> None:
             if path.exists():
                 os.replace(path, target / path.relative_to(source))
         for folder in (source / "figures", source):
-            with suppress(OSError):  # there is more in it
+            with suppress(OSError):  # the folder holds other files
                 folder.rmdir()
     except OSError as error:
         raise StorageError(f"{source}: could not be moved to {target} ({error})") from error
@@ -180,7 +183,7 @@ def _not_writable(path: Path, error: Exception) -> StorageError:
 
 
 def _try_to_write(*folders: Path) -> None:
-    """Now, and not after hours of computing."""
+    """Fail now, and not after hours of computing, if the folders cannot be written to."""
     for folder in folders:
         probe = folder / f".{os.getpid()}.probe"
         try:
@@ -191,7 +194,7 @@ def _try_to_write(*folders: Path) -> None:
 
 
 def _leave_nothing_empty(path: Path) -> None:
-    """An evaluation that has written nothing leaves no folder; a lock that nobody holds may go with it."""
+    """Remove the folder of an evaluation that has written nothing, with its lock file."""
     with suppress(OSError):
         (path / "figures").rmdir()
     if path.is_dir() and {entry.name for entry in path.iterdir()} <= {LOCK}:

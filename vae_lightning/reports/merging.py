@@ -1,8 +1,8 @@
-"""What was measured before and what is measured now, of the same weights, as one report: nothing that cost hours is lost.
+"""Merge what was measured before and what is measured now of the same weights, so that no estimate is lost.
 
-An estimate is known by its split, its name and what it was asked for: number of images, K, binarization, seed, and the
-settings of its estimator. The same asked for again is replaced. Of several under one name, that of the most images, and among
-those of the largest K, stands under the name; the others stand under `other_settings`, the newest first.
+An estimate is identified by split, name, number of images, K, binarization, seed, and the settings of its estimator. A new estimate
+replaces one with the same identity. If several estimates have one name, the estimate from the most images stands under the name,
+and among these the one with the largest K; the others stand under `other_settings`, the newest first.
 """
 
 import json
@@ -16,10 +16,10 @@ from vae_lightning.reports.document import as_current, splits_of
 __all__ = ["is_report", "merged", "with_others"]
 
 OUTCOMES = {"worst error of an image, nats", "shares", "iterations"}
-"""Settings that say what came out and not what was asked: they do not tell two estimates apart."""
+"""Settings that are results of an estimation, and so do not identify an estimate."""
 
 Plain = Mapping[str, Any]
-"""An estimate as `report.json` has it."""
+"""An estimate in the form that it has in `report.json`."""
 
 
 def is_report(content: Any) -> bool:
@@ -30,21 +30,21 @@ def is_report(content: Any) -> bool:
         estimates = [e for split in splits_of(content) for rows in with_others(content, split).values() for e in rows]
         figures = [*content.get("figures", {}).values()]
         described = all(isinstance(figure["caption"], str) and isinstance(figure["settings"], dict) for figure in figures)
-        # a report from somebody else must not make a page that holds another file of this machine
+        # a foreign report must not bring another file of this machine into the page
         there = all(re.fullmatch(r"figures/\w+\.(png|gif)", figure["file"]) for figure in figures)
         parts = [*content.get("parts", [])]
         reasons = [reason for key in ("not_measured", "not_drawn") for reason in content.get(key, {}).values()]
-    except (AttributeError, KeyError, TypeError):  # something in it is of another kind than a report has there
+    except (AttributeError, KeyError, TypeError):  # a value has another type than in a report
         return False
     return described and there and all(map(_is_estimate, estimates)) and all(isinstance(text, str) for text in [*reasons, *parts])
 
 
 def merged(before: Plain, now: Plain) -> dict[str, Any]:
-    """The report `now` with what `before`, a report of the same weights, has beside it: estimates, figures, and what was left out.
+    """The report `now`, and with it the estimates, figures and reasons of `before`, an earlier report of the same weights.
 
     Args:
-        before: the content of a `report.json` of any known format, or nothing.
-        now: the content that this evaluation alone would write.
+        before: the content of a `report.json` of any known format; empty if there is none.
+        now: the content of the `report.json` that this evaluation alone would write.
 
     >>> nll = {"value": 90.0, "num_images": 100, "num_samples": 1000, "settings": {}}
     >>> quick = {**nll, "value": 95.0, "num_samples": 10}
@@ -70,7 +70,7 @@ def merged(before: Plain, now: Plain) -> dict[str, Any]:
 
 
 def with_others(report: Plain, split: str) -> dict[str, list[Plain]]:
-    """All estimates of a split by name: first the one under the name, then those of other settings.
+    """All estimates of a split by name: first the estimate that stands under the name, then those with other settings.
 
     Args:
         report: the content of a `report.json` of any known format.
@@ -80,12 +80,12 @@ def with_others(report: Plain, split: str) -> dict[str, list[Plain]]:
 
 
 def _ranked(latest: Sequence[Plain], earlier: Sequence[Plain]) -> list[Plain]:
-    """Each once, the newest first, but for the one of the most images and samples, which comes before all."""
+    """All estimates of one name, without duplicates: first the one with the most images and samples, then the newest first."""
     kept: dict[str, Plain] = {}
     for estimate in [*latest, *earlier]:
         kept.setdefault(_identity(estimate), estimate)
     rows = [*kept.values()]
-    best = max(rows, key=_size)  # of equals the first, which is the newest
+    best = max(rows, key=_size)  # max takes the first of equals, which is the newest
     return [best, *(row for row in rows if row is not best)]
 
 

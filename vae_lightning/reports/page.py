@@ -1,4 +1,4 @@
-"""The report as a page to look at: `report.html`, which needs no other file, and `report.md`."""
+"""The report as a page for people: `report.html`, which needs no other file, and `report.md`."""
 
 import base64
 import re
@@ -28,13 +28,13 @@ class Picture:
     """
 
     name: str
-    """Name of the figure in the catalogue."""
+    """The figure's name in the catalogue, or import path."""
     path: Path
-    """The PNG or GIF."""
+    """The file, PNG or GIF."""
     caption: str
-    """What one sees."""
+    """What the figure shows."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The settings it was drawn with."""
+    """The settings of the evaluation that the figure was drawn with, by name."""
 
     @property
     def drawn_with(self) -> str:
@@ -43,18 +43,18 @@ class Picture:
 
     @property
     def data(self) -> str:
-        """The file as a URL that holds it."""
+        """The content of the file as a `data:` URL."""
         return f"data:{KINDS[self.path.suffix]};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
 
     @property
     def moves(self) -> bool:
-        """Whether it is an animation."""
+        """Whether the picture is an animation."""
         return self.path.suffix == ".gif"
 
 
 @dataclass(frozen=True)
 class Page:
-    """All that a page tells of a run.
+    """All that a page shows of a run.
 
     >>> nll = {"value": 90.0, "standard_error": 0.1, "num_images": 100, "num_samples": 10, "estimator": "importance sampling"}
     >>> nll |= {"settings": {}, "seconds": 1.5, "section": "likelihood"}
@@ -66,7 +66,7 @@ class Page:
     title: str
     """The run's folder."""
     checkpoint: str
-    """What the weights are of: file, epoch, step."""
+    """The checkpoint of the weights in words: file, epoch, step."""
     model: str
     """The model's class and number of parameters."""
     binarization: str
@@ -74,21 +74,21 @@ class Page:
     estimates: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]]
     """The estimates of `report.json`, by split and name: first the one under the name, then those of other settings."""
     command: str | None = None
-    """The command that trained it; None if the training did not end."""
+    """The command that trained the run; None if it is not known."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    """Where the training came from, as `metrics.json` says."""
+    """The provenance of the training, as in `metrics.json`."""
     pictures: Sequence[Picture] = ()
     """The figures that were drawn."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """Why the others were not, by name."""
+    """Reasons why other figures were not drawn, by name of the figure."""
     warnings: Sequence[str] = ()
-    """What is wrong with the estimates."""
+    """Warnings about the estimates, a line each."""
     not_measured: Mapping[str, str] = field(default_factory=dict)
-    """Why parts of the evaluation were left out, by name."""
+    """Reasons why parts of the evaluation were left out, by name of the part."""
 
     @property
     def sections(self) -> dict[str, list[dict[str, str]]]:
-        """The metric table, formatted, by the heading under which it stands."""
+        """The rows of the tables of estimates, formatted, by the heading above each table."""
         sections: dict[str, list[dict[str, str]]] = {}
         for split, estimates in self.estimates.items():
             for name, rows in estimates.items():
@@ -107,7 +107,7 @@ class Page:
 
 
 def _place(heading: str, headings: Sequence[str]) -> int:
-    """Where a heading stands: one that no part names, after those that are named, in the order in which it came."""
+    """The place of a heading among `headings`; unknown ones come last."""
     return headings.index(heading) if heading in headings else len(headings)
 
 
@@ -143,7 +143,7 @@ def to_html(page: Page) -> str:
 
 
 def to_markdown(page: Page, folder: Path) -> str:
-    """The page as Markdown that shows the figures below `folder`, where it will lie."""
+    """The page as Markdown, for a file in `folder`, which the links to figures are relative to."""
     return _environment(autoescape=False).get_template("report.md.j2").render(page=page, folder=folder)
 
 
@@ -155,5 +155,5 @@ def _environment(*, autoescape: bool) -> Environment:
 
 
 def _as_it_is(text: object) -> str:
-    """Text that Markdown shows as it is: `<folder>` would be a tag, and a name with `*` or `|` fall apart."""
+    """`text` escaped for Markdown, in which `<folder>` would be a tag, and `*` or `|` in a name would be markup."""
     return re.sub(r"([\\`*<\[\]|])", r"\\\1", " ".join(str(text).split()))

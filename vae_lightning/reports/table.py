@@ -1,4 +1,4 @@
-"""What a report looks like in a terminal."""
+"""Print a report in a terminal."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,21 @@ __all__ = ["print_report", "shown"]
 
 
 MANY = 12
-"""Estimates of one section beyond which a terminal shows only that they are there."""
+"""Estimates of one section above which the terminal shows only how many there are."""
 
 
 def print_report(
     report: Mapping[str, Any], folder: Path, drawn: Sequence[str] = (), skipped: Mapping[str, str] | None = None
 ) -> None:
-    """A report as a table: one row a metric; its warnings; what was measured and drawn, and why something was not.
+    """Print a report: a table with a row an estimate, warnings, what was drawn, and why something was not measured or drawn.
 
-    Of a report that holds several evaluations, the rows are those of the last one; how many others there are is said.
+    If the report holds several evaluations, the table shows the last one, and a line says how much there is of earlier ones.
+
+    Args:
+        report: the content of `report.json`.
+        folder: the folder of the evaluation.
+        drawn: names of the figures of the last evaluation.
+        skipped: reasons why figures were not drawn, by name.
     """
     held = {split: with_others(report, split) for split in splits_of(report)}
     everything = [row for estimates in held.values() for rows in estimates.values() for row in rows]
@@ -77,7 +83,7 @@ def _cells(name: str, estimate: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def shown(name: str, estimate: Mapping[str, Any]) -> tuple[str, str]:
-    """Value and standard error of an estimate in a `report.json`: of shares and other small numbers four digits, of nats two."""
+    """Value and standard error of an estimate of `report.json` as text: two decimals, four for shares and other small numbers."""
     value, error = estimate["value"], estimate["standard_error"]
     if value is None:
         return "not finite", ""

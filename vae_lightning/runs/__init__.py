@@ -1,4 +1,4 @@
-"""Run folders: where one is, what was written into it, its model and data, and going on with its training."""
+"""Run folders: find a run, read what its training wrote, load its model and data, go on with its training."""
 
 from vae_lightning.runs.finding import find
 from vae_lightning.runs.history import asked_with, history, record

@@ -1,8 +1,8 @@
-"""Going on from a checkpoint: what does not fit is refused by name before anything is written; what can change follows the command.
+"""Go on from a checkpoint: refuse by name, before anything is written, what does not fit; take all else from the command.
 
 A checkpoint gives weights, moments, counters and scores. Everything that a command can set (learning rate and its schedule, the
-optimizer's numbers, patience, length, time) is as the command says. What a checkpoint's metrics or its place within an epoch depend
-on (the model's architecture, the data) cannot change.
+optimizer's numbers, patience, length, time) is as the command says. The model's architecture and the data cannot change, because
+the metrics so far, and the place within an epoch, depend on them.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,23 +32,23 @@ ARCHITECTURE = {
     "posterior",
     "prior",
 }
-"""Arguments of models that say which function their weights are of."""
+"""Arguments of models that determine which function the weights belong to."""
 CHANGEABLE = {"dropout", "init"}
-"""Of these, what may change all the same."""
+"""Arguments within those of `ARCHITECTURE` that may change all the same."""
 FIXED_DATA = (
     *("dataset", "binarization", "val_size", "permute_pixels", "eval_seed", "train_size", "test_size"),
     *("path", "splits", "channels", "size", "background"),
 )
-"""Settings of data that scores so far, and what counts as unseen, depend on."""
+"""Settings of data that determine the scores so far, and which images count as unseen."""
 
 
 class Continuation(L.Callback):
-    """Has Lightning restore of a checkpoint what the checkpoint alone knows, and leave what the command says.
+    """Lets Lightning restore from a checkpoint only what the checkpoint alone knows; everything else is as the command says.
 
     Args:
         path: the checkpoint.
-        progress: how far its training had come.
-        changed: hyperparameters that are others now, each with its value then and now.
+        progress: how far the checkpoint's training had come.
+        changed: hyperparameters that have other values now, by name: the value then, and the value now.
     """
 
     sees_every_batch = False
@@ -59,7 +59,7 @@ class Continuation(L.Callback):
         """Called in the first process when the checkpoint has been restored and nothing has been trained yet."""
 
     def record(self) -> dict[str, Any]:
-        """What `metrics.json` says of where a training went on."""
+        """Where the training went on, and what was changed, for `metrics.json`."""
         changed = {key: {"was": was, "is": now} for key, (was, now) in self.changed.items()}
         place = {"epochs": self.progress.epochs, "batches": self.progress.batches, "steps": self.progress.steps}
         return {"checkpoint": str(self.path), **place, "changed": changed}
@@ -83,9 +83,10 @@ class Continuation(L.Callback):
 
 
 def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[str, Any]:
-    """`state` with what `callback` was built with, but for the folder, by which ModelCheckpoint knows its own files.
+    """`state` of `callback` in a checkpoint, with the settings that `callback` was built with now.
 
-    Of a class of somebody's own, this is said of what it inherits alone: what it adds and keeps in its state has changed since.
+    The folder stays as in the checkpoint, because ModelCheckpoint recognises its own files by it. Of a user's class, only inherited
+    settings are replaced: an attribute that the class adds may be state rather than a setting.
     """
     known = [kind for kind in type(callback).__mro__ if kind.__module__.partition(".")[0] in ("vae_lightning", "pytorch_lightning")]
     arguments = {key for kind in known for key in parameters(kind)[0]} - {"dirpath"}
@@ -93,7 +94,7 @@ def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[s
 
 
 def _end_epoch(loops: dict[str, Any], steps: int) -> None:
-    """Count the epoch as done, of a checkpoint written after its last batch: the next one may have another number of batches."""
+    """Count the epoch as done that a checkpoint was written at the end of: the next epoch may have more or fewer batches."""
     for counts in loops["epoch_progress"].values():
         counts["started"] = counts["processed"] = counts["completed"] = counts["ready"]
     loops["epoch_loop.state_dict"][BATCHES_THAT_STEPPED] = steps
@@ -113,13 +114,13 @@ def continuation(
 
     Args:
         ckpt_path: the checkpoint.
-        trainer, model, data: what trains, and is trained on what.
-        name_of: what whoever asked calls an argument of the trainer, of one of its callbacks, of the model or of the data,
-            `name_of(trainer, "max_epochs")`, for the errors and the record; by default the argument's own name.
+        trainer, model, data: as they will be given to `trainer.fit`.
+        name_of: gives the caller's name for an argument of the trainer, of one of its callbacks, of the model or of the data, for
+            the errors and the record: `name_of(trainer, "max_epochs")`. By default that is the argument's own name.
 
     Raises:
         CheckpointError: the file is missing, damaged, foreign, or of another model.
-        ConfigurationError: a setting that cannot change is another, or nothing is left to train.
+        ConfigurationError: a setting that cannot change has changed, or nothing is left to train.
     """
     path = Path(ckpt_path)
     if not path.is_file():
@@ -148,7 +149,7 @@ def _require_model(
     now: Mapping[str, Any],
     name_of: NameOf,
 ) -> None:
-    """Refuse a checkpoint whose weights are of another function, though their shapes may be the same."""
+    """Refuse a checkpoint whose weights belong to another function than `model`, even where all shapes agree."""
     kind = content.get("vae_lightning", {}).get("model", type(model).__name__)
     if kind != type(model).__name__:
         raise CheckpointError(f"{path}: is of model {kind}, asked for is {type(model).__name__}")
@@ -168,7 +169,7 @@ def _require_model(
 def _require_data(
     content: Mapping[str, Any], data: L.LightningDataModule, progress: Progress, trainer: L.Trainer, name_of: NameOf
 ) -> None:
-    """Refuse other data, and within an epoch whatever says which images of it are left."""
+    """Refuse other data; within an epoch, also refuse other settings that determine which of its images are left."""
     held = [value["settings"] for value in content.values() if isinstance(value, dict) and "settings" in value]
     if not held or not hasattr(data, "settings"):
         return
@@ -213,5 +214,5 @@ def _require_something_left(content: Mapping[str, Any], progress: Progress, trai
 
 
 def _may_stop(progress: Progress, trainer: L.Trainer) -> bool:
-    """Whether the least that is to be trained has been trained."""
+    """Whether `min_epochs` and `min_steps` have been trained, after which early stopping may end training."""
     return progress.epochs >= (trainer.min_epochs or 0) and progress.steps >= (trainer.min_steps or 0)

@@ -1,4 +1,4 @@
-"""Which run folder and which checkpoint somebody means, and where the data of that run lie on this machine."""
+"""Find the run folder and the checkpoint that a user means, and where the data of that run lie on this machine."""
 
 import logging
 import shlex
@@ -15,19 +15,19 @@ __all__ = ["find", "latest", "located"]
 log = logging.getLogger(__name__)
 
 WEIGHTS = (BEST, LAST)
-"""Of a run's checkpoints those that are evaluated, the first that there is."""
+"""The checkpoints of a run that may be evaluated; the first one that exists is."""
 SHOWN = 5
-"""How many runs an error names."""
+"""Runs that an error names, at most."""
 
 
 def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs", key: str = "run") -> tuple[Path, Path]:
     """The run folder and the checkpoint that `run` or `ckpt_path` names.
 
     Args:
-        run: a run folder, or "latest"; also a checkpoint in one, its `checkpoints`, or a folder with a single run below it.
-        ckpt_path: instead, a checkpoint file in a run folder.
-        outputs: where "latest" looks.
-        key: what the user calls `run`, for the errors.
+        run: a run folder or "latest"; also a checkpoint in a run folder, its folder `checkpoints`, or a folder above a single run.
+        ckpt_path: a checkpoint file in a run folder, in place of `run`.
+        outputs: the folder in which "latest" looks for runs.
+        key: the user's name for `run`, for the errors.
 
     Raises:
         ConfigurationError: both are given, or none.
@@ -74,7 +74,7 @@ def _of_checkpoint(path: Path, named: str) -> tuple[Path, Path]:
 
 
 def _run_of(path: Path, named: str, key: str) -> Path:
-    """The run folder that `path` is, is the `checkpoints` of, or holds alone."""
+    """The run folder for `path`, which may be the run folder itself, its `checkpoints`, or a folder above a single run."""
     if (path / CONFIG).is_file():
         return path
     if path.resolve().name == BEST.parent.name and (path / ".." / CONFIG).is_file():
@@ -103,14 +103,14 @@ def _with_checkpoint(folder: Path, named: str) -> tuple[Path, Path]:
     raise CheckpointError(f"{named}: has no checkpoint (no {BEST} or {LAST.name}); train it first")
 
 
-# ---- where its data lie
+# ---- where the data of a run lie
 
 
 def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     """The data arguments of the run in `folder` with `root`, `static_root` and `path` as paths that hold on this machine.
 
-    A relative path means the directory of the training's command. Where there is no such folder or file, as after a move to
-    another machine, it means the directory of this command.
+    A relative path is taken from the directory of the training's command; if nothing is there, as after a move to another machine,
+    from the directory of this command.
     """
     start = trained_in(folder)
     resolved = dict(arguments)
@@ -128,7 +128,7 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def trained_in(folder: Path) -> Path | None:
-    """The directory of the command that trained the run in `folder`; None where nobody wrote it down."""
+    """The working directory of the command that trained the run in `folder`; None if the run folder does not say."""
     try:
         start = OmegaConf.select(OmegaConf.load(folder / HYDRA), "hydra.runtime.cwd")
     except Exception:  # yaml and OmegaConf have many kinds of error, and all mean the same here

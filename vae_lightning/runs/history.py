@@ -1,4 +1,4 @@
-"""What a training left in its run folder: the curves that it logged, the record of how it ended, the command that started it."""
+"""Read what a training wrote into its run folder: the logged metrics, `metrics.json`, and the command."""
 
 import contextlib
 import csv
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 
 
 def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Optimizer steps and values of each metric that the training in `folder` logged; empty if it has no log that is known.
+    """Optimizer steps and values of each metric that the training in `folder` logged; empty without a log of TensorBoard or CSV.
 
-    A log that is damaged, or somebody else's, is said in a line and left out.
+    A log that is damaged or not of this project is left out, with a warning.
     """
     rows: dict[str, list[tuple[int, float]]] = {}
     for of, path in ((_from_tensorboard, folder / TENSORBOARD), (_from_csv, folder / CSV)):
@@ -46,8 +46,8 @@ def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
 def record(folder: Path) -> dict[str, Any]:
     """The content of `metrics.json` of the run in `folder`; empty if its training did not end.
 
-    Both formats have the same keys, see `machine.formats`. A file that is damaged, somebody else's, or of a later version is said
-    in a line and left out.
+    Both formats have the same keys, see `machine.formats`. A file that is damaged, not of this project, or of a later version is
+    left out, with a warning.
     """
     path = folder / METRICS
     if not path.is_file():
@@ -64,7 +64,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 def asked_with(folder: Path) -> str | None:
-    """The command line that started the run in `folder`, also of one that did not end; None if it was not the command line."""
+    """The command line that started the run in `folder`; None if the run was not started from a command line."""
     path = folder / OVERRIDES
     if not path.is_file():
         return None
@@ -83,11 +83,11 @@ def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
         return {}
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    # 0 is all: a run that goes on has several files, and a page of figures wants every point
+    # 0 keeps every scalar, as figures show all of them
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
     events.Reload()
     logged = {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
-    if not logged:  # the reader says nothing of a file that it cannot read
+    if not logged:  # the reader passes over a file that it cannot read
         raise ValueError("its event files hold no metric")
     return logged
 

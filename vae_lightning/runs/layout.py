@@ -1,4 +1,4 @@
-"""A run folder: what is written into one, and where.
+"""The layout of a run folder: the path of each file in it, relative to the folder.
 
 outputs/<name>/<time>/
     .hydra/config.yaml        what was asked, resolved
@@ -7,9 +7,9 @@ outputs/<name>/<time>/
     checkpoints/best.ckpt     the weights that were best on validation; last.ckpt: where training stands
     tensorboard/              scalars
     csv/metrics.csv           scalars as a table, if `logger=csv` was asked for
-    metrics.json              what came out, with provenance
+    metrics.json              final metrics, with provenance
     animation/                frames of the training, if they were asked for
-    evaluation/               what evaluate.py found: report.json, report.md, report.html, figures/; see `reports.folder`
+    evaluation/               from evaluate.py: report.json, report.md, report.html, figures/; see `reports.folder`
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ HYDRA = CONFIG.with_name("hydra.yaml")
 BEST = Path("checkpoints", "best.ckpt")
 LAST = BEST.with_name("last.ckpt")
 CHECKPOINTS = str(BEST.with_name("*.ckpt"))
-"""A pattern of all checkpoints, as the next ones are patterns of files."""
+"""A pattern of all checkpoints; `EVENTS` and `FRAMES` are patterns too."""
 TENSORBOARD = Path("tensorboard")
 EVENTS = str(TENSORBOARD / "events.*")
 CSV = Path("csv", "metrics.csv")
@@ -47,6 +47,6 @@ ANIMATION = Path("animation")
 FRAMES = str(ANIMATION / "step_*")
 EVALUATION = Path("evaluation")
 LOCK = ".lock"
-"""Held by the training that writes into the folder."""
+"""The file that is locked by the training that writes into the folder."""
 PRODUCTS = (CHECKPOINTS, str(METRICS), EVENTS, str(CSV), FRAMES, str(EVALUATION / "*"))
 """Patterns of what a training or an evaluation leaves in a run folder."""

@@ -1,4 +1,4 @@
-"""Loading the model and the data of a run safely: no code of a package that is not trusted is executed."""
+"""Load the model and the data of a run safely: no code of a package that is not trusted is executed."""
 
 import contextlib
 import hashlib
@@ -29,39 +29,38 @@ __all__ = ["LoadedRun", "load"]
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A run as it was, ready to be evaluated."""
+    """The model, the data and the config of a finished training, ready to be evaluated."""
 
     folder: Path
     """The run folder."""
     checkpoint: Path
-    """The file the weights are from."""
+    """The file that the weights were read from."""
     model: L.LightningModule
-    """In evaluation mode, on the CPU."""
+    """The model with these weights, in evaluation mode, on the CPU."""
     data: L.LightningDataModule
-    """Not yet set up."""
+    """The data module of the training, on which `setup` has not been called yet."""
     step: int
     """The optimizer step that the weights are of."""
     epoch: int
     """The epoch of that step, counted from 0."""
     config: DictConfig
-    """What was asked for when it was trained."""
+    """The resolved config that the model was trained with."""
     digest: str
-    """SHA-256 of the weights, whatever file they are in."""
+    """SHA-256 of the weights, which does not depend on the file that holds them."""
 
 
 Class = TypeVar("Class")
 
 
 def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None, trust: Iterable[str] = ()) -> LoadedRun:
-    """Load model and data of a run. Nothing outside this project, torch and what is trusted is imported, and no pickle is executed.
+    """Load model and data of a run; only this project, torch and trusted packages are imported, and no pickle is executed.
 
-    The checkpoint is read once: a training that goes on may replace it meanwhile.
+    The checkpoint file is read once, because a training that still goes on may replace the file meanwhile.
 
     Args:
-        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. A relative path of
-            the run's own means the directory of its training's command.
-        trust: packages whose code the run's model, its parts and its data may be of, beside those that declare the entry point
-            `vae_lightning.plugins`.
+        data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. For those that are
+            not given, a relative path in the run's config is taken from the directory of the training's command.
+        trust: packages whose classes the run may name, beside packages that declare the entry point `vae_lightning.plugins`.
 
     Raises:
         CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read, or asks for a package
@@ -102,7 +101,7 @@ def _said_of(what: str) -> Iterator[None]:
 
 
 def _digest(state: dict[str, Any]) -> str:
-    """SHA-256 of names, types, shapes and values."""
+    """SHA-256 of the names, dtypes, shapes and values of all tensors in `state`."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -121,7 +120,7 @@ def _config(folder: Path) -> DictConfig:
 
 
 def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of the run's data; what `overrides` says need not be known on this machine any more."""
+    """The arguments of the run's data; one in `overrides` need not be resolvable from the config on this machine."""
     known = config.copy()
     for key, value in overrides.items():
         OmegaConf.update(known, f"data.{key}", value, force_add=True)
@@ -142,7 +141,7 @@ def _model_arguments(
 
 
 def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, Any]:
-    """The keys of a group as plain values, without its `_target_`."""
+    """The keys of a group of the config as plain values, without the group's `_target_`."""
     try:
         plain = OmegaConf.to_container(config[group], resolve=True)
     except OmegaConfBaseException as error:
@@ -156,7 +155,7 @@ def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, An
 
 
 def _class(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:
-    """The class that `config` names, if it is of the right kind and its package is trusted."""
+    """The class that `config` names for `group`, if it is a subclass of `base` and its package is trusted."""
     for target in _targets(config[group]):
         require_trust(target, f"{folder}: its {group}._target_={target}")
     target = str(config[group].get("_target_"))

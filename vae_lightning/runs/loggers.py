@@ -1,4 +1,4 @@
-"""What was logged is kept, and not mixed up, when a training goes on in its folder."""
+"""Loggers of a training that goes on in its folder: earlier rows are kept, and steps that are trained again do not stand twice."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ class CSVLogger(WritingCSVLogger):
 
 
 def set_aside(path: Path, steps: int) -> None:
-    """Move what was logged after `steps` steps from `path` to `superseded.csv` beside it, before it is trained once more."""
+    """Move the rows of `path` after `steps` steps to `superseded.csv` beside it, as these steps are trained once more."""
     if not path.is_file():
         return
     header, rows = _read(path)
@@ -42,7 +42,10 @@ def set_aside(path: Path, steps: int) -> None:
 
 
 def _is_after(row: dict[str, str], steps: int) -> bool:
-    """Whether `row` was logged later: a step has the number of those before it, validation that of all up to it."""
+    """Whether `row` was logged after `steps` steps.
+
+    A training step is logged under the number of steps before it, validation under the number of steps up to it.
+    """
     try:
         step = int(row["step"])
     except (KeyError, TypeError, ValueError):
@@ -65,7 +68,7 @@ def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
 
 
 def drop_hyperparameters(events: Path) -> None:
-    """Take a run's hyperparameters out of a file of TensorBoard's: of several sets in a folder, HParams shows the first."""
+    """Remove a run's hyperparameters from an event file: of several sets in a folder, TensorBoard's HParams shows the first."""
     from tensorboard.compat.proto.event_pb2 import Event
 
     content, kept = events.read_bytes(), bytearray()
@@ -78,10 +81,10 @@ def drop_hyperparameters(events: Path) -> None:
 
 
 def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Each record of a TFRecord file, whole and its data alone; the last one may be cut."""
+    """The records of a TFRecord file: the bytes of the whole record, and its data alone. A cut record at the end is left out."""
     place = 0
     while place + 12 <= len(content):
-        (length,) = struct.unpack_from("<Q", content, place)  # and 4 bytes of checksum after it, as after the data
+        (length,) = struct.unpack_from("<Q", content, place)  # 4 bytes of checksum follow the length, and 4 the data
         end = place + 12 + length + 4
         if end > len(content):
             return

@@ -1,4 +1,4 @@
-"""Where the metrics of a training came from: its command, code, versions, data and machine."""
+"""The provenance of a training's metrics: command, code, versions, data and machine."""
 
 import os
 import platform
@@ -17,12 +17,12 @@ VERSIONS = ("torch", "torchvision", "pytorch-lightning", "hydra-core", "omegacon
 
 
 def provenance(command: str, seed: int, data_checksums: dict[str, str]) -> dict[str, Any]:
-    """What is needed to know where a training's metrics came from, and to get them again.
+    """All that is needed to know where a training's metrics came from, and to get the same metrics again.
 
     Args:
-        command: the command line that makes this run.
-        seed: of the training.
-        data_checksums: of the data's files, by file name.
+        command: the command line of the training.
+        seed: the seed of the training.
+        data_checksums: MD5 of each data file, by file name.
     """
     return {
         "command": command,
@@ -36,7 +36,7 @@ def provenance(command: str, seed: int, data_checksums: dict[str, str]) -> dict[
 
 
 def machine() -> dict[str, Any]:
-    """The machine that this runs on: `platform`, `processor`, `cores`, `gpus`."""
+    """This machine's `platform`, `processor`, `cores` and `gpus`."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {"platform": platform.platform(), "processor": _processor(), "cores": os.cpu_count(), "gpus": gpus}
 
@@ -61,7 +61,7 @@ def _versions() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str | None:
-    """Git's answer about the code that is running; None where it is not in a repository."""
+    """Git's answer about the running code; None if the code is not in a git repository."""
     here = Path(__file__).resolve().parent
     try:
         result = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, timeout=10, check=False)
