@@ -1,9 +1,14 @@
 """Arguments are checked against signatures, and every error names the key and what would be right."""
 
+import functools
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
+import torch
+from torch import nn
 from torch.optim import SGD, Adam
 
 from vae_lightning.arguments import build, check, choose, parameters, prefixed, require, unknown_key
@@ -280,3 +285,90 @@ def test_what_is_built_refuses_by_its_own_names_and_gets_the_path_where_it_was_a
 )
 def test_net_is_refused_by_the_key_of_the_place_it_stands_in(built: Callable[[], object], expected: str) -> None:
     assert message(built).startswith(expected)
+
+
+class Bare(nn.Module):
+    """Has no `__init__` of its own."""
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int = 2
+
+
+class Made:
+    def __new__(cls, a: int, b: int = 2) -> "Made":
+        return super().__new__(cls)
+
+
+@dataclass
+class Held:
+    a: int
+    b: int = 2
+
+
+class Called:
+    def __call__(self, a: int, *, b: int = 2) -> tuple[int, int]:
+        return a, b
+
+
+def of_one_place(a: int, /, b: int = 2) -> None: ...
+
+
+def hinted(a: "torch.no_such_thing", b: int = 2) -> None: ...  # type: ignore[name-defined]
+
+
+def wordy(a: "no hint at all", b: int = 2) -> None: ...  # type: ignore[valid-type]  # noqa: F722
+
+
+def unhashable(a: Annotated[int, []], b: int = 2) -> None: ...
+
+
+def leaves(a: int) -> None:
+    sys.exit(3)
+
+
+first_given, second_given = functools.partial(Held, 1), functools.partial(Held, b=3)
+called = Called()
+
+
+@pytest.mark.parametrize("name", ["Pair", "Made", "Held", "called", "hinted", "wordy", "unhashable", "second_given"])
+def test_whatever_can_be_called_is_given_what_it_takes_and_no_more(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, "anything", sys.modules[__name__])
+    build("net", {"name": f"anything.{name}", "b": 4}, {}, a=1, unknown_here=5)
+    refused = message(lambda: build("net", {"name": f"anything.{name}", "c": 4}, {}, a=1, unknown_here=5))
+    assert refused == "net.c: no such key; did you mean net.b?" or refused.startswith("net.c: no such key; net has: b")
+
+
+def test_partial_keeps_what_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "anything", sys.modules[__name__])
+    assert build("net", {"name": "anything.first_given"}, {}, a=5) == Held(1, 2)
+    assert build("net", {"name": "anything.second_given"}, {}, a=5) == Held(5, 3)
+    assert message(lambda: build("net", {"name": "anything.second_given", "b": "4"}, {}, a=5)).startswith("net.b='4': ")
+
+
+def test_module_without_an_own_signature_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "anything", sys.modules[__name__])
+    assert isinstance(build("net", {"name": "anything.Bare"}, {}, latent_dim=2), Bare)
+    assert message(lambda: build("net", {"name": "anything.Bare", "a": 1}, {})) == "net.a: no such key; net has: none"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("math.hypot", "net.name=math.hypot: hypot: does not say which arguments it takes"),
+        ("builtins.dict", "net.name=builtins.dict: dict: does not say which arguments it takes"),
+        ("torch.zeros", "does not say which arguments it takes"),
+        ("torch.nn", "net.name=torch.nn: is a module, and cannot be called"),
+        ("anything.leaves", "net.name=anything.leaves: building it fails: SystemExit: 3"),
+        ("anything.of_one_place", "building it fails: TypeError: of_one_place() got some positional-only"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_in_a_line(monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
+    monkeypatch.setitem(sys.modules, "anything", sys.modules[__name__])
+    assert said in message(lambda: build("net", {"name": name}, {}, a=1))
+
+
+@pytest.mark.parametrize("spec", [3, "mlp", None, [], [("name", "mlp")], {"name": "mlp", 3: 4}, {"name": "mlp", "self": 3}, {}])
+def test_spec_of_another_form_is_refused_in_a_line(spec: Any) -> None:
+    assert message(lambda: build("net", spec, {"mlp": Derived}, size=1)).startswith("net")

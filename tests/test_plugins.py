@@ -2,13 +2,22 @@
 
 import sys
 from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from vae_lightning import plugins
 from vae_lightning.errors import CheckpointError, ConfigurationError
-from vae_lightning.plugins import ENTRY_POINT, add_working_directory, is_path, load_declared, locate, trusting
+from vae_lightning.plugins import (
+    ENTRY_POINT,
+    add_working_directory,
+    is_path,
+    load_declared,
+    locate,
+    search_working_directory,
+    trusting,
+)
 
 CODE = """
 import os
@@ -144,3 +153,99 @@ def test_module_in_the_directory_of_the_command_is_found(tmp_path: Path, monkeyp
     add_working_directory()
     assert locate("only_in_this_directory.VALUE") == 3
     assert sys.path[-1] == str(tmp_path), "what is installed comes first"
+
+
+def test_other_programs_do_not_find_what_lies_in_the_directory_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"beside_{tmp_path.name}".replace("-", "_")
+    (tmp_path / f"{name}.py").write_text(f"import {name}_of_mine\nVALUE = {name}_of_mine.VALUE")
+    (tmp_path / f"{name}_of_mine.py").write_text("VALUE = 3")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.setattr(plugins, "_directory", None)
+    search_working_directory()
+    with trusting([]), pytest.raises(CheckpointError, match="refused"):
+        locate(f"{name}.VALUE")
+    with pytest.raises(ConfigurationError, match="there is no package"):
+        locate("no_such_package_at_all.VALUE")
+    assert str(tmp_path) not in sys.path
+    assert find_spec(name) is None
+    assert locate(f"{name}.VALUE") == 3, "with its own module beside it"
+
+
+@pytest.mark.parametrize("reason", ["sys.exit(3)", "raise KeyError", "class Odd(BaseException): ...\nraise Odd('x')", "import ("])
+def test_package_that_ends_the_program_is_said_in_a_line(package: str, tmp_path: Path, reason: str) -> None:
+    (tmp_path / package / "ends.py").write_text(f"import sys\n{reason}\n")
+    with pytest.raises(ConfigurationError, match=rf"^net={package}\.ends\.Net: importing {package}\.ends fails: [^\n]*$"):
+        locate(f"{package}.ends.Net", "net")
+
+
+def test_interruption_while_a_package_is_imported_stays_one(package: str, tmp_path: Path) -> None:
+    (tmp_path / package / "slow.py").write_text("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        locate(f"{package}.slow.Net")
+
+
+def test_attribute_comes_before_a_module_of_its_name(package: str, tmp_path: Path) -> None:
+    (tmp_path / package / "Net.py").write_text("class Net: ...")
+    (tmp_path / package / "__init__.py").write_text("from .Net import Net")
+    assert isinstance(locate(f"{package}.Net"), type)
+
+
+def test_module_that_makes_its_attributes_may_fail_to(package: str, tmp_path: Path) -> None:
+    (tmp_path / package / "lazy.py").write_text("def __getattr__(name):\n    raise RuntimeError('no GPU')")
+    with pytest.raises(ConfigurationError, match="looking for Net fails: RuntimeError: no GPU"):
+        locate(f"{package}.lazy.Net")
+
+
+OF_ITS_OWN = """
+import functools, os, subprocess, sys, torch
+from functools import lru_cache, partial
+from subprocess import Popen
+from jinja2 import Environment
+from vae_lightning.nets.building import NetPair
+class Net(torch.nn.Module): ...
+SMALL = partial(partial(Net), 3)
+PAIR = NetPair(Net, Net)
+LINEAR = torch.nn.Linear
+cached = lru_cache(Net)
+own = lambda: None
+run = partial(partial(os.system))
+open_file = open
+"""
+
+
+def test_what_a_trusted_package_made_is_its_own_and_what_it_imported_is_not(package: str, tmp_path: Path) -> None:
+    (tmp_path / package / "own.py").write_text(OF_ITS_OWN)
+    with trusting([package]):
+        for name in ("Net", "SMALL", "PAIR", "LINEAR", "own"):
+            assert locate(f"{package}.own.{name}") is not None
+        foreign = ("run", "Popen", "open_file", "os.system", "sys.exit", "partial", "torch.load", "torch.hub.load", "sys")
+        reached = ("own.__globals__.clear", "own.__class__", "Net.__subclasses__", "Net.forward.__globals__", "SMALL.func")
+        for name in (*foreign, *reached):
+            with pytest.raises(CheckpointError, match=r"may name; refused|must be trusted as well"):
+                locate(f"{package}.own.{name}")
+        with pytest.raises(CheckpointError, match=rf"is of package jinja2, .*: trust=\[{package},jinja2\]"):
+            locate(f"{package}.own.Environment")
+
+
+def test_path_does_not_go_on_through_what_a_module_imported(package: str, tmp_path: Path) -> None:
+    (tmp_path / package / "asks.py").write_text(f"def __getattr__(name):\n    open({str(tmp_path / 'asked')!r}, 'w')")
+    (tmp_path / f"{package}_trusted.py").write_text(f"from {package} import asks")
+    with trusting([f"{package}_trusted"]), pytest.raises(CheckpointError, match="refused"):
+        locate(f"{package}_trusted.asks.Net")
+    assert (tmp_path / "asked").exists() is False
+
+
+@pytest.mark.parametrize("name", ["os", "subprocess", "builtins", "torch", "vae_lightning"])
+def test_what_could_do_anything_cannot_be_trusted(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"trust={name}: "), trusting([name]):
+        pass
+
+
+@pytest.mark.parametrize("path", ["mypkg.a\nb", "mypkg.\x1b[31m", "mypkg." + "x" * 100_000, "mypkg.", "my pkg.Net", "ключ.Сеть"])
+def test_odd_path_is_refused_in_one_short_line(path: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        locate(path, "net.name")
+    assert str(caught.value).startswith("net.name=")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000

@@ -66,9 +66,9 @@ def check(target: Callable[..., object], arguments: Mapping[str, Any], where: st
     for name, value in arguments.items():
         if name in known:
             _check_type(value, known[name].annotation, f"{above}{name}")
-        elif not takes_any or name in offered:
+        elif not takes_any or name in offered or name == "self" or not isinstance(name, str):
             raise unknown_key(f"{above}{name}", known)
-    for name in inspect.signature(target).parameters:
+    for name in _signature(target).parameters:
         if name in known and known[name].default is inspect.Parameter.empty and name not in arguments:
             raise ConfigurationError(f"{above}{name}: missing")
 
@@ -90,28 +90,57 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
 
     Where a class passes `**kwargs` on to its base, the base's parameters count too.
     """
-    initialisers = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if isinstance(target, type) else [target]
+    if isinstance(target, functools.partial):
+        return _left(target)
+    if not isinstance(target, type) or target.__init__ is object.__init__:  # type: ignore[misc]  # a function, or a class made by its __new__ alone
+        own = list(_signature(target).parameters.values())
+        return _named(own, _hints(target)), any(p.kind is p.VAR_KEYWORD for p in own)
     named: dict[str, inspect.Parameter] = {}
-    if isinstance(target, type) and (initialisers[0] is object.__init__ or initialisers[0].__module__ in TAKE_NOTHING):
-        return {}, False
-    for function in initialisers:
-        if function is object.__init__:
+    takes_any = False
+    for function in (vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)):
+        if getattr(function, "__module__", "") in TAKE_NOTHING or function is object.__init__:
+            return named, takes_any
+        own = list(_signature(function).parameters.values())
+        named = named | {name: p for name, p in _named(own[1:], _hints(function)).items() if name not in named}
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in own)
+        if not takes_any:
             break
-        hints = _hints(function)
-        signature = list(inspect.signature(function).parameters.values())
-        for p in signature[1:] if isinstance(target, type) else signature:
-            if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
-                named.setdefault(p.name, p.replace(annotation=hints.get(p.name, Any)))
-        if not any(p.kind is p.VAR_KEYWORD for p in signature):
-            return named, False
-    return named, True
+    return named, takes_any
+
+
+def _named(own: list[inspect.Parameter], hints: Mapping[str, Any]) -> dict[str, inspect.Parameter]:
+    return {p.name: p.replace(annotation=hints.get(p.name, Any)) for p in own if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+
+def _left(target: "functools.partial[Any]") -> tuple[dict[str, inspect.Parameter], bool]:
+    """What is left of the parameters of a function of which some were given; those given by name are defaults."""
+    named, takes_any = parameters(target.func)
+    left = {name: named[name] for name in list(named)[len(target.args) :]}
+    return {name: p.replace(default=target.keywords.get(name, p.default)) for name, p in left.items()}, takes_any
+
+
+def _signature(function: Callable[..., object]) -> inspect.Signature:
+    """The signature of `function`.
+
+    Raises:
+        ConfigurationError: it has none that could be read, as some functions that are written in C.
+    """
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        name = getattr(function, "__qualname__", type(function).__name__)
+        own = "name a function of your own that calls it"
+        raise ConfigurationError(f"{name}: does not say which arguments it takes; {own}") from error
 
 
 def _hints(function: Callable[..., object]) -> dict[str, Any]:
+    if isinstance(function, type):
+        function = function.__new__
+    elif not inspect.isroutine(function):
+        function = type(function).__call__
     try:
         return get_type_hints(function)
-    except NameError:
-        # of a third party, which imports the names in its annotations for type checkers only
+    except Exception:  # of a third party, whose annotations may name what is imported for type checkers only, or be no types at all
         return {}
 
 
@@ -119,11 +148,23 @@ def located_or_chosen(key: str, name: object, options: Mapping[str, T]) -> T:
     """What `name` means: an import path where it has a dot, `options[name]` elsewhere; the error says how to bring one's own."""
     if is_path(name):
         located: T = locate(str(name), key)
+        if callable(located):
+            with _said_of(f"{key}={name}"):
+                _signature(located)
+                parameters(located)
         return located
     try:
         return choose(key, name, options)
     except ConfigurationError as error:
         raise ConfigurationError(f"{error}; or give an import path, mypkg.module.Name, for one of your own") from None
+
+
+@contextmanager
+def _said_of(what: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{what}: {error}") from error
 
 
 def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..., T]], **offered: object) -> T:
@@ -140,6 +181,8 @@ def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..
     >>> build("layer", {"name": "torch.nn.Linear", "bias": False}, {}, in_features=2, out_features=3, unknown_here=4)
     Linear(in_features=2, out_features=3, bias=False)
     """
+    if not isinstance(spec, Mapping):
+        raise ConfigurationError(f"{where}={spec}: must have a name, and arguments beside it: {where}.name=<name>")
     target = located_or_chosen(f"{where}.name", spec.get("name"), options)
     if not callable(target):
         raise ConfigurationError(f"{where}.name={spec['name']}: is a {type(target).__name__}, and cannot be called to build one")
@@ -154,7 +197,7 @@ def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..
             return target(**context, **arguments)
         except VAELightningError:
             raise
-        except Exception as error:  # whatever the code of a user's package raises
+        except (Exception, SystemExit) as error:  # whatever the code of a user's package raises
             said = one_line(error)
             raise ConfigurationError(f"{where}.name={spec['name']}: building it fails: {type(error).__name__}: {said}") from error
 
@@ -185,7 +228,10 @@ def prefixed(where: str, names: Iterable[str]) -> Iterator[None]:
 
 
 def _check_type(value: object, hint: Any, key: str) -> None:
-    adapter = _adapter(hint)
+    try:
+        adapter = _adapter(hint)
+    except TypeError:  # of a third party, an annotation that cannot be hashed
+        return
     if adapter is None:
         return
     try:
@@ -219,6 +265,6 @@ def _adapter(hint: Any) -> TypeAdapter[Any] | None:
     """A strict validator of one annotation; None where the annotation, a third party's, is beyond pydantic."""
     try:
         return TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
-    except PydanticUserError:
+    except (PydanticUserError, NameError, TypeError):
         # a config is not allowed beside types that carry their own (dataclasses, TypedDicts)
         return None

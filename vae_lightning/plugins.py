@@ -6,12 +6,14 @@ somebody else's, only if their package is trusted: named by `trusting`, or insta
 
 import functools
 import importlib
+import importlib.util
 import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
@@ -27,6 +29,7 @@ __all__ = [
     "load_declared",
     "locate",
     "require_trust",
+    "search_working_directory",
     "trusting",
 ]
 
@@ -42,8 +45,13 @@ KINDS = {
     "torch.optim.lr_scheduler.LRScheduler",
     "torch.optim.optimizer.Optimizer",
 }
+NEVER = frozenset(("torch", "vae_lightning", *sys.stdlib_module_names))
+"""Packages that cannot be trusted as a whole: with their functions a run folder could do anything."""
+NO_PART = "is none of the parts that a run folder may name; refused"
 
 _trusted: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None)
+_directory: str | None = None
+"""The directory of the command, from which nothing has been imported yet."""
 
 
 def is_path(name: object) -> bool:
@@ -72,39 +80,64 @@ def locate(path: str, key: str = "") -> Any:
     ...
     vae_lightning.errors.ConfigurationError: net.name=torch.nn.Liner: torch.nn has no Liner
     """
-    asked = f"{key}={path}" if key else path
+    asked = one_line(f"{key}={path}" if key else path, 300)
     words = path.split(".")
     if not all(word.isidentifier() for word in words):
         raise ConfigurationError(f"{asked}: is no import path such as mypkg.module.Name")
     require_trust(path, asked)
-    target: Any = None
-    for end, word in enumerate(words, start=1):
-        name = ".".join(words[:end])
-        module = _module(name, asked) if target is None or hasattr(target, "__path__") else None
-        if module is None and target is None:
-            raise ConfigurationError(f"{asked}: there is no package {name}; is it installed, or in the directory of the command?")
-        if module is None and not hasattr(target, word):
-            raise ConfigurationError(f"{asked}: {'.'.join(words[: end - 1])} has no {word}")
-        target = module if module is not None else getattr(target, word)
-    _require_own_thing(target, asked)
-    return target
+    found: Any = _module(words[0], asked)
+    if found is None:
+        raise ConfigurationError(f"{asked}: there is no package {words[0]}; is it installed, or in the directory of the command?")
+    for end, word in enumerate(words[1:], start=2):
+        _require_own_place(found, asked)
+        found = _attribute(found, word, ".".join(words[:end]), asked)
+    _require_own_thing(found, words[0], asked)
+    return found
+
+
+def _attribute(found: Any, word: str, name: str, asked: str) -> Any:
+    """The attribute `word` of `found`, as Python's own imports have it: where there is none, the module `name`."""
+    try:
+        return getattr(found, word)
+    except AttributeError:
+        module = _module(name, asked) if hasattr(found, "__path__") else None
+    except BaseException as error:  # of a module or class that makes its attributes when they are asked for
+        raise _failed(asked, f"looking for {word}", error) from error
+    if module is None:
+        raise ConfigurationError(f"{asked}: {name.rpartition('.')[0]} has no {word}")
+    return module
 
 
 def _module(name: str, asked: str) -> ModuleType | None:
     """The module `name`; None if there is no such module."""
     try:
+        _search_directory(name)
         return importlib.import_module(name)
-    except Exception as error:  # whatever the code of a user's package raises
+    except BaseException as error:  # whatever the code of a user's package raises, SystemExit among it
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             return None
-        said = one_line(error)
-        raise ConfigurationError(f"{asked}: importing {name} fails: {type(error).__name__}: {said}") from error
+        raise _failed(asked, f"importing {name}", error) from error
+
+
+def _failed(asked: str, what: str, error: BaseException) -> ConfigurationError:
+    """What to raise for `error` of a user's code; Ctrl-C stays what it is."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    return ConfigurationError(f"{asked}: {what} fails: {type(error).__name__}: {one_line(error)}")
 
 
 @contextmanager
 def trusting(packages: Iterable[str]) -> Iterator[None]:
-    """Within, `locate` gives only what is of this project, of torch, of `packages`, or of one that declares the entry point."""
-    token = _trusted.set(frozenset((*packages, *declared())))
+    """Within, `locate` gives only what is of this project, of torch, of `packages`, or of one that declares the entry point.
+
+    Raises:
+        ConfigurationError: one of `packages` cannot be trusted as a whole.
+    """
+    packages = tuple(packages)
+    for package in packages:
+        if package in NEVER:
+            raise ConfigurationError(f"trust={package}: is no package of parts; name the one that the run's own classes are of")
+    token = _trusted.set(frozenset((*packages, *declared())) - NEVER)
     try:
         yield
     finally:
@@ -121,30 +154,48 @@ def require_trust(path: str, asked: str) -> None:
     package = path.partition(".")[0]
     if trusted is None or package in trusted or _is_below(path, OWN):
         return
-    if package in ("torch", "vae_lightning", *sys.stdlib_module_names):
-        raise CheckpointError(f"{asked}: is none of the parts that a run folder may name; refused")
+    if package in NEVER:
+        raise CheckpointError(f"{asked}: {NO_PART}")
     raise CheckpointError(
         f"{asked}: is of package {package}; importing it would run its code, so it is refused unless you trust it: "
         f"trust=[{package}], or install the package with the entry point {ENTRY_POINT}"
     )
 
 
-def _require_own_thing(found: Any, asked: str) -> None:
+def _require_own_place(found: Any, asked: str) -> None:
+    """Refuse, within `trusting`, a path that goes on through what a module has only imported, such as os, or through an object."""
+    trusted = _trusted.get()
+    if trusted is None or isinstance(found, type):
+        return
+    home = found.__name__ if isinstance(found, ModuleType) else ""
+    above = any(f"{package}.".startswith(f"{home}.") for package in OWN)
+    if not (home.partition(".")[0] in trusted or above or _is_below(home, OWN)):
+        raise CheckpointError(f"{asked}: {NO_PART}")
+
+
+def _require_own_thing(found: Any, package: str, asked: str) -> None:
     """Refuse, within `trusting`, what a trusted package only imports itself, such as os.system, and of `OWN` all but `KINDS`."""
     trusted = _trusted.get()
-    if trusted is not None and not _is_own_thing(found, trusted):
-        raise CheckpointError(f"{asked}: is none of the parts that a run folder may name; refused")
-
-
-def _is_own_thing(found: Any, trusted: frozenset[str]) -> bool:
-    # a pair of nets, and a part with some of its arguments, are of no package: what they are made of is
-    if isinstance(found, tuple):
-        return all(_is_own_thing(part, trusted) for part in found)
-    if isinstance(found, functools.partial):
-        return _is_own_thing(found.func, trusted)
-    home = str(getattr(found, "__module__", type(found).__module__))
-    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in getattr(found, "__mro__", ())}
-    return home.partition(".")[0] in trusted or bool(_is_below(home, OWN) and kinds & KINDS)
+    if trusted is None:
+        return
+    if isinstance(found, tuple):  # a pair of nets is of no package: what it is made of is
+        for part in found:
+            _require_own_thing(part, package, asked)
+        return
+    while isinstance(found, functools.partial):
+        found = found.func
+    home = str(getattr(found, "__module__", None) or type(found).__module__)
+    owner = home.partition(".")[0]
+    if owner in trusted:
+        return
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in found.__mro__} if isinstance(found, type) else set()
+    if _is_below(home, OWN) and kinds & KINDS:
+        return
+    if package in trusted and _is_below(f"{type(found).__module__}", OWN):  # such as a NetPair of the package's own nets
+        return
+    if package in trusted and owner not in NEVER and isinstance(found, type):
+        raise CheckpointError(f"{asked}: is of package {owner}, which must be trusted as well: trust=[{package},{owner}]")
+    raise CheckpointError(f"{asked}: {NO_PART}")
 
 
 def _is_below(path: str, packages: Iterable[str]) -> bool:
@@ -169,7 +220,25 @@ def load_declared() -> None:
 
 
 def add_working_directory() -> None:
-    """Let `locate` find a module of the user's own in the directory of the command, after all that is installed."""
+    """Let Python find a module of the user's own in the directory of the command, after all that is installed."""
     here = os.getcwd()  # noqa: PTH109  (the path as Python writes such paths)
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
+
+
+def search_working_directory() -> None:
+    """Let `locate` alone find a module in the directory of the command.
+
+    A command that opens somebody's run may be given in their folder. What Python, Hydra and others look for on their own, such as
+    plugins and optional packages, they must not find there.
+    """
+    global _directory
+    _directory = os.getcwd()  # noqa: PTH109  (the path as Python writes such paths)
+
+
+def _search_directory(name: str) -> None:
+    """Add the directory of the command to Python's path if the module `name`, which may be imported, is there and nowhere else."""
+    if _directory is None or "." in name or name in sys.modules or _directory in sys.path:
+        return
+    if importlib.util.find_spec(name) is None and PathFinder.find_spec(name, [_directory]) is not None:
+        sys.path.append(_directory)

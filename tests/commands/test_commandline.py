@@ -88,6 +88,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         ),
         ("model/liklihood=gaussian", "did you mean model/likelihood?"),
         ("evaluation=full", "is of evaluate.py"),
+        ("hydra.run.dri=x", "hydra.run.dri: no such key; did you mean hydra.run.dir?"),
         ("model.latent_dim=2,3", "model.latent_dim=2,3: several values are a sweep, which needs -m; one list is written"),
         ("seed=a=b", "seed=a=b: cannot be read (mismatched input '='); if it is one text, write \"seed='a=b'\""),
     ],

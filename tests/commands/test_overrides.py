@@ -70,8 +70,10 @@ def test_option_of_a_group_is_chosen_with_dots_too() -> None:
 def test_null_is_none_of_a_group() -> None:
     assert given("logger=null", "experiment=None") == ["logger=none", "experiment=none"]
     assert given("-m", "experiment=null,kzky") == ["-m", "experiment=none,kzky"]
-    with pytest.raises(ConfigurationError, match="model=null: there must be one; choose from: vae, iwae"):
-        given("model=null")
+    assert given("~logger") == ["logger=none"]
+    for word in ("model=null", "~model"):
+        with pytest.raises(ConfigurationError, match=f"{word}: there must be one; choose from: vae, iwae"):
+            given(word)
 
 
 def test_flags_may_stand_behind_settings() -> None:

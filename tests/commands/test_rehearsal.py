@@ -119,6 +119,8 @@ def test_callback_that_does_not_is_taken() -> None:
     [
         (["callbacks=early_stopping", "callbacks.early_stopping.monitor=val_loss"], r"early_stopping\.monitor=val_loss"),
         (["monitor=val_elbo"], "monitor=val_elbo: is not logged; did you mean val/elbo"),
+        (["monitor=val/elb"], "did you mean val/elbo?"),
+        (["trainer.barebones=true"], "trainer.barebones=true: switches off what a run folder is made of"),
         (["monitor=val/kl"], "say with monitor_mode=min or monitor_mode=max"),
         (["trainer.precision=16-true"], r"trainer\.precision=16-true.*use 32-true"),
         (["trainer.precision=transformer-engine"], r"trainer\.precision=transformer-engine"),

@@ -27,6 +27,7 @@ TRAIN, EVALUATE = Catalogue(CONF, "train"), Catalogue(CONF, "evaluate")
         ("trainer.gpu", ["gpus"], "did you mean trainer.gpus?"),
         ("dataset", ["data"], "did you mean data?"),
         ("patience", ["callbacks"], "did you mean callbacks=early_stopping?"),
+        ("callbacks.early_stoping", ["images", "checkpoint"], "did you mean callbacks=early_stopping?"),
         ("run", ["run_dir"], "is of evaluate.py"),
         ("foo", ["model", "data"], "foo: no such key; the top level has: data, model"),
     ],

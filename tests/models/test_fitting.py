@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Independent, Normal
+from vae_lightning.models.fitting import built, require_distribution, require_per_image
 
 from vae_lightning import VAE
 from vae_lightning.distributions.priors import PRIORS, Prior
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.models.fitting import built, require_distribution, require_per_image
 
 
 def test_part_of_the_right_kind_is_given_as_it_is() -> None:

@@ -98,6 +98,17 @@ def test_a_fault_is_named(fault: str) -> None:
         check_data(Coloured(fault))
 
 
+def test_pixels_that_are_drawn_for_each_number_of_images_are_named_unless_that_is_said() -> None:
+    class Redrawn(Coloured):
+        def evaluation_images(self, split: str, num_images: int | None = None) -> tuple[Tensor, Tensor]:
+            x, y = super().evaluation_images(split, num_images)
+            return (torch.rand(x.shape, generator=generator(split)) < x).float() if split == "train" else x, y
+
+    check_data(Redrawn())
+    with pytest.raises(AssertionError, match=r"evaluation_images\('train', 3\): are not those at places"):
+        check_data(Redrawn(), redrawn=())
+
+
 def test_an_image_that_is_in_two_splits_is_named_if_that_is_asked() -> None:
     check_data(Coloured("shared images"))
     with pytest.raises(AssertionError, match="image 0 of val is in train too"):

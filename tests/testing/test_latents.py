@@ -106,6 +106,12 @@ def test_a_label_that_changes_with_the_others_is_named() -> None:
         check_prior(OwnPrior("other labels", num_classes=4), num_classes=4)
 
 
+def test_what_is_no_module_is_named() -> None:
+    for check in (check_prior, check_posterior):
+        with pytest.raises(AssertionError, match=r"^function is no torch\.nn\.Module"):
+            check(lambda *_: Normal(0.0, 1.0))
+
+
 def test_more_dimensions_than_can_be_integrated_are_refused() -> None:
     with pytest.raises(AssertionError, match="latent_dim=3 cannot be integrated; make one of 1 or 2 dimensions"):
         check_prior(MixturePrior(latent_dim=3, num_classes=0, components=2), latent_dim=3)

@@ -137,6 +137,11 @@ def test_number_of_outputs_and_kind_are_asked_for() -> None:
             check_likelihood(likelihood)
 
 
+def test_what_is_no_module_is_named() -> None:
+    with pytest.raises(AssertionError, match=r"^function is no torch\.nn\.Module"):
+        check_likelihood(lambda parameters: Bernoulli(logits=parameters))
+
+
 def test_pixels_that_depend_on_each_other_are_summed_only_if_they_are_few() -> None:
     check_likelihood(Binary(), independent_pixels=False)
     with pytest.raises(AssertionError, match="cannot be summed; give a binary likelihood of at most 12 pixels"):

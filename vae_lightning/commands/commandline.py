@@ -23,13 +23,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import is_path, prepared
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_option, unknown_setting
 from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError
 from vae_lightning.machine import screen
 from vae_lightning.machine.shell import setting
-from vae_lightning.plugins import add_working_directory
+from vae_lightning.plugins import add_working_directory, search_working_directory
 
 __all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
 
@@ -70,7 +71,10 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     _catalogue = Catalogue(conf, name)
     screen.prepare()
     register_resolvers()
-    add_working_directory()
+    if name == "train":
+        add_working_directory()
+    else:
+        search_working_directory()
     with one_line_errors():
         sys.argv[1:] = with_own_net(prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant), conf)
         main()
@@ -226,6 +230,9 @@ def _configuration(error: OmegaConfBaseException) -> str:
     if "is not in struct" in str(error):
         known = error.parent_node.keys() if isinstance(error.parent_node, DictConfig) else []
         return str(unknown_setting(key, [str(name) for name in known if name != "hydra"], _catalogue, sys.argv[1:]))
+    node = error.parent_node
+    if " not in '" in str(error) and isinstance(node, DictConfig):  # a key of Hydra's own that does not exist
+        return str(unknown_key(key, map(str, node.keys())))
     return f"{key}: {_flat(str(error.msg or error))}"
 
 

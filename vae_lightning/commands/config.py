@@ -20,9 +20,10 @@ from pytorch_lightning.loggers import Logger
 from vae_lightning.arguments import check, parameters, prefixed, require
 from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.devices import _in_a_sweep, devices_of
-from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, rehearse
+from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, nearest_metric, rehearse
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
+from vae_lightning.glossary import LOGGED
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
 from vae_lightning.plugins import is_path, locate
@@ -208,6 +209,11 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
     for key in arguments:
         if key not in known and key not in OURS:
             raise ConfigurationError(f"trainer.{key}: is not an argument of Lightning's Trainer")
+        if key == "barebones" and arguments[key]:
+            raise ConfigurationError(
+                "trainer.barebones=true: switches off what a run folder is made of; for speed alone there are "
+                "trainer.compile=true, callbacks=none and logger=none"
+            )
         if key in SET_HERE:
             raise ConfigurationError(f"trainer.{key}: has a place of its own: the callbacks and logger groups, and run_dir")
 
@@ -234,7 +240,10 @@ def monitor_of(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
     metric = cfg.monitor or default
     mode = cfg.monitor_mode or (default_mode if metric == default else direction(metric))
     if mode is None:
-        raise ConfigurationError(f"monitor={metric}: say with monitor_mode=min or monitor_mode=max which is better")
+        measured = [f"{split}/{name}" for split in ("val", "train") for name in LOGGED]
+        nearest = nearest_metric(metric, measured)
+        hint = f"did you mean {nearest}? else " if nearest else ""
+        raise ConfigurationError(f"monitor={metric}: {hint}say with monitor_mode=min or monitor_mode=max which is better")
     return metric, mode
 
 

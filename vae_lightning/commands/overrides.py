@@ -107,7 +107,11 @@ def _no_setting(word: str, rest: Sequence[str], suggest: Suggest) -> Configurati
 
 
 def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
-    """`null` as an option is none of a group, and `model.net=mlp` that of a group where it names one of its options."""
+    """`null` as an option, or `~` before a group, is none of it; `model.net=mlp` is an option where the group has that."""
+    if word.startswith("~") and "none" in groups.get(word[1:], ()):
+        return f"{word[1:]}=none"
+    if word.startswith("~") and groups.get(word[1:]) and "/" not in word:
+        raise ConfigurationError(f"{word}: there must be one; choose from: {', '.join(groups[word[1:]])}")
     key, _, value = word.partition("=")
     parts = parts_of(value) if sweep else [value]
     named = key.replace(".", "/")

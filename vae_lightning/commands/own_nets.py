@@ -1,10 +1,10 @@
-"""`model.net.name=mynets.small` on a command line: a net of one's own in the place of the default one, whose arguments go with it."""
+"""`model.net.name=mynets.small` on a command line: a net of one's own in the place of the default one and its arguments."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.overrides import parts_of
 from vae_lightning.plugins import is_path
@@ -44,5 +44,6 @@ def _added(word: str) -> str:
 def _has_default(models: Path, option: str) -> bool:
     """Whether the option `option` of model chooses a net."""
     path = models / f"{option}.yaml"
-    defaults = OmegaConf.load(path).get("defaults", []) if path.is_file() else []
+    content: object = OmegaConf.load(path) if path.is_file() else {}
+    defaults = content.get("defaults", []) if isinstance(content, Mapping | DictConfig) else []
     return any("net" in entry if OmegaConf.is_dict(entry) else _has_default(models, str(entry)) for entry in defaults)

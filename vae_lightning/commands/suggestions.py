@@ -128,6 +128,8 @@ class Catalogue:
         groups = {group.rpartition("/")[2]: group for group in reversed(self.groups)}
         if near := difflib.get_close_matches(leaf, groups, n=1, cutoff=0.75 if "/" in bare else 0.85):
             return groups[near[0]]
+        if self.name == "train" and (near := difflib.get_close_matches(leaf.lower(), MEANT, n=1, cutoff=0.9)):
+            return MEANT[near[0]]
         near = difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=0.75)
         return by_leaf[near[0]] if near else ""
 

@@ -65,11 +65,15 @@ def _plain(value: Any) -> Any:
 
 
 def numbers_of(model: nn.Module) -> dict[str, float | Tensor]:
-    """The present values of what `numbers` of `model` and of its parts names, by path: `objective_of.beta`.
+    """The present values of the attributes that `numbers` of `model` and of its parts name, by path: `objective_of.beta`.
 
-    What is no number is left out, as a function in place of a weight is none.
+    An attribute that holds no number is left out: a weight may be a function, too.
+
+    >>> from vae_lightning import BetaVAE
+    >>> numbers_of(BetaVAE(beta=2.0, latent_dim=2, net={"name": "mlp", "hidden": [8]}))
+    {'kl_weight.start': 0.0, 'kl_weight.end': 1.0, 'kl_weight.steps': 0, 'objective_of.beta': 2.0}
     """
-    found: dict[str, float | Tensor] = {}
+    values: dict[str, float | Tensor] = {}
     for prefix, part in model.named_modules():
         for path in getattr(type(part), "numbers", ()):
             owner, _, field = path.partition(".")
@@ -77,13 +81,13 @@ def numbers_of(model: nn.Module) -> dict[str, float | Tensor]:
             value = getattr(value, field, None) if field else value
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             if is_number or (isinstance(value, Tensor) and value.dim() == 0):
-                found[f"{prefix}.{path}" if prefix else path] = value
-    return found
+                values[f"{prefix}.{path}" if prefix else path] = value
+    return values
 
 
 @contextmanager
 def replaced_numbers(model: nn.Module, values: Mapping[str, Any]) -> Iterator[None]:
-    """Within, `values` stand in the place of those numbers of `model`, by the paths of `numbers_of`."""
+    """Within, `values` replace the numbers of `model`, by the paths of `numbers_of`."""
     before: list[tuple[dict[str, Any], str, Any]] = []
     parts = dict(model.named_modules())
     for path, value in values.items():
@@ -102,7 +106,7 @@ def replaced_numbers(model: nn.Module, values: Mapping[str, Any]) -> Iterator[No
 
 
 def _place_of(path: str, parts: Mapping[str, nn.Module]) -> tuple[dict[str, Any], str, str]:
-    """Of a number's path: the attributes of the part that has it, the attribute's name, and the field in it, if any."""
+    """Where the number at `path` stands: its part's attributes, the attribute's name, and the field in that, or an empty string."""
     words = path.split(".")
     depth = max(end for end in range(len(words)) if ".".join(words[:end]) in parts)
     owner, *field = words[depth:]
@@ -110,7 +114,7 @@ def _place_of(path: str, parts: Mapping[str, nn.Module]) -> tuple[dict[str, Any]
 
 
 class _Terms(nn.Module):
-    """All that a training step computes as one module, so that one `functional_call` reaches what `terms` looks at too."""
+    """A training step as one module, so that one `functional_call` replaces the parameters that `terms` reads, too."""
 
     def __init__(self, model: "Module") -> None:
         super().__init__()
@@ -123,12 +127,32 @@ class _Terms(nn.Module):
 class Module(L.LightningModule):
     """A LightningModule whose loss is the mean over the batch of the per-image term `loss`.
 
+    A model of one's own says in `draw_noise` what is random in a step, computes in `forward`, and gives figures in `terms`.
+
     Args:
         optimizer: `{"name": "adam", "lr": 1e-3, ...}`, with any argument of that torch optimizer, or the import path of another;
             `groups` is the import path of a function of the model that gives torch's parameter groups.
         lr_schedule: `{"name": "constant"}` or another in `models.schedules.SCHEDULES`, or an import path; `models.schedules` says
             how a schedule of one's own is written.
         seed: fixes all noise of training, beside epoch, batch and rank.
+
+    >>> class MeanImage(Module):
+    ...     def __init__(self) -> None:
+    ...         super().__init__(optimizer={"name": "sgd", "lr": 0.1})
+    ...         self.mean = nn.Parameter(torch.zeros(1, 28, 28))
+    ...
+    ...     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+    ...         return Noise(x.new_empty(0))
+    ...
+    ...     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Tensor:
+    ...         return x - self.mean
+    ...
+    ...     def terms(self, output: Tensor, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
+    ...         return {"loss": output.square().sum((1, 2, 3))}
+    >>> model, x, y = MeanImage(), torch.ones(4, 1, 28, 28), torch.zeros(4, dtype=torch.int64)
+    >>> loss, terms = model.functional_loss({}, x, y, model.draw_noise(x), torch.tensor(0.0))
+    >>> loss.item(), terms["loss"].shape
+    (784.0, torch.Size([4]))
     """
 
     monitor: ClassVar[str] = "val/loss"
@@ -137,7 +161,7 @@ class Module(L.LightningModule):
     numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes, or fields of dataclasses in them (`"kl_weight.end"`), that weigh the loss and may change as training goes on.
 
-    A compiled step takes them in anew each time; of any other attribute that changes, it has to be compiled again.
+    A compiled step takes in the numbers' present values each time; where any other attribute changes, the step is compiled again.
     """
     num_classes: int = 0
     """How many classes of labels the model uses; 0: it ignores labels."""
@@ -166,12 +190,12 @@ class Module(L.LightningModule):
         """Save constructor arguments, `locals()` for all, as plain containers, which a checkpoint can hold safely.
 
         Args:
-            without: what a base class has saved that this class's own constructor does not take.
+            without: names that a base class has saved and that this class's constructor does not take.
         """
-        own = {k: _plain(v) for k, v in arguments.items() if k != "self" and not k.startswith("_")}
+        plain = {k: _plain(v) for k, v in arguments.items() if k != "self" and not k.startswith("_")}
         for key in without:
             self.hparams.pop(key, None)
-        self.save_hyperparameters({**self.hparams, **own})
+        self.save_hyperparameters({**self.hparams, **plain})
 
     # ---- what a model defines
 
@@ -201,7 +225,7 @@ class Module(L.LightningModule):
 
         Args:
             parameters: every parameter (and buffer, if it is to vary) by its name in `state_dict()`.
-            numbers: values `()` in the place of those that `self.numbers` names; None: as they are.
+            numbers: values `()` by the paths of `numbers_of`, to be used instead of the present ones; None: the present ones.
         """
         with replaced_numbers(self, numbers or {}):
             tensors = {f"model.{name}": tensor for name, tensor in parameters.items()}
@@ -209,7 +233,7 @@ class Module(L.LightningModule):
         return terms["loss"].mean(), terms
 
     def step_inputs(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Noise, Tensor]:
-        """What a training step is a function of beside the parameters: images, labels, noise and the step's number."""
+        """The inputs of a training step beside the parameters: images, labels, noise and the step's number."""
         x, y = self._checked(batch, "train")
         noise = self.draw_noise(x, self.seed, "train", self.current_epoch, self._batch_of_all_ranks(batch_idx))
         return x, y, noise, self._step(x)

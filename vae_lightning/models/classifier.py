@@ -23,7 +23,11 @@ class Classifier(Module):
     Args:
         net: `{"name": "classifier_cnn", ...}`.
         num_classes: C; None: MNIST's. The commands give that of the data.
-        image_shape: of one image, `(channels, H, W)`; None likewise.
+        image_shape: of one image, `(channels, H, W)`; None: MNIST's. The commands give that of the data.
+
+    >>> model = Classifier(net={"name": "classifier_mlp", "hidden": [8]}, num_classes=3, image_shape=(3, 8, 8))
+    >>> model.predict(torch.zeros(4, 3, 8, 8)).shape
+    torch.Size([4, 3])
     """
 
     monitor: ClassVar[str] = "val/accuracy"
@@ -69,10 +73,10 @@ class Classifier(Module):
         """Penultimate activations `(B, F)` of images `(B, C, H, W)`: what the distances between sets of images are of.
 
         Raises:
-            NotImplementedError: the net is one of one's own without a method `features(x)`.
+            NotImplementedError: the net has no method `features(x)`.
         """
-        own = getattr(self.net, "features", None)
-        if own is None:
+        penultimate = getattr(self.net, "features", None)
+        if penultimate is None:
             raise NotImplementedError(f"a {type(self.net).__name__} has no features(x), which distances are of")
-        features: Tensor = own(x)
+        features: Tensor = penultimate(x)
         return features

@@ -40,8 +40,8 @@ def check_gradient(model: "Module", norms: Mapping[str, Tensor], batch_idx: int)
         NotFiniteError: says the step, and the first parameter whose gradient is not finite.
     """
     if not all(math.isfinite(norm.item()) for norm in norms.values()):
-        lost = (f"gradient of {name}" for name, p in model.named_parameters() if p.grad is not None and not _is_finite(p.grad))
-        _stop(model, f"the gradient of step {model.global_step}", next(lost, "its norm"), batch_idx)
+        names = (f"gradient of {name}" for name, p in model.named_parameters() if p.grad is not None and not _is_finite(p.grad))
+        _stop(model, f"the gradient of step {model.global_step}", next(names, "its norm"), batch_idx)
 
 
 def check_means(model: "Module", means: Mapping[str, float]) -> None:
@@ -50,16 +50,16 @@ def check_means(model: "Module", means: Mapping[str, float]) -> None:
     Raises:
         NotFiniteError: says which, by which step, and the first weights that are not finite.
     """
-    lost = [name for name, value in means.items() if not math.isfinite(value)]
-    if lost:
-        _stop(model, f"{', '.join(lost)} by step {model.global_step}", next(_weights(model), lost[0]))
+    infinite = [name for name, value in means.items() if not math.isfinite(value)]
+    if infinite:
+        _stop(model, f"{', '.join(infinite)} by step {model.global_step}", next(_weights(model), infinite[0]))
 
 
-def _stop(model: "Module", what: str, first: str, batch_idx: int | None = None, lost: list[int] | None = None) -> NoReturn:
+def _stop(model: "Module", what: str, first: str, batch_idx: int | None = None, places: list[int] | None = None) -> NoReturn:
     numbers = None if batch_idx is None else _image_numbers(model, batch_idx)
     record: dict[str, Any] = {"what": what, "step": model.global_step, "epoch": model.current_epoch, "first_tensor": first}
     record["images"] = numbers
-    record["images_not_finite"] = [numbers[place] for place in lost] if numbers and lost else None
+    record["images_not_finite"] = [numbers[place] for place in places] if numbers and places else None
     raise NotFiniteError(
         f"{what} (epoch {model.current_epoch}) is not finite; the first tensor that is not: {first}; {_advice(model)}", record
     )
@@ -81,25 +81,25 @@ def _image_numbers(model: "Module", batch_idx: int) -> list[int] | None:
 def _first_in_step(model: "Module", batch: Pair, batch_idx: int) -> tuple[str, list[int] | None]:
     """The first tensor of a step that is not finite, in the order in which it is computed, and the images whose loss is not."""
     x, y, noise, step = model.step_inputs(batch, batch_idx)
-    found = [] if _is_finite(x) else ["the images"]
-    found += _weights(model)
+    infinite = [] if _is_finite(x) else ["the images"]
+    infinite += _weights(model)
     with ExitStack() as hooks, model.trainer.precision_plugin.forward_context():
         for name, module in model.named_modules():
             if name and not isinstance(module, Objective):  # which is computed from terms that are looked at below
-                hooks.callback(module.register_forward_pre_hook(_noting(f"what goes into {name}", found)).remove)
-                hooks.callback(module.register_forward_hook(_noting(f"output of {name}", found)).remove)
+                hooks.callback(module.register_forward_pre_hook(_noting(f"what goes into {name}", infinite)).remove)
+                hooks.callback(module.register_forward_hook(_noting(f"output of {name}", infinite)).remove)
         terms = model.terms(model(x, y, noise), x, y, step)
-    names = sorted(terms, key=lambda name: (name == "loss", name not in ("log_likelihood", "kl")))  # the others are made of these
-    found += [f"{name} of the images" for name in names if not _is_finite(terms[name])]
-    return found[0] if found else "their mean", terms["loss"].isfinite().logical_not().nonzero().flatten().tolist()
+    names = sorted(terms, key=lambda name: (name == "loss", name not in ("log_likelihood", "kl")))  # of which other terms are made
+    infinite += [f"{name} of the images" for name in names if not _is_finite(terms[name])]
+    return infinite[0] if infinite else "their mean", terms["loss"].isfinite().logical_not().nonzero().flatten().tolist()
 
 
-def _noting(what: str, found: list[str]) -> Any:
-    """A forward hook that notes `what` where the last of its arguments holds a tensor that is not finite."""
+def _noting(what: str, infinite: list[str]) -> Any:
+    """A forward hook that adds `what` to `infinite` where the last of the hook's arguments holds a tensor that is not finite."""
 
     def note(_module: nn.Module, *passed: Any) -> None:
         if not all(_is_finite(leaf) for leaf in tree_leaves(passed[-1]) if isinstance(leaf, Tensor)):
-            found.append(what)
+            infinite.append(what)
 
     return note
 

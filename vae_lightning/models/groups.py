@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from vae_lightning.arguments import check, parameters, require, unknown_key
+from vae_lightning.arguments import check, located_or_chosen, parameters, require, unknown_key
 from vae_lightning.errors import ConfigurationError, one_line
 from vae_lightning.models.torch_names import without_null
-from vae_lightning.plugins import is_path, locate
+from vae_lightning.plugins import is_path
 
 __all__ = ["check_groups", "named_groups"]
 
@@ -27,7 +27,7 @@ def check_groups(spec: str | Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     if not is_path(name):
         wanted = "give the import path of a function of your own, mypkg.module.groups, that gives torch's groups for a model"
         raise ConfigurationError(f"{KEY}={name}: {wanted}")
-    function = locate(str(name), KEY)
+    function: Any = located_or_chosen(KEY, name, {})
     if not callable(function):
         raise ConfigurationError(f"{KEY}={name}: is a {type(function).__name__}, and cannot be called with a model")
     first = next(iter(parameters(function)[0]), None)

@@ -33,18 +33,29 @@ __all__ = ["M1", "M2", "ClassifiedDraw", "SemiSupervised"]
 
 
 class ClassifiedDraw(NamedTuple):
-    """One pass of images through a model that classifies them too."""
+    """One pass of images through a model that classifies them too.
+
+    >>> model = M1(classes=3, latent_dim=2, net={"name": "mlp", "hidden": [8]}, num_samples=5)
+    >>> output = model(x := torch.zeros(4, 1, 28, 28), noise=model.draw_noise(x, 0))
+    >>> output.draw.z.shape, output.logits.shape, output.trained_logits.shape
+    (torch.Size([5, 4, 2]), torch.Size([4, 3]), torch.Size([5, 4, 3]))
+    """
 
     draw: Draw
-    """Of `B` images; of M2, `C * B`: all of them with the first label, then with the second, and so on."""
+    """The VAE's pass of `B` images; of M2, `C * B`: all images with the first label, then all with the second, and so on."""
     logits: Tensor
-    """Of the classes, `(B, C)`, as in `predict`."""
+    """The classes' logits `(B, C)` that `predict` uses."""
     trained_logits: Tensor
-    """Those that the classifier learns by, `(K, B, C)`: of M1, from each sample z."""
+    """The logits `(K, B, C)` that the classifier learns by: of M1, one for each sample z."""
 
 
 class SemiSupervised(VAE):
-    """A VAE that classifies, and learns from images without a label, whose `y` is `UNLABELLED`."""
+    """A VAE that classifies, and learns from images without a label, whose `y` is `UNLABELLED`.
+
+    >>> model: SemiSupervised = M2(num_classes=3, latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    >>> model.semi_supervised, model.classes
+    (True, 3)
+    """
 
     semi_supervised: ClassVar[bool] = True
     """Tells a data module that labels may be missing."""
@@ -52,12 +63,12 @@ class SemiSupervised(VAE):
     """How many classes it tells apart."""
 
     def logits(self, x: Tensor) -> Tensor:
-        """Of the classes, `(B, C)`, for images `(B, 1, 28, 28)`."""
+        """Unnormalised log-probabilities `(B, C)` of the classes, for images `(B, channels, H, W)`."""
         raise NotImplementedError
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """Class probabilities `(B, C)` of images `(B, 1, 28, 28)`."""
+        """Class probabilities `(B, C)` of images `(B, channels, H, W)`."""
         return self.logits(x).softmax(-1)
 
     def classification(self, output: ClassifiedDraw, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,7 +83,7 @@ class SemiSupervised(VAE):
 
 
 def _share(counted: Tensor, dtype: torch.dtype) -> Tensor:
-    """Weights `(B,)` with which a mean over the batch becomes one over the images that are `counted`; 0 where none is."""
+    """Weights `(B,)` that turn a mean over the batch into the mean over `counted` images; all 0 if no image is counted."""
     return counted.to(dtype) * (len(counted) / counted.sum().clamp(min=1))
 
 
@@ -84,6 +95,10 @@ class M1(SemiSupervised):
     Args beside those of `VAE`:
         classes: how many; None: MNIST's. The commands give that of the data.
         classifier: of the latents, `{"name": "classifier_mlp", ...}`.
+
+    >>> model = M1(classes=3, latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    >>> model.predict(torch.zeros(4, 1, 28, 28)).shape
+    torch.Size([4, 3])
     """
 
     def __init__(self, classes: int | None = None, classifier: str | Mapping[str, Any] = "classifier_mlp", **vae: Any) -> None:
@@ -98,21 +113,21 @@ class M1(SemiSupervised):
         self.classifier = built_part("classifier", classifier, options, nn.Module, **offered)
 
     def logits(self, x: Tensor) -> Tensor:
-        """From the posterior means."""
+        """Unnormalised log-probabilities `(B, C)` of the classes, from the posterior means."""
         return self._classes_of(self.posterior(x).mean)
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
-        """The VAE's, and then that of the classifier."""
+        """The VAE's noise, and after it the noise of the classifier's dropout."""
         noise = super().draw_noise(x, *key, training=training)
         layers = [(len(noise.posterior) * len(x), features) for features in dropout_features(self.classifier)]
-        own = self._uniforms(x, layers, *key, "classifier") if training and layers else ()
-        return noise._replace(dropout=noise.dropout + own)
+        of_classifier = self._uniforms(x, layers, *key, "classifier") if training and layers else ()
+        return noise._replace(dropout=noise.dropout + of_classifier)
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> ClassifiedDraw:  # type: ignore[override]
         """The VAE's pass, and the classes by posterior means and by samples."""
         draw = super().forward(x, y, noise)
-        own = len(dropout_features(self.classifier))
-        dropout = iter(noise.dropout[-own:]) if own and noise and noise.dropout else None
+        layers = len(dropout_features(self.classifier))
+        dropout = iter(noise.dropout[-layers:]) if layers and noise and noise.dropout else None
         samples = self._classes_of(draw.z.detach().flatten(0, 1), dropout).unflatten(0, draw.z.shape[:2])
         return ClassifiedDraw(draw, self._classes_of(draw.posterior.mean.detach()), samples)
 
@@ -121,7 +136,7 @@ class M1(SemiSupervised):
         return full_precision(classified(self.classifier, z.to(self.origin.dtype), dropout))
 
     def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
-        """The VAE's and `accuracy`; beside images without labels come those with one a second time, not to be seen by the VAE."""
+        """The VAE's terms and `accuracy`; beside unlabelled images, the VAE does not see the labelled ones, which come twice."""
         missing = y == UNLABELLED
         share = _share(missing | ~missing.any(), output.logits.dtype)
         terms = {name: share * term for name, term in super().terms(output.draw, x, y, step).items()}
@@ -132,14 +147,20 @@ class M1(SemiSupervised):
 class M2(SemiSupervised):
     """The label as a latent variable, known for some images.
 
-    `elbo`, `log_likelihood` and `kl` are of log p(x | y) as those of a conditional VAE are, averaged by q(y | x) where the label is
-    not known, which is in training only. `elbo_marginal` is U(x), whether it is known or not. A step computes all of them for
-    every class, at the cost of C VAEs.
+    `elbo`, `log_likelihood` and `kl` belong to log p(x | y), as a conditional VAE's do; where the label is not known, in training
+    alone, they are averages by q(y | x). `elbo_marginal` is U(x), whether the label is known or not; the bound of another objective
+    has a `_marginal` too. A step computes every class, at the cost of C VAEs.
 
     Args beside those of `VAE`:
         num_classes: C; None: MNIST's. The commands give that of the data.
         classifier: q(y | x), `{"name": "classifier_mlp" | "classifier_cnn", ...}`.
         alpha: weight of the mean cross-entropy of the labelled images beside the mean bound, nats an image.
+
+    >>> model = M2(num_classes=3, latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    >>> x, y = torch.zeros(4, 1, 28, 28), torch.tensor([0, 1, 2, UNLABELLED])
+    >>> terms = model.terms(model(x), x, y, torch.tensor(0.0))
+    >>> model.monitor, terms["elbo_marginal"].shape
+    ('val/elbo_marginal', torch.Size([4]))
     """
 
     numbers: ClassVar[tuple[str, ...]] = (*VAE.numbers, "alpha")
@@ -162,11 +183,11 @@ class M2(SemiSupervised):
         return f"{super().monitor}_marginal"
 
     def logits(self, x: Tensor, dropout: Iterator[Tensor] | None = None) -> Tensor:
-        """Of q(y | x)."""
+        """Unnormalised log-probabilities `(B, C)` of q(y | x)."""
         return full_precision(classified(self.classifier, x.to(self.origin.dtype), dropout))
 
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
-        """That of z is the same for every class, so that their bounds differ by what the label makes of it alone."""
+        """Noise of a step: z has the same noise for every class, so that the classes' bounds differ by the label alone."""
         noise = super().draw_noise(x, *key, training=training)
         rows = len(x) * self.classes
         layers = [(len(x), features) for features in dropout_features(self.classifier)]

@@ -53,6 +53,11 @@ class VAE(Module):
             `(B, D)` each, `decoder(z)` the likelihood's parameters, `(B, outputs * C, H, W)`; in a conditional model
             `encoder(x, y)` and `decoder(z, y)`, y one-hot `(B, num_classes)`.
         image_shape: of one image, `(C, H, W)`; None: MNIST's. The commands give that of the data.
+
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, likelihood="gaussian", image_shape=(3, 8, 8))
+    >>> x = torch.rand(4, 3, 8, 8)
+    >>> model.encode(x).shape, model.reconstruct(x).shape
+    (torch.Size([4, 2]), torch.Size([4, 3, 8, 8]))
     """
 
     monitor_mode: ClassVar[str] = "max"
@@ -182,7 +187,7 @@ class VAE(Module):
         return Draw(posterior, self.prior(y), z, self.likelihood(z, y, dropout))
 
     def terms(self, output: Draw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
-        """The loss, the ELBO and its two parts, and what the objective adds, of images `x` `(B, C, H, W)`: `(B,)` nats each."""
+        """Loss, ELBO and the ELBO's two parts of images `x` `(B, C, H, W)`, and the objective's own figures: `(B,)` nats each."""
         terms = self.objective_terms(output, x, step)
         return {
             "loss": -self.objective(terms),
@@ -197,7 +202,7 @@ class VAE(Module):
         return require_per_image(self.objective_of(terms), self.objective_of, "objective", len(terms.x))
 
     def objective_terms(self, draw: Draw, x: Tensor, step: Tensor) -> Terms:
-        """What the objective is computed from at optimizer step `step`."""
+        """The inputs of the objective at optimizer step `step`."""
         return Terms(draw, x, mean_log_likelihood(draw, x), kl(draw), self.kl_weight(step), step)
 
     def on_fit_start(self) -> None:
@@ -254,5 +259,5 @@ class VAE(Module):
 
 
 def _note_weights(model: VAE, _: Any) -> None:
-    """Weights that were loaded are not to be replaced by those that a training starts from."""
+    """Remember that weights were loaded: a training must not replace them by starting values."""
     model._has_weights = True

@@ -13,13 +13,18 @@ __all__ = ["CVAE", "IWAE", "BetaVAE", "CapacityVAE"]
 
 
 class CVAE(VAE):
-    """A VAE of p(x, z | y), whose labels enter encoder and decoder: each term of it is of log p(x | y), above log p(x) on average.
+    """A VAE of p(x, z | y), whose labels enter encoder and decoder; its terms belong to log p(x | y), on average above log p(x).
 
     "Learning structured output representation using deep conditional generative models", Sohn, Lee and Yan, 2015,
     https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models.
 
     Args beside those of `VAE`:
         num_classes: how many classes the labels have; None: as many as MNIST's. The commands give that of the data.
+
+    >>> import torch
+    >>> model = CVAE(num_classes=3, latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    >>> model.sample(2, y=torch.tensor([0, 2])).shape
+    torch.Size([2, 1, 28, 28])
     """
 
     def __init__(self, num_classes: int | None = None, **vae: Any) -> None:
@@ -64,6 +69,11 @@ class CapacityVAE(VAE):
         gamma: force that draws each image's KL to the capacity.
         capacity_max: the final capacity, nats.
         capacity_steps: optimizer steps over which the capacity grows linearly from 0.
+
+    >>> import torch
+    >>> model = CapacityVAE(capacity_max=25.0, capacity_steps=100, latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    >>> model.objective_of.capacity(torch.tensor(50.0))
+    tensor(12.5000)
     """
 
     def __init__(self, gamma: float = 1000.0, capacity_max: float = 25.0, capacity_steps: int = 100_000, **vae: Any) -> None:
@@ -80,6 +90,10 @@ class IWAE(VAE):
         num_samples: K.
         doubly_reparameterised: use the lower-variance gradient (Tucker et al., 2019, https://arxiv.org/abs/1810.04152); for
             Gaussian posteriors.
+
+    >>> model = IWAE(num_samples=3, latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    >>> model.monitor, model.bound_samples
+    ('val/iwae_bound', 3)
     """
 
     def __init__(self, num_samples: int = 5, doubly_reparameterised: bool = False, **vae: Any) -> None:
@@ -90,7 +104,7 @@ class IWAE(VAE):
 
 @contextmanager
 def _objective(name: str, numbers: Mapping[str, Any], vae: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The spec of the objective that a class stands for; what it says of one of its numbers is said of the model's argument."""
+    """The spec of the objective that a class stands for; an error about a number of the objective names the model's argument."""
     if "objective" in vae:
         raise ConfigurationError(f"objective: this model's is {name}; another goes with model=vae model/objective=...")
     try:

@@ -48,7 +48,7 @@ def kl(draw: Draw) -> Tensor:
 
 
 def kl_between(posterior: Distribution, prior: Distribution, z: Tensor) -> Tensor:
-    """The same of two distributions and samples `(K, B, D)` of the first."""
+    """KL(`posterior` || `prior`), `(B,)` nats: closed form where torch has it, else by samples `z` `(K, B, D)` of the posterior."""
     try:
         return kl_divergence(posterior, prior)
     except NotImplementedError:
@@ -124,7 +124,7 @@ def iwae_bound(log_weights: Tensor) -> Tensor:
 
 
 def doubly_reparameterised(log_weights: Tensor, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:
-    """A surrogate `(B,)` whose gradient is the doubly reparameterised one of the bound; its value means nothing.
+    """A surrogate `(B,)` whose gradient is the bound's doubly reparameterised one; the surrogate's value means nothing.
 
     `log_weights` `(K, B)` come from `log_weights(..., beta, fixed_density=True)` and `z` `(K, B, D)` is what they were
     computed from. With normalised weights v, the generative parameters get sum v d(log w), the posterior's
@@ -150,7 +150,7 @@ def detached(distribution: Distribution) -> Distribution:
 class LinearWarmup:
     """A weight that grows linearly to `end` over `steps` optimizer steps and stays there; `end` at once for 0 steps.
 
-    It is a function of the global step alone, so a resumed run goes on where it stood. Its fields may be tensors `()` too.
+    The weight is a function of the global step alone, so a resumed run goes on where it stood. The fields may be tensors `()` too.
 
     >>> ramp = LinearWarmup(start=0.0, end=4.0, steps=8)
     >>> [float(ramp(torch.tensor(s))) for s in (0, 4, 8, 100)]

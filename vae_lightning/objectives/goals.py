@@ -35,10 +35,20 @@ __all__ = ["ELBO", "OBJECTIVES", "BetaELBO", "CapacityELBO", "DRegIWAE", "Import
 
 
 class Objective(nn.Module):
-    """The terms of `B` images to what is maximised, `(B,)` nats; a module, so that it may learn parameters of its own."""
+    """The terms of `B` images to what is maximised, `(B,)` nats; a module, so that an objective may learn parameters.
+
+    An objective of one's own gives the value in `forward`. Of `latent_dim`, `num_classes` and `image_shape`, its constructor gets
+    those that it names.
+
+    >>> class FreeBits(Objective):
+    ...     def forward(self, terms: Terms) -> Tensor:
+    ...         return terms.log_likelihood - terms.kl.clamp(min=2.0)
+    >>> FreeBits().metric, FreeBits().num_samples
+    ('elbo', 1)
+    """
 
     numbers: ClassVar[tuple[str, ...]] = ()
-    """Attributes that weigh the terms, and may change as training goes on: a compiled step takes them in anew each time."""
+    """Attributes that weigh the terms, and may change as training goes on: a compiled step takes in their present values."""
     metric: ClassVar[str] = "elbo"
     """The model's figure, higher is better, that says which checkpoint is best."""
     num_samples: ClassVar[int] = 1
@@ -82,6 +92,9 @@ class BetaELBO(Objective):
     Args:
         beta: weight of the KL in nats per image; 1 is the ELBO.
         normalized: read `beta` as the paper's $\beta_{norm} = \beta D / N$ with N pixels, so that it compares across latent sizes.
+
+    >>> BetaELBO(latent_dim=10, image_shape=(1, 28, 28), beta=0.5, normalized=True).beta
+    39.2
     """
 
     numbers: ClassVar[tuple[str, ...]] = ("beta",)
@@ -98,13 +111,17 @@ class BetaELBO(Objective):
 class CapacityELBO(Objective):
     """The KL drawn to a capacity that grows during training.
 
-    Where the KL has no closed form, an image's is estimated from K samples, and what that estimate is off by counts as distance
-    from the capacity: take several.
+    Where the KL has no closed form, an image's KL is estimated from K samples, and the estimate's error counts as distance from the
+    capacity: take several samples.
 
     Args:
         gamma: force that draws each image's KL to the capacity.
         capacity_max: the final capacity, nats.
         capacity_steps: optimizer steps over which the capacity grows linearly from 0.
+
+    >>> import torch
+    >>> CapacityELBO(capacity_max=25.0, capacity_steps=100).capacity(torch.tensor(20.0))
+    tensor(5.)
     """
 
     numbers: ClassVar[tuple[str, ...]] = ("gamma", "capacity.start", "capacity.end", "capacity.steps")
@@ -123,7 +140,12 @@ class CapacityELBO(Objective):
 class ImportanceWeighted(Objective):
     """The importance-weighted bound on K samples.
 
-    Checkpoints are judged by the bound that is maximised, not by the ELBO, which it may well give up.
+    Checkpoints are judged by the bound that is maximised, not by the ELBO, which may fall as the bound rises.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, objective="iwae")
+    >>> model.num_samples, model.monitor
+    (5, 'val/iwae_bound')
     """
 
     metric: ClassVar[str] = "iwae_bound"
@@ -139,7 +161,14 @@ class ImportanceWeighted(Objective):
 
 
 class DRegIWAE(ImportanceWeighted):
-    """The importance-weighted bound with the doubly reparameterised gradient, of lower variance; for Gaussian posteriors."""
+    """The importance-weighted bound with the doubly reparameterised gradient, of lower variance; for Gaussian posteriors.
+
+    >>> from vae_lightning import VAE
+    >>> VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, objective="dreg", posterior="iaf")
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: objective.name=dreg: must be another unless posterior.name=diagonal
+    """
 
     needs_gaussian_posterior: ClassVar[bool] = True
 

@@ -8,7 +8,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from vae_lightning.distributions.factors import factors
@@ -44,6 +44,10 @@ class DensityContract(Contract):
 
     def test_has_the_shapes_of_latents(self) -> None:
         part = self.part()
+        claim(
+            isinstance(part, nn.Module),
+            f"{type(part).__name__} is no torch.nn.Module, whose parameters a model could learn and save",
+        )
         name, distribution = type(part).__name__, self.distribution(part)
         event, batch = tuple(distribution.event_shape), tuple(distribution.batch_shape)
         claim(event == (self.latent_dim,), f"{name}: the event shape is {event}, not {(self.latent_dim,)}")

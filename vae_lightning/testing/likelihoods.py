@@ -10,7 +10,7 @@ import itertools
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lightning.noise import generator, global_noise
@@ -65,6 +65,7 @@ class LikelihoodContract(Contract):
     def test_says_how_many_numbers_it_wants(self) -> None:
         likelihood = self.part()
         name, outputs = type(likelihood).__name__, getattr(likelihood, "outputs", None)
+        claim(isinstance(likelihood, nn.Module), f"{name} is no torch.nn.Module, whose parameters a model could learn and save")
         claim(isinstance(outputs, int) and outputs >= 1, f"{name}: outputs is {outputs}, not a number of at least 1")
         binary = getattr(likelihood, "binary", None)
         claim(isinstance(binary, bool), f"{name}: binary is {binary}, not True or False")
