@@ -1,5 +1,6 @@
 """Build the parts of a training from a resolved config, and refuse a config that is wrong."""
 
+import difflib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +23,7 @@ from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.devices import _in_a_sweep, devices_of
 from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, nearest_metric, rehearse
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
-from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
+from vae_lightning.errors import ConfigurationError, UnknownKeyError, VAELightningError, one_line
 from vae_lightning.glossary import LOGGED
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
@@ -167,8 +168,22 @@ def _checked_class(node: Mapping[str, Any], base: type, where: str, *, of_data: 
     arguments = {key: value for key, value in node.items() if key != "_target_"}
     later = left_to_data(found, arguments) if of_data else []
     known = without_unknown(arguments) if of_data else arguments
-    check(found, {k: v for k, v in known.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where, offered=later)
+    try:
+        check(found, {k: v for k, v in known.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where, offered=later)
+    except UnknownKeyError as error:
+        raise _of_another_class(error, found, where) from None
     return found
+
+
+def _of_another_class(error: UnknownKeyError, own: type, where: str) -> ConfigurationError:
+    """The error for a setting that `own` does not take: of a user's class, it may be left over from what it takes the place of."""
+    ours = own.__module__.partition(".")[0] == "vae_lightning"
+    if ours or where not in ("model", "data") or difflib.get_close_matches(error.key.rpartition(".")[2], error.known):
+        return error
+    return ConfigurationError(
+        f"{error.key}: {own.__name__} takes no such setting; give a class of your own a file of its own, conf/{where}/mine.yaml, "
+        f"and choose it: --config-dir conf {where}=mine"
+    )
 
 
 def _build(node: Mapping[str, Any], where: str) -> Any:

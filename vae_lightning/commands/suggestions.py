@@ -172,11 +172,13 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
     # first look for a slip of the pen, then for the setting's name in other projects
     slips = difflib.get_close_matches(leaf, names, n=1, cutoff=0.8) if leaf not in MEANT else []
     meant = f"{above}{slips[0]}" if slips else catalogue.meant(key)
+    if prefix and meant.startswith("hydra."):  # what is asked of a part is no folder
+        meant = ""
     if not meant and (near := difflib.get_close_matches(leaf, names, n=1, cutoff=0.5)):
         meant = f"{above}{near[0]}"
     if not meant:
         return ConfigurationError(f"{key}: no such key; {prefix or 'the top level'} has: {', '.join(names) or 'none'}")
-    owners = catalogue.settings.get(meant, [])
+    owners = catalogue.settings.get(meant, []) if meant.removeprefix(above) not in names else []
     hint = f" (with {_either(owners)})" if owners and not catalogue.defaults & set(owners) else ""
     return ConfigurationError(f"{key}: no such key; did you mean {meant}{hint}?")
 
