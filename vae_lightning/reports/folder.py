@@ -8,6 +8,7 @@
 import json
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,11 +34,14 @@ OURS = ("report.json", "report.md", "report.html", "figures")
 def owned(path: Path, weights: Mapping[str, Any]) -> Iterator["ReportFolder"]:
     """The folder `path`, which is made if need be, for one evaluation of `weights` at a time.
 
+    A link in it is refused: a folder from somebody else does not say where on this machine files are written, moved or shown.
+
     Raises:
         ConfigurationError: another evaluation writes there.
         CheckpointError: there is a report of a later version.
-        StorageError: one may not write there.
+        StorageError: one may not write there, or it leads elsewhere by a link.
     """
+    _refuse_links(path / LOCK, path / "figures", path / EARLIER)
     lock = FileLock(path / LOCK, timeout=0)
     try:
         (path / "figures").mkdir(parents=True, exist_ok=True)
@@ -97,6 +101,7 @@ class ReportFolder:
                 return self._with_its_figures(content)
             self._put_aside(trouble or f"is of other weights ({_described(content['weights'])})", content.get("weights", {}))
         kept = self.path / EARLIER / _name(self.weights)
+        _refuse_links(kept, kept / "figures")
         content, trouble = _read(kept / "report.json")
         if trouble is not None or not _same(content["weights"], self.weights):
             return {}
@@ -105,8 +110,9 @@ class ReportFolder:
         return self._with_its_figures(content)
 
     def _with_its_figures(self, content: dict[str, Any]) -> dict[str, Any]:
-        there = {name: figure for name, figure in content.get("figures", {}).items() if (self.path / figure["file"]).is_file()}
-        return {**content, "figures": there}
+        files = {name: self.path / figure["file"] for name, figure in content.get("figures", {}).items()}
+        there = [name for name, file in files.items() if file.is_file() and not file.is_symlink()]
+        return {**content, "figures": {name: content["figures"][name] for name in there}}
 
     def _put_aside(self, reason: str, weights: Mapping[str, Any]) -> None:
         kept = self.path / EARLIER / _name(weights)
@@ -148,8 +154,8 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _described(weights: Mapping[str, Any]) -> str:
-    step = weights.get("step")
-    return f"{weights.get('file')}, optimizer step {step:,}" if isinstance(step, int) else str(weights.get("file"))
+    step, file = weights.get("step"), one_line(str(weights.get("file")), 100)
+    return f"{file}, optimizer step {step:,}" if isinstance(step, int) else file
 
 
 def _name(weights: Mapping[str, Any]) -> str:
@@ -174,6 +180,12 @@ def _move(source: Path, target: Path) -> None:
         raise StorageError(f"{source}: could not be moved to {target} ({error})") from error
 
 
+def _refuse_links(*places: Path) -> None:
+    for place in places:
+        if place.is_symlink():
+            raise StorageError(f"{place}: is a link, which is not written through; remove it, or write elsewhere: to=<folder>")
+
+
 def _not_writable(path: Path, error: Exception) -> StorageError:
     reason = getattr(error, "strerror", None) or one_line(error)
     return StorageError(f"{path}: cannot be written to ({reason}); write the evaluation elsewhere: to=<folder>")
@@ -182,9 +194,9 @@ def _not_writable(path: Path, error: Exception) -> StorageError:
 def _try_to_write(*folders: Path) -> None:
     """Now, and not after hours of computing."""
     for folder in folders:
-        probe = folder / f".{os.getpid()}.probe"
+        probe = folder / f".{secrets.token_hex(8)}.probe"
         try:
-            probe.write_bytes(b"")
+            probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
             raise _not_writable(folder, error) from error

@@ -31,7 +31,7 @@ def is_report(content: Any) -> bool:
         figures = [*content.get("figures", {}).values()]
         described = all(isinstance(figure["caption"], str) and isinstance(figure["settings"], dict) for figure in figures)
         # a report from somebody else must not make a page that holds another file of this machine
-        there = all(re.fullmatch(r"figures/\w+\.(png|gif)", figure["file"]) for figure in figures)
+        there = all(re.fullmatch(r"figures/[\w.]+\.(png|gif)", figure["file"]) for figure in figures)
         parts = [*content.get("parts", [])]
         reasons = [reason for key in ("not_measured", "not_drawn") for reason in content.get(key, {}).values()]
     except (AttributeError, KeyError, TypeError):  # something in it is of another kind than a report has there

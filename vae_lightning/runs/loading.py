@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ Class = TypeVar("Class")
 def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None, trust: Iterable[str] = ()) -> LoadedRun:
     """Load model and data of a run. Nothing outside this project, torch and what is trusted is imported, and no pickle is executed.
 
-    The checkpoint is read once: a training that goes on may replace it meanwhile.
+    The checkpoint is read once: a training that goes on may replace it meanwhile. Data are fetched only to a `root` that is given:
+    a run folder does not say where on this machine files are written.
 
     Args:
         data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. A relative path of
@@ -73,7 +75,7 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         data_class = _class(config, "data", L.LightningDataModule, folder)
         ours = issubclass(model_class, Module)
         content = (read if ours else read_any)(checkpoint)
-        made_by = content.get("vae_lightning", {}).get("version", __version__)
+        made_by = one_line(str(content.get("vae_lightning", {}).get("version", __version__)), 40)
         other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
         with _said_of(f"{checkpoint}: its model cannot be built here{other}"), prefixed("model", parameters(model_class)[0]):
             # a model of somebody else's may not have saved its arguments
@@ -84,6 +86,8 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"), prefixed("data", parameters(data_class)[0]):
             check(data_class, arguments, "data")
             data = data_class(**arguments)
+    if isinstance(getattr(data, "fetch", None), bool):
+        data.fetch = "root" in (data_overrides or {})
     place = content.get("global_step", 0), content.get("epoch", 0)
     return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]))
 
@@ -94,8 +98,10 @@ def _said_of(what: str) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{what.partition(':')[0]}: {error}") from error
-    except (VAELightningError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # whatever the code of a trusted package raises
         reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error, 300)
+        if not isinstance(error, VAELightningError | RuntimeError | KeyError | TypeError | ValueError | AttributeError):
+            reason = f"{type(error).__name__}: {reason}"
         raise CheckpointError(f"{what}: {reason}") from error
 
 
@@ -103,6 +109,11 @@ def _digest(state: dict[str, Any]) -> str:
     """SHA-256 of names, types, shapes and values."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
+            file = io.BytesIO()  # the extra state of a module of somebody's own
+            torch.save(value, file)
+            digest.update(f"{name} ".encode() + file.getvalue())
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -113,7 +124,7 @@ def _config(folder: Path) -> DictConfig:
         config = OmegaConf.load(folder / CONFIG)
     except Exception as error:  # yaml has many kinds of error, and all mean the same here
         raise CheckpointError(f"{folder / CONFIG}: cannot be read ({type(error).__name__})") from error
-    if not isinstance(config, DictConfig) or "model" not in config or "data" not in config:
+    if not isinstance(config, DictConfig) or not all(isinstance(config._get_node(group), DictConfig) for group in ("model", "data")):
         raise CheckpointError(f"{folder / CONFIG}: has no model and data, so it is not of a training run")
     return config
 
@@ -142,9 +153,12 @@ def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, An
 
 def _class(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:
     """The class that `config` names, if it is of the right kind and its package is trusted."""
-    for target in _targets(config[group]):
-        require_trust(target, f"{folder}: its {group}._target_={target}")
-    target = str(config[group].get("_target_"))
+    try:
+        for target in _targets(config[group]):
+            require_trust(target, f"{folder}: its {group}._target_={one_line(target, 200)}")
+        target = one_line(str(config[group].get("_target_")), 200)
+    except OmegaConfBaseException as error:
+        raise CheckpointError(f"{folder / CONFIG}: its {group}._target_ cannot be resolved ({one_line(error, 200)})") from None
     try:
         found = locate(target, f"{folder}: its {group}._target_")
     except ConfigurationError as error:
