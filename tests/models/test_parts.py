@@ -40,7 +40,9 @@ def test_distribution_of_one_of_the_shapes_is_given_as_it_is(batch: tuple[int, .
     right = Independent(Normal(torch.zeros(*batch, 2), 1.0), 1)
     assert require_distribution(right, nn.Identity(), "prior", [(), (3,)], (2,)) is right
     for wrong in (Normal(torch.zeros(*batch, 2), 1.0), Independent(Normal(torch.zeros(4, 2), 1.0), 1), torch.zeros(2), None):
-        with pytest.raises(ConfigurationError, match=r"prior: Identity gave an? .*batch shape \(\) or \(3,\) and event shape \(2,\)"):
+        with pytest.raises(
+            ConfigurationError, match=r"prior: Identity gave an? .*batch shape \(\) or \(3,\) and event shape \(2,\)"
+        ):
             require_distribution(wrong, nn.Identity(), "prior", [(), (3,)], (2,))
 
 

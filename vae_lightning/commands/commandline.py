@@ -27,7 +27,7 @@ from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import is_path, prepared
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_option, unknown_setting
-from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError
+from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
 from vae_lightning.machine.shell import setting
 from vae_lightning.plugins import add_working_directory, search_working_directory
@@ -162,7 +162,7 @@ def _full_errors() -> Iterator[None]:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
 
 
 def _line(error: Exception) -> str | None:

@@ -19,7 +19,7 @@ from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, mo
 from vae_lightning.commands.options import Options, at_evaluation, named
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.data.sources import DATASETS
-from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.errors import ConfigurationError, DataError, StorageError
 from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
 from vae_lightning.evaluation.samples import Judge
@@ -72,8 +72,6 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     model = run.model.to(options.device)
     _require_something_to_measure(run)
     judge = _judge(options, run.data, moved)
-    if hasattr(run.data, "fetch"):
-        run.data.fetch = "root" in moved  # an evaluation fetches nothing into the training's folder of data
     _require_data(run, moved)
     run.data.prepare_data()
     run.data.setup("test")
@@ -81,7 +79,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     check_label(options.label, data)
     material = _material(model, data, options, judge)
     weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
-    target = folder / EVALUATION if cfg.to is None else Path(str(cfg.to)).expanduser()
+    target = _place_beside(folder) if cfg.to is None else Path(str(cfg.to)).expanduser()
     with owned(target, weights) as place, Progress(transient=True) as progress:
         return _Evaluating(run, model, data, options, material, place, progress).all()
 
@@ -186,6 +184,14 @@ class _Evaluating:
             "seconds": drawn.seconds,
             "drawn": self.started,
         }
+
+
+def _place_beside(folder: Path) -> Path:
+    """Where in the run's own folder its evaluation goes."""
+    place = folder / EVALUATION
+    if place.is_symlink():
+        raise StorageError(f"{place}: is a link; to write where it leads to: to={place.resolve()}")
+    return place
 
 
 def _require_something_to_measure(run: runs.LoadedRun) -> None:

@@ -37,6 +37,12 @@ def read_any(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
+    for key in ("global_step", "epoch"):
+        place = content.get(key, 0)
+        if type(place) is not int or not 0 <= place < 2**63:
+            raise CheckpointError(f"{path}: is damaged: its {key} is {one_line(repr(place), 80)}, and not a number of at least 0")
+    if not isinstance(content.get("vae_lightning", {}), dict):
+        raise CheckpointError(f"{path}: is damaged: what it says of its version is no mapping")
     return content
 
 
@@ -52,8 +58,8 @@ def read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
     if stamp.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{path}: has checkpoint format {stamp.get('format')}, this version reads {CHECKPOINT_FORMAT}; evaluate it with "
-            f"vae_lightning {stamp.get('version')}, which made it"
+            f"{path}: has checkpoint format {one_line(str(stamp.get('format')), 40)}, this version reads {CHECKPOINT_FORMAT}; "
+            f"evaluate it with vae_lightning {one_line(str(stamp.get('version')), 40)}, which made it"
         )
     migrate(content)
     return content

@@ -116,7 +116,7 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     resolved = dict(arguments)
     for key in ("root", "static_root", "path"):
         value = arguments.get(key)
-        path = Path(value).expanduser() if isinstance(value, str) else None
+        path = _at_home(value) if isinstance(value, str) else None
         if path is None or path.is_absolute() or start is None or start == Path.cwd():
             continue
         there = start / path
@@ -125,6 +125,14 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         else:
             log.warning("%s: data.%s=%s is not in %s, where it was trained; taken from here", folder, key, value, start)
     return resolved
+
+
+def _at_home(value: str) -> Path:
+    """The path with its ~ replaced, if there is a user of that name."""
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:  # the data module says what is wrong with it
+        return Path(value)
 
 
 def trained_in(folder: Path) -> Path | None:

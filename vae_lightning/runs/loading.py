@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,8 @@ Class = TypeVar("Class")
 def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None, trust: Iterable[str] = ()) -> LoadedRun:
     """Load model and data of a run; only this project, torch and trusted packages are imported, and no pickle is executed.
 
-    The checkpoint file is read once, because a training that still goes on may replace the file meanwhile.
+    The checkpoint is read once: a training that goes on may replace it meanwhile. Data are fetched only to a `root` that is given:
+    a run folder does not say where on this machine files are written.
 
     Args:
         data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. For those that are
@@ -73,12 +75,14 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         data_class = _class(config, "data", L.LightningDataModule, folder)
         ours = issubclass(model_class, Module)
         content = (read if ours else read_any)(checkpoint)
-        made_by = content.get("vae_lightning", {}).get("version", __version__)
+        made_by = one_line(str(content.get("vae_lightning", {}).get("version", __version__)), 40)
         other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
         with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
             check(data_class, arguments, "data")
             with prefixed("data", parameters(data_class)[0]):
-                data = data_class(**arguments)
+                data: Any = data_class(**arguments)
+        if isinstance(getattr(data, "fetch", None), bool):
+            data.fetch = "root" in (data_overrides or {})
         with _said_of(f"{checkpoint}: its model cannot be built here{other}"):
             model_arguments = _model_arguments(model_class, content, config, folder, data)
             check(model_class, model_arguments, "model")
@@ -95,8 +99,10 @@ def _said_of(what: str) -> Iterator[None]:
         yield
     except CheckpointError as error:
         raise CheckpointError(f"{what.partition(':')[0]}: {error}") from error
-    except (VAELightningError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # whatever the code of a trusted package raises
         reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error, 300)
+        if not isinstance(error, VAELightningError | RuntimeError | KeyError | TypeError | ValueError | AttributeError):
+            reason = f"{type(error).__name__}: {reason}"
         raise CheckpointError(f"{what}: {reason}") from error
 
 
@@ -104,6 +110,11 @@ def _digest(state: dict[str, Any]) -> str:
     """SHA-256 of the names, dtypes, shapes and values of all tensors in `state`."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
+            file = io.BytesIO()  # the extra state of a module of somebody's own
+            torch.save(value, file)
+            digest.update(f"{name} ".encode() + file.getvalue())
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -114,7 +125,8 @@ def _config(folder: Path) -> DictConfig:
         config = OmegaConf.load(folder / CONFIG)
     except Exception as error:  # yaml has many kinds of error, and all mean the same here
         raise CheckpointError(f"{folder / CONFIG}: cannot be read ({type(error).__name__})") from error
-    if not isinstance(config, DictConfig) or "model" not in config or "data" not in config:
+    groups = [config._get_node(group) for group in ("model", "data")] if isinstance(config, DictConfig) else [None]
+    if not isinstance(config, DictConfig) or not all(isinstance(group, DictConfig) for group in groups):
         raise CheckpointError(f"{folder / CONFIG}: has no model and data, so it is not of a training run")
     return config
 
@@ -155,10 +167,13 @@ def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, An
 
 
 def _class(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:
-    """The class that `config` names for `group`, if it is a subclass of `base` and its package is trusted."""
-    for target in _targets(config[group]):
-        require_trust(target, f"{folder}: its {group}._target_={target}")
-    target = str(config[group].get("_target_"))
+    """The class that `config` names, if it is of the right kind and its package is trusted."""
+    try:
+        for target in _targets(config[group]):
+            require_trust(target, f"{folder}: its {group}._target_={one_line(target, 200)}")
+        target = one_line(str(config[group].get("_target_")), 200)
+    except OmegaConfBaseException as error:
+        raise CheckpointError(f"{folder / CONFIG}: its {group}._target_ cannot be resolved ({one_line(error, 200)})") from None
     try:
         named = locate(target, f"{folder}: its {group}._target_")
     except ConfigurationError as error:
