@@ -171,11 +171,11 @@ def test_folder_that_cannot_be_written_to_is_refused_at_once(tmp_path: Path, nam
 
 
 def test_folder_without_the_right_to_write_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, content: bytes) -> None:
+    def refuse(self: Path, exist_ok: bool) -> None:
         raise PermissionError(13, "Permission denied")
 
     evaluated(tmp_path, BEST, 90.0, nll=1)
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "touch", refuse)
     with pytest.raises(StorageError, match=r"cannot be written to \(Permission denied\)"), owned(tmp_path, BEST):
         pass
 
