@@ -315,7 +315,7 @@ class Called:
 def of_one_place(a: int, /, b: int = 2) -> None: ...
 
 
-def hinted(a: "torch.no_such_thing", b: int = 2) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+def hinted(a: "torch.no_such_thing", b: int = 2) -> None: ...  # type: ignore[name-defined]
 
 
 def wordy(a: "no hint at all", b: int = 2) -> None: ...  # type: ignore[valid-type]  # noqa: F722

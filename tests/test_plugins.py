@@ -9,7 +9,15 @@ import pytest
 
 from vae_lightning import plugins
 from vae_lightning.errors import CheckpointError, ConfigurationError
-from vae_lightning.plugins import ENTRY_POINT, add_working_directory, is_path, load_declared, locate, search_working_directory, trusting
+from vae_lightning.plugins import (
+    ENTRY_POINT,
+    add_working_directory,
+    is_path,
+    load_declared,
+    locate,
+    search_working_directory,
+    trusting,
+)
 
 CODE = """
 import os

@@ -87,7 +87,7 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
             check(data_class, arguments, "data")
             data = data_class(**arguments)
     if isinstance(getattr(data, "fetch", None), bool):
-        data.fetch = "root" in (data_overrides or {})
+        setattr(data, "fetch", "root" in (data_overrides or {}))  # noqa: B010  (not all data modules have it)
     place = content.get("global_step", 0), content.get("epoch", 0)
     return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]))
 
@@ -97,7 +97,7 @@ def _said_of(what: str) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{what.partition(':')[0]}: {error}") from error
+        raise CheckpointError(f"{what.partition(': its')[0]}: {error}") from error
     except (Exception, SystemExit) as error:  # whatever the code of a trusted package raises
         reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error, 300)
         if not isinstance(error, VAELightningError | RuntimeError | KeyError | TypeError | ValueError | AttributeError):
@@ -124,7 +124,8 @@ def _config(folder: Path) -> DictConfig:
         config = OmegaConf.load(folder / CONFIG)
     except Exception as error:  # yaml has many kinds of error, and all mean the same here
         raise CheckpointError(f"{folder / CONFIG}: cannot be read ({type(error).__name__})") from error
-    if not isinstance(config, DictConfig) or not all(isinstance(config._get_node(group), DictConfig) for group in ("model", "data")):
+    groups = [config._get_node(group) for group in ("model", "data")] if isinstance(config, DictConfig) else []
+    if not isinstance(config, DictConfig) or not all(isinstance(group, DictConfig) for group in groups):
         raise CheckpointError(f"{folder / CONFIG}: has no model and data, so it is not of a training run")
     return config
 
