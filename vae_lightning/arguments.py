@@ -95,8 +95,6 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
         return _left(target)
     if not isinstance(target, type) or not any("__init__" in vars(kind) for kind in target.__mro__[:-1]):
         # a function, or a class that is made by its __new__ alone
-        "__init__" in vars(kind) for kind in target.__mro__[:-1]
-    ):  # a function, or a class made by its __new__ alone
         own = list(_signature(target).parameters.values())
         return _named(own, _hints(target)), any(p.kind is p.VAR_KEYWORD for p in own)
     named: dict[str, inspect.Parameter] = {}
