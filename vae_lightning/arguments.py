@@ -97,7 +97,8 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
     """
     if isinstance(target, functools.partial):
         return _left(target)
-    if not isinstance(target, type) or target.__init__ is object.__init__:  # type: ignore[misc]  # a function, or a class made by its __new__ alone
+    if not isinstance(target, type) or not any("__init__" in vars(kind) for kind in target.__mro__[:-1]):
+        # a function, or a class that is made by its __new__ alone
         own = list(_signature(target).parameters.values())
         return _named(own, _hints(target)), any(p.kind is p.VAR_KEYWORD for p in own)
     named: dict[str, inspect.Parameter] = {}

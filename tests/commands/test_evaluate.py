@@ -261,3 +261,13 @@ def test_classifier_is_looked_for_as_a_run_is(run: Path, tmp_path: Path) -> None
     for given, message in ((f"{tmp_path}/nix", "there is no such folder"), (f"{run}/animation", "there is no such folder")):
         with pytest.raises(CheckpointError, match=rf"evaluation\.classifier={given}: {message}"):
             quick(run, f"evaluation.classifier={given}")
+
+
+def test_evaluation_that_a_run_folder_links_elsewhere_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (run / "evaluation").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match=rf"evaluation: is a link; .* to={tmp_path / 'elsewhere'}$"):
+        quick(run)
+    assert not [*(tmp_path / "elsewhere").iterdir()]
+    quick(run, f"to={tmp_path / 'elsewhere'}", "evaluation.figures=[]")
+    assert (tmp_path / "elsewhere" / "report.json").is_file()

@@ -26,7 +26,7 @@ from vae_lightning.evaluation.samples import Judge
 from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
-from vae_lightning.machine.files import write_bytes
+from vae_lightning.machine.files import at_home, write_bytes
 from vae_lightning.plugins import load_declared
 from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
@@ -79,7 +79,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     check_label(options.label, data)
     material = _material(model, data, options, judge)
     weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
-    target = _place_beside(folder) if cfg.to is None else Path(str(cfg.to)).expanduser()
+    target = _place_beside(folder) if cfg.to is None else at_home(str(cfg.to))
     with owned(target, weights) as place, Progress(transient=True) as progress:
         return _Evaluating(run, model, data, options, material, place, progress).all()
 
@@ -222,7 +222,7 @@ def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
     data = run.data
     if "root" in moved or not isinstance(data, MNISTDataModule):
         return
-    raw = Path(data.root).expanduser() / DATASETS[data.dataset] / "raw"
+    raw = at_home(data.root) / DATASETS[data.dataset] / "raw"
     if not raw.is_dir():
         raise DataError(
             f"{raw}: is not there any more, and {run.folder} was trained on it; say where {DATASETS[data.dataset]} lies now (or is "

@@ -1,5 +1,6 @@
 """Read checkpoint files safely, and find out how far the training of a checkpoint had come."""
 
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +34,10 @@ def read_any(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # a damaged or foreign file fails in many ways
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused:
+            way_out = "those are read by running code; a model of your own keeps numbers, texts, lists and dicts of them instead"
+            raise CheckpointError(f"{path}: holds more than weights and plain values ({refused[1]}), and {way_out}") from error
         reason = one_line(error, 120)
         raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):

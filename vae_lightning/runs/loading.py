@@ -98,7 +98,7 @@ def _said_of(what: str) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{what.partition(':')[0]}: {error}") from error
+        raise CheckpointError(f"{what.partition(': its')[0]}: {error}") from error
     except (Exception, SystemExit) as error:  # whatever the code of a trusted package raises
         reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error, 300)
         if not isinstance(error, VAELightningError | RuntimeError | KeyError | TypeError | ValueError | AttributeError):
