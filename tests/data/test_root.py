@@ -50,7 +50,11 @@ def test_content_is_that_of_a_file_only(tmp_path: Path) -> None:
     assert folders.content_of(tmp_path / "some") == b"some"
     assert folders.content_of(tmp_path / "none") is None
     assert folders.content_of(tmp_path / "some" / "none") is None
-    for path, words in ((tmp_path, "Is a directory"), (looped(tmp_path), "symbolic links")):
+    for path, words in (
+        (tmp_path, "Is a directory"),
+        (Path(os.devnull), "a pipe, a socket or a device"),
+        (looped(tmp_path), "symbolic links"),
+    ):
         with pytest.raises(DataError, match=words):
             folders.content_of(path)
 

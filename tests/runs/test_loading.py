@@ -8,7 +8,7 @@ import torch
 from omegaconf import OmegaConf
 
 from vae_lightning import VAE, runs
-from vae_lightning.errors import CheckpointError
+from vae_lightning.errors import CheckpointError, ConfigurationError
 
 
 @pytest.fixture
@@ -143,3 +143,16 @@ def test_digest_is_of_the_weights_and_not_of_the_file(run: Path) -> None:
     changed = {name: value + (name == "decoder.body.0.bias") for name, value in first.model.state_dict().items()}
     write(run, state_dict=changed)
     assert load(run).digest != first.digest
+
+
+def test_place_that_the_runs_data_do_not_have_is_refused_with_the_one_they_have(run: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^path=x: the run's data are a MNISTDataModule, .* said with root= or static_root="
+    ):
+        runs.load(*runs.find(str(run), None), {"path": "x"})
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    config.data = {"_target_": "vae_lightning.data.FolderDataModule", "path": "pngs"}
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    with pytest.raises(ConfigurationError, match=r"^root=x: .* which has no root; where they lie is said with path=$"):
+        runs.load(*runs.find(str(run), None), {"root": "x"})
+    assert runs.load(*runs.find(str(run), None), {"path": "x"}).data.path == "x"  # type: ignore[attr-defined]

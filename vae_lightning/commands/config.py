@@ -147,7 +147,8 @@ def _of_data(asked: Mapping[str, Any], data: L.LightningDataModule) -> dict[str,
     """The arguments that `asked` leaves to the data, where the data say them."""
     found = {}
     for key in (key for key, value in asked.items() if value is None and key in OF_DATA):
-        value = getattr(data, OF_DATA[key], None)
+        with prefixed("data", parameters(type(data))[0]):  # which may be read only now
+            value = getattr(data, OF_DATA[key], None)
         if value == 0:
             raise ConfigurationError(f"model.{key}: null is the number of classes of the data, and these have no labels")
         if value is not None:

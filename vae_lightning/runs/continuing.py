@@ -17,6 +17,7 @@ from vae_lightning.arguments import flattened, parameters
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.checkpoints import Progress, read, read_any
 from vae_lightning.models.base import Module
+from vae_lightning.runs.loading import settings_in
 
 __all__ = ["Continuation", "continuation"]
 
@@ -169,11 +170,11 @@ def _require_data(
     content: Mapping[str, Any], data: L.LightningDataModule, progress: Progress, trainer: L.Trainer, name_of: NameOf
 ) -> None:
     """Refuse other data, and within an epoch whatever says which images of it are left."""
-    held = [value["settings"] for value in content.values() if isinstance(value, dict) and "settings" in value]
+    held = settings_in(content)
     if not held or not hasattr(data, "settings"):
         return
     own = {**data.settings(), "devices": trainer.world_size}
-    for key, was in held[0].items():
+    for key, was in held.items():
         now = own.get(key)
         if was == now or not (key in FIXED_DATA or progress.batches):
             continue
