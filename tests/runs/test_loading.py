@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from vae_lightning import VAE, runs
-from vae_lightning.errors import CheckpointError, DataError
+from vae_lightning.errors import CheckpointError, ConfigurationError, DataError
 
 
 @pytest.fixture
@@ -258,3 +258,16 @@ def test_run_folder_does_not_say_where_data_are_fetched_to(run: Path, tmp_path: 
         load(run).data.prepare_data()
     assert not (tmp_path / "anywhere").exists()
     assert runs.load(*runs.find(str(run), None), {"root": str(tmp_path / "given")}).data.fetch  # type: ignore[attr-defined]
+
+
+def test_place_that_the_runs_data_do_not_have_is_refused_with_the_one_they_have(run: Path) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^path=x: the run's data are a MNISTDataModule, .* said with root= or static_root="
+    ):
+        runs.load(*runs.find(str(run), None), {"path": "x"})
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    config.data = {"_target_": "vae_lightning.data.FolderDataModule", "path": "pngs"}
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
+    with pytest.raises(ConfigurationError, match=r"^root=x: .* which has no root; where they lie is said with path=$"):
+        runs.load(*runs.find(str(run), None), {"root": "x"})
+    assert runs.load(*runs.find(str(run), None), {"path": "x"}).data.path == "x"  # type: ignore[attr-defined]

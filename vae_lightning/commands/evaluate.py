@@ -75,6 +75,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     _require_data(run, moved)
     run.data.prepare_data()
     run.data.setup("test")
+    _require_images_of_training(run)
     data = _image_data(run)
     check_label(options.label, data)
     material = _material(model, data, options, judge)
@@ -228,6 +229,19 @@ def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
             f"{raw}: is not there any more, and {run.folder} was trained on it; say where {DATASETS[data.dataset]} lies now (or is "
             "to be fetched to): root=<folder>"
         )
+
+
+def _require_images_of_training(run: runs.LoadedRun) -> None:
+    """Refuse a user's own files that have changed: with another image among them, training images may be drawn as test images."""
+    data: Any = run.data
+    was = run.trained_on.get("path")
+    now = data.settings().get("path") if hasattr(data, "settings") else None
+    if None in (was, now) or now in (was, getattr(data, "path", None)):  # a name of the place says nothing of what it holds
+        return
+    raise DataError(
+        f"path={data.path}: holds {now}, and {run.folder} was trained on {was}: which of them were training images is no longer "
+        "known; evaluate it on the files of its training"
+    )
 
 
 class _Judge(NamedTuple):

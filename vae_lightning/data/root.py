@@ -44,13 +44,13 @@ def content_of(path: Path) -> bytes | None:
         DataError: there is something that cannot be read as a file.
     """
     try:
-        if not path.is_dir() and path.exists() and not path.is_file():
-            raise DataError(f"{path}: is no regular file, and may have no end")
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise DataError(f"{path}: is no file but a pipe, a socket or a device; move it elsewhere")  # its reading may never end
         return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
     except DataError:
         raise
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (OSError, ValueError) as error:
         raise DataError(f"{one_line(str(path))}: cannot be read ({getattr(error, 'strerror', None) or one_line(error)})") from error
 

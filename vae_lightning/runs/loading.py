@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +25,7 @@ from vae_lightning.runs.layout import CONFIG
 from vae_lightning.runs.left_to_data import with_data
 from vae_lightning.version import __version__
 
-__all__ = ["LoadedRun", "load"]
+__all__ = ["LoadedRun", "load", "settings_in"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,13 @@ class LoadedRun:
     """The resolved config that the model was trained with."""
     digest: str
     """SHA-256 of the weights, which does not depend on the file that holds them."""
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    """What `data.settings()` was in training; empty for data without settings."""
 
 
 Class = TypeVar("Class")
+PLACES = ("root", "static_root", "path")
+"""Arguments of data that say where files lie on this machine."""
 
 
 def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None, trust: Iterable[str] = ()) -> LoadedRun:
@@ -73,6 +77,7 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
     with trusting(trust):
         model_class = _class(config, "model", L.LightningModule, folder)
         data_class = _class(config, "data", L.LightningDataModule, folder)
+        _require_places(data_class, data_overrides or {})
         ours = issubclass(model_class, Module)
         content = (read if ours else read_any)(checkpoint)
         made_by = one_line(str(content.get("vae_lightning", {}).get("version", __version__)), 40)
@@ -90,7 +95,23 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
                 model = model_class(**model_arguments)
             model.load_state_dict(content["state_dict"])
     place = content.get("global_step", 0), content.get("epoch", 0)
-    return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]))
+    return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]), settings_in(content))
+
+
+def settings_in(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the data that a training saved in its checkpoint; empty where its data have none."""
+    held = (value["settings"] for value in checkpoint.values() if isinstance(value, dict) and "settings" in value)
+    return next(held, {})
+
+
+def _require_places(data_class: type, places: Mapping[str, Any]) -> None:
+    """Refuse to be told where files lie that data of this class do not have."""
+    known, takes_any = parameters(data_class)
+    for key, value in places.items():
+        if key not in known and not takes_any:
+            others = " or ".join(f"{name}=" for name in PLACES if name in known)
+            hint = f"where they lie is said with {others}" if others else "they lie in no folder"
+            raise ConfigurationError(f"{key}={value}: the run's data are a {data_class.__name__}, which has no {key}; {hint}")
 
 
 @contextlib.contextmanager
