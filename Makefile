@@ -32,8 +32,11 @@ tensorboard: setup ## Watch all runs at http://localhost:6006
 notebooks: setup ## Write the .ipynb of the notebooks, which are kept as text
 	$(BIN)/python notebooks/pair.py
 
-test: setup ## Run the test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+test: setup ## Run the test suite, but for what takes long
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
+
+test-slow: setup ## Run the tests that take long: real commands, one after the other
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow tests $(ARGS)
 
 docs: setup ## Write the tables of README.md, docs/ and the help texts from the code
 	$(BIN)/python -m vae_lightning.commands.reference --write
@@ -66,7 +69,7 @@ hooks: setup ## Check style, types and imports before every commit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pre-commit
 	$(BIN)/pre-commit install
 
-check: lint types imports test ## Everything that continuous integration checks
+check: lint types imports test test-slow ## Everything that continuous integration checks
 
 clean: ## Remove the environment and all caches; data and outputs stay
 	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

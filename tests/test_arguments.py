@@ -107,7 +107,8 @@ def test_value_of_the_annotated_type_is_taken(key: str, value: object) -> None:
     ],
 )
 def test_value_of_another_type_is_refused_by_name(key: str, value: object) -> None:
-    assert message(lambda: check(typed, {key: value}, "model")).startswith(f"model.{key}={value!r}: ")
+    written = "null" if value is None else repr(value)  # as it is typed
+    assert message(lambda: check(typed, {key: value}, "model")).startswith(f"model.{key}={written}: ")
 
 
 def test_value_of_a_union_is_told_all_that_it_may_be() -> None:
@@ -170,9 +171,11 @@ def test_choose_takes_only_what_there_is() -> None:
     assert message(lambda: choose("optimizer.name", "zzz", options)) == "optimizer.name=zzz: unknown; choose from: adam, sgd"
 
 
-@pytest.mark.parametrize("name", [None, 3, ["adam"]])
-def test_choose_refuses_what_is_no_name(name: object) -> None:
-    assert message(lambda: choose("name", name, {"adam": 1})).startswith(f"name={name}: unknown")
+@pytest.mark.parametrize(("name", "written"), [(None, "null"), (3, "3"), (["adam"], "['adam']")])
+def test_choose_refuses_what_is_no_name(name: object, written: str) -> None:
+    assert message(lambda: choose("name", name, {"adam": 1})).startswith(f"name={written}: unknown")
+    assert "did you mean" not in message(lambda: choose("name", None, {"nonesuch": 1}))
+    assert message(lambda: require(False, "size", name, "at least 1")) == f"size={written}: must be at least 1"
 
 
 def test_build_passes_what_is_asked_for_and_of_what_is_offered_what_is_taken() -> None:
@@ -225,7 +228,7 @@ def test_build_checks_before_it_builds() -> None:
     assert message(lambda: build("net", {"name": "bse"}, {"base": Base}, size=7)).startswith(
         "net.name=bse: unknown; did you mean base?"
     )
-    assert message(lambda: build("net", {}, {"base": Base}, size=7)).startswith("net.name=None: unknown")
+    assert message(lambda: build("net", {}, {"base": Base}, size=7)).startswith("net.name=null: unknown")
     assert message(lambda: build("net", {"name": "base", "rate": "x"}, {"base": Base}, size=7)).startswith("net.rate='x': ")
 
 

@@ -39,8 +39,13 @@ def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: P
     assert len(records) == 2
     assert all(f"model.beta={beta}" in record["provenance"]["command"] for beta, record in zip((1, 4), records, strict=True))
     few = ["evaluation.num_samples=2", "evaluation.num_images=100", "evaluation.train_images=100", "gpus=0"]
+    # what Hydra, TensorBoard and the figures look for, and must not find beside somebody's run
+    for name in ("hydra_plugins/theirs.py", "tensorflow.py", "umap.py", "imageio_ffmpeg.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
     result = call(tmp_path, "evaluate.py", "run=latest", *few)
     assert result.returncode == 0, result.stderr
+    assert not (tmp_path / "executed").exists()
     assert "nll" in result.stdout
     assert "not drawn:  class_style_grid, style_transfer: the model ignores labels" in result.stdout
     (page,) = folder.glob("*/evaluation/report.html")

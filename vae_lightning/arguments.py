@@ -27,7 +27,12 @@ TAKE_NOTHING = ("torch.nn.modules.module", "pytorch_lightning.core.module")
 def require(condition: bool, key: str, value: object, wanted: str) -> None:
     """Raise unless `condition`: `latent_dim=0: must be at least 1`."""
     if not condition:
-        raise ConfigurationError(f"{key}={value}: must be {wanted}")
+        raise ConfigurationError(f"{key}={_written(value)}: must be {wanted}")
+
+
+def _written(value: object, quoted: bool = False) -> str:
+    """A value as it is typed in a command or a YAML file, where None is null."""
+    return "null" if value is None else repr(value) if quoted else str(value)
 
 
 def unknown_key(key: str, known: Iterable[str]) -> UnknownKeyError:
@@ -49,11 +54,11 @@ def choose(key: str, name: object, options: Mapping[str, T]) -> T:
     """`options[name]`, or an error that names the nearest option, or all that begin or end with `name`."""
     if isinstance(name, str) and name in options:
         return options[name]
-    word = str(name).lower()
+    word = "" if name is None else str(name).lower()
     near = [option for option in options if len(word) > 1 and (option.startswith(word) or option.endswith(f"_{word}"))]
     near = near or difflib.get_close_matches(word, options, n=1, cutoff=0.4)
     hint = f"did you mean {', '.join(near[:-1])}{' or ' if near[1:] else ''}{near[-1]}? " if near else ""
-    raise ConfigurationError(f"{key}={name}: unknown; {hint}choose from: {', '.join(options)}")
+    raise ConfigurationError(f"{key}={_written(name)}: unknown; {hint}choose from: {', '.join(options)}")
 
 
 def check(target: Callable[..., object], arguments: Mapping[str, Any], where: str, *, offered: Collection[str] = ()) -> None:
@@ -97,7 +102,8 @@ def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Paramet
     """
     if isinstance(target, functools.partial):
         return _left(target)
-    if not isinstance(target, type) or target.__init__ is object.__init__:  # type: ignore[misc]  # a function, or a class made by its __new__ alone
+    if not isinstance(target, type) or not any("__init__" in vars(kind) for kind in target.__mro__[:-1]):
+        # a function, or a class that is made by its __new__ alone
         own = list(_signature(target).parameters.values())
         return _named(own, _hints(target)), any(p.kind is p.VAR_KEYWORD for p in own)
     named: dict[str, inspect.Parameter] = {}
@@ -252,7 +258,7 @@ def _check_type(value: object, hint: Any, key: str) -> None:
         # each type of a union has a message of its own
         first, *others = dict.fromkeys(problem["msg"] for problem in error.errors())
         message = " or ".join([first[0].lower() + first[1:], *(other.removeprefix("Input should be ") for other in others)])
-        raise ConfigurationError(f"{key}={value!r}: {message} ({name}){_hint(adapter, value)}") from None
+        raise ConfigurationError(f"{key}={_written(value, quoted=True)}: {message} ({name}){_hint(adapter, value)}") from None
 
 
 def _hint(adapter: TypeAdapter[Any], value: object) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "UnknownKeyError",
     "VAELightningError",
     "one_line",
+    "printable",
 ]
 
 
@@ -75,4 +76,15 @@ def one_line(error: BaseException | str, most: int | None = None) -> str:
     >>> one_line(KeyboardInterrupt())
     'KeyboardInterrupt'
     """
-    return " ".join(str(error).split())[:most] or type(error).__name__
+    return printable(" ".join(str(error).split()))[:most] or type(error).__name__
+
+
+def printable(text: str) -> str:
+    r"""`text` with escapes in the place of characters that a terminal would obey, as names in somebody's files may hold.
+
+    >>> printable("a\x1b[31m b")
+    'a\\x1b[31m b'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or 0xDC80 <= ord(c) <= 0xDCFF else c.encode("unicode_escape").decode() for c in text)

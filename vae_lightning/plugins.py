@@ -154,6 +154,8 @@ def require_trust(path: str, asked: str) -> None:
     package = path.partition(".")[0]
     if trusted is None or package in trusted or _is_below(path, OWN):
         return
+    if not package.isidentifier():
+        raise CheckpointError(f"{asked}: is no import path such as mypkg.module.Name; refused")
     if package in NEVER:
         raise CheckpointError(f"{asked}: {NO_PART}")
     raise CheckpointError(

@@ -87,6 +87,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *words: str) -> str:
             "the folder of their files is data.root=<folder>, and a folder of your own images is data=folder data.path=/some/where",
         ),
         ("model/liklihood=gaussian", "did you mean model/likelihood?"),
+        ("model/net@classifier=mlp", "model/net@classifier: nothing that is chosen has a place for it; there is: model/net"),
         ("evaluation=full", "is of evaluate.py"),
         ("hydra.run.dri=x", "hydra.run.dri: no such key; did you mean hydra.run.dir?"),
         ("model.latent_dim=2,3", "model.latent_dim=2,3: several values are a sweep, which needs -m; one list is written"),

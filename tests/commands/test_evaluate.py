@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -261,3 +262,34 @@ def test_classifier_is_looked_for_as_a_run_is(run: Path, tmp_path: Path) -> None
     for given, message in ((f"{tmp_path}/nix", "there is no such folder"), (f"{run}/animation", "there is no such folder")):
         with pytest.raises(CheckpointError, match=rf"evaluation\.classifier={given}: {message}"):
             quick(run, f"evaluation.classifier={given}")
+
+
+def test_evaluation_that_a_run_folder_links_elsewhere_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (run / "evaluation").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match=rf"evaluation: is a link; .* to={tmp_path / 'elsewhere'}$"):
+        quick(run)
+    assert not [*(tmp_path / "elsewhere").iterdir()]
+    quick(run, f"to={tmp_path / 'elsewhere'}", "evaluation.figures=[]")
+    assert (tmp_path / "elsewhere" / "report.json").is_file()
+
+
+def test_files_that_have_changed_since_the_training_are_refused(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 4, 4), np.uint8)
+    np.save(tmp_path / "x.npy", images)
+    own = ["data=array", f"data.path={tmp_path}/x.npy", "model.net.hidden=[4]", "logger=csv", f"run_dir={tmp_path}/run"]
+    few = ["trainer.max_epochs=1", "trainer.gpus=0", "trainer.enable_progress_bar=false"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train", [*own, *few, "name=test"])
+    train(cfg)
+    run = saved(cfg, tmp_path / "run")
+    (tmp_path / "x.npy").rename(tmp_path / "moved.npy")
+    assert quick(run, "evaluation.figures=[]", f"path={tmp_path}/moved.npy").report["splits"]
+    before = (run / "evaluation" / "report.json").read_bytes()
+    # its test images are no longer those that training left out
+    np.save(tmp_path / "x.npy", np.concatenate([images, images[:1]]))
+    with pytest.raises(
+        DataError, match=rf"^path={tmp_path}/x\.npy: holds images of MD5 \w+, and .*run was trained on images of MD5"
+    ):
+        quick(run, "evaluation.figures=[]")
+    assert (run / "evaluation" / "report.json").read_bytes() == before

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vae_lightning.commands.suggestions import MEANT, Catalogue, unknown_option, unknown_setting
+from vae_lightning.commands.suggestions import MEANT, RENAMED, Catalogue, unknown_group, unknown_option, unknown_setting
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TRAIN, EVALUATE = Catalogue(CONF, "train"), Catalogue(CONF, "evaluate")
@@ -28,6 +28,7 @@ TRAIN, EVALUATE = Catalogue(CONF, "train"), Catalogue(CONF, "evaluate")
         ("dataset", ["data"], "did you mean data?"),
         ("patience", ["callbacks"], "did you mean callbacks=early_stopping?"),
         ("callbacks.early_stoping", ["images", "checkpoint"], "did you mean callbacks=early_stopping?"),
+        ("model.conditional_prior", ["prior"], "is model/prior=class now"),
         ("run", ["run_dir"], "is of evaluate.py"),
         ("foo", ["model", "data"], "foo: no such key; the top level has: data, model"),
     ],
@@ -41,6 +42,7 @@ def test_setting(key: str, siblings: list[str], message: str) -> None:
 
 def test_evaluation_knows_what_is_of_training() -> None:
     assert "is of train.py" in str(unknown_setting("model", ["run"], EVALUATE))
+    assert str(unknown_setting("evaluation.digit", ["label"], EVALUATE)) == "evaluation.digit: is evaluation.label now"
     assert "evaluation.num_samples" in str(unknown_setting("num_samples", ["run"], EVALUATE))
 
 
@@ -65,7 +67,16 @@ def test_option(file: str, message: str) -> None:
     assert message in str(unknown_option(file, TRAIN.groups[group], TRAIN))
 
 
-@pytest.mark.parametrize("meant", sorted(set(MEANT.values())))
+def test_group_that_the_chosen_option_has_not() -> None:
+    found = str(unknown_group("model/objective", TRAIN))
+    assert found.startswith("model/objective: the model that is chosen has no objective; those that have: model=beta_vae, ")
+    assert "model=vae" in found
+    assert "model=cnn" not in found.split(", ")
+    assert str(unknown_group("model/nett", TRAIN)) == "model/nett: no such group; did you mean model/net?"
+    assert "is of train.py" in str(unknown_group("model/net", EVALUATE))
+
+
+@pytest.mark.parametrize("meant", sorted({*MEANT.values(), *(now for old, now in RENAMED.items() if old.startswith("model"))}))
 def test_every_other_word_leads_to_something_that_exists(meant: str) -> None:
     key, _, option = meant.lstrip("+").partition("=")
     in_optimizer = key.startswith("model.optimizer.")

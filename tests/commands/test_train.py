@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import pytorch_lightning as L
 import torch
@@ -20,8 +21,9 @@ from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.sweep import JOBS, _jobs
 from vae_lightning.commands.train import _of_a_child, train
-from vae_lightning.errors import ConfigurationError, NotFiniteError, StorageError
+from vae_lightning.errors import ConfigurationError, DataError, NotFiniteError, StorageError
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")
 
@@ -164,6 +166,16 @@ def test_wrong_value_is_refused_by_name_before_anything_is_written(
         train(compose(override))
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "array"])
+def test_data_that_are_not_there_are_named_as_they_were_asked_for(kind: str, tmp_path: Path) -> None:
+    own = [f"data={kind}", f"data.path={tmp_path}/none", f"run_dir={tmp_path}/run", "name=test"]
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = hydra.compose("train", own)
+    with pytest.raises(DataError, match=rf"^data\.path={tmp_path}/none: there is no such"):
+        train(cfg)
     assert not (tmp_path / "run").exists()
 
 

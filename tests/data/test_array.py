@@ -163,15 +163,17 @@ def with_value(value: float) -> Any:
         (with_value(float("inf")), "image 4 holds values that are not finite"),
         (with_value(-0.5), r"holds floats from -0\.5 to 1, not in \[0, 1\]$"),
         (GREY.astype(float), r"holds floats from 0 to 255, not in \[0, 1\]; .* divide by 255"),
-        (GREY.astype(np.int64), r"holds int64; images are uint8"),
-        (GREY.astype(complex), r"holds complex128"),
+        (GREY.astype(np.int64), r"holds int64; images are uint8 \(save \.astype\(np\.uint8\)\)"),
+        (GREY.astype(np.int16) - 100, r"holds int16; images are uint8 \(these are from -100 to 155: scale them"),
+        (GREY.astype(np.uint16) * 257, r"holds uint16; images are uint8 \(these are from 0 to 65535: scale them"),
+        (GREY.astype(complex), r"holds complex128; images are uint8, bool"),
         ((GREY > 127).astype(np.uint8), r"holds 0 and 1 as uint8, .*save \.astype\(bool\)"),
         (GREY.reshape(30, 35), r"has shape \(30, 35\), not \(N, H, W\)"),
         (np.zeros((30, 5, 7, 4), np.uint8), r"has shape \(30, 5, 7, 4\), not .* with 1 or 3 channels"),
         (np.zeros((30, 3, 7, 3), np.uint8), r"may be \(N, H, W, C\) or \(N, C, H, W\)"),
         (np.zeros((28, 28, 3), np.uint8), r"as one image \(H, W, C\) has"),
         (np.zeros((0, 5, 7), np.uint8), "there is no image in it"),
-        (GREY[:2], "holds 2 images to be split into train, val, test"),
+        (GREY[:2], "holds 2 images to be split into train, val, test; it takes 3 or more"),
     ],
 )
 def test_arrays_that_are_no_images_are_refused(tmp_path: Path, images: Any, words: str) -> None:
@@ -188,6 +190,7 @@ def test_arrays_that_are_no_images_are_refused(tmp_path: Path, images: Any, word
         ({"x": GREY, "y": np.eye(30)}, r"x\.npz\[y\]: .*of one-hot labels, save \.argmax\(1\)"),
         ({"x": GREY, "y": np.arange(30.0)}, r"x\.npz\[y\]: holds float64; labels are whole numbers"),
         ({"x": GREY, "y": np.arange(30) - 1}, r"x\.npz\[y\]: holds -1"),
+        ({"x": GREY, "y": np.arange(30, dtype=np.uint64) + 2**63}, r"x\.npz\[y\]: holds 9223372036854775837, more than an int64"),
         ({"pictures": GREY, "kinds": np.arange(30)}, "holds kinds, pictures, and none is called as images are: images and labels"),
         ({"x_test": GREY, "y_test": np.arange(30)}, "none is called as images are"),
         (

@@ -196,6 +196,25 @@ def test_what_cannot_be_meant_is_said_in_one_line(
     assert "\n" not in str(refusal.value)
 
 
+def test_size_that_no_memory_has_is_refused_before_an_image_is_scaled(write: Write) -> None:
+    with pytest.raises(
+        DataError, match=r"^size=10000000: the array of 50 such images of path=\S+ takes 5000000\.0 GB, .*; ask for less$"
+    ):
+        module(write(*NAMES), size=10_000_000).setup()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links and pipes")
+def test_what_is_no_file_is_named(write: Write) -> None:
+    folder = write(*NAMES)
+    (folder / "cat" / "lost.png").symlink_to("nowhere")
+    with pytest.raises(DataError, match=r"lost\.png: is a link to what is not there; mend or remove it"):
+        module(folder).setup()
+    (folder / "cat" / "lost.png").unlink()
+    os.mkfifo(folder / "cat" / "pipe.png")  # whose reading would wait for a writer for ever
+    with pytest.raises(DataError, match=r"pipe\.png: is no file but a pipe, a socket or a device"):
+        module(folder).setup()
+
+
 def test_given_splits_leave_the_rest_out(write: Write) -> None:
     folder = write("train/a/0.png", "train/b/1.png", "train/b/2.png", "train/b/3.png", "test/a/4.png")
     touch(folder / "extra" / "x.png")

@@ -50,9 +50,17 @@ def test_content_is_that_of_a_file_only(tmp_path: Path) -> None:
     assert folders.content_of(tmp_path / "some") == b"some"
     assert folders.content_of(tmp_path / "none") is None
     assert folders.content_of(tmp_path / "some" / "none") is None
-    for path, words in ((tmp_path, "Is a directory"), (looped(tmp_path), "symbolic links")):
+    for path, words in (
+        (tmp_path, "Is a directory"),
+        (Path(os.devnull), "a pipe, a socket or a device"),
+        (looped(tmp_path), "symbolic links"),
+    ):
         with pytest.raises(DataError, match=words):
             folders.content_of(path)
+    os.mkfifo(tmp_path / "endless")
+    for endless in (tmp_path / "endless", Path("/dev/zero")):
+        with pytest.raises(DataError, match="is no file but a pipe"):
+            folders.content_of(endless)
 
 
 def test_what_may_not_be_read_or_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

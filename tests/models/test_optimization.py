@@ -95,7 +95,7 @@ def test_further_arguments_are_torchs() -> None:
             r"optimizer\.weight_decy: no such key; did you mean optimizer\.weight_decay\?",
         ),
         ({"name": "rmsprp"}, r"optimizer\.name=rmsprp: unknown; did you mean rmsprop\?"),
-        ({"lr": 0.1}, r"optimizer\.name=None: unknown"),
+        ({"lr": 0.1}, r"optimizer\.name=null: unknown"),
         ({"name": "adam", "lr": "fast"}, r"optimizer\.lr='fast': "),
         ({"name": "sgd", "momentum": "much"}, r"optimizer\.momentum='much': "),
     ],

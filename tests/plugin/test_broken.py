@@ -151,7 +151,7 @@ def test_what_builds_no_such_part_is_named_with_what_it_should_be(composed: Dict
         ("encoder", "FailsForward", "model.encoder: FailsForward ({code}/broken_parts.py, line 29) fails in a step of two images"),
         ("decoder", "NoForward", 'model.decoder: NoForward fails in a step of two images of shape (3, 32, 32): NotImplementedError: '),
         ("likelihood", "OddOutputs", "model.likelihood.outputs=two: must be a whole number of at least 1"),
-        ("likelihood", "Identity", "builds an Identity, which is no vae_lightning.distributions.likelihoods.Likelihood; subclass that"),
+        ("likelihood", "Identity", "which has no binary, outputs; inherit from vae_lightning.distributions.likelihoods.Likelihood"),
         ("likelihood", "FlatEvent", "model.likelihood: FlatEvent gave an Independent of batch shape (1, 2, 3) and event shape (32, 32); "),
         ("likelihood", "NoDistribution", "model.likelihood: NoDistribution fails"),
         ("likelihood", "OneNumber", "pixels() takes 2 positional arguments but 3 were given"),

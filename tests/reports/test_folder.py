@@ -171,11 +171,11 @@ def test_folder_that_cannot_be_written_to_is_refused_at_once(tmp_path: Path, nam
 
 
 def test_folder_without_the_right_to_write_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path, content: bytes) -> None:
+    def refuse(self: Path, *, exist_ok: bool) -> None:
         raise PermissionError(13, "Permission denied")
 
     evaluated(tmp_path, BEST, 90.0, nll=1)
-    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "touch", refuse)
     with pytest.raises(StorageError, match=r"cannot be written to \(Permission denied\)"), owned(tmp_path, BEST):
         pass
 
@@ -186,3 +186,42 @@ def test_picture_that_is_gone_is_not_listed(tmp_path: Path) -> None:
         folder.write({**to_json("best.ckpt", {}), "figures": figures}, lambda report: [])
         (folder.figures / "walk.png").write_bytes(b"")
     assert set(evaluated(tmp_path, BEST, 1.0)["figures"]) == {"walk"}
+
+
+@pytest.mark.parametrize(
+    "name", [".lock", "figures", "earlier", "earlier/step_1290_abababab", "earlier/step_1290_abababab/figures"]
+)
+def test_nothing_is_written_or_moved_through_a_link(tmp_path: Path, name: str) -> None:
+    elsewhere, path = tmp_path / "elsewhere", tmp_path / "evaluation"
+    (elsewhere / "figures").mkdir(parents=True)
+    (elsewhere / "figures" / "holiday.png").write_text("mine")
+    (path / name).parent.mkdir(parents=True)
+    (path / name).symlink_to(elsewhere / "notes.txt" if name == ".lock" else elsewhere)
+    (elsewhere / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match=f"{name}: is a link, which is not written through; .*to=<folder>"):
+        evaluated(path, BEST, 90.0, nll=1)
+    held = {file.relative_to(elsewhere).as_posix(): file.read_text() for file in elsewhere.rglob("*") if file.is_file()}
+    assert held == {"notes.txt": "mine", "figures/holiday.png": "mine"}
+
+
+def test_figure_that_is_a_link_to_another_file_is_not_of_the_report(tmp_path: Path) -> None:
+    evaluated(tmp_path, BEST, 90.0, nll=1)
+    report = read(tmp_path)
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    (tmp_path / "figures" / "loot.png").symlink_to(secret)
+    figure = {"caption": "", "settings": {}}
+    report["figures"] = {name: {**figure, "file": f"figures/{name}.png"} for name in ("loot", "samples")}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    with owned(tmp_path, BEST) as folder:
+        assert set(folder.before["figures"]) == {"samples"}
+
+
+def test_figure_of_an_import_path_is_of_the_report_the_next_time(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    evaluated(tmp_path, BEST, 90.0, nll=1)
+    report = read(tmp_path)
+    (tmp_path / "figures" / "mypkg.variance.png").write_text("")
+    report["figures"] = {"mypkg.variance": {"file": "figures/mypkg.variance.png", "caption": "", "settings": {}}}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    assert set(evaluated(tmp_path, BEST, 90.0, nll=1)["figures"]) == {"mypkg.variance"}
+    assert not caplog.text

@@ -123,7 +123,15 @@ def test_report_is_told_from_what_is_none() -> None:
     ]
     broken += [{**whole, "figures": []}, {**whole, "other_settings": {"test": {"nll": 5}}}, {**whole, "other_settings": []}]
     broken += [{**whole, "not_measured": {"a": 3}}, {**whole, "not_drawn": []}, {**whole, "parts": [3]}, {**whole, "parts": 3}]
-    elsewhere = ("/etc/passwd", "../secret.png", "figures/../../secret.png", "figures/a.txt", 3)
+    elsewhere = (
+        "/etc/passwd",
+        "../secret.png",
+        "figures/../../secret.png",
+        "figures/a.txt",
+        "figures/b/a.png",
+        "figures/a.png\n",
+        3,
+    )
     broken += [{**whole, "figures": {"a": {**A, "file": file}}} for file in elsewhere]
     broken += [{**whole, "figures": {"a": {**A, "caption": None}}}, {**whole, "figures": {"a": {"file": "figures/a.png"}}}]
     for content in broken:

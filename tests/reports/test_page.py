@@ -108,3 +108,16 @@ def test_section_is_folded_for_many_metrics_and_not_for_many_settings_of_few(pag
     few, many = {"nll": [first] * 20}, {f"kl_per_dimension/{d:02d}": [first] for d in range(13)}
     assert "<details open>" in to_html(dataclasses.replace(page, estimates={"test": few}))
     assert "<details open>" not in to_html(dataclasses.replace(page, estimates={"test": many}))
+
+
+def test_page_of_somebodys_report_holds_no_tag_of_theirs(page: Page, tmp_path: Path) -> None:
+    tag = "<script>alert(1)</script>"
+    picture = dataclasses.replace(page.pictures[0], name=tag, caption=tag, settings={tag: tag})
+    (estimate,) = page.estimates["test"]["nll"][:1]
+    row = {**estimate, "section": tag, "estimator": tag, "settings": {tag: tag}}
+    texts = dict.fromkeys(("title", "checkpoint", "model", "binarization", "command"), tag)
+    texts |= {"provenance": {tag: {tag: tag}}, "warnings": [tag], "not_measured": {tag: tag}, "skipped": {tag: tag}}
+    hostile = dataclasses.replace(page, **texts, estimates={tag: {tag: [row]}}, pictures=[picture])
+    assert "<script" not in to_html(hostile)
+    shown = to_markdown(hostile, tmp_path).replace(f"    {tag}", "")  # a command stands in a block of code
+    assert "<script" not in shown.replace(r"\<script", "")

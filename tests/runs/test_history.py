@@ -36,7 +36,9 @@ def test_command_of_a_training_that_did_not_end_is_known(tmp_path: Path) -> None
     assert runs.record(tmp_path) == {}
 
 
-@pytest.mark.parametrize("content", [b"", b"x", b"\xff\xfe\x00", b"[]", b'{"provenance": 3}', b'{"format": 3}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"\xff\xfe\x00", b"[]", b'{"provenance": 3}', b'{"provenance": {"command": ["a"]}}', b'{"format": 3}']
+)
 def test_damaged_record_is_said_in_a_line(tmp_path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
     assert runs.record(tmp_path) == {}

@@ -26,8 +26,8 @@ from yaml import YAMLError
 from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import is_path, prepared
 from vae_lightning.commands.own_nets import with_own_net
-from vae_lightning.commands.suggestions import OF_THE_OTHER_SCRIPT, Catalogue, unknown_option, unknown_setting
-from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError
+from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
+from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
 from vae_lightning.machine.shell import setting
 from vae_lightning.plugins import add_working_directory, search_working_directory
@@ -162,7 +162,7 @@ def _full_errors() -> Iterator[None]:
 
 
 def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
 
 
 def _line(error: Exception) -> str | None:
@@ -203,13 +203,9 @@ def _composition(error: Exception) -> str:
     words = _flat(str(error))
     if isinstance(error, OverrideParseException):
         return _not_parsed(error, words)
-    group = re.search(r"Could not override '([^'@]+)'.*No match in the defaults list", words)
+    group = re.search(r"Could not override '([^']+)'\.(?: Did you mean to override (?:one of )?(.*?)\?)?", words)
     if isinstance(error, ConfigCompositionException) and group:
-        if group[1].partition("/")[0] in OF_THE_OTHER_SCRIPT[_catalogue.name]:
-            return str(unknown_setting(group[1].partition("/")[0], [], _catalogue))
-        meant = _catalogue.meant(group[1])
-        hint = f"did you mean {meant}?" if meant else f"there are: {', '.join(_catalogue.groups)}"
-        return f"{group[1]}: no such group; {hint}"
+        return str(unknown_group(group[1], _catalogue, group[2] or ""))
     several = re.search(r"Ambiguous value for argument '([^=]+)=(.*?)' 1\.", words)
     if several:
         key, values = several.groups()

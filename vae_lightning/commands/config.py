@@ -77,7 +77,7 @@ class Parts:
     def model(self, data: L.LightningDataModule) -> L.LightningModule:
         """The model; image shape and number of classes are those of `data` if the config leaves them open."""
         asked = plain_of(self.cfg.model)
-        with prefixed("model", OF_DATA):
+        with prefixed("model", OF_DATA), prefixed("data", parameters(type(data))[0]):  # which may be read only now
             arguments = with_data(locate(str(asked["_target_"]), "model._target_"), asked, data)
         model: L.LightningModule = _build(arguments, "model")
         return model

@@ -19,14 +19,14 @@ from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, mo
 from vae_lightning.commands.options import Options, at_evaluation, named
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.data.sources import DATASETS
-from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.errors import ConfigurationError, DataError, StorageError
 from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
 from vae_lightning.evaluation.samples import Judge
 from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
-from vae_lightning.machine.files import write_bytes
+from vae_lightning.machine.files import at_home, write_bytes
 from vae_lightning.plugins import load_declared
 from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
@@ -72,16 +72,15 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     model = run.model.to(options.device)
     _require_something_to_measure(run)
     judge = _judge(options, run.data, moved)
-    if hasattr(run.data, "fetch"):
-        run.data.fetch = "root" in moved  # an evaluation fetches nothing into the training's folder of data
     _require_data(run, moved)
     run.data.prepare_data()
     run.data.setup("test")
+    _require_images_of_training(run)
     data = _image_data(run)
     check_label(options.label, data)
     material = _material(model, data, options, judge)
     weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
-    target = folder / EVALUATION if cfg.to is None else Path(str(cfg.to)).expanduser()
+    target = _place_beside(folder) if cfg.to is None else at_home(str(cfg.to))
     with owned(target, weights) as place, Progress(transient=True) as progress:
         return _Evaluating(run, model, data, options, material, place, progress).all()
 
@@ -188,6 +187,14 @@ class _Evaluating:
         }
 
 
+def _place_beside(folder: Path) -> Path:
+    """Where in the run's own folder its evaluation goes."""
+    place = folder / EVALUATION
+    if place.is_symlink():
+        raise StorageError(f"{place}: is a link; to write where it leads to: to={place.resolve()}")
+    return place
+
+
 def _require_something_to_measure(run: runs.LoadedRun) -> None:
     """Refuse a model that is neither a latent-variable model nor a classifier, before data are read."""
     model = run.model
@@ -216,12 +223,25 @@ def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
     data = run.data
     if "root" in moved or not isinstance(data, MNISTDataModule):
         return
-    raw = Path(data.root).expanduser() / DATASETS[data.dataset] / "raw"
+    raw = at_home(data.root) / DATASETS[data.dataset] / "raw"
     if not raw.is_dir():
         raise DataError(
             f"{raw}: is not there any more, and {run.folder} was trained on it; say where {DATASETS[data.dataset]} lies now (or is "
             "to be fetched to): root=<folder>"
         )
+
+
+def _require_images_of_training(run: runs.LoadedRun) -> None:
+    """Refuse a user's own files that have changed: with another image among them, training images may be drawn as test images."""
+    data: Any = run.data
+    was = run.trained_on.get("path")
+    now = data.settings().get("path") if hasattr(data, "settings") else None
+    if None in (was, now) or now in (was, getattr(data, "path", None)):  # a name of the place says nothing of what it holds
+        return
+    raise DataError(
+        f"path={data.path}: holds {now}, and {run.folder} was trained on {was}: which of them were training images is no longer "
+        "known; evaluate it on the files of its training"
+    )
 
 
 class _Judge(NamedTuple):

@@ -15,7 +15,7 @@ from yaml import YAMLError
 from vae_lightning.arguments import choose
 from vae_lightning.errors import ConfigurationError
 
-__all__ = ["Catalogue", "unknown_option", "unknown_setting"]
+__all__ = ["Catalogue", "unknown_group", "unknown_option", "unknown_setting"]
 
 OTHER_WORDS = {
     "trainer.max_epochs": "epochs num_epochs n_epochs epoch nepochs",
@@ -37,7 +37,7 @@ OTHER_WORDS = {
     "model.num_samples": "k",
     "model/net": "net network architecture",
     "model/likelihood": "likelihood loss",
-    "model/prior": "prior conditional_prior",
+    "model/prior": "prior",
     "model/objective": "objective",
     "model/posterior": "posterior",
     "data": "dataset",
@@ -51,6 +51,8 @@ OTHER_WORDS = {
 }
 """Names of settings in other projects, by the setting here."""
 MEANT = {word: key for key, words in OTHER_WORDS.items() for word in words.split()}
+RENAMED = {"model.conditional_prior": "model/prior=class", "evaluation.digit": "evaluation.label"}
+"""What earlier commits called a setting: what to write now."""
 GO_ON = "train.py goes on from a checkpoint with ckpt_path=<folder>/checkpoints/last.ckpt"
 OF_THE_OTHER_SCRIPT = {
     "train": {"run": f"is of evaluate.py; {GO_ON}"},
@@ -109,6 +111,21 @@ class Catalogue:
                     wanted.append((within, str(value)))
         return chosen
 
+    def having(self, group: str) -> list[str]:
+        """The choices that have a `group` below them: `["model=vae", ...]` of "model/objective"."""
+        above, _, name = group.rpartition("/")
+        return [f"{above}={option}" for option in self.groups.get(above, ()) if name in self._below(above, option)]
+
+    def _below(self, group: str, option: str) -> set[str]:
+        """The groups that `option` has below it, some of them by another option that it is built on."""
+        found: set[str] = set()
+        for entry in _content(self.conf / group / f"{option}.yaml").get("defaults", ()):
+            if isinstance(entry, Mapping):
+                found |= {str(key).removeprefix("override ").partition("@")[0] for key in entry}
+            elif entry != "_self_":
+                found |= self._below(group, str(entry))
+        return found
+
     def meant(self, key: str) -> str:
         """The setting, group or option that was probably meant by `key`; an empty string if none is near."""
         bare = key.lstrip("+")
@@ -164,6 +181,8 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
         typed: the words of the command line.
     """
     prefix, _, leaf = key.rpartition(".")
+    if key in RENAMED:
+        return ConfigurationError(f"{key}: is {RENAMED[key]} now")
     if not prefix and key in OF_THE_OTHER_SCRIPT[catalogue.name]:
         return ConfigurationError(f"{key}: {OF_THE_OTHER_SCRIPT[catalogue.name][key]}")
     if owners := catalogue.settings.get(key):
@@ -192,6 +211,24 @@ def _of_another_option(key: str, owners: list[str], catalogue: Catalogue, typed:
         if name in catalogue.groups.get(group, ()):
             return f"{prefix}.name={name}: leaves the settings of another option beside it ({key}); choose it whole: {group}={name}"
     return f"{key}: belongs to {_either(owners)}"
+
+
+def unknown_group(group: str, catalogue: Catalogue, near: str = "") -> ConfigurationError:
+    """The error for `group=name` where no such group is chosen from: there is none, or what is chosen above it has none.
+
+    Args:
+        near: the places that options of the group are put to, as Hydra lists them.
+    """
+    if group.partition("/")[0] in OF_THE_OTHER_SCRIPT[catalogue.name]:
+        return unknown_setting(group.partition("/")[0], [], catalogue)
+    if "@" in group and near:
+        return ConfigurationError(f"{group}: nothing that is chosen has a place for it; there is: {near}")
+    if owners := catalogue.having(group):
+        above, _, name = group.rpartition("/")
+        return ConfigurationError(f"{group}: the {above} that is chosen has no {name}; those that have: {', '.join(owners)}")
+    meant = catalogue.meant(group)
+    hint = f"did you mean {meant}?" if meant else f"there are: {', '.join(catalogue.groups)}"
+    return ConfigurationError(f"{group}: no such group; {hint}")
 
 
 def unknown_option(file: str, options: Iterable[str], catalogue: Catalogue) -> ConfigurationError:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from vae_lightning.data.arrays import labels_of, members_of, to_pixels
-from vae_lightning.data.own import OwnImages, Splits, require_memory
+from vae_lightning.data.own import OwnImages, Splits, require_memory, require_scaled_memory
 from vae_lightning.data.pictures import fitted
 from vae_lightning.data.root import content_of
 from vae_lightning.data.splitting import Part
@@ -58,7 +58,9 @@ class ArrayDataModule(OwnImages):
             raise DataError(f"{where}: is not there any more")
         parts = {}
         for split, (images, labels) in members_of(content, where).items():
-            pixels = self._formed(to_pixels(images.array, self.form.channels, f"{where}{images.said}"))
+            pixels = to_pixels(images.array, self.form.channels, f"{where}{images.said}")
+            require_scaled_memory(len(pixels), self.form, where)
+            pixels = self._formed(pixels)
             known = None if labels is None else labels_of(labels.array, len(pixels), f"{where}{labels.said}")
             parts[split] = Part(torch.from_numpy(pixels), known)
         return self._as_asked(parts, where), {path.name: hashlib.md5(content).hexdigest()}

@@ -126,6 +126,8 @@ def labels_of(labels: NDArray[Any], count: int, where: str) -> NDArray[Any]:
     if labels.dtype.kind == "S":
         labels = np.char.decode(labels, "utf-8", "replace")
     if labels.dtype.kind in "iub":
+        if labels.size and int(labels.max()) > np.iinfo(np.int64).max:
+            raise DataError(f"{where}: holds {labels.max()}, more than an int64 can hold; number the classes from 0")
         labels = labels.astype(np.int64)
         if labels.size and labels.min() < 0:
             raise DataError(
@@ -179,12 +181,22 @@ def _to_bytes(images: NDArray[Any], where: str) -> NDArray[np.uint8]:
             raise DataError(f"{where}: holds 0 and 1 as uint8, where 255 is white; save .astype(bool), or 255 times it")
         return np.ascontiguousarray(images)
     if kind != "f":
-        raise DataError(f"{where}: holds {images.dtype}; images are uint8 (save .astype(np.uint8)), bool, or floats in [0, 1]")
+        raise DataError(f"{where}: holds {images.dtype}; images are uint8{_as_uint8(images)}, bool, or floats in [0, 1]")
     pixels = np.empty(images.shape, np.uint8)
     for start in range(0, len(images), AT_ONCE):
         pixels[start : start + AT_ONCE] = _levels(images[start : start + AT_ONCE], start, where)
     log.info("%s: its %s became 256 levels", where, images.dtype)
     return pixels
+
+
+def _as_uint8(images: NDArray[Any]) -> str:
+    """How to make bytes of whole numbers: others than those from 0 to 255 would silently become such by `astype`."""
+    if images.dtype.kind not in "iu":
+        return ""
+    low, high = int(images.min()), int(images.max())
+    if low < 0 or high > 255:
+        return f" (these are from {low} to {high}: scale them to 0 to 255 first)"
+    return " (save .astype(np.uint8))"
 
 
 def _levels(images: NDArray[Any], start: int, where: str) -> NDArray[np.uint8]:

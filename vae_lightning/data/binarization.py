@@ -22,7 +22,10 @@ BINARIZATIONS: tuple[str, ...] = get_args(Binarization)
 
 
 def draw_pixels(images: Tensor, source: torch.Generator) -> Tensor:
-    """uint8 grey levels `(*)` to uint8 0 or 1 `(*)`, each 1 with its probability: exact to 2^-16; black and white exact."""
+    """Pixels 0 or 1, uint8 `(*)`, each 1 with probability grey level / 255, of grey levels uint8 `(*)`.
+
+    Probabilities are exact to 2^-16, and those of black and white are exact.
+    """
     # of 32,768 equally likely integers, the first round(p * 32768) make the pixel white
     last_white = (images * (32768 / 255)).round_().sub_(1).to(torch.int16)
     # a view, because torch converts from bool four times as slowly as from uint8
@@ -30,7 +33,7 @@ def draw_pixels(images: Tensor, source: torch.Generator) -> Tensor:
 
 
 def binarize(images: Tensor, binarization: str, source: torch.Generator | None = None) -> Tensor:
-    """uint8 grey levels `(*)` to uint8 0 or 255 `(*)` by `binarization`; grey levels as they are for "none" and "static".
+    """Pixels 0 or 255, uint8 `(*)`, of grey levels uint8 `(*)`; grey levels unchanged for "none" and "static".
 
     "dynamic" draws from `source`.
     """
@@ -43,5 +46,5 @@ def binarize(images: Tensor, binarization: str, source: torch.Generator | None =
 
 
 def to_unit_interval(images: Tensor) -> Tensor:
-    """uint8 to float32 in [0, 1]."""
+    """Grey levels uint8 `(*)` as float32 in [0, 1]."""
     return images.to(torch.float32) / 255

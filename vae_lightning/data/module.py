@@ -1,7 +1,7 @@
-"""Images in memory as a LightningDataModule: uint8 tensors, binarized on the fly and on the device.
+"""A LightningDataModule of images that are kept in memory as uint8 and binarized batch by batch on the device.
 
 Training images are drawn afresh at every use. Validation and test images are drawn once, by a seed of their own, so that
-metrics are comparable across epochs, runs and machines; they are the same whatever the batch size and the device.
+metrics are comparable across epochs, runs and machines: neither the batch size nor the device changes these images.
 """
 
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ from vae_lightning.types import Batch
 __all__ = ["ImageDataModule"]
 
 MOST_IMAGES = 2**31 - 1
-"""What a batch may be asked to hold: more than any memory does."""
+"""The largest size of a batch that is accepted; no memory holds so many images."""
 
 
 class ImageDataModule(L.LightningDataModule):
     """Base of the data modules: batches `(x, y)` of images float32 `(B, C, H, W)` in [0, 1] and labels int64 `(B,)`.
 
-    A subclass implements `read`, and says `label_names`; where it knows the shape of its images before they are read, it says
-    `image_shape` too. All images are kept in memory as uint8. With `trainer.overfit_batches`, every epoch has the batches of the
-    first one: its images, as they were moved and binarized there.
+    A subclass implements `read` and `label_names`, and may set `image_shape`, so that the shape is known before images are read.
+    All images are kept in memory as uint8. With the Trainer's `overfit_batches`, every epoch has the batches of the first epoch,
+    moved and binarized in the same way.
 
     >>> class Noise(ImageDataModule):
     ...     label_names = ("dark", "bright")
@@ -48,24 +48,24 @@ class ImageDataModule(L.LightningDataModule):
     ([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0], [0, 1])
 
     Args:
-        binarization: "dynamic", "static" (where files of one exist), "threshold" or "none"; see `data.binarization`.
+        binarization: "dynamic", "static" (if the data set has files for it), "threshold" or "none"; see `data.binarization`.
         batch_size: images a training step and device.
         eval_batch_size: images a batch in validation and test.
         permute_pixels: shuffle the pixels of all images alike, for permutation-invariant models; see `unpermute`.
         num_labels: how many training images keep their label, equally many a class, chosen by `eval_seed`; None: all. The
-            images of an epoch then come as `types.UNLABELLED`, for a model that says `semi_supervised = True`.
-        labelled_batch_size: with `num_labels`, so many images with their labels come at the end of each training batch.
-        only_labelled: train on the images that keep their label alone, for a baseline.
-        augment_shift, augment_rotation, augment_scale: move each training image at random, by at most so many pixels,
-            degrees, and so large a fraction of its size; see `data.augmentation`.
+            labels of all images in a batch are then `types.UNLABELLED`, for a model with `semi_supervised = True`.
+        labelled_batch_size: with `num_labels`, how many images with their labels come at the end of each training batch.
+        only_labelled: train only on the images that keep their label, for a baseline.
+        augment_shift, augment_rotation, augment_scale: move each training image at random: by at most how many pixels, how many
+            degrees, and which fraction of its size; see `data.augmentation`.
         seed: fixes the order and the binarization of training images, beside the epoch and the batch.
         eval_seed: fixes validation and test images, and the permutation.
     """
 
     dataset: ClassVar[str] = "images"
-    """What checkpoints call the data."""
+    """The name of the data set in checkpoints and errors."""
     has_static: ClassVar[bool] = False
-    """Whether there are files of a static binarization."""
+    """Whether the data set has files of a static binarization."""
 
     def __init__(
         self,
@@ -111,13 +111,13 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width: of the images, which are read for it."""
+        """Channels, height and width of the images, which are read to find out."""
         channels, height, width = self._split("train")[0].shape[1:]
         return channels, height, width
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        """What each class is called; empty if there are no labels."""
+        """The name of each class; empty if there are no labels."""
         raise NotImplementedError
 
     @property
@@ -126,11 +126,11 @@ class ImageDataModule(L.LightningDataModule):
         return len(self.label_names)
 
     def checksums(self) -> dict[str, str]:
-        """Digests of what the images were read from, by file name."""
+        """Digests of the files that the images were read from, by file name."""
         return {}
 
     def settings(self) -> dict[str, Any]:
-        """What says which images training, validation and test see, and in what order; in each checkpoint."""
+        """The settings that determine which images training, validation and test see, and in what order, for checkpoints."""
         few = self.num_labels is not None and not self.only_labelled
         return {
             "dataset": self.dataset,
@@ -147,13 +147,13 @@ class ImageDataModule(L.LightningDataModule):
     # ---- Lightning's hooks
 
     def prepare_data(self) -> None:
-        """Fetch what is missing, once a machine, and keep what was read for that: it is not read a second time."""
+        """Fetch missing files, once on each machine; images that were read to verify the files are kept for `setup`."""
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
         """Read the splits, and fix the binarization of validation and test images."""
         if stage == "fit":
-            self._place = {}  # of an earlier training: Lightning restores this one's after this hook
+            self._place = {}  # drops the place of an earlier training; Lightning restores that of this training after this hook
         if self._splits:
             return
         splits = dict(self.read())
@@ -178,7 +178,7 @@ class ImageDataModule(L.LightningDataModule):
         return loader
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the images: processes that Lightning starts read and verify the files themselves."""
+        """The state without the images: processes that Lightning starts read and verify the files themselves."""
         return {**self.__dict__, "_splits": {}}
 
     # Lightning keeps the loader's place in its epoch too, but does not hand it back where a schedule of the learning rate
@@ -199,7 +199,7 @@ class ImageDataModule(L.LightningDataModule):
         return TensorLoader(*self._on_device("test"), self.eval_batch_size, None, *self._rank())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Move and binarize on the device; what a batch's pixels become is a function of its key alone."""
+        """Augment and binarize a batch on the device; all random numbers are a function of the batch's key."""
         images, labels, key = batch
         if key is not None:
             if any(self.augmentation):
@@ -215,7 +215,7 @@ class ImageDataModule(L.LightningDataModule):
     def evaluation_loader(self, split: str, num_images: int | None = None) -> TensorLoader:
         """Batches of "train", "val" or "test" in order, binarized once by `eval_seed`.
 
-        `num_images` takes that many at equal distances: images may be sorted by class, as the static test images are.
+        With `num_images`, only so many images at equal distances, because images may be sorted by class, as static test images are.
         """
         images, labels = self._split(split)
         if num_images is not None and num_images < len(images):
@@ -231,7 +231,7 @@ class ImageDataModule(L.LightningDataModule):
         return to_unit_interval(loader.images), loader.labels
 
     def labelled(self) -> Tensor:
-        """Places in the training split of the images that keep their label, `(L,)`; with fewer, they are among those of more."""
+        """Places in the training split of the images that keep their label, `(L,)`; a smaller `num_labels` gives a subset."""
         labels = self._split("train")[1]
         if self.num_labels is None:
             return torch.arange(len(labels))
@@ -239,7 +239,7 @@ class ImageDataModule(L.LightningDataModule):
 
     @property
     def sorted_by_class(self) -> bool:
-        """Whether the test images come one class after the other, so that the first ones are all of one."""
+        """Whether the test images come one class after the other, so that the first images are all of one class."""
         labels = self._split("test")[1]
         return self.num_classes > 1 and bool((labels.diff() >= 0).all())
 
@@ -259,7 +259,7 @@ class ImageDataModule(L.LightningDataModule):
         return (total.double() / len(images) / 255).float()
 
     def unpermute(self, images: Tensor) -> Tensor:
-        """Images `(*, C, H, W)` with their pixels back in place, for drawing; as they are unless `permute_pixels`."""
+        """Images `(*, C, H, W)` with their pixels back in place, for drawing; unchanged unless `permute_pixels`."""
         return _reordered(images, self._permutation(images).argsort()) if self.permute_pixels else images
 
     def permute(self, images: Tensor) -> Tensor:
@@ -284,7 +284,7 @@ class ImageDataModule(L.LightningDataModule):
         return self._splits[name]
 
     def _on_device(self, name: str) -> tuple[Tensor, Tensor]:
-        """A split where training runs, so that a GPU need not wait for batches: all of MNIST is 55 MB."""
+        """A split on the device of the training, so that a GPU need not wait for batches: all of MNIST is 55 MB."""
         images, labels = self._split(name)
         device = self.trainer.strategy.root_device if self.trainer else images.device
         return images.to(device), labels.to(device)

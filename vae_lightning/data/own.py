@@ -14,7 +14,7 @@ from vae_lightning.data.pictures import Form
 from vae_lightning.data.splitting import Part, numbered, split
 from vae_lightning.errors import ConfigurationError, DataError
 
-__all__ = ["OwnImages", "Splits", "require_memory"]
+__all__ = ["OwnImages", "Splits", "require_memory", "require_scaled_memory"]
 
 Splits = Literal["auto", "given", "seed"]
 
@@ -125,3 +125,10 @@ def require_memory(needed: int, what: str, way_out: str) -> None:
         return
     if needed > there:
         raise DataError(f"{what} takes {needed / 1e9:.1f} GB, and this machine has {there / 1e9:.1f} GB of memory; {way_out}")
+
+
+def require_scaled_memory(count: int, form: Form, where: str) -> None:
+    """Refuse a size of which not even `count` grey images fit into memory, before the first one is scaled to it."""
+    if form.size is not None:
+        what = f"size={form.size}: the array of {count} such images of {where}"
+        require_memory(count * form.size**2 * (form.channels or 1), what, "ask for less")

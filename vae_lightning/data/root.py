@@ -44,11 +44,15 @@ def content_of(path: Path) -> bytes | None:
         DataError: there is something that cannot be read as a file.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+            raise DataError(f"{path}: is no file but a pipe, a socket or a device; move it elsewhere")  # its reading may never end
         return path.read_bytes()
+    except DataError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{one_line(str(path))}: cannot be read ({getattr(error, 'strerror', None) or one_line(error)})") from error
 
 
 def data_folder(root: str | Path, key: str = "root") -> Path:

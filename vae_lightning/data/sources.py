@@ -1,8 +1,8 @@
-"""The raw files of MNIST and its relatives: read once, digested, and parsed from the bytes that were digested.
+"""Read the raw files of MNIST and its relatives once, digest the bytes, and parse the bytes that were digested.
 
-They are looked for in `root`, in torchvision's layout, as they are or packed (`*.gz`), and fetched only if they are missing or
-damaged. Whatever the source, files are verified before they are put in place, and put in place whole: a run never sees half a
-file, and of two runs that start at once one fetches while the other waits.
+The files are looked for in `root`, in torchvision's layout, unpacked or packed (`*.gz`), and fetched only if they are missing or
+damaged. Fetched files are verified before they are put in place, and put in place whole: a run never sees half a file, and of two
+runs that start at once one fetches while the other waits.
 """
 
 import gzip
@@ -33,13 +33,13 @@ from vae_lightning.data.root import (
     replace_file,
 )
 from vae_lightning.errors import DataError, StorageError, one_line
-from vae_lightning.machine.files import write_bytes
+from vae_lightning.machine.files import write_json
 from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["DATASETS", "FILES", "Verified", "load", "raw_folder", "read"]
 
 COUNTS = {"train": 60_000, "test": 10_000}
-"""How many images each split has, in every data set of `DATASETS`."""
+"""The number of images in each split of every data set of `DATASETS`."""
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -111,7 +111,7 @@ def read(dataset: str, root: str | Path, *, fetch: bool = True) -> Verified:
 
 
 def _verified(dataset: str, raw: Path, *, keep: bool = True) -> Verified:
-    """Whatever is in `raw`, if it is this data set's; `keep` a record of its digests where there was a damaged one."""
+    """The content of `raw`, if the files are those of this data set; with `keep`, a damaged record of digests is written anew."""
     recorded = _recorded(raw)
     known = MNIST_MD5 if dataset == "mnist" else recorded or {}
     contents = {name: _content(dataset, raw, name, known.get(name)) for name in NAMES}
@@ -125,7 +125,7 @@ def _verified(dataset: str, raw: Path, *, keep: bool = True) -> Verified:
 
 
 def _content(dataset: str, raw: Path, name: str, md5: str | None) -> bytes:
-    """The bytes of a raw file, or of what its archive unpacks to, whose MD5 is `md5` if that is known."""
+    """The bytes of a raw file, or of its unpacked archive; their MD5 must be `md5` if that is known."""
     path, archive = raw / name, raw / f"{name}.gz"
     content = content_of(path)
     if content is None:
@@ -133,7 +133,7 @@ def _content(dataset: str, raw: Path, name: str, md5: str | None) -> bytes:
         if content is None:
             raise Unusable(f"{raw / name} is missing")
     elif md5 is None:
-        with suppress(Unusable):  # an archive as published says what comes out of it; another says nothing
+        with suppress(Unusable):  # a published archive vouches for the file that comes out of it
             unpacked = _unpacked(dataset, archive)
             md5 = None if unpacked is None else hashlib.md5(unpacked).hexdigest()
     if md5 is not None and hashlib.md5(content).hexdigest() != md5:
@@ -146,7 +146,7 @@ def _content(dataset: str, raw: Path, name: str, md5: str | None) -> bytes:
 
 
 def _unpacked(dataset: str, archive: Path) -> bytes | None:
-    """What an archive holds, None where there is none; of data sets without MD5 of raw files, that of the archive must be right."""
+    """The content of an archive, None if there is none; where raw files have no published MD5, the archive's must be right."""
     packed = content_of(archive)
     if packed is None:
         return None
@@ -163,7 +163,7 @@ def _unpacked(dataset: str, archive: Path) -> bytes | None:
 
 
 def _parsed(raw: Path, split: str, contents: Mapping[str, bytes]) -> tuple[Tensor, Tensor]:
-    """Images `(N, 1, 28, 28)` and labels `(N,)` of one split, which have the right form and belong together."""
+    """Images `(N, 1, 28, 28)` and labels `(N,)` of one split, after a check of their shapes and numbers."""
     images, labels = (_array(raw / name, contents[name]) for name in FILES[split])
     for name, array, form in zip(FILES[split], (images, labels), (MNIST_SHAPE[1:], ()), strict=True):
         if array.shape[1:] != form or array.ndim != 1 + len(form):
@@ -188,7 +188,7 @@ def _array(path: Path, content: bytes) -> idx.Bytes:
 
 
 def _refuse_other_sets(dataset: str, raw: Path, checksums: Mapping[str, str]) -> None:
-    """Refuse files that are known as another data set's: by what is published, or by the records of those beside."""
+    """Refuse files whose MD5 is that of another data set, as published or as recorded beside that data set's files."""
     for other, name in DATASETS.items():
         if other == dataset:
             continue
@@ -206,7 +206,7 @@ def _refuse_other_sets(dataset: str, raw: Path, checksums: Mapping[str, str]) ->
 
 
 def _recorded(raw: Path) -> dict[str, str] | None:
-    """MD5 by file name, as far as the record of them holds any; None where there is no record."""
+    """MD5 by file name from the record in `raw`, as far as it can be read; None if there is no record."""
     content = content_of(raw / CHECKSUMS)
     if content is None:
         return None
@@ -219,7 +219,7 @@ def _recorded(raw: Path) -> dict[str, str] | None:
 
 
 def _record_anew(raw: Path, checksums: Mapping[str, str], *, keep: bool) -> None:
-    """Say that the record was damaged, and put a whole one in its place where that is possible."""
+    """Print that the record was damaged, and write a whole one if that is possible."""
     state = f"{raw / CHECKSUMS}: does not hold the MD5 of all four files"
     try:
         if keep:
@@ -231,7 +231,7 @@ def _record_anew(raw: Path, checksums: Mapping[str, str], *, keep: bool) -> None
 
 
 def _write_record(folder: Path, checksums: Mapping[str, str]) -> None:
-    write_bytes(folder / CHECKSUMS, json.dumps(dict(checksums), indent=2).encode())
+    write_json(folder / CHECKSUMS, checksums)
 
 
 # ---- fetching
@@ -267,7 +267,7 @@ def _verified_download(dataset: str, scratch: Path) -> Verified:
 
 
 def _put_in_place(scratch: Path, raw: Path) -> None:
-    """Move the files to `raw`; a whole file of another content that is there is somebody's, and kept beside them."""
+    """Move the files to `raw`; a whole file with other content is a user's own, and is kept under another name."""
     for name in (CHECKSUMS, *NAMES):
         if not (scratch / name).is_file():
             continue

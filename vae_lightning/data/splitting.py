@@ -91,7 +91,9 @@ def split(
         fixed = {name: size for name, size in (("val_size", val_size), ("test_size", test_size)) if size is not None}
         asked = ", ".join(f"{name}={size}" for name, size in fixed.items())
         fewer = f"{asked}: leaves no training image, as {where}" if asked else where
-        raise DataError(f"{fewer} holds {len(images)} image{'s' * (len(images) != 1)} to be split into train, {', '.join(sizes)}")
+        least = "" if fixed else f"; it takes {1 + len(sizes)} or more"
+        count = f"{len(images)} image{'s' * (len(images) != 1)}"
+        raise DataError(f"{fewer} holds {count} to be split into train, {', '.join(sizes)}{least}")
     if not sizes:
         return dict(parts)
     order = torch.randperm(len(images), generator=generator(seed, "splits"))

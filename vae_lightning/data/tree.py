@@ -1,12 +1,12 @@
-"""A folder of images as a tree: which sub-folders are splits, which are classes, and which files are images.
+"""Find the splits, the classes and the image files in a folder of images.
 
 pngs/cat/1.png                  labels by sub-folder; `path=pngs`
 pngs/1.png                      no labels
 pngs/train/cat/1.png, pngs/test/cat/2.png       splits by sub-folder, with labels
-pngs/train/1.png, pngs/test/2.png               and without
+pngs/train/1.png, pngs/test/2.png               splits by sub-folder, no labels
 
-Whatever lies further down in a class's folder is of that class. Files whose names begin with a dot, and what file browsers leave
-behind, are passed over; any other file counts as an image.
+All files below a class's folder, at any depth, are of that class. Files whose names begin with a dot, and files that file browsers
+leave behind, are passed over; any other file counts as an image.
 """
 
 import logging
@@ -27,22 +27,22 @@ ROLES = {
     "test": "test",
     "testing": "test",
 }
-"""Name of a sub-folder, in small letters: the split it holds."""
+"""The split that a sub-folder holds, by the sub-folder's name in small letters."""
 LEFT_BEHIND = ("thumbs.db", "desktop.ini", "__macosx", "@eadir")
-"""Names that file browsers and archives give to what is no image, in small letters."""
+"""Names, in small letters, of files and folders of file browsers and archives, which hold no images of the user."""
 UNLABELLED = ""
 """The class of files that lie in the folder itself."""
 
 
 def parts_of(folder: Path, splits: str, where: str) -> dict[str, Path]:
-    """The folders of "train", "val" and "test", as far as they are there; or `folder` itself for "all".
+    """The folders of the splits that exist among "train", "val" and "test"; or `folder` itself as "all".
 
     Args:
         splits: "given", "seed" or "auto"; see `FolderDataModule`.
-        where: as what the user gave the folder, for errors.
+        where: the user's name for the folder, for errors: `path=pngs`.
 
     Raises:
-        DataError: it cannot be told what is meant.
+        DataError: the folder can be read in two ways, or has no training images.
     """
     if splits == "seed":
         return {"all": folder}
@@ -70,10 +70,10 @@ def parts_of(folder: Path, splits: str, where: str) -> dict[str, Path]:
 
 
 def image_files(folder: Path, where: str) -> dict[str, list[Path]]:
-    """The image files in `folder` by class, or as `UNLABELLED` where they lie in the folder itself.
+    """The image files in `folder` by class; files that lie in the folder itself are of the class `UNLABELLED`.
 
     Raises:
-        DataError: there are none, a class has none, or some lie in the folder itself and some below.
+        DataError: the folder or a class holds no images, or images lie both in the folder itself and below.
     """
     passed_over: list[Path] = []
     entries = _entries(folder, passed_over)
@@ -95,7 +95,7 @@ def image_files(folder: Path, where: str) -> dict[str, list[Path]]:
 
 
 def _entries(folder: Path, passed_over: list[Path]) -> list[Path]:
-    """What is in `folder`, sorted by name; what is no image by its name goes to `passed_over`."""
+    """The entries of `folder`, sorted by name, except those that are no images by their names, which go to `passed_over`."""
     try:
         held = sorted(folder.iterdir())
     except OSError as error:
@@ -106,11 +106,11 @@ def _entries(folder: Path, passed_over: list[Path]) -> list[Path]:
 
 
 def _below(folder: Path, passed_over: list[Path], above: list[Path]) -> list[Path]:
-    """All files below `folder`, also through links to folders, of which none leads back to one above."""
+    """All files below `folder`, also through links to folders; a link to a folder above is refused."""
     real = folder.resolve()
     if real in above:
         raise DataError(f"{folder}: is a link to a folder that it lies in")
-    found: list[Path] = []
+    files_below: list[Path] = []
     for entry in _entries(folder, passed_over):
-        found += _below(entry, passed_over, [*above, real]) if entry.is_dir() else [entry]
-    return found
+        files_below += _below(entry, passed_over, [*above, real]) if entry.is_dir() else [entry]
+    return files_below

@@ -1,7 +1,7 @@
-r"""Likelihoods: decoder output to a torch Distribution over images of shape `(C, H, W)`.
+r"""Likelihoods $p(x \mid z)$: from the decoder's output to a torch Distribution over images of shape `(C, H, W)`.
 
-A decoder puts out unbounded numbers for each pixel of each channel, as many as the likelihood asks for; what they mean is decided
-here. Most ask for one, the logit $\ell$ of the pixel's mean. `log_prob` sums over pixels and channels, so it is in nats per image.
+A decoder puts out unbounded numbers for each pixel of each channel. The likelihood says how many, and what they mean: for most it
+is one, the logit $\ell$ of the pixel's mean. `log_prob` sums over pixels and channels, so it is in nats per image.
 
 - Bernoulli: $p(x_i = 1) = \sigma(\ell_i)$, for binary images.
 - Gaussian: $x_i \sim N(\sigma(\ell_i), s^2)$, for grey levels; $s$ given, or learned as one number for all pixels.
@@ -38,15 +38,15 @@ __all__ = [
 
 
 def full_precision(values: Tensor) -> Tensor:
-    """float32 for the outputs of a net in mixed precision: probabilities summed over pixels need it; others as they are."""
+    """`values` in float32 if they are in half precision, which is too coarse for log probabilities summed over pixels."""
     return values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
 
 
 class Likelihood(nn.Module):
-    """Decoder output `(*, outputs * C, H, W)` to a Distribution of batch shape `(*)` and event shape `(C, H, W)`.
+    """From decoder output `(*, outputs * C, H, W)` to p(x | z), a Distribution: batch shape `(*)`, event shape `(C, H, W)`.
 
-    A likelihood of one's own sets `outputs`, says whether it is `binary`, and gives the distribution of a pixel in `pixels`. The
-    first C of the decoder's channels are the first number of each pixel and colour, the next C the second, and so on.
+    A subclass sets `outputs` and `binary`, and returns the distribution of a single pixel from `pixels`. The first C of the
+    decoder's channels are the first number of each pixel and colour, the next C the second number, and so on.
 
     >>> from torch.distributions import Laplace
     >>> class LaplaceLikelihood(Likelihood):
@@ -62,7 +62,7 @@ class Likelihood(nn.Module):
     binary: bool = False
     """Whether this is a probability of binary images; a density or probability of grey levels otherwise."""
     outputs: int = 1
-    """How many numbers of the decoder's describe each pixel of each channel."""
+    """Numbers that the decoder puts out for each pixel of each channel."""
 
     def __init__(self) -> None:
         # nn.Module's own signature takes any argument, so a wrong one would not be refused by name
@@ -74,7 +74,7 @@ class Likelihood(nn.Module):
         return Independent(self.pixels(*numbers), 3, validate_args=False)
 
     def pixels(self, *parameters: Tensor) -> Distribution:
-        """The distribution of each pixel by itself, from `outputs` tensors of its numbers, `(*, C, H, W)` each."""
+        """The distribution of each pixel, batch shape `(*, C, H, W)`, from `outputs` tensors of that shape."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-r"""Approximate posteriors $q(z \mid x)$, made of what the encoder says of an image.
+r"""Approximate posteriors $q(z \mid x)$, from the outputs of the encoder.
 
 - diagonal: $N(\mu(x), \mathrm{diag}\, \sigma^2(x))$.
 - iaf: $z_0 = \mu(x) + \sigma(x) \epsilon$ and T autoregressive steps $z_t = \exp(a_t) z_{t-1} + b_t$, where the d-th numbers of
@@ -24,13 +24,13 @@ from vae_lightning.noise import standard_normal
 __all__ = ["MOMENT_DRAWS", "POSTERIORS", "DiagonalPosterior", "FlowDistribution", "FlowPosterior", "Posterior"]
 
 MOMENT_DRAWS = 128
-"""Draws that the mean and standard deviation of a flow are estimated from."""
+"""Samples from which the mean and standard deviation of a flow are estimated."""
 AT_ONCE = 20_000
-"""Samples that pass through a flow at a time where there may be many."""
+"""Samples that pass through a flow at once, at most."""
 
 
 class Posterior(nn.Module):
-    """What the encoder's two heads put out, `(B, D + extra)` each, to a Distribution of batch shape `(B,)`, event shape `(D,)`.
+    """From the outputs of the encoder's two heads, `(B, D + extra)` each, to q(z | x): batch shape `(B,)`, event shape `(D,)`.
 
     >>> class LaplacePosterior(Posterior):
     ...     def forward(self, loc: Tensor, log_variance: Tensor) -> Distribution:
@@ -41,9 +41,9 @@ class Posterior(nn.Module):
     """
 
     extra: int = 0
-    """How many more numbers than D each head puts out."""
+    """Outputs of each head beyond D."""
     gaussian: bool = False
-    """Whether q(z | x) is a Gaussian with independent dimensions, which some priors and objectives ask for."""
+    """Whether q(z | x) is a Gaussian with independent dimensions, which some priors and objectives need."""
 
     def forward(self, loc: Tensor, log_variance: Tensor) -> Distribution:
         raise NotImplementedError
@@ -71,7 +71,7 @@ class FlowPosterior(Posterior):
     Args:
         steps: T.
         hidden: sizes of the hidden layers of each step's masked net.
-        context: numbers beside D that each of the encoder's heads puts out; both together are h(x).
+        context: outputs of each head of the encoder beyond D; those of both heads together are h(x).
 
     >>> flow = FlowPosterior(latent_dim=2, hidden=[8], context=3)
     >>> q = flow(torch.zeros(4, 2 + flow.extra), torch.zeros(4, 2 + flow.extra))
@@ -87,7 +87,7 @@ class FlowPosterior(Posterior):
         enough = len(hidden) > 0 and min(hidden) >= latent_dim
         require(enough, "hidden", list(hidden), "one or more sizes, each at least latent_dim")
         require(context >= 1, "context", context, "at least 1")
-        # zuko takes a moment to import, which other trainings should not wait for
+        # importing zuko takes a moment, which only flows need to wait for
         from zuko.flows.autoregressive import MaskedAutoregressiveTransform
 
         self.latent_dim, self.extra = latent_dim, context
@@ -110,9 +110,9 @@ class FlowPosterior(Posterior):
 
 
 class FlowDistribution(Distribution):
-    """Samples of `base` after `steps`, which are quick from noise to z and slow back.
+    """The distribution of samples of `base` after `steps`: quick to sample from, slow to weigh any other point.
 
-    `log_prob` of the very tensor that `from_noise` gave last costs nothing, as the density is computed with the sample.
+    `log_prob` of the tensor that `from_noise` returned last costs nothing, as the density is computed with the sample.
 
     Args:
         base: Independent Normal of batch shape `(*)` and event shape `(D,)`.
@@ -144,7 +144,7 @@ class FlowDistribution(Distribution):
         return self.from_noise(torch.randn(self._extended_shape(sample_shape), dtype=loc.dtype, device=loc.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """`(*)` nats of points `(*, D)`."""
+        """The log density of points `(*, D)`, `(*)` nats."""
         last, density = self._last_sample or (None, None)
         if density is not None and value is last and density.requires_grad >= self._wants_gradients:
             return density
@@ -159,12 +159,12 @@ class FlowDistribution(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """`(*, D)`, estimated from `MOMENT_DRAWS` samples of noise that is always the same."""
+        """The mean `(*, D)`, estimated from `MOMENT_DRAWS` samples of noise that is always the same."""
         return self._moments()[0]
 
     @property
     def variance(self) -> Tensor:
-        """`(*, D)`, estimated as the mean is; both are exact where the steps scale and shift all points alike."""
+        """The variance `(*, D)`, estimated like the mean; both are exact if the steps scale and shift all points alike."""
         return self._moments()[1]
 
     @property
@@ -192,14 +192,14 @@ class FlowDistribution(Distribution):
 
 
 def _moment_noise(like: Tensor) -> Tensor:
-    """`(MOMENT_DRAWS, 1..., D)`: pairs of opposite signs with a variance of exactly 1 in each dimension."""
+    """Noise `(MOMENT_DRAWS, 1..., D)` in pairs of opposite signs, with a variance of exactly 1 in each dimension."""
     half = standard_normal((MOMENT_DRAWS // 2, *[1] * (like.dim() - 1), like.shape[-1]), like, "moments of a flow")
     half = half / half.square().mean(0).sqrt()
     return torch.cat([half, -half])
 
 
 def _full_precision(values: Tensor) -> torch.autocast:
-    """Out of mixed precision: a density is no better than the numbers its steps scale by."""
+    """A block without mixed precision, which is too coarse for the factors that make the density."""
     return torch.autocast(values.device.type, enabled=False)
 
 

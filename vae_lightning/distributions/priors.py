@@ -1,10 +1,10 @@
-r"""Priors over latents that are learned with the model, $p(z)$ or $p(z \mid y)$.
+r"""Priors over latents, $p(z)$ or $p(z \mid y)$, fixed or learned with the model.
 
 - standard: $N(0, I)$.
 - mog: a mixture of K Gaussians, $\sum_k w_k N(\mu_k, \mathrm{diag}\, \sigma_k^2)$.
 - vamp: the mean of the posteriors of K learned pseudo-inputs, $\frac1K \sum_k q(z \mid u_k)$. The prior that maximises the
-  ELBO is the aggregate posterior, the same mean over all training images, which would overfit and take too long ("VAE with a
-  VampPrior", Tomczak and Welling, 2018, https://arxiv.org/abs/1705.07120).
+  ELBO is the aggregate posterior, the mean of the posteriors of all training images, which would overfit and take too long
+  ("VAE with a VampPrior", Tomczak and Welling, 2018, https://arxiv.org/abs/1705.07120).
 - class: $p(z \mid y)$, a Gaussian a class.
 
 No KL to a mixture has a closed form; `objectives.bounds.kl` then takes the mean over the samples at hand.
@@ -27,14 +27,14 @@ from vae_lightning.types import MNIST_SHAPE
 __all__ = ["PRIORS", "ClassPrior", "MixturePrior", "Prior", "StandardPrior", "VampPrior"]
 
 Encode = Callable[[Tensor], Distribution]
-"""Images `(K, C, H, W)` to their posteriors."""
+"""Gives the posteriors of images `(K, C, H, W)`, batch shape `(K,)`."""
 
 
 class Prior(nn.Module):
-    """Labels `(B,)` to a Distribution of event shape `(D,)` and batch shape `()`, or `(B,)` where it depends on the labels.
+    """From labels `(B,)` to p(z | y): event shape `(D,)`, batch shape `()`, or `(B,)` if the prior depends on the labels.
 
-    A prior of one's own gives the distribution in `forward`; of `latent_dim`, `num_classes` and `image_shape` its constructor gets
-    those that it names.
+    A subclass returns the distribution from `forward`. Its constructor is given those of `latent_dim`, `num_classes` and
+    `image_shape` that its signature has, beside its own arguments.
 
     >>> class WidePrior(Prior):
     ...     def __init__(self, latent_dim: int, variance: float = 4.0) -> None:
@@ -48,7 +48,7 @@ class Prior(nn.Module):
     """
 
     num_images: int = 0
-    """How many training images `start_from` wants; 0: none."""
+    """Training images that `start_from` is called with before training; 0: `start_from` is not called."""
     mixes_posteriors: ClassVar[bool] = False
     """Whether the prior is made of the model's own posteriors, which must then be Gaussians with independent dimensions."""
 
@@ -61,7 +61,7 @@ class Prior(nn.Module):
 
 
 class StandardPrior(Prior):
-    """N(0, I).
+    """The standard normal N(0, I).
 
     >>> StandardPrior(latent_dim=2, num_classes=0)(None, encode=None).log_prob(torch.zeros(2))
     tensor(-1.8379)
@@ -103,7 +103,7 @@ class MixturePrior(Prior):
 class VampPrior(Prior):
     """The mean of the posteriors of learned pseudo-inputs, images whose pixels are parameters cut off at 0 and 1.
 
-    A pixel that leaves [0, 1] stays at that end, as in the authors' code (https://github.com/jmtomczak/vae_vampprior).
+    A pixel that leaves [0, 1] stays at that end for good, as in the authors' code (https://github.com/jmtomczak/vae_vampprior).
 
     Args:
         components: K, pseudo-inputs.

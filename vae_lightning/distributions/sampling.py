@@ -20,7 +20,7 @@ TINY = 2.0**-53
 
 
 def diagonal_gaussian(loc: Tensor, log_variance: Tensor) -> Distribution:
-    """N(loc, diag exp(log_variance)) with event shape `(D,)`.
+    """The Gaussian N(loc, diag exp(log_variance)) with event shape `(D,)`.
 
     >>> diagonal_gaussian(torch.zeros(4, 2), torch.zeros(4, 2)).log_prob(torch.zeros(2)).shape
     torch.Size([4])
@@ -35,8 +35,8 @@ class GaussianMixture(MixtureSameFamily):
     $\sum_d \tau_{kd} z_d^2 - 2 \sum_d \tau_{kd} \mu_{kd} z_d + \mathrm{const}_k$: one matrix product for all k.
 
     Args:
-        logits: of the components' weights, `(K,)`.
-        components: Independent Normal of batch shape `(K,)` and event shape `(D,)`.
+        logits: logits of the components' weights, `(K,)`.
+        components: an Independent Normal of batch shape `(K,)` and event shape `(D,)`.
 
     >>> mixture = GaussianMixture(torch.zeros(5), diagonal_gaussian(torch.zeros(5, 2), torch.zeros(5, 2)))
     >>> mixture.log_prob(torch.zeros(2))
@@ -47,7 +47,7 @@ class GaussianMixture(MixtureSameFamily):
         super().__init__(Categorical(logits=logits, validate_args=False), components, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """`(*)` nats of points `(*, D)`."""
+        """The log density of points `(*, D)`, `(*)` nats."""
         # in double precision, as the large squares of narrow components cancel, and not in the bfloat16 of autocast
         with torch.autocast(value.device.type, enabled=False):
             z, loc, variance = (v.double() for v in (value, self.component_distribution.mean, self.component_distribution.variance))
@@ -58,10 +58,10 @@ class GaussianMixture(MixtureSameFamily):
 
 
 def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
-    """A sample `(*, D)` of `distribution` from standard normal noise of that shape, the same for the same noise.
+    """A sample `(*, D)` of `distribution`, as a function of standard normal noise `epsilon` of that shape.
 
-    Differentiable in the distribution's parameters, but for the choice of a mixture's component. A distribution of one's
-    own has a method `from_noise(epsilon)`.
+    The sample is differentiable in the distribution's parameters, except for the choice of a mixture's component. A user's
+    distribution needs a method `from_noise(epsilon)`.
 
     >>> from_noise(diagonal_gaussian(torch.ones(2), torch.zeros(2)), torch.tensor([0.5, -0.5]))
     tensor([1.5000, 0.5000])

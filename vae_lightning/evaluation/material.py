@@ -1,4 +1,4 @@
-"""What the parts of an evaluation measure: a model that is known by the protocol only, its images, and how to measure."""
+"""What a part of an evaluation is given: a model, which is known by the protocol only, images, and settings."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -67,7 +67,7 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class PartSettings:
-    """How the parts measure.
+    """Settings of the parts of an evaluation.
 
     >>> PartSettings(of_parts=(ImageCounts(samples=50),)).of(ImageCounts).samples
     50
@@ -76,20 +76,20 @@ class PartSettings:
     num_samples: int = 1000
     """K of importance sampling."""
     svi: SVISettings = DEFAULT
-    """How a posterior is fitted to an image."""
+    """Settings of the fit of a posterior to an image."""
     seed: int = 0
     """Seed of all noise."""
     of_parts: tuple[object, ...] = ()
     """Settings of single parts: instances of the dataclasses in `evaluation.registry.SETTINGS`."""
 
     def of(self, kind: type[T]) -> T:
-        """The settings of class `kind`: those that were given, else its defaults."""
+        """The settings of class `kind` in `of_parts`, or else the defaults of `kind`."""
         return next((settings for settings in self.of_parts if isinstance(settings, kind)), None) or kind()
 
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to measure: a model, known by the protocol only, and its images.
+    """What a part of an evaluation measures: a model, known by the protocol only, and its images.
 
     >>> import torch
     >>> from vae_lightning import VAE
@@ -103,27 +103,27 @@ class Material:
     model: LatentVariableModel
     """A model in evaluation mode."""
     images: Callable[[str, int | None], tuple[Tensor, Tensor]]
-    """`(split, how many)` to images `(N, *event)` in [0, 1], on the model's device, and their labels `(N,)`; None: all."""
+    """Gives, for `(split, count)`, images `(N, *event)` in [0, 1] on the model's device and labels `(N,)`; count None: all."""
     bound: Mapping[str, Estimate]
-    """What every evaluation measures of the test images: `elbo`, `log_likelihood`, `kl`, `nll`, ..., by name."""
+    """The estimates of the test images that every evaluation has, by name: `elbo`, `log_likelihood`, `kl`, `nll`, ..."""
     binarization: str
-    """How the images were binarized."""
+    """The binarization of the images."""
     num_classes: int
     """Classes of a conditional model; 0 for others."""
     settings: PartSettings = field(default_factory=PartSettings)
-    """How to measure."""
+    """Settings of the parts."""
     budget: Budget = field(default_factory=Budget)
-    """How much to compute at once."""
+    """The limit on what is computed at once."""
     judge: Judge | None = None
-    """The classifier that samples are shown to."""
+    """The classifier that judges samples."""
     judge_name: str = ""
     """The judge's run, in words."""
     judge_binarization: str = ""
-    """How the images that the judge was trained on were binarized."""
+    """The binarization of the images that the judge was trained on."""
     factors: GroundTruth | None = None
     """The data set's factors of variation, if it has known ones."""
     has_labels: bool = True
-    """Whether the labels say anything."""
+    """Whether the images have labels; otherwise all labels are 0."""
     _shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -138,18 +138,18 @@ class Material:
 
     @torch.no_grad()
     def represent(self, x: Tensor) -> Tensor:
-        """Means of q(z | x), `(N, D)`, of images `(N, *event)` on any device; for models that are told no label."""
+        """Means of q(z | x), `(N, D)`, of images `(N, *event)` on any device; for models without labels."""
         device = self.model.prior(None).mean.device
         return self.budget.over(lambda images: self.model.posterior(images.to(device), None).mean, x, most=AT_ONCE)
 
     def shared(self, compute: Callable[["Material"], T]) -> T:
-        """`compute(self)`, which is called once however many parts ask for it."""
+        """The value of `compute(self)`, which is computed once, however many parts ask for it."""
         if compute not in self._shared:
             self._shared[compute] = compute(self)
         return cast(T, self._shared[compute])
 
     def estimate(self, values: Tensor, estimator: str, *, num_samples: int = 0, **rest: Any) -> Estimate:
-        """The mean of `values` `(N,)`, one of each image, with its standard error.
+        """The mean of `values` `(N,)`, one for each image, with its standard error.
 
         Args:
             estimator: how the values were estimated, in words.

@@ -1,9 +1,9 @@
-r"""What of the class a latent tells to the simplest of classifiers, trained on latents of training images.
+r"""Probes of latents: how well simple classifiers, trained on latents of training images, find the class of test images.
 
 A linear probe ("Understanding intermediate layers using linear classifier probes", Alain and Bengio, 2016,
-https://arxiv.org/abs/1610.01644) asks for classes with planes between them, nearest neighbours ("Nearest neighbor pattern
-classification", Cover and Hart, 1967, https://doi.org/10.1109/TIT.1967.1053964) for latents that are close where images
-are alike. Neither is an aim of a VAE's training: a model with the better likelihood may well do worse.
+https://arxiv.org/abs/1610.01644) does well if planes separate the classes; nearest neighbours ("Nearest neighbor pattern
+classification", Cover and Hart, 1967, https://doi.org/10.1109/TIT.1967.1053964) do well if images that are alike have latents that
+are close. Neither is an aim of a VAE's training: a model with a better likelihood may well have worse probes.
 """
 
 import math
@@ -34,15 +34,15 @@ def probe_report(
 ) -> dict[str, Estimate]:
     """`linear_probe_accuracy` and `knn_accuracy` over the test images, as shares, with binomial standard errors.
 
-    The means must come from the image alone. Those of a conditional model, q(z | x, y), were told the label: a probe may read
-    it back from them, and its accuracy then says nothing about the image. Leave the estimates out for such a model, or say so.
+    The means must come from the image alone. The posterior q(z | x, y) of a conditional model depends on the label, which a probe
+    may read back from the means, and the accuracy then says nothing about the image.
 
     Args:
         train_means: posterior means of training images, `(N, D)`.
-        train_labels: their classes, `(N,)`.
+        train_labels: classes of the training images, `(N,)`.
         test_means: posterior means of other images, `(M, D)`.
-        test_labels: their classes, `(M,)`.
-        neighbours: k.
+        test_labels: classes of the other images, `(M,)`.
+        neighbours: k, the number of neighbours that vote.
     """
     sets = (train_means, train_labels, test_means, test_labels)
     return {
@@ -56,9 +56,9 @@ def linear_probe_accuracy(
 ) -> Estimate:
     """The accuracy of multinomial logistic regression with an L2 penalty of strength 1.
 
-    The means are standardised by the mean and deviation of the training ones.
+    All means are standardised by the mean and standard deviation of the training images' means.
     """
-    # these imports take a second, which who asks for no probe need not wait for
+    # importing sklearn takes a second, which only probes need to wait for
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -76,7 +76,7 @@ def knn_accuracy(
 ) -> Estimate:
     """The accuracy of the majority of the k nearest training means in Euclidean distance.
 
-    The means are as they are: standardised, a dimension that the model does not use would count as much as any other.
+    The means are not standardised, as a dimension that the model does not use would then count as much as any other.
     """
     from sklearn.neighbors import KNeighborsClassifier
 

@@ -1,4 +1,4 @@
-"""What a report has to warn of: estimates that cannot be right, and estimates that must not be compared."""
+"""Find estimates in a report that cannot be right, and estimates that must not be compared."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from vae_lightning.types import Estimate
 __all__ = ["SIMULATED", "warnings_of"]
 
 DEVIATIONS = 3.0
-"""Standard errors beyond which a difference is no chance: one report in 700 that is right is warned of."""
+"""Standard errors beyond which a difference counts as an error; by chance, one right report in 700 has such a difference."""
 SIMULATED = "simulated"
 """The binarization of estimates from images that the model itself has drawn."""
 
@@ -17,7 +17,7 @@ _TOO_GOOD = {"threshold": "thresholded images cost less than those drawn at rand
 
 
 def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = None) -> list[str]:
-    """One line for each thing that is wrong, in words that stand by themselves.
+    """Warnings about estimates, one line each.
 
     Args:
         splits: estimates by split and name; those of samples have their classifier's binarization in `settings["judged_by"]`.

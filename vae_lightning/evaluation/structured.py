@@ -4,9 +4,10 @@ $-\log p(x_U \mid x_O, y) = \log p(x_O \mid y) - \log p(x \mid y)$ with O the ob
 output representation using deep conditional generative models", Sohn, Lee and Yan, 2015,
 https://papers.nips.cc/paper/5775-learning-structured-output-representation-using-deep-conditional-generative-models).
 
-Any latent-variable model whose pixels are independent given z can do that without having been trained for it: a posterior is
-fitted to the observed pixels of each image, and is what the importance samples of either term come from. A part of a digit
-may belong to several digits, and a fit finds one of them: so fits from two starts are taken together, and the prior with them.
+Any latent-variable model whose pixels are independent given z can predict unseen pixels without having been trained for it. A
+posterior is fitted to the observed pixels of each image, and the importance samples of either term come from that posterior. As a
+part of a digit may belong to several digits, and a fit finds only one of them, the samples come from an equal mixture of two fits
+with different starts and the prior.
 """
 
 import dataclasses
@@ -31,7 +32,7 @@ __all__ = ["QUADRANTS", "observed_log_marginal", "structured_report"]
 
 SECTION = "structured prediction"
 QUADRANTS = {1: ("bottom_left",), 2: ("bottom_left", "top_left"), 3: ("bottom_left", "top_left", "bottom_right")}
-"""Which quadrants are observed, by their number."""
+"""The observed quadrants, by how many are observed."""
 
 
 def structured_report(
@@ -44,11 +45,11 @@ def structured_report(
     budget: Budget,
     seed: int = 0,
 ) -> dict[str, Estimate]:
-    """`nll_unseen/given_<n>_quadrants`, nats per image: -log p(unseen pixels | observed ones) with 1, 2 and 3 quadrants observed.
+    """The estimates `nll_unseen/given_<n>_quadrants`: -log p(unseen pixels | observed pixels) with n = 1, 2, 3, nats per image.
 
     Args:
-        x: images `(B, 1, H, W)`.
-        y: labels `(B,)` of a conditional model, which everything is given then too; None for others.
+        x: images `(B, C, H, W)`.
+        y: labels `(B,)` of a conditional model, of which both terms are conditional on y; None for other models.
         num_samples: K, importance samples of each term, from an equal mixture of two fitted posteriors and the prior.
 
     Raises:
@@ -89,7 +90,7 @@ def observed_log_marginal(
     The samples come from an equal mixture of posteriors fitted to the observed pixels and the prior.
 
     Args:
-        mask: bool, `(1, H, W)` or `(B, 1, H, W)`, True where observed; None: everywhere.
+        mask: bool, `(C, H, W)` or `(B, C, H, W)`, True where observed; None: everywhere.
     """
 
     def fitted_from(start: Start) -> Distribution:
@@ -105,7 +106,7 @@ def observed_log_marginal(
 
 
 def _together(parts: list[Distribution], count: int) -> Distribution:
-    """An equal mixture of the Gaussians with their means and deviations, of batch shape `(count,)`."""
+    """The equal mixture, batch shape `(count,)`, of Gaussians with the means and standard deviations of `parts`."""
     loc = torch.stack([part.mean.expand(count, -1) for part in parts], 1)
     scale = torch.stack([part.stddev.expand(count, -1) for part in parts], 1)
     shares = Categorical(logits=loc.new_zeros(count, len(parts)))

@@ -1,4 +1,4 @@
-"""`Animation`: pictures to be shown one after another, as GIF or MP4."""
+"""`Animation`: frames that are shown one after another, as GIF or MP4."""
 
 import io
 from collections.abc import Callable
@@ -16,12 +16,12 @@ __all__ = ["COLORS", "GREYS", "Animation", "rendered"]
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 GREYS, COLORS = 16, 64
-"""How many colours a GIF of grey images has, and one of coloured points."""
+"""Colours of a GIF of grey images, and of a GIF of coloured points."""
 
 
 @dataclass(frozen=True)
 class Animation:
-    """Pictures to be shown one after another, for ever.
+    """Frames that are shown one after another, in a loop.
 
     >>> black, white = np.zeros((8, 8, 3), np.uint8), np.full((8, 8, 3), 255, np.uint8)
     >>> Animation([black, white], seconds=0.5).gif()[:6]
@@ -29,9 +29,9 @@ class Animation:
     """
 
     frames: list[Frame]
-    """Each uint8 `(H, W, 3)`."""
+    """Pixels of each frame, uint8 `(H, W, 3)`."""
     seconds: float
-    """How long each is shown; the last one four times as long."""
+    """The time that each frame is shown; the last one is shown four times as long."""
     colors: int = GREYS
     """How many colours the GIF may have, at most 256."""
 
@@ -66,7 +66,7 @@ class Animation:
 
 
 def rendered(fig: Figure, draw: Callable[[int], None], count: int, seconds: float, colors: int = GREYS) -> Animation:
-    """Each frame as pixels; the layout is that of the first frame, so that nothing jumps."""
+    """The animation of `count` frames, each drawn by `draw(number)` into `fig`, in the layout of the first frame."""
     frames = []
     for number in range(count):
         draw(number)

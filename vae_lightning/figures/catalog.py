@@ -1,6 +1,6 @@
 """`CATALOG`: every figure that `evaluate.py` draws, in the order of its page, each declared in the module that defines it.
 
-A new module in this folder is found by itself, so a new figure is one file (and its test): see `registry.declare`.
+All modules of this folder are imported, so a new figure takes one file, and one for its test: see `registry.declare`.
 """
 
 import importlib

@@ -23,11 +23,11 @@ from vae_lightning.types import LatentVariableModel
 __all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_curve", "importance_sampling", "importance_weighted"]
 
 COMPILE_AFTER = 300
-"""A `LogLikelihood` compiles for a shape that has come so often."""
+"""Calls with one shape after which a `LogLikelihood` compiles for this shape."""
 
 
 class ImportanceEstimate(NamedTuple):
-    """What K importance samples of each of B images came to.
+    """The estimates from K importance samples of each of B images.
 
     >>> from torch.distributions import Independent, Normal
     >>> q = Independent(Normal(torch.zeros(1, 2), 1.0), 1)
@@ -37,13 +37,13 @@ class ImportanceEstimate(NamedTuple):
     """
 
     log_marginal: Tensor
-    """The estimate of log p(x), or log p(x | y), nats: a lower bound in expectation."""
+    """The estimate of log p(x), or log p(x | y), `(B,)` nats: a lower bound in expectation."""
     effective_sample_size: Tensor
-    """(sum w)^2 / sum w^2, from 1 to K: how many of the K samples count."""
+    """How many of the K samples count: (sum w)^2 / sum w^2, `(B,)`, from 1 to K."""
 
 
 class LogLikelihood:
-    """log p(x | z, y) of a model whose weights stay as they are, compiled once that pays.
+    """The function log p(x | z, y) of a model whose weights do not change, compiled after many calls.
 
     >>> from vae_lightning import VAE
     >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
@@ -57,7 +57,7 @@ class LogLikelihood:
         self._graphs: dict[tuple[Any, ...], Callable[..., Tensor]] = {}
 
     def __call__(self, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
-        """`(K, B)` nats of latents `(K, B, D)`, images `(B, *event)` and labels `(B,)`."""
+        """The values of log p(x | z, y), `(K, B)` nats, of latents `(K, B, D)`, images `(B, *event)` and labels `(B,)`."""
         shape = (z.shape, x.shape, y is None)
         self._calls[shape] += 1
         if self._calls[shape] == COMPILE_AFTER:
@@ -82,9 +82,9 @@ def importance_sampling(
 
     Args:
         x: images `(B, *event)`.
-        y: labels `(B,)` of a conditional model, whose log p(x | y) it is then; ignored by others.
+        y: labels `(B,)` of a conditional model, of which log p(x | y) is estimated; ignored by other models.
         source: generator on the device of `x`.
-        log_likelihood: that of `model`, kept by a caller with many batches so that it compiles only once.
+        log_likelihood: the `LogLikelihood` of `model`; a caller with many batches keeps one, so that it compiles only once.
     """
     return importance_curve(model, x, y, [num_samples], source, max_batch, log_likelihood)[-1]
 
@@ -98,7 +98,7 @@ def importance_curve(
     max_batch: int = 4000,
     log_likelihood: LogLikelihood | None = None,
 ) -> list[ImportanceEstimate]:
-    """The estimate after each of `counts` samples, ascending numbers: one pass over the last of them gives all."""
+    """The estimates after each of `counts` samples, in ascending order, from one pass over as many samples as the last of them."""
     likelihood = log_likelihood or LogLikelihood(model)
     with torch.no_grad():
         posterior, prior = model.posterior(x, y), model.prior(y)
@@ -118,13 +118,13 @@ def importance_weighted(
     max_batch: int = 4000,
     dtype: torch.dtype = torch.float32,
 ) -> list[ImportanceEstimate]:
-    """Estimate the integral over z of any density after each of `counts` samples: of p(x, z), the integral is p(x).
+    """Estimate the integral of a density over z after each of `counts` samples; the integral of p(x, z) is p(x).
 
     Args:
-        proposal: what the points come from, of batch shape `(B,)` and event shape `(D,)`.
-        log_density: `(K, B)` nats of points `(K, B, D)`.
+        proposal: the distribution that points are drawn from, batch shape `(B,)`, event shape `(D,)`.
+        log_density: gives the log density `(K, B)`, in nats, of points `(K, B, D)`.
         source: generator on the device of `proposal`.
-        dtype: of the points.
+        dtype: the dtype of the points.
     """
     require(len(counts) > 0 and counts[0] >= 1, "num_samples", counts[0] if counts else None, "at least 1")
     require(all(a < b for a, b in pairwise(counts)), "num_samples", list(counts), "ascending")

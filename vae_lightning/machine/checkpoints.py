@@ -1,5 +1,6 @@
 """Read checkpoint files safely, and find out how far the training of a checkpoint had come."""
 
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,10 +34,20 @@ def read_any(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # a damaged or foreign file fails in many ways
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if refused:
+            way_out = "those are read by running code; a model of your own keeps numbers, texts, lists and dicts of them instead"
+            raise CheckpointError(f"{path}: holds more than weights and plain values ({refused[1]}), and {way_out}") from error
         reason = one_line(error, 120)
         raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
+    for key in ("global_step", "epoch"):
+        place = content.get(key, 0)
+        if type(place) is not int or not 0 <= place < 2**63:
+            raise CheckpointError(f"{path}: is damaged: its {key} is {one_line(repr(place), 80)}, and not a number of at least 0")
+    if not isinstance(content.get("vae_lightning", {}), dict):
+        raise CheckpointError(f"{path}: is damaged: what it says of its version is no mapping")
     return content
 
 
@@ -52,8 +63,8 @@ def read(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
     if stamp.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{path}: has checkpoint format {stamp.get('format')}, this version reads {CHECKPOINT_FORMAT}; evaluate it with "
-            f"vae_lightning {stamp.get('version')}, which made it"
+            f"{path}: has checkpoint format {one_line(str(stamp.get('format')), 40)}, this version reads {CHECKPOINT_FORMAT}; "
+            f"evaluate it with vae_lightning {one_line(str(stamp.get('version')), 40)}, which made it"
         )
     migrate(content)
     return content

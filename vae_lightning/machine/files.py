@@ -11,7 +11,19 @@ from typing import Any
 
 from vae_lightning.errors import StorageError, VAELightningError, one_line
 
-__all__ = ["finite", "replacing", "write_bytes", "write_json"]
+__all__ = ["at_home", "finite", "replacing", "write_bytes", "write_json"]
+
+
+def at_home(path: str) -> Path:
+    """`path` with its ~ replaced, if there is a user of that name; if not, a folder may be called so.
+
+    >>> at_home("~no_such_user/data").as_posix()
+    '~no_such_user/data'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
 
 
 def finite(content: Any) -> Any:

@@ -8,6 +8,7 @@
 import json
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,11 +37,14 @@ def owned(path: Path, weights: Mapping[str, Any]) -> Iterator["ReportFolder"]:
     Args:
         weights: file, SHA-256 and optimizer step of the weights, as `report.json` holds them.
 
+    A link in it is refused: a folder from somebody else does not say where on this machine files are written, moved or shown.
+
     Raises:
         ConfigurationError: another evaluation is writing into the folder.
         CheckpointError: the folder holds a report of a later version.
-        StorageError: the folder cannot be written to.
+        StorageError: the folder cannot be written to, or leads elsewhere by a link.
     """
+    _refuse_links(path / LOCK, path / "figures", path / EARLIER)
     lock = FileLock(path / LOCK, timeout=0)
     try:
         (path / "figures").mkdir(parents=True, exist_ok=True)
@@ -100,6 +104,7 @@ class ReportFolder:
                 return self._with_its_figures(content)
             self._put_aside(trouble or f"is of other weights ({_described(content['weights'])})", content.get("weights", {}))
         kept = self.path / EARLIER / _name(self.weights)
+        _refuse_links(kept, kept / "figures")
         content, trouble = _read(kept / "report.json")
         if trouble is not None or not _same(content["weights"], self.weights):
             return {}
@@ -108,8 +113,9 @@ class ReportFolder:
         return self._with_its_figures(content)
 
     def _with_its_figures(self, content: dict[str, Any]) -> dict[str, Any]:
-        there = {name: figure for name, figure in content.get("figures", {}).items() if (self.path / figure["file"]).is_file()}
-        return {**content, "figures": there}
+        files = {name: self.path / figure["file"] for name, figure in content.get("figures", {}).items()}
+        there = [name for name, file in files.items() if file.is_file() and not file.is_symlink()]
+        return {**content, "figures": {name: content["figures"][name] for name in there}}
 
     def _put_aside(self, reason: str, weights: Mapping[str, Any]) -> None:
         kept = self.path / EARLIER / _name(weights)
@@ -151,8 +157,8 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _described(weights: Mapping[str, Any]) -> str:
-    step = weights.get("step")
-    return f"{weights.get('file')}, optimizer step {step:,}" if isinstance(step, int) else str(weights.get("file"))
+    step, file = weights.get("step"), one_line(str(weights.get("file")), 100)
+    return f"{file}, optimizer step {step:,}" if isinstance(step, int) else file
 
 
 def _name(weights: Mapping[str, Any]) -> str:
@@ -177,6 +183,12 @@ def _move(source: Path, target: Path) -> None:
         raise StorageError(f"{source}: could not be moved to {target} ({error})") from error
 
 
+def _refuse_links(*places: Path) -> None:
+    for place in places:
+        if place.is_symlink():
+            raise StorageError(f"{place}: is a link, which is not written through; remove it, or write elsewhere: to=<folder>")
+
+
 def _not_writable(path: Path, error: Exception) -> StorageError:
     reason = getattr(error, "strerror", None) or one_line(error)
     return StorageError(f"{path}: cannot be written to ({reason}); write the evaluation elsewhere: to=<folder>")
@@ -185,9 +197,9 @@ def _not_writable(path: Path, error: Exception) -> StorageError:
 def _try_to_write(*folders: Path) -> None:
     """Fail now, and not after hours of computing, if the folders cannot be written to."""
     for folder in folders:
-        probe = folder / f".{os.getpid()}.probe"
+        probe = folder / f".{secrets.token_hex(8)}.probe"
         try:
-            probe.write_bytes(b"")
+            probe.touch(exist_ok=False)
             probe.unlink()
         except OSError as error:
             raise _not_writable(folder, error) from error

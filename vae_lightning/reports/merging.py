@@ -30,8 +30,8 @@ def is_report(content: Any) -> bool:
         estimates = [e for split in splits_of(content) for rows in with_others(content, split).values() for e in rows]
         figures = [*content.get("figures", {}).values()]
         described = all(isinstance(figure["caption"], str) and isinstance(figure["settings"], dict) for figure in figures)
-        # a foreign report must not bring another file of this machine into the page
-        there = all(re.fullmatch(r"figures/\w+\.(png|gif)", figure["file"]) for figure in figures)
+        # a report from somebody else must not make a page that holds another file of this machine
+        there = all(re.fullmatch(r"figures/[\w.]+\.(png|gif)", figure["file"]) for figure in figures)
         parts = [*content.get("parts", [])]
         reasons = [reason for key in ("not_measured", "not_drawn") for reason in content.get(key, {}).values()]
     except (AttributeError, KeyError, TypeError):  # a value has another type than in a report

@@ -151,7 +151,13 @@ def _environment(*, autoescape: bool) -> Environment:
     loader = PackageLoader("vae_lightning.reports", "templates")
     environment = Environment(loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["as_it_is"] = _as_it_is
+    environment.filters["without_tags"] = _without_tags
     return environment
+
+
+def _without_tags(text: object) -> str:
+    """Markdown whose text holds neither tags nor links."""
+    return re.sub(r"([<\[])", r"\\\1", " ".join(str(text).split()))
 
 
 def _as_it_is(text: object) -> str:

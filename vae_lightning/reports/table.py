@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
+from vae_lightning.errors import printable
 from vae_lightning.evaluation.sanity import SIMULATED
 from vae_lightning.machine.screen import console, short
 from vae_lightning.reports.document import splits_of
@@ -49,15 +50,15 @@ def print_report(
         sizes = Counter(estimate["section"] for estimate in estimates.values())
         for name, estimate in estimates.items():
             if sizes[estimate["section"]] <= MANY:
-                table.add_row(split, name, *_cells(name, estimate))
+                table.add_row(printable(split), printable(name), *_cells(name, estimate))
         for section, size in sizes.items():
             if size > MANY:
-                table.add_row(split, f"{section}: {size} estimates, in the report")
+                table.add_row(printable(split), f"{printable(section)}: {size} estimates, in the report")
         table.add_section()
     terminal = console()
 
     def say(line: str, style: str | None = None) -> None:
-        terminal.print(line, soft_wrap=True, style=style)
+        terminal.print(printable(line), soft_wrap=True, style=style)
 
     say(f"nats per image (or shares, counts, distances), mean ± standard error over images; binarization: {', '.join(treatments)}")
     terminal.print(table)

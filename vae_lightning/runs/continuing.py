@@ -18,6 +18,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.checkpoints import Progress, read, read_any
 from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch
 from vae_lightning.models.base import Module
+from vae_lightning.runs.loading import settings_in
 
 __all__ = ["Continuation", "continuation"]
 
@@ -170,11 +171,11 @@ def _require_data(
     content: Mapping[str, Any], data: L.LightningDataModule, progress: Progress, trainer: L.Trainer, name_of: NameOf
 ) -> None:
     """Refuse other data; within an epoch, also refuse other settings that determine which of its images are left."""
-    held = [value["settings"] for value in content.values() if isinstance(value, dict) and "settings" in value]
+    held = settings_in(content)
     if not held or not hasattr(data, "settings"):
         return
     settings = {**data.settings(), "devices": trainer.world_size}
-    for key, was in held[0].items():
+    for key, was in held.items():
         now = settings.get(key)
         if was == now or not (key in FIXED_DATA or progress.batches):
             continue

@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.machine.files import at_home
 from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST
 
 __all__ = ["find", "latest", "located"]
@@ -36,10 +37,10 @@ def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs"
     if (run is None) == (ckpt_path is None):
         raise ConfigurationError("run: give either run=<folder>, run=latest or ckpt_path=<file>")
     if ckpt_path is not None:
-        return _of_checkpoint(Path(str(ckpt_path)).expanduser(), f"ckpt_path={ckpt_path}")
+        return _of_checkpoint(at_home(str(ckpt_path)), f"ckpt_path={ckpt_path}")
     if run == "latest":
         return _with_checkpoint(latest(outputs), f"{key}=latest")
-    path, named = Path(str(run)).expanduser(), f"{key}={run}"
+    path, named = at_home(str(run)), f"{key}={run}"
     if path.is_file():
         return _of_checkpoint(path, named)
     if not path.is_dir():
@@ -116,7 +117,7 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     resolved = dict(arguments)
     for key in ("root", "static_root", "path"):
         value = arguments.get(key)
-        path = Path(value).expanduser() if isinstance(value, str) else None
+        path = at_home(value) if isinstance(value, str) else None
         if path is None or path.is_absolute() or start is None or start == Path.cwd():
             continue
         there = start / path

@@ -55,12 +55,16 @@ def record(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
         reason = too_new(content) or "is not a record of this project"
-        if too_new(content) is None and isinstance(content, dict) and isinstance(content.get("provenance", {}), dict):
+        if too_new(content) is None and isinstance(content, dict) and _is_provenance(content.get("provenance", {})):
             return content
     except (OSError, ValueError, RecursionError) as error:
         reason = f"cannot be read ({one_line(error, 300)})"
     log.warning("%s: %s, so the report has no provenance", path, reason)
     return {}
+
+
+def _is_provenance(content: Any) -> bool:
+    return isinstance(content, dict) and isinstance(content.get("command", ""), str | None)
 
 
 def asked_with(folder: Path) -> str | None:

@@ -2,8 +2,9 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from vae_lightning.runs.layout import CONFIG
 from vae_lightning.runs.left_to_data import with_data
 from vae_lightning.version import __version__
 
-__all__ = ["LoadedRun", "load"]
+__all__ = ["LoadedRun", "load", "settings_in"]
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,20 @@ class LoadedRun:
     """The resolved config that the model was trained with."""
     digest: str
     """SHA-256 of the weights, which does not depend on the file that holds them."""
+    trained_on: Mapping[str, Any] = field(default_factory=dict)
+    """What `data.settings()` was in training; empty for data without settings."""
 
 
 Class = TypeVar("Class")
+PLACES = ("root", "static_root", "path")
+"""Arguments of data that say where files lie on this machine."""
 
 
 def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None = None, trust: Iterable[str] = ()) -> LoadedRun:
     """Load model and data of a run; only this project, torch and trusted packages are imported, and no pickle is executed.
 
-    The checkpoint file is read once, because a training that still goes on may replace the file meanwhile.
+    The checkpoint is read once: a training that goes on may replace it meanwhile. Data are fetched only to a `root` that is given:
+    a run folder does not say where on this machine files are written.
 
     Args:
         data_overrides: data arguments that say where files lie on this machine: `root`, `static_root`, `path`. For those that are
@@ -71,14 +77,17 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
     with trusting(trust):
         model_class = _class(config, "model", L.LightningModule, folder)
         data_class = _class(config, "data", L.LightningDataModule, folder)
+        _require_places(data_class, data_overrides or {})
         ours = issubclass(model_class, Module)
         content = (read if ours else read_any)(checkpoint)
-        made_by = content.get("vae_lightning", {}).get("version", __version__)
+        made_by = one_line(str(content.get("vae_lightning", {}).get("version", __version__)), 40)
         other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
         with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
             check(data_class, arguments, "data")
             with prefixed("data", parameters(data_class)[0]):
-                data = data_class(**arguments)
+                data: Any = data_class(**arguments)
+        if isinstance(getattr(data, "fetch", None), bool):
+            data.fetch = "root" in (data_overrides or {})
         with _said_of(f"{checkpoint}: its model cannot be built here{other}"):
             model_arguments = _model_arguments(model_class, content, config, folder, data)
             check(model_class, model_arguments, "model")
@@ -86,7 +95,23 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
                 model = model_class(**model_arguments)
             model.load_state_dict(content["state_dict"])
     place = content.get("global_step", 0), content.get("epoch", 0)
-    return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]))
+    return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]), settings_in(content))
+
+
+def settings_in(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings of the data that a training saved in its checkpoint; empty where its data have none."""
+    held = (value["settings"] for value in checkpoint.values() if isinstance(value, dict) and "settings" in value)
+    return next(held, {})
+
+
+def _require_places(data_class: type, places: Mapping[str, Any]) -> None:
+    """Refuse to be told where files lie that data of this class do not have."""
+    known, takes_any = parameters(data_class)
+    for key, value in places.items():
+        if key not in known and not takes_any:
+            others = " or ".join(f"{name}=" for name in PLACES if name in known)
+            hint = f"where they lie is said with {others}" if others else "they lie in no folder"
+            raise ConfigurationError(f"{key}={value}: the run's data are a {data_class.__name__}, which has no {key}; {hint}")
 
 
 @contextlib.contextmanager
@@ -94,9 +119,11 @@ def _said_of(what: str) -> Iterator[None]:
     try:
         yield
     except CheckpointError as error:
-        raise CheckpointError(f"{what.partition(':')[0]}: {error}") from error
-    except (VAELightningError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{what.partition(': its')[0]}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the code of a trusted package raises
         reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error, 300)
+        if not isinstance(error, VAELightningError | RuntimeError | KeyError | TypeError | ValueError | AttributeError):
+            reason = f"{type(error).__name__}: {reason}"
         raise CheckpointError(f"{what}: {reason}") from error
 
 
@@ -104,6 +131,11 @@ def _digest(state: dict[str, Any]) -> str:
     """SHA-256 of the names, dtypes, shapes and values of all tensors in `state`."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.is_quantized:
+            file = io.BytesIO()  # the extra state of a module of somebody's own
+            torch.save(value, file)
+            digest.update(f"{name} ".encode() + file.getvalue())
+            continue
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -114,7 +146,8 @@ def _config(folder: Path) -> DictConfig:
         config = OmegaConf.load(folder / CONFIG)
     except Exception as error:  # yaml has many kinds of error, and all mean the same here
         raise CheckpointError(f"{folder / CONFIG}: cannot be read ({type(error).__name__})") from error
-    if not isinstance(config, DictConfig) or "model" not in config or "data" not in config:
+    groups = [config._get_node(group) for group in ("model", "data")] if isinstance(config, DictConfig) else [None]
+    if not isinstance(config, DictConfig) or not all(isinstance(group, DictConfig) for group in groups):
         raise CheckpointError(f"{folder / CONFIG}: has no model and data, so it is not of a training run")
     return config
 
@@ -132,12 +165,16 @@ def _model_arguments(
 ) -> dict[str, Any]:
     """What builds the run's model: the checkpoint knows it of our own classes, whose names may since have changed.
 
-    A class of somebody else's may have saved none of its arguments, or those of its base alone: the config built it.
+    A class of somebody else's may have saved none of its arguments, or those of its base alone: the config has the others.
     """
     saved: dict[str, Any] = content.get("hyper_parameters", {})
     if saved and model.__module__.partition(".")[0] == "vae_lightning":
         return saved
-    return with_data(model, _own_arguments(config, "model", folder), data)
+    asked = _own_arguments(config, "model", folder)
+    known, takes_any = parameters(model)
+    if saved and not takes_any:
+        asked = {key: value for key, value in asked.items() if key in known}
+    return with_data(model, asked | saved, data)
 
 
 def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, Any]:
@@ -155,10 +192,13 @@ def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, An
 
 
 def _class(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:
-    """The class that `config` names for `group`, if it is a subclass of `base` and its package is trusted."""
-    for target in _targets(config[group]):
-        require_trust(target, f"{folder}: its {group}._target_={target}")
-    target = str(config[group].get("_target_"))
+    """The class that `config` names, if it is of the right kind and its package is trusted."""
+    try:
+        for target in _targets(config[group]):
+            require_trust(target, f"{folder}: its {group}._target_={one_line(target, 200)}")
+        target = one_line(str(config[group].get("_target_")), 200)
+    except OmegaConfBaseException as error:
+        raise CheckpointError(f"{folder / CONFIG}: its {group}._target_ cannot be resolved ({one_line(error, 200)})") from None
     try:
         named = locate(target, f"{folder}: its {group}._target_")
     except ConfigurationError as error:
