@@ -217,6 +217,13 @@ def test_page_works_in_an_empty_folder(
 def test_index_has_every_page_and_every_link_leads_somewhere() -> None:
     index = (PAGES / "README.md").read_text()
     assert {f"{name}.md" for name in NAMES} <= set(re.findall(r"\]\((\w+\.md)\)", index))
+    rows = re.findall(r"^\| .*? \| `(.*?)` \| \[.*?\]\((\w+\.md)\) \|$", index, re.MULTILINE)
+    assert len(rows) >= 10
+    for row in rows:
+        for module, name in re.findall(r"\b((?:my\w+|darkness))\.(\w+)", row[0]):
+            page = (PAGES / row[1]).read_text()
+            assert f"# {module}.py" in page, row
+            assert re.search(rf"^(class |def )?{name}\b", page, re.MULTILINE), row
     for path in (*PAGES.glob("*.md"), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"):
         for link in re.findall(r"\]\(([\w./-]+\.md)(?:#[\w-]+)?\)", path.read_text()):
             assert (path.parent / link).is_file(), f"{path}: {link}"
