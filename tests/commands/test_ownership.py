@@ -152,7 +152,7 @@ def test_config_is_saved_as_resolved(compose: Compose, tmp_path: Path, mnist_roo
     train(compose(*SMALL, "data.root=${oc.env:SOMEWHERE}", "logger=none", "data.seed=${seed}"))
     monkeypatch.delenv("SOMEWHERE")
     loaded = runs.load(*runs.find(str(tmp_path / "run"), None))
-    assert loaded.data.root == str(mnist_root)  # type: ignore[attr-defined]
+    assert loaded.config.data.root == str(mnist_root)
     assert "${" not in (tmp_path / "run" / ".hydra" / "config.yaml").read_text()
 
 

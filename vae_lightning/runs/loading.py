@@ -14,7 +14,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_lightning.arguments import check
+from vae_lightning.arguments import check, prefixed
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import read, read_any
 from vae_lightning.models.base import Module
@@ -78,11 +78,13 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
             # a user's model may not have saved its arguments in the checkpoint
             model_arguments = content.get("hyper_parameters") or _own_arguments(config, "model", folder)
             check(model_class, model_arguments, "model")
-            model = model_class(**model_arguments)
+            with prefixed("model", model_arguments):
+                model = model_class(**model_arguments)
             model.load_state_dict(content["state_dict"])
         with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
             check(data_class, arguments, "data")
-            data = data_class(**arguments)
+            with prefixed("data", arguments):
+                data = data_class(**arguments)
     place = content.get("global_step", 0), content.get("epoch", 0)
     return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]))
 
