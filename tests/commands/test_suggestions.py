@@ -83,3 +83,9 @@ def test_every_other_word_leads_to_something_that_exists(meant: str) -> None:
     known = key in TRAIN.settings or key in TRAIN.groups or key == "hydra.run.dir" or in_optimizer
     assert known
     assert not option or option in TRAIN.groups[key]
+
+
+def test_setting_of_a_class_of_ones_own_is_meant_before_one_of_another_option() -> None:
+    own = ["batch_size", "size"]
+    assert str(unknown_setting("data.sise", own, TRAIN)) == "data.sise: no such key; did you mean data.size?"
+    assert "hydra" not in str(unknown_setting("model.decoder.outputs", ["width"], TRAIN))

@@ -28,6 +28,8 @@ from vae_lightning.glossary import METRICS
 
 PAGES = REPOSITORY / "docs" / "extending"
 NAMES = sorted(path.stem for path in PAGES.glob("*.md") if path.stem != "README")
+OWN = "Bringing your own"
+"""The section of the project's README that is tried as a page too."""
 FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TITLE = re.compile(r"# (\S+\.(?:py|yaml|toml))\b")
 TRAINING = [
@@ -43,6 +45,10 @@ TRAINING = [
 EVALUATION = ["gpus=0", "evaluation.num_samples=2", "evaluation.num_images=8", "evaluation.train_images=8"]
 
 
+def _section(path: Path, title: str) -> str:
+    return path.read_text().partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
 @dataclass
 class Page:
     """What a page has one do, in its order."""
@@ -51,11 +57,12 @@ class Page:
     folder: Path
     mnist_root: Path
     say: Callable[[list[str]], None]
+    """Is told the command before it is run."""
     runs: Iterator[int] = field(default_factory=itertools.count)
 
     def steps(self) -> Iterator[tuple[str, str]]:
         """Blocks of code by their language, and lines of a terminal as "shell", with the answer to a refused one."""
-        text = (PAGES / f"{self.name}.md").read_text()
+        text = (PAGES / f"{self.name}.md").read_text() if self.name != "README" else _section(REPOSITORY / "README.md", OWN)
         last = 0
         for block in FENCED.finditer(text):
             yield from self._lines(text[last : block.start()])
@@ -135,11 +142,16 @@ class Page:
         own += TRAINING if name == "train" else EVALUATION
         if name == "train":
             own += [f"run_dir={self.folder}/outputs/page/{next(self.runs)}", "name=page"]
+            own += [] if self._needs_callbacks(words) else ["callbacks=none"]
             own += [] if any(word.startswith("data=") for word in words) else [f"data.root={self.mnist_root}", "data.batch_size=8"]
         elif not any(word.startswith("evaluation.figures") for word in words):
             own += ["evaluation.figures=[samples]"]
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             return hydra.compose(name, [*own, *words])
+
+    def _needs_callbacks(self, words: list[str]) -> bool:
+        """Whether a training is evaluated afterwards, which needs a checkpoint, or brings callbacks of its own."""
+        return any("callbacks" in word for word in words) or any("evaluate.py" in text for _, text in self.steps())
 
     def test(self, file: str) -> None:
         """The tests in `file`, as pytest runs them."""
@@ -174,7 +186,7 @@ def registered() -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("registered")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["README", *NAMES])
 def test_page_works_in_an_empty_folder(
     name: str, tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,7 +22,7 @@ def with_own_net(words: Sequence[str], conf: Path) -> list[str]:
     preset, keeps them.
 
     >>> with_own_net(["model.net.name=mynets.small", "model.net.width=8"], Path("conf"))
-    ['~model/net', '++model.net.name=mynets.small', '++model.net.width=8']
+    ['++model.net.name=mynets.small', '++model.net.width=8', '~model/net']
     """
     settings = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in words)}
     name, spec = settings.get("model.net.name", ""), settings.get("model.net", "")
@@ -30,7 +30,7 @@ def with_own_net(words: Sequence[str], conf: Path) -> list[str]:
     chosen = {"model/net", "experiment", "--config-name", "-cn"} & set(settings)
     if not own or chosen or not _has_default(conf / "model", settings.get("model", "vae")):
         return list(words)
-    return ["~model/net", *map(_added, words)]
+    return [*map(_added, words), "~model/net"]  # at the end, as flags come first
 
 
 def _added(word: str) -> str:

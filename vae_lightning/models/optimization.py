@@ -132,7 +132,7 @@ def _names_of(groups: list[dict[str, Any]], names: list[str]) -> dict[int, str] 
 
 
 def _fitting(make: Make, optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Of `state` what `optimizer` keeps of each parameter; nothing where that is not all there."""
+    """The part of `state` that `optimizer` keeps of each parameter; nothing if some of it is missing."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     shapes = {parameters[key].dim() for key in state} or {parameters[0].dim()}
     wanted = {dim: _state_names(make, parameters[0].device, dim) for dim in shapes}

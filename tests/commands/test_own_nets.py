@@ -1,0 +1,58 @@
+"""A net of one's own on the command line takes the place of the default one, arguments and all."""
+
+from collections.abc import Callable
+
+import hydra
+import pytest
+from omegaconf import DictConfig
+
+from vae_lightning.commands.commandline import CONF
+from vae_lightning.commands.own_nets import with_own_net
+
+
+@pytest.mark.parametrize(
+    ("words", "net"),
+    [
+        (["model.net.name=mynets.small"], {"name": "mynets.small"}),
+        (["model.net=mynets.small", "model.net.width=8"], {"name": "mynets.small", "width": 8}),
+        (["+model.net.width=8", "model.net.name=mynets.small"], {"name": "mynets.small", "width": 8}),
+        (["model.net={name: mynets.small, width: 8}"], {"name": "mynets.small", "width": 8}),
+        (["model=cvae_cnn3", "model.net.name=mynets.small"], {"name": "mynets.small"}),
+        (["model=cnn", "model.net.name=mynets.Classifier"], {"name": "mynets.Classifier"}),
+        (["model=m2", "model.net.name=mynets.small"], {"name": "mynets.small"}),
+    ],
+)
+def test_arguments_of_the_default_net_go_with_it(
+    compose: Callable[..., DictConfig], words: list[str], net: dict[str, object]
+) -> None:
+    assert compose(*with_own_net(words, CONF)).model.net == net
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model.net.hidden=[8]"],
+        ["model.net.name=mlp"],
+        ["model/net=cnn3", "model.net.name=mynets.small"],
+        ["experiment=mine", "model.net.name=mynets.small"],
+        ["--config-name", "mine", "model.net.name=mynets.small"],
+        ["-m", "model.net.name=mlp,mynets.small"],
+        ["model=mine", "model.net.name=mynets.small"],
+        ["model.latent_dim=2", "model.net={hidden: [8]}", "model.likelihood.name=mine.Own"],
+        [],
+    ],
+)
+def test_net_that_was_asked_for_keeps_its_arguments(words: list[str]) -> None:
+    assert with_own_net(words, CONF) == words
+
+
+def test_every_model_with_a_default_net_can_be_given_another() -> None:
+    for path in sorted((CONF / "model").glob("*.yaml")):
+        words = with_own_net([f"model={path.stem}", "model.net.name=mynets.small"], CONF)
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            assert hydra.compose("train", ["run_dir=x", *words]).model.net == {"name": "mynets.small"}
+
+
+def test_nets_of_ones_own_are_swept_over() -> None:
+    swept = with_own_net(["-m", "model.net.name=mynets.small,mynets.large"], CONF)
+    assert swept == ["-m", "++model.net.name=mynets.small,mynets.large", "~model/net"]
