@@ -127,8 +127,8 @@ class _Terms(nn.Module):
 class Module(L.LightningModule):
     """A LightningModule whose loss is the mean over the batch of the per-image term `loss`.
 
-    A model of one's own says in `draw_noise` what is random in a step, computes in `forward`, and gives in `terms` the loss and what is
-    logged.
+    A model of one's own says in `draw_noise` what is random in a step, computes in `forward`, and gives in `terms` the loss and
+    what is logged.
 
     Args:
         optimizer: `{"name": "adam", "lr": 1e-3, ...}`, with any argument of that torch optimizer, or the import path of another;
