@@ -94,7 +94,7 @@ def _arguments(target: Any, spec: Mapping[str, Any], scaled: bool) -> dict[str, 
         return dict(spec)  # which is refused when it is built
     known, takes_any = parameters(target)
     if "lr" in spec and "lr" not in known and not takes_any:
-        raise ConfigurationError(f"optimizer.lr={spec['lr']}: {spec['name']} has no such argument; lr=null leaves it out")
+        raise ConfigurationError(f"optimizer.lr={spec['lr']}: {spec['name']} has no such argument; null leaves it out")
     if isinstance(spec.get("lr"), int | float):
         require(0 < spec["lr"] < math.inf, "optimizer.lr", spec["lr"], "positive and finite")
     arguments = tuples(target, spec)
