@@ -23,7 +23,7 @@ class FreeBits(Objective):
         # a number may come as a tensor, which clamp takes too
         return elbo(terms.log_likelihood, terms.kl_weight * terms.kl.clamp(min=self.bits))
 
-    def figures(self, terms: Terms) -> dict[str, Tensor]:
+    def metrics(self, terms: Terms) -> dict[str, Tensor]:
         return {"free_elbo": self(terms).detach()}
 
 

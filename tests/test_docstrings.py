@@ -11,7 +11,7 @@ import vae_lightning
 
 ROOT = Path(vae_lightning.__file__).parent
 LEANS_ON_ANOTHER = re.compile(r"(Of|The same|Its|Their|They|Those|It|Also|Now)\b")
-NOT_YET = {"models", "objectives", "testing"}
+NOT_YET: set[str] = set()
 """Rooms that have not been gone through."""
 PATHS = [path for path in sorted(ROOT.rglob("*.py")) if path.relative_to(ROOT).parts[0] not in NOT_YET]
 

@@ -1,11 +1,14 @@
 """What the tests of figures look at: images of two halves, and what a figure shows in its tiles."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from torch import Tensor
 
-from vae_lightning.figures.style import GAP
+from vae_lightning.figures.style import GAP, png, style
 
 
 @pytest.fixture
@@ -33,3 +36,18 @@ def shown():  # type: ignore[no-untyped-def]
         return padded.view(rows, 28 + GAP, columns, 28 + GAP).transpose(1, 2)[..., :28, :28]
 
     return tiles_of
+
+
+@pytest.fixture
+def overhang():  # type: ignore[no-untyped-def]
+    """How far, in inches, what a figure holds reaches beyond its edges, as it is written to a file; no more than 0.02 is none."""
+
+    def of(draw: Callable[[], Figure]) -> float:
+        with style():
+            made = draw()
+            png(made)  # which lays it out
+            held = made.get_tightbbox(made.canvas.get_renderer())  # type: ignore[attr-defined]
+        width, height = made.get_size_inches()
+        return float(max(-held.x0, -held.y0, held.x1 - width, held.y1 - height))
+
+    return of

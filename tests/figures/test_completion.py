@@ -41,3 +41,12 @@ def test_isocontours_of_a_given_part_state_the_gap_to_the_exact_posterior(x: Ten
 def test_isocontours_need_two_dimensions(x: Tensor, y: Tensor) -> None:
     with pytest.raises(ConfigurationError, match="two dimensions"):
         isocontours(Painter(3), x[:1], y[:1], observed_mask("top"))
+
+
+@pytest.mark.parametrize("count", [1, 3, 7])
+def test_title_and_names_are_within_the_picture_of_few_images(x: Tensor, y: Tensor, count: int, overhang) -> None:  # type: ignore[no-untyped-def]
+    assert overhang(lambda: completion(Painter(), x[:count], y[:count], observed_mask("top"))) < 0.02
+
+
+def test_width_over_ten_classes_is_as_it_was(x: Tensor, y: Tensor) -> None:
+    assert completion(Painter(), x[:10], y[:10], observed_mask("top")).get_size_inches()[0] == pytest.approx(6.9)

@@ -1,5 +1,6 @@
 """What says input is the input, what says mean is the mean, what says sample is a sample, the worst is the worst."""
 
+import pytest
 import torch
 from torch import Tensor
 from toys import Painter
@@ -67,3 +68,12 @@ def test_another_seed_draws_another_sample_and_leaves_the_global_generator_alone
     assert torch.equal(before, torch.get_rng_state())
     assert (first == again).all()
     assert (first != other).any()
+
+
+@pytest.mark.parametrize("count", [3, 12, 40])
+def test_pairs_of_few_images_say_what_is_what_within_the_picture(x: Tensor, y: Tensor, count: int, overhang) -> None:  # type: ignore[no-untyped-def]
+    assert overhang(lambda: reconstruction_pairs(Painter(), x[:count], y[:count])) < 0.02
+    made = reconstruction_pairs(Painter(), x[:count], y[:count])
+    words = "input, left; mean of p(x | z), right"
+    assert made.get_suptitle() == (words if count < 13 else "")
+    assert made.axes[-1].get_ylabel() == ("grey level" if count < 13 else f"grey level of the {words}")

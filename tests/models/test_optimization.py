@@ -291,9 +291,7 @@ def test_optimizer_of_ones_own_takes_its_arguments_and_no_rate_where_it_has_none
     p.grad = torch.tensor([1.0, -1.0])
     optimizer.step()
     assert p.tolist() == [2.5, -1.5]
-    with pytest.raises(
-        ConfigurationError, match=r"optimizer\.lr=0\.001: mine\.Rateless has no such argument; lr=null leaves it out"
-    ):
+    with pytest.raises(ConfigurationError, match=r"optimizer\.lr=0\.001: mine\.Rateless has no such argument; null leaves it out"):
         build_optimizer([p], {"name": "mine.Rateless", "lr": 0.001})
 
 

@@ -110,7 +110,7 @@ def test_every_objective_has_a_formula_here() -> None:
 
 def test_figures_of_the_bound_are_without_warmup() -> None:
     terms = toy_terms()
-    (bound,) = ImportanceWeighted().figures(terms).values()
+    (bound,) = ImportanceWeighted().metrics(terms).values()
     torch.testing.assert_close(bound, (terms.draw.likelihood.log_prob(terms.x) + log_ratio(terms)).exp().mean(0).log())
 
 
@@ -357,7 +357,7 @@ def test_an_objective_of_ones_own_goes_with_any_model(x: Tensor, y: Tensor) -> N
         (lambda: VAE(**SMALL, objective="dreg", posterior="iaf"), r"^objective\.name=dreg: must be another unless posterior"),
         (lambda: IWAE(**SMALL, doubly_reparameterised=True, posterior="iaf"), r"^objective\.name=dreg: must be another unless"),
         (lambda: VAE(**SMALL, objective="iwea"), r"^objective\.name=iwea: unknown; did you mean iwae\?"),
-        (lambda: VAE(**SMALL, objective={}), r"^objective\.name=None: unknown"),
+        (lambda: VAE(**SMALL, objective={}), r"^objective\.name=null: unknown"),
         (lambda: VAE(**SMALL, objective={"name": "beta", "beta": -1.0}), r"^objective\.beta=-1.0: must be at least 0$"),
         (lambda: VAE(**SMALL, objective={"name": "beta", "beta": math.inf}), r"^objective\.beta=inf: must be at least 0"),
         (lambda: VAE(**SMALL, objective={"name": "beta", "beta": math.nan}), r"^objective\.beta=nan: must be at least 0"),

@@ -36,10 +36,10 @@ class Own(Objective):
         result: Tensor = faults.get(self.fault, lambda: value)()
         return result
 
-    def figures(self, terms: Terms) -> dict[str, Tensor]:
-        if self.fault == "figure with graph":
+    def metrics(self, terms: Terms) -> dict[str, Tensor]:
+        if self.fault == "metric with graph":
             return {"own": terms.kl}
-        return {"own": terms.kl.mean().detach() if self.fault == "figure of the batch" else terms.kl.detach()}
+        return {"own": terms.kl.mean().detach() if self.fault == "metric of the batch" else terms.kl.detach()}
 
 
 FAULTS = {
@@ -52,8 +52,8 @@ FAULTS = {
     "no number": r"`numbers` names weight, and there is no number of that name",
     "number by isinstance": "is another where its numbers are tensors",
     "keyed by name": "a call fails: AttributeError: 'Terms' object has no attribute 'no_such_term'",
-    "figure with graph": "the figure own holds the graph of its gradients; detach it",
-    "figure of the batch": r"the figure own has shape \(\), not \(4,\)",
+    "metric with graph": "the metric own holds the graph of its gradients; detach it",
+    "metric of the batch": r"the metric own has shape \(\), not \(4,\)",
 }
 
 
@@ -67,11 +67,11 @@ def test_a_fault_is_named(fault: str) -> None:
         check_objective(Own(fault))
 
 
-def test_a_metric_that_is_none_of_its_figures_is_named() -> None:
+def test_a_metric_that_is_none_of_its_metrics_is_named() -> None:
     class Other(ELBO):
         metric = "own_bound"
 
-    with pytest.raises(AssertionError, match="Other: metric is own_bound, and its figures are elbo"):
+    with pytest.raises(AssertionError, match="Other: metric is own_bound, and its metrics are elbo"):
         check_objective(Other())
 
 

@@ -78,7 +78,7 @@ def completion(
     completed = complete(model, x, y, mask, fit.posterior, 200, source)
     rows = torch.cat([_seen(x, mask).unsqueeze(0), completed[:samples], completed.mean(0, keepdim=True), x.unsqueeze(0)])
     names = ["seen", *(f"sample {i + 1}" for i in range(samples)), "mean of 200", "original"]
-    fig, axes = figure(0.6 * len(x) + 0.9, 0.6 * len(rows) + 0.4)
+    fig, axes = figure(max(3.9, 0.6 * len(x) + 0.9), 0.6 * len(rows) + 0.4)
     show_tiles(axes, rows.flatten(0, 1), len(x), row_names=names)
     apart = " " if len(x) > 7 else "\n"  # few columns are narrower than the title
     axes.set_title(f"unseen part: mean of p(x | z),{apart}z a sample of q(z | seen part)")

@@ -107,8 +107,9 @@ def reconstruction_pairs(
             panel.set_title(labels.name(label), pad=2)
     if x.shape[1] == 1:
         bar = fig.colorbar(axes[0, 0].images[0], ax=axes, shrink=0.6, pad=0.02)
-        bar.set_label("grey level of the input, left; mean of p(x | z), right")
-    else:
+        # along few rows there is no room for all of it
+        bar.set_label("grey level" if rows < 4 else "grey level of the input, left; mean of p(x | z), right")
+    if x.shape[1] > 1 or rows < 4:
         fig.suptitle("input, left; mean of p(x | z), right")
     return fig
 

@@ -31,7 +31,7 @@ from vae_lightning.version import __version__
 __all__ = ["BOOKKEEPING", "CHECKPOINT_FORMAT", "EVALUATION_SEED", "Module", "named", "numbers_of", "replaced_numbers"]
 
 EVALUATION_SEED = 0
-"""Fixes the noise of validation and test whatever the run's seed, so that figures of different runs are comparable."""
+"""Fixes the noise of validation and test whatever the run's seed, so that metrics of different runs are comparable."""
 BOOKKEEPING = frozenset(
     {
         "_continued_from",
@@ -127,7 +127,8 @@ class _Terms(nn.Module):
 class Module(L.LightningModule):
     """A LightningModule whose loss is the mean over the batch of the per-image term `loss`.
 
-    A model of one's own says in `draw_noise` what is random in a step, computes in `forward`, and gives figures in `terms`.
+    A model of one's own says in `draw_noise` what is random in a step, computes in `forward`, and gives in `terms` the loss and
+    what is logged.
 
     Args:
         optimizer: `{"name": "adam", "lr": 1e-3, ...}`, with any argument of that torch optimizer, or the import path of another;
@@ -207,7 +208,7 @@ class Module(L.LightningModule):
         raise NotImplementedError
 
     def terms(self, output: Any, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
-        """Per-image figures `(B,)` from forward's output; `loss` among them is what is minimised."""
+        """Per-image numbers `(B,)` from forward's output; `loss` among them is what is minimised."""
         raise NotImplementedError
 
     # ---- the steps

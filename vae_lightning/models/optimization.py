@@ -94,7 +94,7 @@ def _arguments(target: Any, spec: Mapping[str, Any], scaled: bool) -> dict[str, 
         return dict(spec)  # which is refused when it is built
     known, takes_any = parameters(target)
     if "lr" in spec and "lr" not in known and not takes_any:
-        raise ConfigurationError(f"optimizer.lr={spec['lr']}: {spec['name']} has no such argument; lr=null leaves it out")
+        raise ConfigurationError(f"optimizer.lr={spec['lr']}: {spec['name']} has no such argument; null leaves it out")
     if isinstance(spec.get("lr"), int | float):
         require(0 < spec["lr"] < math.inf, "optimizer.lr", spec["lr"], "positive and finite")
     arguments = tuples(target, spec)
@@ -132,7 +132,7 @@ def _names_of(groups: list[dict[str, Any]], names: list[str]) -> dict[int, str] 
 
 
 def _fitting(make: Make, optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
-    """Of `state` what `optimizer` keeps of each parameter; nothing where that is not all there."""
+    """The part of `state` that `optimizer` keeps of each parameter; nothing if some of it is missing."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     shapes = {parameters[key].dim() for key in state} or {parameters[0].dim()}
     wanted = {dim: _state_names(make, parameters[0].device, dim) for dim in shapes}

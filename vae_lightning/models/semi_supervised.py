@@ -210,7 +210,7 @@ class M2(SemiSupervised):
         by_class = (self.classes, len(x))
         terms = self.objective_terms(output.draw, x.repeat(self.classes, 1, 1, 1), step)
         objective = self.objective(terms).view(by_class)
-        bounds = {"elbo": elbo(terms.log_likelihood, terms.kl), **self.objective_of.figures(terms)}
+        bounds = {"elbo": elbo(terms.log_likelihood, terms.kl), **self.objective_of.metrics(terms)}
         log_q = output.logits.log_softmax(-1).mT
         q = log_q.exp()
         label_kl = (q * log_q).sum(0) + math.log(self.classes)

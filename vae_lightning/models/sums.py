@@ -1,4 +1,4 @@
-"""Sums of per-image figures kept on the device, so that logging costs nothing until it is asked for a mean."""
+"""Sums of per-image terms kept on the device, so that logging costs nothing until it is asked for a mean."""
 
 from collections.abc import Callable, Iterable, Mapping
 
@@ -28,16 +28,16 @@ class MetricSums:
         self.count = 0.0
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
-        """Add per-image figures, each `(B,)`."""
+        """Add per-image terms, each `(B,)`."""
         self.add_sums(terms, summed(terms).detach(), next(iter(terms.values())).shape[0])
 
     def add_sums(self, names: Iterable[str], sums: Tensor, count: float) -> None:
-        """Add figures summed over `count` images already, `(number of names,)`."""
+        """Add terms summed over `count` images already, `(number of names,)`."""
         if self._sums is None:
             # a copy, because what a CUDA graph returns does not last
             self._names, self._sums = tuple(names), sums.clone()
         else:
-            assert self._names == tuple(names), "the names of the figures changed"
+            assert self._names == tuple(names), "the names of the terms changed"
             self._sums = self._sums + sums
         self.count += count
 
@@ -67,7 +67,7 @@ class MetricSums:
 
 
 def summed(terms: Mapping[str, Tensor]) -> Tensor:
-    """The sum of each of the per-image figures `(B,)`, in the order of their names."""
+    """The sum of each of the per-image terms `(B,)`, in the order of their names."""
     kind = _precise(next(iter(terms.values())).device)
     return torch.stack([term.sum(dtype=kind) for term in terms.values()])
 

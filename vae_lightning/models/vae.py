@@ -169,7 +169,7 @@ class VAE(Module):
     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
         samples = self.num_samples if training else self.bound_samples
         batch = x.shape[0]
-        # figures of an evaluation must not depend on the device, so their noise is drawn on the CPU
+        # estimates must not depend on the device, so their noise is drawn on the CPU
         device = x.device if training else torch.device("cpu")
         source = generator(*key, "posterior", device=device)
         # noise and pixels stay float32 whatever the precision of the weights: bfloat16 has three digits
@@ -187,14 +187,14 @@ class VAE(Module):
         return Draw(posterior, self.prior(y), z, self.likelihood(z, y, dropout))
 
     def terms(self, output: Draw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
-        """Loss, ELBO and the ELBO's two parts of images `x` `(B, C, H, W)`, and the objective's own figures: `(B,)` nats each."""
+        """Loss, ELBO and the ELBO's two parts of images `x` `(B, C, H, W)`, and the objective's own metrics: `(B,)` nats each."""
         terms = self.objective_terms(output, x, step)
         return {
             "loss": -self.objective(terms),
             "elbo": elbo(terms.log_likelihood, terms.kl),
             "log_likelihood": terms.log_likelihood,
             "kl": terms.kl,
-            **self.objective_of.figures(terms),
+            **self.objective_of.metrics(terms),
         }
 
     def objective(self, terms: Terms) -> Tensor:

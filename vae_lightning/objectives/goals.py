@@ -50,7 +50,7 @@ class Objective(nn.Module):
     numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes that weigh the terms, and may change as training goes on: a compiled step takes in their present values."""
     metric: ClassVar[str] = "elbo"
-    """The model's figure, higher is better, that says which checkpoint is best."""
+    """The model's metric, higher is better, that says which checkpoint is best."""
     num_samples: ClassVar[int] = 1
     """K, posterior samples an image, unless a model is told another number."""
     bounds_by_samples: ClassVar[bool] = False
@@ -65,8 +65,8 @@ class Objective(nn.Module):
     def forward(self, terms: Terms) -> Tensor:
         raise NotImplementedError
 
-    def figures(self, terms: Terms) -> dict[str, Tensor]:
-        """Further figures of the images that are logged, `(B,)` each, by name: without gradients."""
+    def metrics(self, terms: Terms) -> dict[str, Tensor]:
+        """Further numbers of the images that are logged, `(B,)` each, by the name of the metric: without gradients."""
         return {}
 
 
@@ -155,7 +155,7 @@ class ImportanceWeighted(Objective):
     def forward(self, terms: Terms) -> Tensor:
         return iwae_bound(log_weights(terms.draw, terms.x, terms.kl_weight))
 
-    def figures(self, terms: Terms) -> dict[str, Tensor]:
+    def metrics(self, terms: Terms) -> dict[str, Tensor]:
         """`iwae_bound`, without warm-up."""
         return {"iwae_bound": iwae_bound(log_weights(terms.draw, terms.x)).detach()}
 

@@ -106,16 +106,16 @@ class ObjectiveContract(Contract):
         with replaced_numbers(model, {path: torch.as_tensor(value, dtype=torch.float32) for path, value in found.items()}):
             claim(agree(own, self.value(model, terms)), f"{name}: is another where its numbers are tensors")
 
-    def test_figures_are_of_each_image_and_name_the_metric(self) -> None:
+    def test_metrics_are_of_each_image_and_name_the_metric(self) -> None:
         model = self.model()
         objective, terms = model.objective_of, self.terms(model, self.images())
         name = type(objective).__name__
-        with reports(f"{name}: figures"):
-            figures = {"elbo": elbo(terms.log_likelihood, terms.kl).detach(), **objective.figures(terms)}
-        for figure, value in figures.items():
-            finite(shaped(value, (COUNT,), f"{name}: the figure {figure}"), f"{name}: the figure {figure}")
-            claim(not value.requires_grad, f"{name}: the figure {figure} holds the graph of its gradients; detach it")
-        claim(objective.metric in figures, f"{name}: metric is {objective.metric}, and its figures are {', '.join(figures)}")
+        with reports(f"{name}: metrics"):
+            metrics = {"elbo": elbo(terms.log_likelihood, terms.kl).detach(), **objective.metrics(terms)}
+        for metric, value in metrics.items():
+            finite(shaped(value, (COUNT,), f"{name}: the metric {metric}"), f"{name}: the metric {metric}")
+            claim(not value.requires_grad, f"{name}: the metric {metric} holds the graph of its gradients; detach it")
+        claim(objective.metric in metrics, f"{name}: metric is {objective.metric}, and its metrics are {', '.join(metrics)}")
 
 
 class _Likelier:

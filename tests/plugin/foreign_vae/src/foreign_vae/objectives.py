@@ -21,5 +21,5 @@ class LearnedWeight(Objective):
         weight = self.log_weight.exp() * terms.kl_weight
         return terms.log_likelihood - weight * terms.kl + self.target * self.log_weight
 
-    def figures(self, terms: Terms) -> dict[str, Tensor]:
+    def metrics(self, terms: Terms) -> dict[str, Tensor]:
         return {"weight": self.log_weight.detach().exp().expand(len(terms.kl))}
