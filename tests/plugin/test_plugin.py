@@ -146,6 +146,15 @@ def test_class_is_asked_for_by_the_name_that_the_data_give_it(run: Result, tmp_p
         evaluate(compose_evaluation(run.folder, *settings, "evaluation.label=squares"))
 
 
+def test_foreign_classes_condition_a_model_and_its_figures(compose_foreign: Compose, tmp_path: Path) -> None:
+    result = train(compose_foreign(tmp_path, EXPERIMENT, "model.num_classes=null", "model/prior=class", "trainer.max_epochs=1"))
+    assert result.model.num_classes == 5
+    settings = ["evaluation.figures=[class_style_grid,samples]", "evaluation.marginal_images=4", "evaluation.marginal_samples=2"]
+    done = evaluate(compose_evaluation(tmp_path, *settings, "trust=[foreign_vae]"))
+    assert [drawn.name for drawn in done.gallery.drawn] == ["class_style_grid", "samples"]
+    assert {"nll_marginal", "bayes_accuracy"} <= set(done.report["splits"]["test"])
+
+
 def test_package_that_is_not_trusted_is_refused_in_a_line_and_not_imported(run: Result, tmp_path: Path) -> None:
     forget("foreign_vae")
     with pytest.raises(CheckpointError, match=r"trust=\[foreign_vae\], or install the package with the entry point") as refusal:
