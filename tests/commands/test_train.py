@@ -92,6 +92,13 @@ def test_setting_trains(compose: Compose, setting: str) -> None:
     assert all(value == value for value in metrics.values())
 
 
+def test_fused_optimizer_that_could_not_clip_is_refused(compose: Compose, tmp_path: Path) -> None:
+    asked = ("trainer.gradient_clip_val=0.1", "trainer.precision=bf16-mixed", "+model.optimizer.fused=true")
+    with pytest.raises(ConfigurationError, match=r"^model\.optimizer\.fused=True: clips no gradients in mixed precision"):
+        train(compose(*SMALL, *asked))
+    assert not (tmp_path / "run").exists()
+
+
 def test_users_own_trainer_and_data_train_our_model(tmp_path: Path) -> None:
     data = TensorDataset(torch.rand(64, 1, 28, 28).round(), torch.randint(0, 10, (64,)))
     model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [16]})

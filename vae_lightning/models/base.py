@@ -384,6 +384,8 @@ class Module(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer(self, self.optimizer, scaled=self._clips_only_unfused())
+        if self.trainer.gradient_clip_val and self._clips_only_unfused() and any(g.get("fused") for g in optimizer.param_groups):
+            raise ConfigurationError("optimizer.fused=True: clips no gradients in mixed precision; leave it out")
         monitor = (self.monitor, self.monitor_mode)
         schedule = build_schedule(optimizer, self.lr_schedule, self._total_steps, self._steps_per_epoch, monitor)
         if schedule is None:
