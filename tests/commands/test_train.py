@@ -73,6 +73,7 @@ def test_folder_holds_metrics_in_the_fixed_form_and_checkpoints_that_load_safely
     "setting",
     [
         "trainer.gradient_clip_val=0.1",
+        "trainer.gradient_clip_val=0.1 trainer.precision=bf16-mixed",
         "trainer.precision=bf16-mixed",
         "trainer.accumulate_grad_batches=2",
         "trainer.limit_val_batches=0",
@@ -87,8 +88,15 @@ def test_folder_holds_metrics_in_the_fixed_form_and_checkpoints_that_load_safely
     ],
 )
 def test_setting_trains(compose: Compose, setting: str) -> None:
-    metrics = train(compose(*SMALL, setting)).metrics
+    metrics = train(compose(*SMALL, *setting.split())).metrics
     assert all(value == value for value in metrics.values())
+
+
+def test_fused_optimizer_that_could_not_clip_is_refused(compose: Compose, tmp_path: Path) -> None:
+    asked = ("trainer.gradient_clip_val=0.1", "trainer.precision=bf16-mixed", "+model.optimizer.fused=true")
+    with pytest.raises(ConfigurationError, match=r"^model\.optimizer\.fused=True: clips no gradients in mixed precision"):
+        train(compose(*SMALL, *asked))
+    assert not (tmp_path / "run").exists()
 
 
 def test_users_own_trainer_and_data_train_our_model(tmp_path: Path) -> None:

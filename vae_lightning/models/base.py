@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytorch_lightning as L
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -408,7 +409,9 @@ class Module(L.LightningModule):
     # ---- optimizer
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self, self.optimizer, scaled=self._gradients_are_scaled())
+        optimizer = build_optimizer(self, self.optimizer, scaled=self._clips_only_unfused())
+        if self.trainer.gradient_clip_val and self._clips_only_unfused() and any(g.get("fused") for g in optimizer.param_groups):
+            raise ConfigurationError("optimizer.fused=True: clips no gradients in mixed precision; leave it out")
         monitor = (self.monitor, self.monitor_mode)
         schedule = build_schedule(optimizer, self.lr_schedule, self._total_steps, self._steps_per_epoch, monitor)
         if schedule is None:
@@ -439,6 +442,11 @@ class Module(L.LightningModule):
 
     def _gradients_are_scaled(self) -> bool:
         return getattr(self.trainer.precision_plugin, "scaler", None) is not None
+
+    def _clips_only_unfused(self) -> bool:
+        """Whether gradients are scaled, or Lightning believes so, as of every mixed precision when it clips them."""
+        mixed = isinstance(self.trainer.precision_plugin, MixedPrecision)
+        return self._gradients_are_scaled() or (mixed and bool(self.trainer.gradient_clip_val))
 
     def _total_steps(self) -> int:
         total = self.trainer.estimated_stepping_batches
