@@ -237,7 +237,9 @@ def test_model_of_a_trusted_package_may_keep_more_than_tensors_and_fail(
     name = f"own_{tmp_path.name}".replace("-", "_")
     (tmp_path / f"{name}.py").write_text(OWN_MODEL)
     monkeypatch.syspath_prepend(str(tmp_path))
-    retarget(run, "model", {"_target_": f"{name}.Model"})
+    config = OmegaConf.load(run / ".hydra" / "config.yaml")
+    config.model = {"_target_": f"{name}.Model"}
+    OmegaConf.save(config, run / ".hydra" / "config.yaml")
     state = {"weight": torch.ones(2), "_extra_state": {"seen": 3, "mean": torch.ones(2)}}
     torch.save({"state_dict": state, "hyper_parameters": {"fails": None}}, run / "checkpoints" / "best.ckpt")
     found = runs.find(str(run), None)
