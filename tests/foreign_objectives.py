@@ -43,3 +43,16 @@ class LearnedWeight(Objective):
 
 def no_objective() -> str:
     return "none"
+
+
+class Misspelt(Objective):
+    """Names a number that it does not have."""
+
+    numbers = ("wieght",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = 2.0
+
+    def forward(self, terms: Terms) -> Tensor:
+        return terms.log_likelihood - self.weight * terms.kl

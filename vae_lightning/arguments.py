@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from vae_lightning.errors import ConfigurationError, DataError, UnknownKeyError, VAELightningError, one_line
+from vae_lightning.errors import ConfigurationError, DataError, UnknownKeyError, VAELightningError, kind_of, one_line
 from vae_lightning.plugins import is_path, locate
 
 __all__ = ["build", "check", "choose", "flattened", "located_or_chosen", "parameters", "prefixed", "require", "unknown_key"]
@@ -202,7 +202,7 @@ def build(where: str, spec: Mapping[str, Any], options: Mapping[str, Callable[..
         raise ConfigurationError(f"{where}={spec}: must have a name, and arguments beside it: {where}.name=<name>")
     target = located_or_chosen(f"{where}.name", spec.get("name"), options)
     if not callable(target):
-        raise ConfigurationError(f"{where}.name={spec['name']}: is a {type(target).__name__}, and cannot be called to build one")
+        raise ConfigurationError(f"{where}.name={spec['name']}: is {kind_of(target)}, and cannot be called to build one")
     arguments = {key: value for key, value in spec.items() if key != "name"}
     named, takes_any = parameters(target)
     context = {key: value for key, value in offered.items() if takes_any or key in named}

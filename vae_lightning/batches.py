@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lightning.errors import DataError
+from vae_lightning.errors import DataError, kind_of
 
 __all__ = ["CONTRACT", "check_batch", "check_labels"]
 
@@ -67,10 +67,10 @@ def _problem(batch: Any, dtype: torch.dtype) -> str | None:
     """What is wrong with a batch, in words; None if nothing is."""
     if not isinstance(batch, (tuple, list)) or len(batch) != 2:
         has = f" of {len(batch)}" if isinstance(batch, (tuple, list, dict)) else ""
-        return f"is a {type(batch).__name__}{has}"
+        return f"is {kind_of(batch)}{has}"
     for name, value in zip("xy", batch, strict=True):
         if not isinstance(value, Tensor):
-            return f"has a {type(value).__name__} as {name}"
+            return f"has {kind_of(value)} as {name}"
     return _problem_of_images(batch[0], dtype) or _problem_of_labels(batch[1], len(batch[0]))
 
 

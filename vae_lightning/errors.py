@@ -17,6 +17,7 @@ __all__ = [
     "StorageError",
     "UnknownKeyError",
     "VAELightningError",
+    "kind_of",
     "one_line",
     "printable",
 ]
@@ -88,3 +89,13 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or 0xDC80 <= ord(c) <= 0xDCFF else c.encode("unicode_escape").decode() for c in text)
+
+
+def kind_of(value: object) -> str:
+    """The class of `value` with its article, for messages.
+
+    >>> kind_of(3), kind_of("three")
+    ('an int', 'a str')
+    """
+    name = type(value).__name__
+    return f"a{'n' * (name[0] in 'AEIOUaeiou')} {name}"

@@ -147,7 +147,7 @@ def test_part_of_ones_own_is_measured_and_what_fails_costs_one_line(mine: str) -
     [
         ("no_such_package.part", "there is no package no_such_package"),
         ("{mine}.nothing", "has no nothing"),
-        ("{mine}.NOT_A_FUNCTION", "is a int, and no function"),
+        ("{mine}.NOT_A_FUNCTION", "is an int, and no function"),
         ("vae_lightning.types.Estimate", "is a type, and no function"),
         ("gap", "did you mean gaps"),
         (3, "unknown"),

@@ -59,3 +59,8 @@ def test_part_that_goes_wrong_later_is_told_where_it_is_used() -> None:
     model.posterior_of.forward = lambda loc, log_variance: Normal(loc, log_variance.exp())  # type: ignore[method-assign]
     with pytest.raises(ConfigurationError, match=r"posterior: DiagonalPosterior gave a Normal of batch shape \(3, 2\)"):
         model.posterior(torch.zeros(3, 1, 4, 4))
+
+
+def test_number_that_an_objective_does_not_have_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"^objective\.numbers=wieght: must be the name of an attribute"):
+        VAE(**SMALL, objective="foreign_objectives.Misspelt")

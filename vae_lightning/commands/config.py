@@ -23,7 +23,7 @@ from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.devices import _in_a_sweep, devices_of
 from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, nearest_metric, rehearse
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
-from vae_lightning.errors import ConfigurationError, UnknownKeyError, VAELightningError, one_line
+from vae_lightning.errors import ConfigurationError, UnknownKeyError, VAELightningError, kind_of, one_line
 from vae_lightning.glossary import LOGGED
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
@@ -160,7 +160,7 @@ def _checked_class(node: Mapping[str, Any], base: type, where: str, *, of_data: 
         raise ConfigurationError(f"{where}: needs a _target_ that names a class")
     found = locate(str(node["_target_"]), f"{where}._target_")
     if not isinstance(found, type):
-        raise ConfigurationError(f"{where}._target_={node['_target_']}: is a {type(found).__name__}, and no class")
+        raise ConfigurationError(f"{where}._target_={node['_target_']}: is {kind_of(found)}, and no class")
     if not issubclass(found, base):
         twin = any(kind.__module__.startswith("lightning.") for kind in found.__mro__)
         hint = "; it is one of the package lightning, and this project is built on pytorch_lightning" if twin else ""

@@ -19,7 +19,7 @@ from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, mo
 from vae_lightning.commands.options import Options, at_evaluation, named
 from vae_lightning.data import MNISTDataModule
 from vae_lightning.data.sources import DATASETS
-from vae_lightning.errors import ConfigurationError, DataError, StorageError
+from vae_lightning.errors import ConfigurationError, DataError, StorageError, kind_of
 from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
 from vae_lightning.evaluation.samples import Judge
@@ -201,7 +201,7 @@ def _require_something_to_measure(run: runs.LoadedRun) -> None:
     if not isinstance(model, LatentVariableModel) and not predicts(model):
         missing = [name for name in ("latent_dim", "prior", "posterior", "likelihood") if not hasattr(model, name)]
         raise ConfigurationError(
-            f"run={run.folder}: a {type(model).__name__} cannot be evaluated: it is no types.LatentVariableModel (it has no "
+            f"run={run.folder}: {kind_of(model)} cannot be evaluated: it is no types.LatentVariableModel (it has no "
             f"{', '.join(missing)}), and has no predict(x), which gives class probabilities"
         )
 
@@ -213,7 +213,7 @@ def _image_data(run: runs.LoadedRun) -> ImageData:
         wanted = ("image_shape", "num_classes", "label_names", "evaluation_images")
         missing = ", ".join(name for name in wanted if not hasattr(data, name))
         raise ConfigurationError(
-            f"run={run.folder}: a {type(data).__name__} cannot be evaluated: it is no types.ImageData (it has no {missing})"
+            f"run={run.folder}: {kind_of(data)} cannot be evaluated: it is no types.ImageData (it has no {missing})"
         )
     return data
 
@@ -261,7 +261,7 @@ def _judge(options: Options, data: Any, moved: dict[str, Any]) -> _Judge | None:
     run = runs.load(*runs.find(options.classifier, None, key="evaluation.classifier"), moved, options.trust)
     if not isinstance(run.model, Judge) or isinstance(run.model, LatentVariableModel):
         raise ConfigurationError(
-            f"{asked}: is a run of a {type(run.model).__name__}, not of a classifier with predict(x) and features(x); "
+            f"{asked}: is a run of {kind_of(run.model)}, not of a classifier with predict(x) and features(x); "
             "train one: python train.py experiment=classifier data.binarization=dynamic"
         )
     learned, wanted = _images_of(run.data), _images_of(data)
@@ -284,9 +284,7 @@ def _material(model: Any, data: ImageData, options: Options, judge: _Judge | Non
     """The material that parts of a full evaluation measure; None for a model without a latent."""
     if not isinstance(model, LatentVariableModel):
         if options.parts and not options.all_parts:
-            raise ConfigurationError(
-                f"evaluation.parts: a {type(model).__name__} has no latent, so there is nothing for them to measure"
-            )
+            raise ConfigurationError(f"evaluation.parts: {kind_of(model)} has no latent, so there is nothing for them to measure")
         return None
     permutation = permutation_of(data)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from vae_lightning import runs
 from vae_lightning.abilities import Labels, classes_of, labels_of, permutation_of, sorted_by_class
 from vae_lightning.arguments import choose, prefixed
-from vae_lightning.errors import ConfigurationError, DataError, StorageError, one_line
+from vae_lightning.errors import ConfigurationError, DataError, StorageError, kind_of, one_line
 from vae_lightning.figures.animation import NO_FRAMES, Animation
 from vae_lightning.figures.catalog import FigureSpec, Subject, figure_named
 from vae_lightning.figures.style import png, style
@@ -125,7 +125,7 @@ def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str]
         with style():
             figure = spec.draw(subject)
             if not isinstance(figure, Figure | Animation):
-                return f"gave a {type(figure).__name__}, and not a matplotlib Figure"
+                return f"gave {kind_of(figure)}, and not a matplotlib Figure"
             return _save(figure, folder, spec.name), str(figure.get_label()) if isinstance(figure, Figure) else ""
     except (ConfigurationError, DataError, NotImplementedError) as error:
         return str(error)
@@ -176,7 +176,7 @@ def subject_of(
     """
     data: Any = run.data
     if not callable(getattr(data, "evaluation_images", None)):
-        raise ConfigurationError(f"run={run.folder}: its data module is a {type(data).__name__}, which has no evaluation_images")
+        raise ConfigurationError(f"run={run.folder}: its data module is {kind_of(data)}, which has no evaluation_images")
     x, y = (tensor.to(device) for tensor in data.evaluation_images("test"))
     labels = labels_of(data, y)
     rates = {split: (e["kl"].value, -e["log_likelihood"].value) for split, e in report.items() if "kl" in e}

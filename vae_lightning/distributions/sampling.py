@@ -12,6 +12,7 @@ from torch.distributions import Categorical, Distribution, Independent, MixtureS
 from torch.special import ndtr, ndtri
 
 from vae_lightning.distributions.factors import factors
+from vae_lightning.errors import kind_of
 
 __all__ = ["GaussianMixture", "diagonal_gaussian", "from_noise"]
 
@@ -86,7 +87,7 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
         share = ndtr(epsilon.double()).clamp(TINY, 1 - TINY)
         sample = dimensions.icdf(share).to(epsilon.dtype)
         return sample
-    raise NotImplementedError(f"a {type(distribution).__name__} has no from_noise(epsilon), so it cannot be sampled here")
+    raise NotImplementedError(f"{kind_of(distribution)} has no from_noise(epsilon), so it cannot be sampled here")
 
 
 def _from_mixture(mixture: MixtureSameFamily, epsilon: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch.distributions import Normal
 
 from vae_lightning.distributions.factors import factors as factors_of
+from vae_lightning.errors import kind_of
 from vae_lightning.evaluation.material import Material
 
 __all__ = ["discrete_pixels", "factors", "gaussian_posterior", "judge", "labels", "plane", "unconditional"]
@@ -22,7 +23,7 @@ def gaussian_posterior(material: Material) -> str | None:
         posterior = material.model.posterior(x, y)
     if isinstance(factors_of(posterior), Normal):
         return None
-    return f"compares the encoder with diagonal Gaussians, and its posterior is a {type(posterior).__name__}"
+    return f"compares the encoder with diagonal Gaussians, and its posterior is {kind_of(posterior)}"
 
 
 def discrete_pixels(material: Material) -> str | None:

@@ -15,7 +15,7 @@ from pkgutil import iter_modules
 from typing import Any
 
 from vae_lightning import evaluation
-from vae_lightning.errors import ConfigurationError, DataError, one_line
+from vae_lightning.errors import ConfigurationError, DataError, kind_of, one_line
 from vae_lightning.evaluation.material import ImageCounts, Material, PartSettings
 from vae_lightning.evaluation.registry import PARTS, Part, part_of
 from vae_lightning.machine.files import finite
@@ -81,7 +81,7 @@ def _checked(part: Part, measured: object, seconds: float) -> dict[str, Estimate
         ConfigurationError: the part gave something else than estimates by name.
     """
     if not isinstance(measured, Mapping):
-        raise ConfigurationError(f"gave a {type(measured).__name__}, and not a dict of Estimates by name")
+        raise ConfigurationError(f"gave {kind_of(measured)}, and not a dict of Estimates by name")
     for key, value in measured.items():
         if not isinstance(key, str) or not isinstance(value, Estimate):
             raise ConfigurationError(f"gave {key!r}: {type(value).__name__}, and not the name of an estimate and an Estimate")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from vae_lightning.arguments import located_or_chosen
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, kind_of
 from vae_lightning.glossary import Metric, define
 
 if TYPE_CHECKING:
@@ -134,5 +134,5 @@ def part_of(name: Any) -> Part:
     if isinstance(target, Part):
         return target
     if not callable(target) or isinstance(target, type):
-        raise ConfigurationError(f"parts={name}: is a {type(target).__name__}, and no function of a Material that gives Estimates")
+        raise ConfigurationError(f"parts={name}: is {kind_of(target)}, and no function of a Material that gives Estimates")
     return Part(str(name), target)

@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
 from vae_lightning.distributions.factors import factors
+from vae_lightning.errors import kind_of
 from vae_lightning.inference.chunks import over_chunks
 from vae_lightning.types import LatentVariableModel
 
@@ -44,7 +45,7 @@ def quantile_mesh(prior: Distribution, rows: int = 20) -> Tensor:
     require(rows >= 2, "rows", rows, "at least 2")
     dimensions = factors(prior)
     if dimensions is None:
-        raise NotImplementedError(f"a {type(prior).__name__} does not factorise over dimensions, so its quantiles make no mesh")
+        raise NotImplementedError(f"{kind_of(prior)} does not factorise over dimensions, so its quantiles make no mesh")
     points: Tensor = dimensions.icdf(_mesh((torch.arange(rows) + 0.5) / rows).to(prior.mean))
     return points
 

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from vae_lightning.arguments import require
 from vae_lightning.distributions.likelihoods import full_precision
+from vae_lightning.errors import kind_of
 from vae_lightning.models.base import Module
 from vae_lightning.models.parts import built_part
 from vae_lightning.nets import CLASSIFIERS, classified, dropout_features
@@ -77,6 +78,6 @@ class Classifier(Module):
         """
         penultimate = getattr(self.net, "features", None)
         if penultimate is None:
-            raise NotImplementedError(f"a {type(self.net).__name__} has no features(x), which distances are of")
+            raise NotImplementedError(f"{kind_of(self.net)} has no features(x), which distances are of")
         features: Tensor = penultimate(x)
         return features

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vae_lightning.arguments import check, located_or_chosen, parameters, require, unknown_key
-from vae_lightning.errors import ConfigurationError, one_line
+from vae_lightning.errors import ConfigurationError, kind_of, one_line
 from vae_lightning.models.torch_names import without_null
 from vae_lightning.plugins import is_path
 
@@ -29,7 +29,7 @@ def check_groups(spec: str | Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         raise ConfigurationError(f"{KEY}={name}: {wanted}")
     function: Any = located_or_chosen(KEY, name, {})
     if not callable(function):
-        raise ConfigurationError(f"{KEY}={name}: is a {type(function).__name__}, and cannot be called with a model")
+        raise ConfigurationError(f"{KEY}={name}: is {kind_of(function)}, and cannot be called with a model")
     first = next(iter(parameters(function)[0]), None)
     check(function, asked, KEY, offered=[first] if first else [])
     return function, asked

@@ -13,7 +13,7 @@ from torch import Tensor, nn, optim
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from vae_lightning.arguments import build, located_or_chosen, parameters, require
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, kind_of
 from vae_lightning.models.groups import check_groups, named_groups
 from vae_lightning.models.schedules import build_schedule, unordered
 from vae_lightning.models.torch_names import torch_errors, tuples, without_null
@@ -69,9 +69,7 @@ def build_optimizer(of: nn.Module | Iterable[nn.Parameter], spec: Mapping[str, A
         with torch_errors("optimizer", spec):
             optimizer = build("optimizer", arguments, OPTIMIZERS, params=params)
         if not isinstance(optimizer, Optimizer):
-            raise ConfigurationError(
-                f"optimizer.name={spec['name']}: gives a {type(optimizer).__name__}, and no optimizer of torch's"
-            )
+            raise ConfigurationError(f"optimizer.name={spec['name']}: gives {kind_of(optimizer)}, and no optimizer of torch's")
         return optimizer
 
     if groups is None:

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import build, require
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, kind_of
 from vae_lightning.models.base import named
 
 __all__ = ["built_part", "require_distribution", "require_per_image"]
@@ -45,6 +44,8 @@ def built_part(
     if missing:
         said = f"builds an object of {type(part).__name__}, which has no {', '.join(missing)}; inherit from {base}"
         raise ConfigurationError(f"{where}.name={spec['name']}: {said}")
+    for path in getattr(type(part), "numbers", ()):
+        require(hasattr(part, path.partition(".")[0]), f"{where}.numbers", path, "the name of an attribute")
     outputs = getattr(part, "outputs", 1)
     require(isinstance(outputs, int) and outputs >= 1, f"{where}.outputs", outputs, "a whole number of at least 1")
     return part
@@ -61,7 +62,7 @@ def require_distribution(
     wanted = [(tuple(batch), tuple(event_shape)) for batch in batch_shapes]
     if isinstance(value, Distribution) and (tuple(value.batch_shape), tuple(value.event_shape)) in wanted:
         return value
-    given = _with_article(value)
+    given = kind_of(value)
     if isinstance(value, Distribution):
         given += f" of batch shape {tuple(value.batch_shape)} and event shape {tuple(value.event_shape)}"
     batches = " or ".join(str(batch) for batch, _ in wanted)
@@ -86,10 +87,5 @@ def require_per_image(value: object, of: nn.Module, role: str, count: int) -> Te
         return value
     shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
     raise ConfigurationError(
-        f"{role}: {type(of).__name__} gave {_with_article(value)}{shape}; a number an image is wanted, a tensor of shape ({count},)"
+        f"{role}: {type(of).__name__} gave {kind_of(value)}{shape}; a number an image is wanted, a tensor of shape ({count},)"
     )
-
-
-def _with_article(value: object) -> str:
-    name = "Tensor" if isinstance(value, torch.Tensor) else type(value).__name__
-    return f"a{'n' * (name[0] in 'AEIOUaeiou')} {name}"

@@ -23,7 +23,7 @@ from torch.optim import Optimizer, lr_scheduler
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from vae_lightning.arguments import build, located_or_chosen, parameters, require
-from vae_lightning.errors import ConfigurationError, one_line
+from vae_lightning.errors import ConfigurationError, kind_of, one_line
 from vae_lightning.models.torch_names import torch_errors, without_null
 
 __all__ = [
@@ -313,7 +313,7 @@ def build_schedule(
             scheduler = build("lr_schedule", own, SCHEDULES, optimizer=optimizer, **offered)
         if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
             right = "must give a scheduler of torch's that looks at no metric"
-            raise ConfigurationError(f"lr_schedule.name={spec['name']}: gives a {type(scheduler).__name__}; it {right}")
+            raise ConfigurationError(f"lr_schedule.name={spec['name']}: gives {kind_of(scheduler)}; it {right}")
         return scheduler
 
     return SteppedSchedule(optimizer, make, interval)
@@ -353,7 +353,7 @@ def _factor(
     factor = build("lr_schedule", spec, SCHEDULES, **offered)
     if not callable(factor):
         wanted = "a scheduler has an argument optimizer, any other schedule gives a function of the step"
-        raise ConfigurationError(f"lr_schedule.name={spec['name']}: gives a {type(factor).__name__}; {wanted}")
+        raise ConfigurationError(f"lr_schedule.name={spec['name']}: gives {kind_of(factor)}; {wanted}")
     try:
         first = float(factor(0))
     except Exception as error:  # whatever the code of a user's package raises

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from vae_lightning.arguments import build, located_or_chosen
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, kind_of
 from vae_lightning.nets.classifier import ClassifierCNN, ClassifierMLP
 from vae_lightning.nets.cnn import CNN2Decoder, CNN2Encoder, CNN3Decoder, CNN3Encoder
 from vae_lightning.nets.gated import GatedMLPDecoder, GatedMLPEncoder
@@ -87,7 +87,7 @@ def _built(
     else:
         module = build(where, spec, options, **offered)
     if not isinstance(module, nn.Module):
-        raise ConfigurationError(f"{where}.name={spec['name']}: builds a {type(module).__name__}, which is no torch.nn.Module")
+        raise ConfigurationError(f"{where}.name={spec['name']}: builds {kind_of(module)}, which is no torch.nn.Module")
     return module
 
 
@@ -144,8 +144,8 @@ def _described(value: object) -> str:
         return f"one tensor of shape {tuple(value.shape)}"
     if isinstance(value, tuple | list):
         shapes = [str(tuple(part.shape)) if isinstance(part, Tensor) else type(part).__name__ for part in value]
-        return f"a {type(value).__name__} of {' and '.join(shapes) or 'nothing'}"
-    return f"a {type(value).__name__}"
+        return f"{kind_of(value)} of {' and '.join(shapes) or 'nothing'}"
+    return f"{kind_of(value)}"
 
 
 def classified(net: nn.Module, x: Tensor, dropout: Iterator[Tensor] | None) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from vae_lightning.distributions.factors import factors
+from vae_lightning.errors import kind_of
 from vae_lightning.types import Draw
 
 __all__ = [
@@ -73,7 +74,7 @@ def kl_per_dimension(posterior: Distribution, prior: Distribution) -> Tensor:
     posteriors, priors = factors(posterior), factors(prior)
     if posteriors is None or priors is None:
         whole = posterior if posteriors is None else prior
-        raise NotImplementedError(f"a {type(whole).__name__} does not factorise over dimensions, so its KL is no sum over them")
+        raise NotImplementedError(f"{kind_of(whole)} does not factorise over dimensions, so its KL is no sum over them")
     return kl_divergence(posteriors, priors)
 
 
@@ -143,7 +144,7 @@ def detached(distribution: Distribution) -> Distribution:
     if isinstance(base, Normal):
         fixed = Normal(base.loc.detach(), base.scale.detach(), validate_args=False)
         return Independent(fixed, len(distribution.event_shape), validate_args=False)
-    raise NotImplementedError(f"cannot detach a {type(distribution).__name__}")
+    raise NotImplementedError(f"cannot detach {kind_of(distribution)}")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from vae_lightning.arguments import parameters
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, kind_of
 
 __all__ = ["OF_DATA", "left_to_data", "with_data", "without_unknown"]
 
@@ -43,5 +43,5 @@ def with_data(model: Callable[..., object], asked: Mapping[str, Any], data: obje
         if value is not None:
             found[key] = list(value) if isinstance(value, Iterable) else value
         elif parameters(model)[0][key].default is inspect.Parameter.empty:
-            raise ConfigurationError(f"{key}: is left to the data, and a {type(data).__name__} has no {OF_DATA[key]}; give it")
+            raise ConfigurationError(f"{key}: is left to the data, and {kind_of(data)} has no {OF_DATA[key]}; give it")
     return found

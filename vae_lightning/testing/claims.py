@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from vae_lightning.errors import one_line
+from vae_lightning.errors import kind_of, one_line
 from vae_lightning.noise import generator, global_noise
 
 __all__ = [
@@ -99,7 +99,7 @@ def shaped(value: object, shape: Iterable[int], what: str) -> Tensor:
     """`value` as a tensor, of floating point and of that shape."""
     wanted = tuple(shape)
     if not isinstance(value, Tensor):
-        raise BreachError(f"{what} is a {type(value).__name__}, not a tensor of shape {wanted}")
+        raise BreachError(f"{what} is {kind_of(value)}, not a tensor of shape {wanted}")
     claim(value.shape == wanted, f"{what} has shape {tuple(value.shape)}, not {wanted}")
     claim(value.is_floating_point(), f"{what} is {value.dtype}, not floating point")
     return value

@@ -6,6 +6,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
+from vae_lightning.errors import kind_of
 from vae_lightning.noise import global_noise
 from vae_lightning.testing.claims import Contract, claim, reports
 from vae_lightning.types import UNLABELLED, ImageData
@@ -58,11 +59,11 @@ class DataContract(Contract):
         """Claim that `pair` are images and labels as `types.ImageData` describes them."""
         claim(
             isinstance(pair, tuple | list) and len(pair) == 2,
-            f"{what}: is a {type(pair).__name__}, not a pair of images and labels",
+            f"{what}: is {kind_of(pair)}, not a pair of images and labels",
         )
         x, y = pair
         for name, value, dtype in (("images", x, torch.float32), ("labels", y, torch.int64)):
-            claim(isinstance(value, Tensor), f"{what}: {name} are a {type(value).__name__}, not a tensor")
+            claim(isinstance(value, Tensor), f"{what}: {name} are {kind_of(value)}, not a tensor")
             claim(value.dtype == dtype, f"{what}: {name} are {value.dtype}, not {dtype}")
         wanted = (len(y), *data.image_shape)
         claim(tuple(x.shape) == wanted, f"{what}: images have shape {tuple(x.shape)}, not {wanted} by image_shape and the labels")

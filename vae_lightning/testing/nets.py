@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae_lightning.errors import kind_of
 from vae_lightning.noise import generator
 from vae_lightning.testing.claims import (
     BreachError,
@@ -122,7 +123,7 @@ class EncoderContract(NetContract):
         name, pair = type(net).__name__, self.passed(net, rows, classes)
         count = f" of {len(pair)}" if isinstance(pair, tuple | list) else ""
         pairs = isinstance(pair, tuple | list) and len(pair) == 2
-        claim(pairs, f"{name}: gives a {type(pair).__name__}{count}, not a pair of mean and log-variance")
+        claim(pairs, f"{name}: gives {kind_of(pair)}{count}, not a pair of mean and log-variance")
         shape = (len(rows), self.latent_dim)
         heads = [shaped(value, shape, f"{name}: the {what}") for what, value in zip(("mean", "log-variance"), pair, strict=True)]
         return finite(torch.cat(heads, dim=-1), f"{name}: mean and log-variance")
