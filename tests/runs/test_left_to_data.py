@@ -35,7 +35,7 @@ def test_what_is_null_or_needed_and_not_given_is_the_datas(
 
 def test_what_the_data_do_not_say_is_the_models_default_or_refused() -> None:
     assert with_data(model, {"image_shape": [1, 4, 4], "num_classes": None}, object()) == {"image_shape": [1, 4, 4]}
-    with pytest.raises(ConfigurationError, match="image_shape: is left to the data, and a object has no image_shape; give it"):
+    with pytest.raises(ConfigurationError, match="image_shape: is left to the data, and an object has no image_shape; give it"):
         with_data(model, {}, object())
     assert with_data(VAE, {"image_shape": None}, object()) == {}
 
