@@ -17,8 +17,6 @@ from vae_lightning.arguments import require
 from vae_lightning.commands.estimates import has_labels, measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
 from vae_lightning.commands.options import Options, at_evaluation, named
-from vae_lightning.data import MNISTDataModule
-from vae_lightning.data.sources import DATASETS
 from vae_lightning.errors import ConfigurationError, DataError, StorageError, kind_of
 from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
@@ -72,7 +70,6 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     model = run.model.to(options.device)
     _require_something_to_measure(run)
     judge = _judge(options, run.data, moved)
-    _require_data(run, moved)
     run.data.prepare_data()
     run.data.setup("test")
     _require_images_of_training(run)
@@ -216,19 +213,6 @@ def _image_data(run: runs.LoadedRun) -> ImageData:
             f"run={run.folder}: {kind_of(data)} cannot be evaluated: it is no types.ImageData (it has no {missing})"
         )
     return data
-
-
-def _require_data(run: runs.LoadedRun, moved: Mapping[str, str]) -> None:
-    """Refuse to evaluate a run whose data have moved, instead of making an empty folder in their place."""
-    data = run.data
-    if "root" in moved or not isinstance(data, MNISTDataModule):
-        return
-    raw = at_home(data.root) / DATASETS[data.dataset] / "raw"
-    if not raw.is_dir():
-        raise DataError(
-            f"{raw}: is not there any more, and {run.folder} was trained on it; say where {DATASETS[data.dataset]} lies now (or is "
-            "to be fetched to): root=<folder>"
-        )
 
 
 def _require_images_of_training(run: runs.LoadedRun) -> None:
