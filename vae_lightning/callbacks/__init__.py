@@ -4,6 +4,7 @@ from vae_lightning.callbacks.animation import FrameRecorder
 from vae_lightning.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from vae_lightning.callbacks.dashboard import Dashboard
 from vae_lightning.callbacks.diagnostics import LatentDiagnostics
+from vae_lightning.callbacks.first_batch import FirstBatch
 from vae_lightning.callbacks.histograms import Histograms
 from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
@@ -14,6 +15,7 @@ __all__ = [
     "AtomicCheckpointIO",
     "BestCheckpoint",
     "Dashboard",
+    "FirstBatch",
     "FrameRecorder",
     "Histograms",
     "Images",

@@ -19,7 +19,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters
-from vae_lightning.callbacks import Dashboard, StopOnInterrupt, Timing
+from vae_lightning.callbacks import Dashboard, FirstBatch, StopOnInterrupt, Timing
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.ownership import RunFolder
@@ -90,7 +90,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     data = parts.data()
     model = parts.model(data)
     dashboard = Dashboard({"config": code(OmegaConf.to_yaml(cfg, resolve=True))}, hyperparameters_of(cfg))
-    trainer = parts.trainer(model, [timing, interrupt, dashboard])
+    trainer = parts.trainer(model, [timing, interrupt, dashboard, FirstBatch()])
     reason = install(trainer, model, cfg.trainer.compile)
     if reason and cfg.trainer.compile is not False:
         log.warning("Lightning's own loop and not the fast path, because %s", reason)
