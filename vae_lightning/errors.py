@@ -37,6 +37,9 @@ class UnknownKeyError(ConfigurationError):
     Args:
         key: the key as it was asked for, `model.latent_dmi`.
         known: the keys that exist in its place.
+
+    >>> UnknownKeyError("sede: no such key; did you mean seed?", "sede", ("seed",)).known
+    ('seed',)
     """
 
     def __init__(self, message: str, key: str = "", known: tuple[str, ...] = ()) -> None:
@@ -58,6 +61,9 @@ class NotFiniteError(VAELightningError, ArithmeticError):
     Args:
         message: where it went wrong, and what to try.
         record: the circumstances as plain values that JSON can hold: `step`, `epoch`, `first_tensor`, `images`, ...
+
+    >>> NotFiniteError("the loss of step 7 is not finite", {"step": 7}).record["step"]
+    7
     """
 
     def __init__(self, message: str, record: dict[str, Any] | None = None) -> None:

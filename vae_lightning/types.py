@@ -63,7 +63,14 @@ class LatentVariableModel(Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Images to what a posterior is made of; any `torch.nn.Module` with this `forward` will do."""
+    """Images to what a posterior is made of; any `torch.nn.Module` with this `forward` will do.
+
+    >>> import torch
+    >>> from vae_lightning.nets.mlp import MLPEncoder
+    >>> encoder = MLPEncoder(latent_dim=2, num_classes=0, image_shape=(1, 4, 4), hidden=[8])
+    >>> isinstance(encoder, Encoder), [tuple(head.shape) for head in encoder(torch.zeros(3, 1, 4, 4))]
+    (True, [(3, 2), (3, 2)])
+    """
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance, `(B, D)` each, of images `(B, C, H, W)`; `y` one-hot `(B, num_classes)` in a conditional model.
@@ -75,7 +82,14 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Latents to what a likelihood is made of; any `torch.nn.Module` with this `forward` will do."""
+    """Latents to what a likelihood is made of; any `torch.nn.Module` with this `forward` will do.
+
+    >>> import torch
+    >>> from vae_lightning.nets.mlp import MLPDecoder
+    >>> decoder = MLPDecoder(latent_dim=2, num_classes=0, image_shape=(1, 4, 4), hidden=[8])
+    >>> isinstance(decoder, Decoder), decoder(torch.zeros(3, 2)).shape
+    (True, torch.Size([3, 1, 4, 4]))
+    """
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Parameters `(B, outputs * C, H, W)` of the likelihood of latents `(B, D)`; `y` as of an `Encoder`.
@@ -90,6 +104,10 @@ class ImageData(Protocol):
     """A `LightningDataModule` whose images can be evaluated and drawn.
 
     Its batches are pairs `(x, y)`: images float32 in [0, 1], `(B, C, H, W)`, and labels int64 `(B,)`, zeros if there are none.
+
+    >>> from vae_lightning import MNISTDataModule
+    >>> isinstance(MNISTDataModule("data"), ImageData), MNISTDataModule("data").image_shape
+    (True, (1, 28, 28))
     """
 
     image_shape: tuple[int, int, int]
@@ -105,7 +123,12 @@ class ImageData(Protocol):
 
 
 class Batch(NamedTuple):
-    """A batch as the data loader yields it, before binarization."""
+    """A batch as the data loader yields it, before binarization.
+
+    >>> import torch
+    >>> Batch(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), key=(0, 3, 17)).key
+    (0, 3, 17)
+    """
 
     images: Tensor
     """Grey levels, uint8 `(B, C, H, W)`."""
@@ -116,7 +139,15 @@ class Batch(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """All random numbers of one training step, drawn before the step, which is then a pure function."""
+    """All random numbers of one training step, drawn before the step, which is then a pure function.
+
+    >>> import torch
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, num_samples=5, net={"name": "mlp", "hidden": [4], "dropout": 0.5})
+    >>> noise = model.draw_noise(torch.zeros(8, 1, 28, 28), "example")
+    >>> noise.posterior.shape, [tuple(uniform.shape) for uniform in noise.dropout]
+    (torch.Size([5, 8, 2]), [(8, 4), (40, 4)])
+    """
 
     posterior: Tensor
     """Standard normal `(K, B, D)`; empty for a classifier."""
@@ -125,7 +156,14 @@ class Noise(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """One pass of images through a latent-variable model."""
+    """One pass of images through a latent-variable model.
+
+    >>> import torch
+    >>> from vae_lightning import VAE
+    >>> draw = VAE(latent_dim=2, net={"name": "mlp", "hidden": [4]})(torch.zeros(8, 1, 28, 28))
+    >>> draw.z.shape, draw.posterior.batch_shape, draw.likelihood.batch_shape
+    (torch.Size([1, 8, 2]), torch.Size([8]), torch.Size([1, 8]))
+    """
 
     posterior: Distribution
     """$q(z | x, y)$, batch shape `(B,)`."""
@@ -138,7 +176,15 @@ class Draw(NamedTuple):
 
 
 class Terms(NamedTuple):
-    """The terms of `B` images that an objective is computed from."""
+    """The terms of `B` images that an objective is computed from.
+
+    >>> import torch
+    >>> from vae_lightning import VAE
+    >>> model, x = VAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}), torch.zeros(8, 1, 28, 28)
+    >>> terms = model.objective_terms(model(x), x, step=torch.tensor(0.0))
+    >>> torch.equal(model.objective(terms), terms.log_likelihood - terms.kl)
+    True
+    """
 
     draw: Draw
     """The pass of the images through the model."""

@@ -21,7 +21,12 @@ IMAGES_AT_ONCE = 2000
 
 @runtime_checkable
 class GroundTruth(Protocol):
-    """Data whose images are functions of factors; a factor is given as the number of its value, from 0."""
+    """Data whose images are functions of factors; a factor is given as the number of its value, from 0.
+
+    >>> from vae_lightning.data import Shapes2DDataModule
+    >>> isinstance(Shapes2DDataModule(), GroundTruth), Shapes2DDataModule().factor_names
+    (True, ('shape', 'scale', 'rotation', 'x', 'y'))
+    """
 
     @property
     def factor_names(self) -> tuple[str, ...]:

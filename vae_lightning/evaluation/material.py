@@ -26,7 +26,12 @@ AT_ONCE = 500
 
 @runtime_checkable
 class Judge(Protocol):
-    """A classifier in evaluation mode, on the device of the images."""
+    """A classifier in evaluation mode, on the device of the images.
+
+    >>> from vae_lightning.models import Classifier
+    >>> isinstance(Classifier(), Judge)
+    True
+    """
 
     def predict(self, x: Tensor) -> Tensor:
         """Class probabilities `(B, num_classes)` of images `(B, C, H, W)`."""
