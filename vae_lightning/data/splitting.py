@@ -37,6 +37,8 @@ class Part(NamedTuple):
 def numbered(parts: Mapping[str, Part], where: str) -> tuple[tuple[str, ...], dict[str, Tensor]]:
     """The names of all classes, sorted, and the number of its class for each image of each part, int64 `(N,)`.
 
+    Names that are numbers are sorted as such: 2 comes before 10.
+
     A single class says as much as no labels: then there are no names, and all numbers are 0.
 
     Raises:
@@ -60,8 +62,11 @@ def numbered(parts: Mapping[str, Part], where: str) -> tuple[tuple[str, ...], di
         log.warning("%s: all images are of the class %s, so they count as images without labels", where, known[0])
     if len(known) < 2:
         return (), {name: torch.zeros(len(part.images), dtype=torch.int64) for name, part in parts.items()}
-    numbers = {name: torch.from_numpy(np.searchsorted(known, labels).astype(np.int64)) for name, labels in held.items()}
-    return tuple(map(str, known.tolist())), numbers
+    names = list(map(str, known.tolist()))
+    order = sorted(range(len(names)), key=lambda place: int(names[place])) if all(map(str.isdecimal, names)) else range(len(names))
+    number_of = np.argsort(order)
+    numbers = {name: torch.from_numpy(number_of[np.searchsorted(known, labels)].astype(np.int64)) for name, labels in held.items()}
+    return tuple(names[place] for place in order), numbers
 
 
 def split(
