@@ -58,7 +58,7 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
     metrics = train(cfg).metrics
     run = saved(cfg, tmp_path / "run")
     if model != "cnn":
-        with pytest.raises(ConfigurationError, match=r"evaluation\.classifier=.*: is a run of a .*, not of a classifier"):
+        with pytest.raises(ConfigurationError, match=r"evaluation\.classifier=.*: is a run of an? .*, not of a classifier"):
             evaluate(evaluation(f"run={run}", f"evaluation.classifier={run}"))
     more = ["evaluation.parts=[rate_distortion]", "evaluation.convergence=[1]"] if model == "vae" else []
     found = evaluate(evaluation(f"run={run}", "evaluation.figures=[samples,confusion_matrix]", *more))

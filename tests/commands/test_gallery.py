@@ -163,7 +163,7 @@ def test_a_users_own_figures_are_drawn_and_what_fails_in_one_costs_only_that(tmp
     assert drawn.path.read_bytes().startswith(b"\x89PNG")
     assert gallery.skipped == {
         "mypkg.breaks": "failed (KeyError: 'nothing here')",
-        "mypkg.gives_axes": "gave a Axes, and not a matplotlib Figure",
+        "mypkg.gives_axes": "gave an Axes, and not a matplotlib Figure",
     }
 
 
