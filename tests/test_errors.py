@@ -18,12 +18,12 @@ def test_error_is_the_projects_own_and_a_builtin(name: str, builtin: type[Except
 
 def test_every_error_is_listed() -> None:
     defined = {name for name, value in vars(errors).items() if isinstance(value, type) and value.__module__ == errors.__name__}
-    assert defined == set(errors.__all__) - {"one_line", "printable"}
+    assert defined == set(errors.__all__) - {"kind_of", "one_line", "printable"}
 
 
 def test_kinds_are_told_apart() -> None:
     # an unknown key is a wrong configuration that can say more of itself
-    others = ("VAELightningError", "UnknownKeyError", "one_line", "printable")
+    others = ("VAELightningError", "UnknownKeyError", "kind_of", "one_line", "printable")
     kinds = [getattr(errors, name) for name in errors.__all__ if name not in others]
     assert not any(issubclass(one, other) for one in kinds for other in kinds if one is not other)
 
@@ -37,3 +37,7 @@ def test_words_of_an_error_are_on_one_line() -> None:
 def test_words_hold_nothing_that_a_terminal_obeys() -> None:
     assert errors.one_line("a\x1b]0;title\x07 \u202eb") == r"a\x1b]0;title\x07 \u202eb"
     assert errors.printable("Ångström ± 1 – ✓ \udce9") == "Ångström ± 1 – ✓ \udce9", "letters, signs, and bytes of file names stay"
+
+
+def test_class_has_its_article() -> None:
+    assert [errors.kind_of(value) for value in (3, [], "", errors)] == ["an int", "a list", "a str", "a module"]

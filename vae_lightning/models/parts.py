@@ -78,6 +78,7 @@ def require_per_image(value: object, of: nn.Module, role: str, count: int) -> Te
     Raises:
         ConfigurationError: it is something else; the message says what, and what is wanted.
 
+    >>> import torch
     >>> require_per_image(torch.zeros(()), nn.Identity(), "objective", 2)
     Traceback (most recent call last):
     ...
