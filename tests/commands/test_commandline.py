@@ -142,6 +142,7 @@ def test_unknown_key_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> No
         ("model.beta=4,seed=1", "model.beta=4,seed=1"),
         ("model.net.hidden=[20, 20]", "model.net.hidden=_20,_20_"),
         ("", "run"),
+        ("++model.net.name=mynets.small,+trainer.x=1,~model/net", "model.net.name=mynets.small,trainer.x=1,model_net"),
         ("../../etc/passwd", ".._.._etc_passwd"),
         ("a" * 300, "a" * 150),
     ],

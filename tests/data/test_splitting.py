@@ -57,6 +57,13 @@ def test_every_image_is_in_one_split_and_the_seed_says_in_which() -> None:
     assert not torch.equal(first["test"][1], other["test"][1])
 
 
+def test_class_that_is_left_without_a_training_image_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    split({"all": (images(50), torch.arange(50) % 2)}, 5, 10, 0, "pets")
+    assert not caplog.text
+    split({"all": (images(50), torch.arange(50))}, 5, 10, 0, "pets")
+    assert "pets: 15 classes have no training image" in caplog.text
+
+
 def test_splits_that_are_given_stay_and_have_no_size() -> None:
     given = {"train": (images(20), torch.arange(20)), "test": (images(4), torch.arange(4))}
     found = split(given, None, None, 0, "pets")

@@ -74,6 +74,12 @@ class FloatObjective(Objective):
     def forward(self, terms):
         return 3.0
 class NoObjective(Objective): ...
+class RefusesSize(L.LightningModule):
+    def __init__(self):
+        raise ValueError("two\\nlines")
+class RefusesData(L.LightningDataModule):
+    def __init__(self):
+        raise KeyError("where")
 class NeedsMore(L.LightningModule):
     def __init__(self, image_shape, num_factors): ...
 class Silent(L.LightningDataModule):
@@ -179,6 +185,8 @@ def test_part_that_is_broken_is_named_with_what_is_wanted(
         ("model", "NeedsMore", "model.num_factors: missing"),
         ("data", "Plain", "data._target_=broken_parts.Plain: is not a LightningDataModule"),
         ("data", "Nix", "data._target_=broken_parts.Nix: broken_parts has no Nix"),
+        ("model", "RefusesSize", "model._target_=broken_parts.RefusesSize: building it fails: ValueError: two lines"),
+        ("data", "RefusesData", "data._target_=broken_parts.RefusesData: building it fails: KeyError: 'where'"),
         ("callbacks.diary", "Plain", "callbacks.diary._target_=broken_parts.Plain: is not a Callback"),
     ],
 )

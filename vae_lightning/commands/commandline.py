@@ -96,7 +96,8 @@ def register_resolvers() -> None:
     """Register `${folder_name:...}`, a folder's name for overrides, and `${first_of:a,b}`, the first value that is not null."""
 
     def folder_name(overrides: str) -> str:
-        return re.sub(r"[^\w.,=+-]+", "_", overrides)[:150] or "run"
+        said = re.sub(r"(^|,)[+~]+", r"\1", overrides)  # how a setting is added or left out says nothing of the run
+        return re.sub(r"[^\w.,=+-]+", "_", said)[:150] or "run"
 
     def first_of(*values: str | None) -> str | None:
         return next((value for value in values if value is not None), None)

@@ -192,9 +192,17 @@ def _build(node: Mapping[str, Any], where: str) -> Any:
     try:
         with prefixed(where, parameters(found)[0]):
             return found(**{key: value for key, value in node.items() if key != "_target_"})
-    except (OverflowError, RuntimeError, TypeError) as error:  # of torch, about sizes; that memory is not enough is said elsewhere
+    except VAELightningError:
+        raise
+    except Exception as error:
         words = one_line(str(error).partition("Exception raised from")[0])
-        if isinstance(error, VAELightningError) or "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):
+        if found.__module__.partition(".")[0] != "vae_lightning":  # whatever the code of a user's package raises
+            said = f"{where}._target_={node['_target_']}: building it fails: {type(error).__name__}: {words}"
+            raise ConfigurationError(said) from error
+        if not isinstance(error, OverflowError | RuntimeError | TypeError):
+            raise
+        # torch's errors about sizes; that memory is not enough is said elsewhere
+        if "memory" in words or (isinstance(error, TypeError) and "verflow" not in words):
             raise
         raise ConfigurationError(f"{where}: {words[:200]}") from error
 

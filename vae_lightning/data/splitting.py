@@ -104,4 +104,6 @@ def split(
     order = torch.randperm(len(images), generator=generator(seed, "splits"))
     places = dict(zip(("test", "val", "train"), order.split([sizes.get("test", 0), sizes.get("val", 0), rest]), strict=True))
     taken = {name: (images[places[name]], labels[places[name]]) for name in ("train", *sizes)}
+    if lost := len(labels.unique()) - len(taken["train"][1].unique()):
+        log.warning("%s: %d classes have no training image, as they have few images and these are split by seed", where, lost)
     return {**parts, **taken} if source == "train" else taken
