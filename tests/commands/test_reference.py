@@ -80,3 +80,9 @@ def test_command_writes_what_is_stale_and_says_so(
     assert reference.main(["--write"]) == 0
     assert "`data=mnist`" in readme.read_text()
     assert reference.main([]) == 0
+
+
+@pytest.mark.parametrize("file", HELP)
+def test_help_fits_into_eighty_columns(file: str) -> None:
+    for render in HELP[file].values():
+        assert all(len(line) <= 80 for line in render().splitlines())

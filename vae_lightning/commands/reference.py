@@ -246,13 +246,25 @@ BLOCKS: dict[str, Callable[[], str]] = {
 
 
 def _listed(names: Iterable[str]) -> str:
-    return textwrap.fill(", ".join(names), 118, initial_indent="  ", subsequent_indent="  ")
+    return textwrap.fill(", ".join(names), COLUMNS, initial_indent="  ", subsequent_indent="  ")
+
+
+COLUMNS = 78
+"""How wide help texts are, which terminals of 80 columns show whole."""
 
 
 def _aligned(rows: Iterable[tuple[str, str]]) -> str:
     pairs = list(rows)
-    width = min(40, max(len(left) for left, _ in pairs))
-    return "\n".join(f"  {left:<{width}}  {right}".rstrip() for left, right in pairs)
+    width = min(32, max(len(left) for left, _ in pairs))
+    lines: list[str] = []
+    for left, right in pairs:
+        first, *rest = textwrap.wrap(right, COLUMNS - width - 4) or [""]
+        if len(left) > width:  # a long setting stands on a line of its own
+            lines += [f"  {left}", f"  {'':<{width}}  {first}"]
+        else:
+            lines.append(f"  {left:<{width}}  {first}")
+        lines += [f"  {'':<{width}}  {line}" for line in rest]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _help_of_evaluation() -> str:
