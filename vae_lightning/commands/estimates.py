@@ -7,14 +7,14 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from vae_lightning.abilities import binarization_of, nll_floor_of, predicts
+from vae_lightning.abilities import binarization_of, labels_of, nll_floor_of, predicts
 from vae_lightning.commands.options import Options, at_evaluation
 from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_report
 from vae_lightning.inference.chunks import chunks
 from vae_lightning.inference.latents import classes_of
 from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 
-__all__ = ["has_labels", "measure_split", "nll_floor"]
+__all__ = ["measure_split", "nll_floor"]
 
 BATCH = 500
 """Images in a batch, if the data module has no `eval_batch_size`."""
@@ -48,7 +48,7 @@ def measure_split(
     with at_evaluation():
         if isinstance(model, LatentVariableModel):
             report |= _latent_variable(model, batches, split, num_images, binarization, options)
-        if predicts(model) and has_labels(data):
+        if predicts(model) and labels_of(data).exist:
             report |= classifier_report(model.predict, batches(num_images, "labels"), binarization)
         classes = classes_of(model) if isinstance(model, LatentVariableModel) else 0
         if classes and options.marginal_images and split == "test":
@@ -78,11 +78,6 @@ def _latent_variable(
     )
     images = batches(num_images, "images")
     return latent_variable_report(model, images, split, binarization, settings, classes, options.budget)
-
-
-def has_labels(data: object) -> bool:
-    """Whether `data` have labels; `types.ImageData` with `num_classes` 0 has zeros in their place."""
-    return getattr(data, "num_classes", None) != 0
 
 
 def nll_floor(model: object, data: object) -> float | None:

@@ -12,9 +12,9 @@ from rich.progress import Progress
 from torch import Tensor
 
 from vae_lightning import runs
-from vae_lightning.abilities import binarization_of, classes_of, permutation_of, predicts
+from vae_lightning.abilities import binarization_of, classes_of, labels_of, permutation_of, predicts
 from vae_lightning.arguments import require
-from vae_lightning.commands.estimates import has_labels, measure_split, nll_floor
+from vae_lightning.commands.estimates import measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
 from vae_lightning.commands.options import Options, at_evaluation, named
 from vae_lightning.errors import ConfigurationError, DataError, StorageError, kind_of
@@ -288,7 +288,7 @@ def _material(model: Any, data: ImageData, options: Options, judge: _Judge | Non
         judge_name=judge.name if judge else "",
         judge_binarization=judge.binarization if judge else "",
         factors=data if isinstance(data, GroundTruth) else None,
-        has_labels=has_labels(data),
+        has_labels=labels_of(data).exist,
     )
     if not options.all_parts:
         with at_evaluation():
