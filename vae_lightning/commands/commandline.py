@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning.arguments import unknown_key
-from vae_lightning.commands.overrides import is_path, prepared
+from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
 from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError, printable
@@ -122,7 +122,7 @@ def _make_absolute(node: Any, above: str, here: str) -> None:
         value = node[key]
         if isinstance(value, DictConfig):
             _make_absolute(value, f"{full}.", here)
-        elif isinstance(value, str) and is_path(full) and full != "name":
+        elif isinstance(value, str) and takes_a_path(full) and full != "name":
             node[key] = os.path.join(here, value)  # noqa: PTH118
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.shell import hydra_quoted, is_hydra_quoted
 
-__all__ = ["is_path", "parts_of", "prepared"]
+__all__ = ["parts_of", "prepared", "takes_a_path"]
 
 PATHS = {"ckpt_path", "resume", "run", "run_dir", "root", "static_root", "path", "to", "name", "evaluation.classifier"}
 """Settings whose value is a path or a name, which Hydra's grammar must not interpret."""
@@ -90,13 +90,13 @@ def _setting(word: str, rest: Sequence[str], sweep: bool, suggest: Suggest) -> s
     key, value = match["key"], match["value"]
     if not value and rest and "=" not in rest[0]:
         raise ConfigurationError(f"{word} {rest[0]}: write {word}{rest[0]}, without spaces")
-    if WRONG_MINUS.search(value) and not is_path(key):
+    if WRONG_MINUS.search(value) and not takes_a_path(key):
         right = WRONG_MINUS.sub("-", value)
         raise ConfigurationError(f"{word}: has a dash that is no minus; write {key}={right}")
     if key.lstrip("+") == "name":
         for name in parts_of(value) if sweep else [value]:
             _check_name(name)
-    return f"{key}={_path(value, sweep)}" if is_path(key) else word
+    return f"{key}={_path(value, sweep)}" if takes_a_path(key) else word
 
 
 def _no_setting(word: str, rest: Sequence[str], suggest: Suggest) -> ConfigurationError:
@@ -128,7 +128,7 @@ def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
     return f"{key}={','.join('none' if part.strip().lower() in NONE else part for part in parts)}"
 
 
-def is_path(key: str) -> bool:
+def takes_a_path(key: str) -> bool:
     """Whether the value of the setting `key` is a path, or the name of a folder."""
     bare = key.lstrip("+")
     return bare in PATHS or bare.endswith(PATH_ENDS)
