@@ -41,14 +41,24 @@ SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
 """Arguments of Lightning's Trainer that stand elsewhere in the config than below `trainer`."""
 
 
-def check_config(cfg: DictConfig) -> None:
-    """Refuse a config with a wrong name, type or range, without reading data or writing files.
+def check_config(cfg: DictConfig, seen: dict[str, L.LightningDataModule] | None = None) -> None:
+    """Refuse a config with a wrong name, type or range, without writing files.
+
+    Data are read only if the model leaves the shape of its images to data that have it from their files.
+
+    Args:
+        seen: the data of configs that were checked before, which then need not be read again; the data of `cfg` are added.
 
     Raises:
         ConfigurationError: the message names the key.
+        DataError: data that have to be read cannot be read.
     """
     parts = Parts(cfg)
-    parts.trainer(parts.model(parts.data()))
+    data = parts.data()
+    if seen is not None:
+        settings = {key: value for key, value in plain_of(cfg.data).items() if key != "seed"}  # which changes no image
+        data = seen.setdefault(repr(settings), data)
+    parts.trainer(parts.model(data))
 
 
 def _check_seed(cfg: DictConfig) -> None:

@@ -36,8 +36,9 @@ class CheckSweep(HydraCallback):
         ]
         # Hydra turns errors of callbacks into warnings, so the error has to end the program here
         with one_line_errors():
+            seen: dict[str, Any] = {}
             for job in _jobs(choices):
-                check_config(hydra.compose(config.hydra.job.config_name, [*job, "run_dir=."]))
+                check_config(hydra.compose(config.hydra.job.config_name, [*job, "run_dir=."]), seen)
 
 
 def _jobs(choices: list[list[str]]) -> Iterator[list[str]]:
