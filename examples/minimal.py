@@ -7,6 +7,7 @@ from torch import Tensor
 
 from vae_lightning import VAE
 from vae_lightning.data import sources
+from vae_lightning.noise import Source
 from vae_lightning.objectives.bounds import elbo
 
 
@@ -23,7 +24,7 @@ def train(model: VAE, images: Tensor, steps: int, source: torch.Generator) -> No
     labels = torch.zeros(128, dtype=torch.int64)  # which a VAE without classes ignores
     for step in range(steps):
         x = binarized(images[torch.randint(len(images), (128,), generator=source)], source)
-        noise = model.draw_noise(x, "train", step)
+        noise = model.draw_noise(x, Source.of(x, "train", step))
         gradients, (loss, _) = gradients_and_loss(parameters, x, labels, noise, torch.tensor(float(step)))
         for name, parameter in parameters.items():
             parameter.grad = gradients[name]
@@ -36,7 +37,7 @@ def train(model: VAE, images: Tensor, steps: int, source: torch.Generator) -> No
 def mean_elbo(model: VAE, images: Tensor, source: torch.Generator) -> tuple[float, float]:
     """The mean ELBO over images, by one latent sample each, and its standard error: nats an image."""
     x = binarized(images, source)
-    draw = model(x, noise=model.draw_noise(x, "test", training=False))
+    draw = model(x, noise=model.draw_noise(x, Source.of(x, "test"), training=False))
     each = elbo(draw.likelihood.log_prob(x).mean(0), torch.distributions.kl_divergence(draw.posterior, draw.prior))
     return each.mean().item(), each.std().item() / len(each) ** 0.5
 

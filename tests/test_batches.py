@@ -12,7 +12,7 @@ from vae_lightning.batches import CONTRACT, check_batch, check_labels
 from vae_lightning.engine import install
 from vae_lightning.errors import DataError
 from vae_lightning.models import CVAE, M2, VAE
-from vae_lightning.noise import generator
+from vae_lightning.noise import Source, generator
 
 X, Y = torch.rand(4, 1, 28, 28, generator=generator("batches")), torch.tensor([0, 1, 2, 3])
 NET = {"name": "mlp", "hidden": [8]}
@@ -146,7 +146,7 @@ def test_labels_of_every_batch_are_looked_at_on_the_cpu(fast: bool) -> None:
 def test_a_label_of_no_class_makes_every_figure_of_it_nan() -> None:
     model = CVAE(latent_dim=2, net=NET)
     y = torch.tensor([3, 10, -1, 0])
-    terms = model.terms(model(X, y, model.draw_noise(X, 0)), X, y, torch.tensor(0.0))
+    terms = model.terms(model(X, y, model.draw_noise(X, Source.of(X, 0))), X, y, torch.tensor(0.0))
     assert terms["loss"].isnan().tolist() == [False, True, True, False]
     indicator = M2(num_classes=4, latent_dim=2, net=NET, classifier="classifier_mlp")._indicator(torch.tensor([3, 4, -2]))
     assert indicator[:, 0].tolist() == [0, 0, 0, 1]

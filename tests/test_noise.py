@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vae_lightning.noise import bits15, generator, global_noise, standard_normal
+from vae_lightning.noise import Source, _normal, bits15, generator, global_noise, key_of, standard_normal, threefry
 
 
 def first(*key: int | str) -> tuple[int, ...]:
@@ -46,6 +46,138 @@ def test_neighbouring_keys_give_independent_streams() -> None:
     streams = torch.stack([torch.randn(10_000, generator=generator(0, batch)) for batch in range(20)])
     correlation = torch.corrcoef(streams) - torch.eye(20)
     assert correlation.abs().max() < 5 / 100
+
+
+# ---- counter-based numbers
+
+
+def words(*hexadecimal: int) -> tuple[torch.Tensor, torch.Tensor]:
+    first, second = torch.tensor(hexadecimal).to(torch.int32)  # which keeps the lowest 32 bits
+    return first, second
+
+
+@pytest.mark.parametrize(
+    ("key", "counter", "expected"),
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+        ((0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_threefry_gives_the_known_answers_of_random123(
+    key: tuple[int, int], counter: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    """From kat_vectors of https://github.com/DEShawResearch/random123: threefry2x32 with 20 rounds, its three vectors."""
+    assert [word.item() & 0xFFFFFFFF for word in threefry(words(*key), words(*counter))] == list(expected)
+
+
+def source_of(*places: int) -> Source:
+    return Source(key_of("train", 0, 3), torch.tensor(places, dtype=torch.int32))
+
+
+DRAWS = {
+    "normal": lambda source: source.normal("posterior", 3, 5).mT,  # the images last but one, as in the others
+    "uniform": lambda source: source.uniform("dropout", (5,)),
+    "integers16": lambda source: source.integers16("pixels", 7),
+}
+
+
+@pytest.mark.parametrize("name", ["uniform", "integers16"])
+def test_numbers_of_an_image_are_its_own_whatever_the_batch(name: str) -> None:
+    batch, other = (DRAWS[name](source_of(*places)) for places in ((4, 9, 2), (2, 4)))
+    assert torch.equal(batch[[2, 0]], other)
+
+
+def test_normal_number_depends_on_neither_batch_nor_samples_nor_features() -> None:
+    many = source_of(4, 9, 2).normal("posterior", 6, 7)
+    assert torch.equal(source_of(2, 4).normal("posterior", 3, 5), many[:3, [2, 0], :5])
+    assert torch.equal(source_of(9).normal("posterior", 2, 7, first=4), many[4:, 1:2])
+
+
+def test_repeats_of_uniform_numbers_are_other_numbers() -> None:
+    twice = source_of(4, 9).uniform("dropout", (3, 2), repeats=2)
+    assert twice.shape == (4, 3, 2)
+    assert torch.equal(twice[:2], source_of(4, 9).uniform("dropout", (3, 2)))
+    assert not torch.equal(twice[:2], twice[2:])
+
+
+def test_each_purpose_epoch_and_seed_has_numbers_of_its_own() -> None:
+    places = torch.arange(50, dtype=torch.int32)
+    drawn = [
+        Source(key_of(split, seed, epoch), places).integers16(purpose, 16).flatten().double()
+        for split in ("train", "val")
+        for seed in (0, 1)
+        for epoch in (0, 1)
+        for purpose in ("pixels", "posterior")
+    ]
+    correlation = torch.corrcoef(torch.stack(drawn)) - torch.eye(len(drawn))
+    assert correlation.abs().max() < 5 / 800**0.5
+
+
+def test_source_is_the_same_in_another_process() -> None:
+    code = (
+        "import torch; from vae_lightning.noise import Source; print(Source.of(torch.zeros(2), 3, 'a').integers16('b', 4).tolist())"
+    )
+    root = Path(__file__).parents[1]
+    printed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == str(Source.of(torch.zeros(2), 3, "a").integers16("b", 4).tolist())
+
+
+def test_models_of_a_stack_draw_what_each_draws_alone() -> None:
+    keys = torch.stack([key_of("train", seed, 0) for seed in range(3)])
+    places = torch.randint(60_000, (3, 4), generator=generator("places")).to(torch.int32)
+
+    def draw(key: torch.Tensor, places: torch.Tensor) -> list[torch.Tensor]:
+        source = Source(key, places)
+        return [source.normal("posterior", 2, 3), source.uniform("dropout", (5,), 2), source.integers16("pixels", 9)]
+
+    together = torch.vmap(draw)(keys, places)
+    for number in range(3):
+        assert all(
+            torch.equal(part[number], alone) for part, alone in zip(together, draw(keys[number], places[number]), strict=True)
+        )
+
+
+def test_normal_numbers_are_normal_and_finite() -> None:
+    z = source_of(*range(2000)).normal("posterior", 20, 50).flatten().double()
+    assert z.isfinite().all()
+    assert abs(float(z.mean())) < 5 / len(z) ** 0.5
+    assert abs(float(z.var()) - 1) < 5 * (2 / len(z)) ** 0.5
+    share = torch.special.ndtr(z)
+    counts = torch.histc(share, 1000, 0, 1)
+    chi_square = ((counts - len(z) / 1000) ** 2 / (len(z) / 1000)).sum().item()
+    assert abs(chi_square - 999) < 5 * (2 * 999) ** 0.5
+
+
+def test_normal_numbers_are_the_quantiles_of_the_words_out_into_the_tails() -> None:
+    tail = torch.cat([torch.arange(4096), torch.arange(99_991, 2**31, 99_991)])
+    p = (tail.double() + 0.5) * 2.0**-32
+    for sign in (1, -1):
+        words = (tail if sign > 0 else tail - 2**31).to(torch.int32)
+        z = sign * _normal(words).double()
+        assert torch.allclose(torch.special.ndtr(-z).log(), p.log(), atol=0.02, rtol=0)
+        assert torch.allclose(z[4096:], -torch.special.ndtri(p[4096:]), atol=2e-5)
+
+
+def test_uniform_numbers_are_uniform_and_below_one() -> None:
+    uniform = source_of(*range(500)).uniform("dropout", (40,), repeats=50).flatten().double()
+    assert uniform.min() >= 0
+    assert uniform.max() < 1
+    counts = torch.histc(uniform, 1000, 0, 1)
+    chi_square = ((counts - len(uniform) / 1000) ** 2 / (len(uniform) / 1000)).sum().item()
+    assert abs(chi_square - 999) < 5 * (2 * 999) ** 0.5
+
+
+def test_every_bit_of_16_is_a_fair_coin_and_independent_of_the_other_numbers() -> None:
+    drawn = source_of(*range(2**14)).integers16("pixels", 8)
+    assert drawn.min() >= 0
+    assert drawn.max() < 2**16
+    bits = torch.cat([drawn >> place & 1 for place in range(16)], -1).double()
+    assert (bits.mean(0) - 0.5).abs().max() < 5 * 0.5 / 2**7
+    assert (torch.corrcoef(bits.mT) - torch.eye(128)).abs().max() < 6 / 2**7
+
+
+# ---- numbers that are drawn once
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (4,), (5, 3), (2, 1, 28, 28), (0, 4)])

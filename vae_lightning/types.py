@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vae_lightning.noise import Source
+
 __all__ = [
     "MNIST_CLASSES",
     "MNIST_SHAPE",
@@ -126,25 +128,27 @@ class Batch(NamedTuple):
     """A batch as the data loader yields it, before binarization.
 
     >>> import torch
-    >>> Batch(torch.zeros(8, 1, 28, 28, dtype=torch.uint8), torch.zeros(8, dtype=torch.int64), key=(0, 3, 17)).key
-    (0, 3, 17)
+    >>> images = torch.zeros(8, 1, 28, 28, dtype=torch.uint8)
+    >>> Batch(images, torch.zeros(8, dtype=torch.int64), Source.of(images, "example")).source.places.shape
+    torch.Size([8])
     """
 
     images: Tensor
     """Grey levels, uint8 `(B, C, H, W)`."""
     labels: Tensor
     """Classes, int64 `(B,)`."""
-    key: tuple[int, ...] | None
-    """The key of this batch's binarization noise, see `noise.generator`; None if the images are binarized already."""
+    source: Source | None
+    """Where the noise of augmentation and binarization comes from; None if the images are binarized already."""
 
 
 class Noise(NamedTuple):
-    """All random numbers of one training step, drawn before the step, which is then a pure function.
+    """All random numbers of one training step, which is a pure function of them, parameters and images.
 
     >>> import torch
     >>> from vae_lightning import VAE
     >>> model = VAE(latent_dim=2, num_samples=5, net={"name": "mlp", "hidden": [4], "dropout": 0.5})
-    >>> noise = model.draw_noise(torch.zeros(8, 1, 28, 28), "example")
+    >>> x = torch.zeros(8, 1, 28, 28)
+    >>> noise = model.draw_noise(x, Source.of(x, "example"))
     >>> noise.posterior.shape, [tuple(uniform.shape) for uniform in noise.dropout]
     (torch.Size([5, 8, 2]), [(8, 4), (40, 4)])
     """

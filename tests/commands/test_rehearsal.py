@@ -17,6 +17,7 @@ from vae_lightning.commands.rehearsal import check_monitors, check_precision, di
 from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, M1, M2, VAE, Classifier
+from vae_lightning.noise import Source
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[16]", "model.latent_dim=3")
@@ -168,10 +169,10 @@ def test_terms_in_another_precision_are_nearly_those_of_float32(
     plugin = trainer(precision=precision).precision_plugin
     converted = plugin.convert_module(copy.deepcopy(model))
     x, y = torch.rand(8, 1, 28, 28).round(), torch.arange(8)
-    noise = model.draw_noise(x, 0, "train")
+    noise = model.draw_noise(x, Source.of(x, 0, "train"))
     expected = model.terms(model(x, y, noise), x, y, torch.tensor(0.0))
     with plugin.forward_context():
-        again = converted.draw_noise(x, 0, "train")
+        again = converted.draw_noise(x, Source.of(x, 0, "train"))
         assert torch.equal(again.posterior, noise.posterior)
         found = converted.terms(converted(x, y, noise), x, y, torch.tensor(0.0))
     for name, values in expected.items():

@@ -6,6 +6,7 @@ from torch.utils.data import SequentialSampler
 
 from vae_lightning.data.loader import TensorLoader
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.noise import key_of
 from vae_lightning.types import UNLABELLED
 
 IMAGES = torch.zeros(103, 1, 28, 28, dtype=torch.uint8)
@@ -57,7 +58,7 @@ def test_same_every_epoch_serves_the_first_epoch_and_keeps_its_place_in_the_othe
     loader.sampler.set_epoch(2)
     batches = iter(loader)
     head = [next(batches) for _ in range(4)]
-    assert [batch.key for batch in head] == [(3, 0, number) for number in range(4)]
+    assert all(torch.equal(batch.source.key, key_of("images", 3, 0)) for batch in head)
     assert [int(label) for batch in head for label in batch.labels] == first[:40]
     resumed = TensorLoader(IMAGES, LABELS, 10, seed=3)
     resumed.same_every_epoch = True
@@ -119,7 +120,8 @@ def test_each_batch_has_labelled_images_at_its_end_and_those_of_the_epoch_withou
     assert len(loader) == len(plain) == 11
     for few, all_of_them in zip(loader, plain, strict=True):
         assert torch.equal(few.images[:-2], all_of_them.images)
-        assert few.key == all_of_them.key
+        assert torch.equal(few.source.key, all_of_them.source.key)
+        assert torch.equal(few.source.places[:-2], all_of_them.source.places)
         assert few.labels[:-2].unique().tolist() == [UNLABELLED]
         assert few.labels[-2:].tolist() == few.images[-2:, 0, 0, 0].tolist()
         assert set(few.labels[-2:].tolist()) < set(FEW.tolist())
@@ -132,7 +134,8 @@ def test_labelled_images_are_drawn_by_epoch_and_batch_for_each_rank() -> None:
     assert first == order(with_few_labels(), 0) != second
     assert set(first) == {UNLABELLED, *FEW.tolist()}, "all of them come"
     ranks = [order(with_few_labels(rank, 2), 0) for rank in range(2)]
-    assert ranks[0][:12] + ranks[1][:12] == first[:24]
+    together = order(TensorLoader(IMAGES, LABELS, 20, 3, labelled=FEW, labelled_batch_size=4))
+    assert ranks[0][10:12] + ranks[1][10:12] == together[20:24]
 
 
 def test_state_goes_on_with_the_same_labelled_images() -> None:

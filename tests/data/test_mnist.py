@@ -13,6 +13,7 @@ from vae_lightning.data import MNISTDataModule, sources
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.models import M2, VAE
+from vae_lightning.noise import Source, key_of
 from vae_lightning.types import UNLABELLED, Batch
 
 
@@ -44,16 +45,18 @@ def test_some_images_of_a_split_are_taken_from_all_over_it(mnist_root: Path) -> 
     assert torch.equal(images(data, "test", 20_000), whole)
 
 
-def test_training_images_are_drawn_afresh_from_epoch_and_batch_alone(mnist_root: Path) -> None:
+def test_training_images_are_drawn_afresh_from_epoch_and_place_alone(mnist_root: Path) -> None:
     data = MNISTDataModule(root=str(mnist_root), batch_size=64)
     grey, labels = torch.full((64, 1, 28, 28), 128, dtype=torch.uint8), torch.zeros(64, dtype=torch.long)
 
-    def drawn(epoch: int, number: int) -> torch.Tensor:
-        return data.on_after_batch_transfer(Batch(grey, labels, (0, epoch, number)), 0)[0]
+    def drawn(epoch: int, first: int) -> torch.Tensor:
+        source = Source(key_of("images", 0, epoch), torch.arange(first, first + 64, dtype=torch.int32))
+        return data.on_after_batch_transfer(Batch(grey, labels, source), 0)[0]
 
     assert torch.equal(drawn(0, 0), drawn(0, 0))
+    assert torch.equal(drawn(0, 0)[8:], drawn(0, 8)[:-8])
     assert not torch.equal(drawn(0, 0), drawn(1, 0))
-    assert not torch.equal(drawn(0, 0), drawn(0, 1))
+    assert not torch.equal(drawn(0, 0), drawn(0, 64))
 
 
 def test_threshold_and_none_are_what_they_say(mnist_root: Path) -> None:
@@ -150,7 +153,7 @@ def test_overfitting_sees_the_same_images_in_every_epoch(
 
     def noted(batch: Batch, dataloader_idx: int) -> tuple[torch.Tensor, torch.Tensor]:
         x, y = original(batch, dataloader_idx)
-        if batch.key is not None:
+        if batch.source is not None:
             seen.append((x, y))
         return x, y
 

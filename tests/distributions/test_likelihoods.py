@@ -24,6 +24,7 @@ from vae_lightning.distributions.logistic import DiscretisedLogisticMixture
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import VAE
 from vae_lightning.nets import NETS
+from vae_lightning.noise import Source
 
 # beside round numbers, both sides of where the continuous Bernoulli changes its formula
 POSITIVE = [1e-30, 1e-6, 1e-3, 0.004, 0.0999, 0.1, 0.1001, 0.5, 1, 5, 16, 20, 40]
@@ -248,7 +249,7 @@ def test_several_numbers_a_pixel_are_learned_by_every_net(net: str, likelihood: 
     x = torch.stack([ramp, ramp.flip(1)] * 4)
     optimizer, losses = torch.optim.Adam(model.parameters(), lr=0.002), []
     for step in range(20):
-        loss = model.terms(model(x, None, model.draw_noise(x, step)), x, None, torch.tensor(0.0))["loss"].mean()
+        loss = model.terms(model(x, None, model.draw_noise(x, Source.of(x, step))), x, None, torch.tensor(0.0))["loss"].mean()
         optimizer.zero_grad()
         loss.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

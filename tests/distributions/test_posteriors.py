@@ -16,7 +16,7 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.importance import importance_sampling
 from vae_lightning.inference.svi import SVISettings, stochastic_variational_inference
 from vae_lightning.models import IWAE, VAE
-from vae_lightning.noise import generator
+from vae_lightning.noise import Source, generator
 from vae_lightning.objectives.bounds import kl_per_dimension
 
 B, D = 3, 4
@@ -139,7 +139,7 @@ def test_moments_of_an_image_do_not_depend_on_those_beside_it(x: Tensor) -> None
 
 def test_terms_are_estimated_from_the_samples_at_hand(x: Tensor) -> None:
     model = model_of(num_samples=3)
-    output = model(x, None, model.draw_noise(x, 0))
+    output = model(x, None, model.draw_noise(x, Source.of(x, 0)))
     terms = model.terms(output, x, None, torch.tensor(0.0))
     kl = (output.posterior.log_prob(output.z.clone()) - output.prior.log_prob(output.z)).mean(0)
     torch.testing.assert_close(terms["kl"], kl)
@@ -150,7 +150,7 @@ def test_terms_are_estimated_from_the_samples_at_hand(x: Tensor) -> None:
 
 def test_a_training_step_never_takes_the_slow_way(x: Tensor) -> None:
     model = model_of(IWAE, num_samples=3)
-    output = model(x, None, model.draw_noise(x, 0))
+    output = model(x, None, model.draw_noise(x, Source.of(x, 0)))
     output.posterior.steps = None
     model.terms(output, x, None, torch.tensor(0.0))["loss"].sum().backward()
 

@@ -14,7 +14,7 @@ from vae_lightning.distributions.priors import PRIORS, Prior
 from vae_lightning.distributions.sampling import diagonal_gaussian, from_noise
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, VAE, BetaVAE
-from vae_lightning.noise import generator
+from vae_lightning.noise import Source, generator
 from vae_lightning.objectives.bounds import log_weights
 from vae_lightning.types import Draw
 
@@ -45,7 +45,7 @@ def test_vampprior_encodes_all_pseudo_inputs_at_once() -> None:
     model, seen = vamp(), []
     model.encoder.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
     x = torch.rand(2, 1, 28, 28, dtype=torch.float64)
-    model.terms(model(x, None, model.draw_noise(x, 0)), x, None, STEP)
+    model.terms(model(x, None, model.draw_noise(x, Source.of(x, 0))), x, None, STEP)
     assert seen == [2, K]
 
 
@@ -81,7 +81,7 @@ def test_samples_are_decoded_from_the_prior(prior: str) -> None:
 
 
 def draw_of(model: VAE, x: Tensor) -> Any:
-    return model(x, None, model.draw_noise(x, 0))
+    return model(x, None, model.draw_noise(x, Source.of(x, 0)))
 
 
 def test_terms_are_estimated_from_the_samples_at_hand() -> None:
@@ -96,7 +96,7 @@ def test_terms_are_estimated_from_the_samples_at_hand() -> None:
 
 
 def gradients(model: VAE, x: Tensor, key: int) -> dict[str, Tensor]:
-    loss = model.terms(model(x, None, model.draw_noise(x, key)), x, None, STEP)["loss"].mean()
+    loss = model.terms(model(x, None, model.draw_noise(x, Source.of(x, key))), x, None, STEP)["loss"].mean()
     return dict(zip(dict(model.named_parameters()), torch.autograd.grad(loss, list(model.parameters())), strict=True))
 
 

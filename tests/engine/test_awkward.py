@@ -18,6 +18,7 @@ from torch.nn.utils import prune
 from vae_lightning import VAE, BetaVAE
 from vae_lightning.engine import reason_against
 from vae_lightning.models.base import Module
+from vae_lightning.noise import Source
 from vae_lightning.types import Noise, Terms
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
@@ -278,8 +279,8 @@ class OwnNoise(VAE):
         super().__init__(**vae)
         self.source = torch.Generator().manual_seed(0)
 
-    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
-        noise = super().draw_noise(x, *key, training=training)
+    def draw_noise(self, x: Tensor, source: Source, training: bool = True) -> Noise:
+        noise = super().draw_noise(x, source, training=training)
         return noise._replace(posterior=torch.randn(noise.posterior.shape, generator=self.source))
 
 
@@ -288,9 +289,9 @@ class PreparesNumber(OwnNumber):
 
     def change(self, epoch: int) -> None: ...
 
-    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+    def draw_noise(self, x: Tensor, source: Source, training: bool = True) -> Noise:
         self.weight *= 1.2
-        return super().draw_noise(x, *key, training=training)
+        return super().draw_noise(x, source, training=training)
 
 
 class OwnDropout(VAE):

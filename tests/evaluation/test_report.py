@@ -13,6 +13,7 @@ from vae_lightning.evaluation.report import Settings, classifier_report, latent_
 from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.models import VAE
 from vae_lightning.models.base import EVALUATION_SEED
+from vae_lightning.noise import Source, key_of
 from vae_lightning.types import Estimate
 
 SETTINGS = Settings(num_samples=500, elbo_samples=100)
@@ -145,8 +146,8 @@ def test_elbo_is_the_very_figure_of_the_models_own_test_step() -> None:
     x, y = torch.rand(10, 1, 28, 28).round(), torch.arange(10)
     batches = in_batches(x, y, 4)
     own: list[Tensor] = []
-    for number, (images, labels) in enumerate(batches):
-        noise = model.draw_noise(images, EVALUATION_SEED, "test", number, training=False)
+    for (images, labels), places in zip(batches, torch.arange(10, dtype=torch.int32).split(4), strict=True):
+        noise = model.draw_noise(images, Source(key_of("test", EVALUATION_SEED), places), training=False)
         own.append(model.terms(model(images, labels, noise), images, labels, torch.tensor(0.0))["elbo"].detach())
     report = latent_variable_report(model, batches, "test", "", Settings(num_samples=2))
     assert report["elbo"].value == pytest.approx(torch.cat(own).double().mean().item(), abs=1e-9)

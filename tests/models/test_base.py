@@ -18,6 +18,7 @@ from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.models import CVAE, IWAE, VAE, BetaVAE, CapacityVAE, Classifier
 from vae_lightning.models.base import CHECKPOINT_FORMAT, EVALUATION_SEED, Module, named
+from vae_lightning.noise import Source
 from vae_lightning.types import Draw, LatentVariableModel, Noise
 
 B, D = 6, 3
@@ -93,7 +94,7 @@ def part_of(noise: Noise, part: slice) -> Noise:
 
 
 def test_shapes(model: Module, x: Tensor, y: Tensor) -> None:
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     output = model(x, y, noise)
     if isinstance(output, Draw):
         assert isinstance(model, LatentVariableModel)
@@ -112,20 +113,20 @@ def test_shapes(model: Module, x: Tensor, y: Tensor) -> None:
 
 
 def test_terms_are_metrics_of_each_image(model: Module, x: Tensor, y: Tensor) -> None:
-    terms = model.terms(model(x, y, model.draw_noise(x, 0)), x, y, STEP)
+    terms = model.terms(model(x, y, model.draw_noise(x, Source.of(x, 0))), x, y, STEP)
     assert "loss" in terms
     assert {term.shape for term in terms.values()} == {(B,)}
     assert all(term.isfinite().all() for term in terms.values())
 
 
 def test_metric_that_judges_the_model_is_among_its_terms(model: Module, x: Tensor, y: Tensor) -> None:
-    terms = model.terms(model(x, y, model.draw_noise(x, 0)), x, y, STEP)
+    terms = model.terms(model(x, y, model.draw_noise(x, Source.of(x, 0))), x, y, STEP)
     assert model.monitor.removeprefix("val/") in terms
     assert model.monitor_mode in ("min", "max")
 
 
 def test_loss_of_a_batch_is_the_mean_of_the_losses_of_its_parts(model: Module, x: Tensor, y: Tensor) -> None:
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     whole = model.terms(model(x, y, noise), x, y, STEP)
     for part in (slice(0, 2), slice(2, B)):
         terms = model.terms(model(x[part], y[part], part_of(noise, part)), x[part], y[part], STEP)
@@ -134,7 +135,7 @@ def test_loss_of_a_batch_is_the_mean_of_the_losses_of_its_parts(model: Module, x
 
 
 def test_gradients_reach_every_parameter(model: Module, x: Tensor, y: Tensor) -> None:
-    model.terms(model(x, y, model.draw_noise(x, 0)), x, y, STEP)["loss"].mean().backward()
+    model.terms(model(x, y, model.draw_noise(x, Source.of(x, 0))), x, y, STEP)["loss"].mean().backward()
     for name, p in model.named_parameters():
         assert p.grad is not None, name
         assert p.grad.isfinite().all(), name
@@ -142,7 +143,7 @@ def test_gradients_reach_every_parameter(model: Module, x: Tensor, y: Tensor) ->
 
 
 def test_steps_downhill_lower_the_loss(model: Module, x: Tensor, y: Tensor) -> None:
-    optimizer, noise = torch.optim.Adam(model.parameters(), lr=1e-3), model.draw_noise(x, 0)
+    optimizer, noise = torch.optim.Adam(model.parameters(), lr=1e-3), model.draw_noise(x, Source.of(x, 0))
     losses = []
     for _ in range(6):
         loss = model.terms(model(x, y, noise), x, y, STEP)["loss"].mean()
@@ -162,7 +163,7 @@ def test_hyperparameters_are_plain_and_rebuild_an_equal_model_from_a_safe_file(m
     again = type(model)(**saved["hyper_parameters"]).double()
     again.load_state_dict(saved["state_dict"], strict=True)
     assert again.hparams == model.hparams
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     one, other = (m.terms(m(x, y, noise), x, y, STEP)["loss"] for m in (model, again))
     assert torch.equal(one, other)
 
@@ -189,19 +190,20 @@ def flat(noise: Noise) -> Tensor:
 
 def test_noise_depends_on_its_key_and_the_shape_of_the_images_alone(model: Module, x: Tensor) -> None:
     state = torch.get_rng_state()
-    first = flat(model.draw_noise(x, 1, "train", 0, 0))
+    first = flat(model.draw_noise(x, Source.of(x, 1, "train", 0, 0)))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(99)
     model.eval()
-    assert torch.equal(flat(model.draw_noise(1 - x, 1, "train", 0, 0)), first)
-    others = [flat(model.draw_noise(x, *key)) for key in ((2, "train", 0, 0), (1, "val", 0, 0), (1, "train", 0, 1))]
+    assert torch.equal(flat(model.draw_noise(1 - x, Source.of(x, 1, "train", 0, 0))), first)
+    others = [flat(model.draw_noise(x, Source.of(x, *key))) for key in ((2, "train", 0, 0), (1, "val", 0, 0), (1, "train", 0, 1))]
     for other in others if first.numel() else ():
         assert not torch.equal(other, first)
 
 
 def test_noise_is_normal_for_the_posterior_and_uniform_for_dropout(make: Callable[[], Module]) -> None:
     model = make()
-    noise = model.draw_noise(torch.zeros(3000, 1, 28, 28), 0)
+    x = torch.zeros(3000, 1, 28, 28)
+    noise = model.draw_noise(x, Source.of(x, 0))
     if noise.posterior.numel():
         count = noise.posterior.numel()
         assert abs(noise.posterior.mean().item()) < 5 / count**0.5
@@ -214,11 +216,11 @@ def test_noise_is_normal_for_the_posterior_and_uniform_for_dropout(make: Callabl
 
 
 def test_evaluation_drops_nothing(model: Module, x: Tensor) -> None:
-    assert model.draw_noise(x, 0, training=False).dropout == ()
+    assert model.draw_noise(x, Source.of(x, 0), training=False).dropout == ()
 
 
 def test_forward_is_a_function_of_images_labels_and_noise(model: Module, x: Tensor, y: Tensor) -> None:
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     first = model.terms(model(x, y, noise), x, y, STEP)["loss"]
     torch.manual_seed(99)
     model.eval()  # modes switch nothing
@@ -228,7 +230,7 @@ def test_forward_is_a_function_of_images_labels_and_noise(model: Module, x: Tens
 @pytest.mark.parametrize("name", ["vae-dropout-samples", "classifier"])
 def test_dropout_noise_changes_the_loss(name: str, x: Tensor, y: Tensor) -> None:
     model = MODELS[name]().double()
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     dropped, whole = (model.terms(model(x, y, n), x, y, STEP)["loss"] for n in (noise, Noise(noise.posterior)))
     assert (dropped != whole).all()
 
@@ -237,7 +239,7 @@ def test_dropout_noise_changes_the_loss(name: str, x: Tensor, y: Tensor) -> None
 
 
 def test_functional_loss_has_the_loss_and_gradients_of_the_ordinary_path(model: Module, x: Tensor, y: Tensor) -> None:
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     terms = model.terms(model(x, y, noise), x, y, STEP)
     terms["loss"].mean().backward()
     parameters = {name: p.detach() for name, p in model.named_parameters()}
@@ -250,7 +252,7 @@ def test_functional_loss_has_the_loss_and_gradients_of_the_ordinary_path(model: 
 
 
 def test_functional_loss_looks_at_the_parameters_given_only(model: Module, x: Tensor, y: Tensor) -> None:
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     parameters = {name: p.detach().clone() for name, p in model.named_parameters()}
     before, _ = model.functional_loss(parameters, x, y, noise, STEP)
     for p in model.parameters():
@@ -261,7 +263,7 @@ def test_functional_loss_looks_at_the_parameters_given_only(model: Module, x: Te
 
 def test_several_models_are_stepped_at_once(make: Callable[[], Module], x: Tensor, y: Tensor) -> None:
     models = [make().double() for _ in range(2)]
-    noise = models[0].draw_noise(x, 0)
+    noise = models[0].draw_noise(x, Source.of(x, 0))
     stacked = {name: p.detach() for name, p in stack_module_state(models)[0].items()}
     step = vmap(grad(models[0].functional_loss, has_aux=True), in_dims=(0, None, None, None, None))
     gradients, terms = step(stacked, x, y, noise, STEP)
@@ -327,7 +329,7 @@ def elbos(model: VAE, data: DataLoader[Any], seed: int, split: str, *key: int) -
     """What the steps should find, one number an image."""
     found = []
     for number, (x, y) in enumerate(data):
-        noise = model.draw_noise(x, seed, split, *key, number, training=split == "train")
+        noise = model.draw_noise(x, Source.of(x, split, seed, *key, number), training=split == "train")
         found.append(model.terms(model(x, y, noise), x, y, STEP)["elbo"].detach())
     return torch.cat(found).double()
 
@@ -425,7 +427,7 @@ def test_schedule_of_an_endless_run_is_refused() -> None:
 
 def test_module_leaves_the_mathematics_to_its_children() -> None:
     module, x = Module(), torch.zeros(1, 1, 28, 28)
-    for call in (lambda: module.draw_noise(x), lambda: module(x), lambda: module.terms(None, x, x, STEP)):
+    for call in (lambda: module.draw_noise(x, Source.of(x)), lambda: module(x), lambda: module.terms(None, x, x, STEP)):
         with pytest.raises(NotImplementedError):
             call()
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import Classifier
+from vae_lightning.noise import Source
 
 STEP = torch.tensor(0.0)
 
@@ -19,7 +20,7 @@ def x() -> Tensor:
 
 def test_loss_is_minus_the_log_probability_of_the_right_class(x: Tensor) -> None:
     model, y = Classifier(), torch.tensor([3, 1, 4, 1, 5])
-    logits = model(x, y, model.draw_noise(x, 0))
+    logits = model(x, y, model.draw_noise(x, Source.of(x, 0)))
     terms = model.terms(logits, x, y, STEP)
     torch.testing.assert_close(terms["loss"], -logits.softmax(-1)[torch.arange(5), y].log())
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.models import CVAE, M1, M2, VAE
 from vae_lightning.models.semi_supervised import ClassifiedDraw, SemiSupervised
+from vae_lightning.noise import Source
 from vae_lightning.types import UNLABELLED, LatentVariableModel
 
 B, D, C = 6, 3, 4
@@ -38,7 +39,7 @@ def m2(**arguments: Any) -> M2:
 
 
 def pass_of(model: SemiSupervised, x: Tensor) -> ClassifiedDraw:
-    output: ClassifiedDraw = model(x, None, model.draw_noise(x, 0))
+    output: ClassifiedDraw = model(x, None, model.draw_noise(x, Source.of(x, 0)))
     return output
 
 
@@ -54,7 +55,7 @@ def cvae_like(model: M2) -> CVAE:
 
 def elbos_by_class(model: M2, x: Tensor) -> Tensor:
     """The ELBOs of log p(x | y) that a conditional VAE of the same weights finds, `(C, B)`."""
-    cvae, noise = cvae_like(model), model.draw_noise(x, 0)
+    cvae, noise = cvae_like(model), model.draw_noise(x, Source.of(x, 0))
     labels = [torch.full((len(x),), c) for c in range(C)]
     return torch.stack([cvae.terms(cvae(x, y, noise), x, y, START)["elbo"] for y in labels])
 
@@ -65,7 +66,7 @@ def elbos_by_class(model: M2, x: Tensor) -> Tensor:
 def test_labelled_bound_is_that_of_a_conditional_vae(x: Tensor, y: Tensor) -> None:
     model = m2(alpha=0.0)
     cvae, terms = cvae_like(model), terms_of(model, x, y)
-    expected = cvae.terms(cvae(x, y, model.draw_noise(x, 0)), x, y, START)
+    expected = cvae.terms(cvae(x, y, model.draw_noise(x, Source.of(x, 0))), x, y, START)
     for name in ("elbo", "log_likelihood", "kl"):
         torch.testing.assert_close(terms[name], expected[name])
     torch.testing.assert_close(terms["loss"], -expected["elbo"] + math.log(C))
@@ -132,7 +133,7 @@ def test_prior_of_each_class_may_be_learned(x: Tensor, y: Tensor) -> None:
     q, elbos = model.predict(x).mT, []
     for c in range(C):
         label = torch.full((B,), c)
-        output = VAE.forward(model, x, label, model.draw_noise(x, 0))
+        output = VAE.forward(model, x, label, model.draw_noise(x, Source.of(x, 0)))
         elbos.append(VAE.terms(model, output, x, label, START)["elbo"])
     bound = (q * (torch.stack(elbos) - math.log(C) - q.log())).sum(0)
     torch.testing.assert_close(terms_of(model, x, NONE)["elbo_marginal"], bound)
@@ -147,10 +148,10 @@ def test_warmup_weighs_the_kl_of_z_in_the_loss_alone(x: Tensor, y: Tensor) -> No
 
 def test_dropout_noise_is_what_the_nets_use(x: Tensor) -> None:
     model = m2(net={**MLP, "dropout": 0.5}, classifier={**SMALL, "dropout": 0.5}, num_samples=2)
-    shapes = [tuple(noise.shape) for noise in model.draw_noise(x, 0).dropout]
+    shapes = [tuple(noise.shape) for noise in model.draw_noise(x, Source.of(x, 0)).dropout]
     assert shapes == [(B, 5), (B * C, 12), (2 * B * C, 12)]
     assert pass_of(model, x).draw.z.shape == (2, C * B, D)
-    assert model.draw_noise(x, 0, training=False).dropout == ()
+    assert model.draw_noise(x, Source.of(x, 0), training=False).dropout == ()
 
 
 # ---- M1
@@ -158,7 +159,7 @@ def test_dropout_noise_is_what_the_nets_use(x: Tensor) -> None:
 
 def test_metrics_of_m1_are_those_of_its_vae(x: Tensor, y: Tensor) -> None:
     model = m1()
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     expected, terms = VAE.terms(model, VAE.forward(model, x, None, noise), x, y, START), terms_of(model, x, y)
     for name in ("elbo", "log_likelihood", "kl"):
         torch.testing.assert_close(terms[name], expected[name])
@@ -181,7 +182,7 @@ def test_labelled_images_beside_others_teach_the_classifier_and_not_the_vae(x: T
 
 def test_classifier_of_m1_has_its_own_dropout_after_the_vaes(x: Tensor, y: Tensor) -> None:
     model = m1(net={**MLP, "dropout": 0.5}, classifier={**SMALL, "dropout": 0.5}, num_samples=2)
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     assert [tuple(u.shape) for u in noise.dropout] == [(B, 12), (2 * B, 12), (2 * B, 5)]
     nothing = noise._replace(dropout=(*noise.dropout[:2], torch.zeros(2 * B, 5, dtype=x.dtype)))
     logits = model(x, y, nothing).trained_logits
@@ -222,7 +223,7 @@ def test_is_a_latent_variable_model_and_refuses_labels_that_do_not_exist(build: 
 @BOTH
 def test_step_is_a_pure_function_that_can_be_traced(build: Any, x: Tensor, y: Tensor) -> None:
     model, mixed = build(), torch.where(torch.arange(B) < 4, UNLABELLED, y)
-    noise, parameters = model.draw_noise(x, 0), dict(model.named_parameters())
+    noise, parameters = model.draw_noise(x, Source.of(x, 0)), dict(model.named_parameters())
     gradients, (loss, terms) = torch.func.grad_and_value(model.functional_loss, has_aux=True)(parameters, x, mixed, noise, START)
     torch.testing.assert_close(loss, terms_of(model, x, mixed)["loss"].mean())
     assert gradients.keys() == parameters.keys()

@@ -15,6 +15,7 @@ from vae_lightning.distributions.sampling import diagonal_gaussian
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, VAE, BetaVAE, CapacityVAE, Classifier
 from vae_lightning.models.base import Module
+from vae_lightning.noise import Source
 
 B, D = 6, 3
 MLP = {"name": "mlp", "hidden": [12, 8]}
@@ -33,7 +34,7 @@ def y() -> Tensor:
 
 
 def terms_of(model: Module, x: Tensor, y: Tensor, step: Tensor = START) -> dict[str, Tensor]:
-    return model.terms(model(x, y, model.draw_noise(x, 0)), x, y, step)
+    return model.terms(model(x, y, model.draw_noise(x, Source.of(x, 0))), x, y, step)
 
 
 def alike(model: VAE, like: VAE) -> VAE:
@@ -90,7 +91,7 @@ def test_prior_is_the_standard_normal_in_the_type_of_the_model() -> None:
 
 def test_samples_are_the_posterior_mean_and_scaled_noise(x: Tensor, y: Tensor) -> None:
     model = VAE(D, MLP, num_samples=4).double()
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     output = model(x, y, noise)
     torch.testing.assert_close(output.z, output.posterior.mean + output.posterior.stddev * noise.posterior)
 
@@ -121,7 +122,7 @@ def test_unconditional_model_ignores_labels(x: Tensor, y: Tensor) -> None:
 
 def test_terms_of_a_vae_are_the_two_of_the_elbo(x: Tensor, y: Tensor) -> None:
     model = VAE(D, MLP, num_samples=2).double()
-    output, terms = model(x, y, model.draw_noise(x, 0)), terms_of(model, x, y)
+    output, terms = model(x, y, model.draw_noise(x, Source.of(x, 0))), terms_of(model, x, y)
     logits = model.decoder(output.z.flatten(0, 1)).unflatten(0, (2, B))
     torch.testing.assert_close(terms["log_likelihood"], Bernoulli(logits=logits).log_prob(x).flatten(2).sum(-1).mean(0))
     loc, log_variance = model.encoder(x)
@@ -185,7 +186,7 @@ def test_capacity_draws_the_kl_to_it(step: int, capacity: float, x: Tensor, y: T
 @pytest.mark.parametrize("doubly", [False, True])
 def test_iwae_minimises_minus_the_bound(doubly: bool, x: Tensor, y: Tensor) -> None:
     model = IWAE(num_samples=4, doubly_reparameterised=doubly, latent_dim=D, net=MLP).double()
-    output, terms = model(x, y, model.draw_noise(x, 0)), terms_of(model, x, y)
+    output, terms = model(x, y, model.draw_noise(x, Source.of(x, 0))), terms_of(model, x, y)
     log_weights = output.likelihood.log_prob(x) + output.prior.log_prob(output.z) - output.posterior.log_prob(output.z)
     torch.testing.assert_close(
         terms["iwae_bound"], torch.log((log_weights - log_weights.amax(0)).exp().mean(0)) + log_weights.amax(0)
@@ -207,7 +208,7 @@ def test_iwae_of_one_sample_has_the_elbo_as_its_bound_in_expectation(x: Tensor, 
 def test_iwae_warms_up_in_its_loss_but_not_in_its_bound(x: Tensor, y: Tensor) -> None:
     model = IWAE(num_samples=4, latent_dim=D, net=MLP, kl_warmup_steps=10).double()
     start, end = (terms_of(model, x, y, torch.tensor(step)) for step in (0.0, 10.0))
-    log_likelihood = model(x, y, model.draw_noise(x, 0)).likelihood.log_prob(x)
+    log_likelihood = model(x, y, model.draw_noise(x, Source.of(x, 0))).likelihood.log_prob(x)
     torch.testing.assert_close(start["loss"], math.log(4) - log_likelihood.logsumexp(0))
     torch.testing.assert_close(end["loss"], -end["iwae_bound"])
     torch.testing.assert_close(start["iwae_bound"], end["iwae_bound"])
@@ -225,8 +226,8 @@ def test_doubly_reparameterised_gradient_is_the_plain_one_for_the_decoder_only(x
 
 
 def test_evaluation_uses_one_sample_for_the_elbo_and_all_for_the_bound(x: Tensor) -> None:
-    assert VAE(D, MLP, num_samples=4).draw_noise(x, 0, training=False).posterior.shape == (1, B, D)
-    assert IWAE(num_samples=4, latent_dim=D, net=MLP).draw_noise(x, 0, training=False).posterior.shape == (4, B, D)
+    assert VAE(D, MLP, num_samples=4).draw_noise(x, Source.of(x, 0), training=False).posterior.shape == (1, B, D)
+    assert IWAE(num_samples=4, latent_dim=D, net=MLP).draw_noise(x, Source.of(x, 0), training=False).posterior.shape == (4, B, D)
 
 
 def test_each_model_is_judged_by_the_bound_it_maximises() -> None:

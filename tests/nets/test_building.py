@@ -12,6 +12,7 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import VAE
 from vae_lightning.nets import NETS, NetPair
 from vae_lightning.nets.mlp import MLPDecoder, MLPEncoder
+from vae_lightning.noise import Source
 
 MLP = {"name": "mlp", "hidden": [8]}
 X = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
@@ -19,7 +20,7 @@ Y = torch.tensor([0, 1, 2, 9])
 
 
 def loss(model: VAE, x: Tensor = X, y: Tensor | None = Y) -> Tensor:
-    return model.terms(model(x, y, model.draw_noise(x, 0)), x, y if y is not None else Y, torch.tensor(0.0))["loss"]
+    return model.terms(model(x, y, model.draw_noise(x, Source.of(x, 0))), x, y if y is not None else Y, torch.tensor(0.0))["loss"]
 
 
 def refusal(build: Callable[[], Any]) -> str:
@@ -70,7 +71,7 @@ def test_an_encoder_without_labels_may_give_a_list_and_find_its_size_by_itself()
 def test_a_subclass_of_ours_is_given_the_noise_of_its_dropout() -> None:
     torch.manual_seed(0)
     model = VAE(2, MLP, encoder=MLPEncoder(2, 0, hidden=[8], dropout=0.5))
-    noise = model.draw_noise(X, 0)
+    noise = model.draw_noise(X, Source.of(X, 0))
     assert [tuple(u.shape) for u in noise.dropout] == [(4, 8)]
     dropped = model.posterior(X, None, iter([torch.zeros(4, 8)])).mean
     torch.testing.assert_close(dropped, model.encoder.loc.bias.expand(4, 2))

@@ -17,6 +17,7 @@ from toys import LinearGaussian
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, M1, M2, VAE, BetaVAE, CapacityVAE
 from vae_lightning.models.base import Module, numbers_of
+from vae_lightning.noise import Source
 from vae_lightning.objectives.bounds import kl, mean_log_likelihood
 from vae_lightning.objectives.goals import ELBO, OBJECTIVES, BetaELBO, CapacityELBO, DRegIWAE, ImportanceWeighted, Objective
 from vae_lightning.types import UNLABELLED, Draw, Terms
@@ -60,7 +61,7 @@ def log_ratio(terms: Terms) -> Tensor:
 
 def step_of(model: Module, x: Tensor, y: Tensor, step: float = STEP) -> tuple[dict[str, Tensor], list[Tensor]]:
     """All terms of a training step, and the gradients of its loss."""
-    terms = model.terms(model(x, y, model.draw_noise(x, "step")), x, y, torch.tensor(step))
+    terms = model.terms(model(x, y, model.draw_noise(x, Source.of(x, "step"))), x, y, torch.tensor(step))
     return terms, list(torch.autograd.grad(terms["loss"].mean(), [p for p in model.parameters() if p.requires_grad]))
 
 
@@ -205,13 +206,13 @@ def bounds_by_class(model: M2, x: Tensor) -> Tensor:
     cvae = CVAE(num_classes=C, **SMALL, objective="iwae", num_samples=model.num_samples).double()
     cvae.load_state_dict(model.state_dict(), strict=False)
     labels = [torch.full((len(x),), c) for c in range(C)]
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     return torch.stack([cvae.terms(cvae(x, y, noise), x, y, torch.tensor(0.0))["iwae_bound"] for y in labels])
 
 
 def test_m2_sums_the_bound_over_labels(x: Tensor, y: Tensor) -> None:
     model, x = m2(objective="iwae", num_samples=K), x.double()
-    output, q, bounds = model(x, None, model.draw_noise(x, 0)), model.predict(x).mT, bounds_by_class(model, x)
+    output, q, bounds = model(x, None, model.draw_noise(x, Source.of(x, 0))), model.predict(x).mT, bounds_by_class(model, x)
     expected = (q * (bounds - math.log(C) - q.log())).sum(0)
     unlabelled = model.terms(output, x, torch.full((B,), UNLABELLED), torch.tensor(0.0))
     torch.testing.assert_close(unlabelled["iwae_bound_marginal"], expected)
@@ -228,7 +229,7 @@ def test_m2_with_the_bound_is_below_log_p_of_x(x: Tensor) -> None:
     """log p(x) by 2,000 importance samples of every class; the bound by the mean of 200 on 5 samples each, which is above the ELBO."""
     model, x = m2(objective="iwae", num_samples=5), x.double()
     nothing = torch.full((B,), UNLABELLED)
-    runs = [model.terms(model(x, None, model.draw_noise(x, n)), x, nothing, torch.tensor(0.0)) for n in range(200)]
+    runs = [model.terms(model(x, None, model.draw_noise(x, Source.of(x, n))), x, nothing, torch.tensor(0.0)) for n in range(200)]
     bound, below = (torch.stack([terms[name] for terms in runs]).mean(0) for name in ("iwae_bound_marginal", "elbo_marginal"))
     joint = []
     for c in range(C):
@@ -246,7 +247,7 @@ def test_m1_adds_its_classifier_to_any_objective(objective: str, x: Tensor, y: T
     model = M1(classes=C, classifier=CLASSIFIER, **SMALL, objective=objective)
     vae = VAE(**SMALL, objective=objective)
     vae.load_state_dict(model.state_dict(), strict=False)
-    noise = model.draw_noise(x, 0)
+    noise = model.draw_noise(x, Source.of(x, 0))
     terms, expected = (
         model.terms(model(x, y, noise), x, y, torch.tensor(STEP)),
         vae.terms(vae(x, y, noise), x, y, torch.tensor(STEP)),

@@ -9,6 +9,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal
 from toys import Painter
 
 from vae_lightning.models import VAE, Classifier
+from vae_lightning.noise import Source
 from vae_lightning.testing.models import check_model, check_module
 from vae_lightning.types import Draw, Noise
 
@@ -47,12 +48,12 @@ class Faulty(VAE):
             return Independent(Bernoulli(torch.full((2,), 0.5), validate_args=False), 1)
         return super().prior(y)
 
-    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+    def draw_noise(self, x: Tensor, source: Source, training: bool = True) -> Noise:
         if self.fault == "noise without key":
             return Noise(torch.randn(1, len(x), 2))
         if self.fault == "the same noise":
-            return super().draw_noise(x, 0, training=training)
-        return super().draw_noise(x, *key, training=training)
+            return super().draw_noise(x, Source.of(x, 0), training=training)
+        return super().draw_noise(x, source, training=training)
 
     def terms(self, output: Draw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
         terms = super().terms(output, x, y, step)

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, Learning
 from vae_lightning.arguments import prefixed
 from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
 from vae_lightning.models.base import Module
+from vae_lightning.noise import Source
 from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["check_finders", "check_monitors", "check_precision", "direction", "logged_metrics", "nearest_metric", "rehearse"]
@@ -69,7 +70,7 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         copied = plugin.convert_module(copy.deepcopy(model)).eval()
         assert isinstance(copied, Module)
         x, y = torch.zeros(2, *getattr(model, "image_shape", MNIST_SHAPE)), torch.zeros(2, dtype=torch.int64)
-        noise = copied.draw_noise(x, 0, "rehearsal", training=False)
+        noise = copied.draw_noise(x, Source.of(x, "rehearsal"), training=False)
         try:
             with plugin.forward_context():
                 terms = tuple(copied.terms(copied(x, y, noise), x, y, torch.zeros(())))

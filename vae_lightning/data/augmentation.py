@@ -14,17 +14,17 @@ from vae_lightning.arguments import require
 __all__ = ["check_augmentation", "move_at_random"]
 
 
-def move_at_random(images: Tensor, shift: float, rotation: float, scale: float, source: torch.Generator) -> Tensor:
+def move_at_random(images: Tensor, shift: float, rotation: float, scale: float, uniform: Tensor) -> Tensor:
     """uint8 images `(B, C, H, W)`, shifted, turned and scaled about their centre, interpolated bilinearly on black.
 
     Args:
         shift: at most so many pixels in each direction.
         rotation: at most so many degrees either way.
         scale: at most by so large a fraction, up or down.
-        source: generator on the device of `images`.
+        uniform: noise on [0, 1), `(B, 4)`: for the movement right and down, the turn and the growth of each image.
     """
     count, _, height, width = images.shape
-    right, down, turn, grow = 2 * torch.rand(4, count, generator=source, device=images.device) - 1
+    right, down, turn, grow = (2 * uniform - 1).unbind(-1)
     angle = turn * (rotation * math.pi / 180)
     cosine, sine = angle.cos() / (1 + grow * scale), angle.sin() / (1 + grow * scale)
     # where in the old image each pixel of the new one comes from, in units of half an image

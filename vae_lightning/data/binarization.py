@@ -13,16 +13,27 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from vae_lightning.noise import bits15
+from vae_lightning.noise import Source, bits15
 
-__all__ = ["BINARIZATIONS", "Binarization", "binarize", "draw_pixels", "to_unit_interval"]
+__all__ = ["BINARIZATIONS", "Binarization", "binarize", "draw_pixels", "draw_pixels_once", "to_unit_interval"]
 
 Binarization = Literal["dynamic", "static", "threshold", "none"]
 BINARIZATIONS: tuple[str, ...] = get_args(Binarization)
 
 
-def draw_pixels(images: Tensor, source: torch.Generator) -> Tensor:
-    """Pixels 0 or 1, uint8 `(*)`, each 1 with probability grey level / 255, of grey levels uint8 `(*)`.
+def draw_pixels(images: Tensor, source: Source) -> Tensor:
+    """Pixels 0 or 1, float32 `(B, *)`, each 1 with probability grey level / 255, of grey levels uint8 `(B, *)`.
+
+    Probabilities are exact to 2^-16, and those of black and white are exact.
+    """
+    levels = images.to(torch.int32)
+    # of 65,536 equally likely integers, the first 257 * level make the pixel white: half of all at 127.5, and all at 255
+    whites = levels * 257 + (levels >> 7)
+    return (source.integers16("pixels", images[0].numel()).view(images.shape) < whites).to(torch.float32)
+
+
+def draw_pixels_once(images: Tensor, source: torch.Generator) -> Tensor:
+    """Pixels 0 or 1, uint8 `(*)`, of grey levels uint8 `(*)`, for images that are drawn once and kept.
 
     Probabilities are exact to 2^-16, and those of black and white are exact.
     """
@@ -39,7 +50,7 @@ def binarize(images: Tensor, binarization: str, source: torch.Generator | None =
     """
     if binarization == "dynamic":
         assert source is not None, "dynamic binarization needs a generator"
-        return draw_pixels(images, source) * 255
+        return draw_pixels_once(images, source) * 255
     if binarization == "threshold":
         return (images > 127).view(torch.uint8) * 255
     return images

@@ -1,8 +1,8 @@
 """Batches by index selection from tensors in memory: no PIL, no workers, no work per image.
 
-The order of images is a function of (seed, epoch), drawn on their device, and batches are dealt to the ranks of a
-distributed run in turn, so that rank r of w gets batches r, r + w, ... A loader can stand in the middle of an epoch and
-go on there after a restart.
+The order of images is a function of (seed, epoch), the same on every device. The ranks of a distributed run share each batch in
+equal parts, so that w ranks with batches of B images take the steps of one process with batches of w B; images that are too few
+for equal parts at the end of an epoch are left out. A loader can stand in the middle of an epoch and go on there after a restart.
 
 Where few images have a label, uniform batches would hold hardly any of those; so each has some of them at its end ("Semi-supervised
 learning with deep generative models", Kingma, Mohamed, Rezende and Welling, 2014, https://arxiv.org/abs/1406.5298).
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import SequentialSampler
 
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.noise import generator
+from vae_lightning.noise import Source, generator, key_of
 from vae_lightning.types import UNLABELLED, Batch
 
 __all__ = ["TensorLoader"]
@@ -30,7 +30,7 @@ class TensorLoader:
     [0, 1, 2, 3, 4]
 
     Args:
-        seed: shuffle afresh every epoch by it, and give every batch a key for its noise; None: in order, without keys.
+        seed: shuffle afresh every epoch by it, and give every batch a source of noise; None: in order, without noise.
         rank: which of `world_size` processes this is.
         labelled: places of the images that have a label, `(L,)`; then those of the epoch come without labels, and at the end
             of each batch come `labelled_batch_size` of these with theirs, drawn without replacement. None: all have labels.
@@ -58,13 +58,14 @@ class TensorLoader:
         """Serve the batches of epoch 0 in every epoch, in order and with noise, as `trainer.overfit_batches` wants it."""
         self._position = 0
         self._resume: dict[str, Any] | None = None
+        self._ordered: tuple[tuple[int, int], Tensor] | None = None
 
     def __len__(self) -> int:
-        batches = -(-len(self.images) // self._stride)
         if self.seed is None:
-            return len(range(self.rank, batches, self.world_size))
+            return len(range(self.rank, -(-len(self.images) // self._stride), self.world_size))
         # in training the ranks must take the same number of steps
-        return batches // self.world_size
+        full, rest = divmod(len(self.images), self._stride * self.world_size)
+        return full + (rest >= self.world_size)
 
     def __iter__(self) -> Iterator[Batch]:
         # a generator: the epoch and the place to resume from are looked up when the first batch is wanted, not before
@@ -73,7 +74,7 @@ class TensorLoader:
         order = None if self.seed is None else self._order(self.seed)
         for number in range(first, len(self)):
             self._position = number + 1
-            yield self._batch(number * self.world_size + self.rank, order)
+            yield self._batch(number, order)
 
     def _first_batch(self, place: dict[str, Any]) -> int:
         """The number, among this rank's batches, of the one that comes after `place`."""
@@ -88,36 +89,65 @@ class TensorLoader:
         return -(-int(place["images"]) // dealt)
 
     def _batch(self, number: int, order: Tensor | None) -> Batch:
-        chosen = slice(number * self._stride, (number + 1) * self._stride)
         if order is None or self.seed is None:
+            chosen = self._evaluated(number)
             return Batch(self.images[chosen], self.labels[chosen], None)
         index = self._index(number, order, self.seed)
         # four times as fast as self.images[index]
         images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
         if self.labelled is not None:
             labels[: len(index) - self.labelled_batch_size] = UNLABELLED
-        return Batch(images, labels, (self.seed, self._served_epoch, number))
+        return Batch(images, labels, Source(self.key(), self._places(number, index)))
+
+    def _evaluated(self, number: int) -> slice:
+        start = (number * self.world_size + self.rank) * self._stride
+        return slice(start, start + self._stride)
+
+    def key(self) -> Tensor:
+        """The key of the present epoch's noise of augmentation and binarization, int32 `(2,)`."""
+        assert self.seed is not None, "images in order have no noise"
+        return key_of("images", self.seed, self._served_epoch, device=self.images.device)
 
     def image_numbers(self, batch_idx: int) -> Tensor:
-        """Places in `images` of those in this process's batch `batch_idx` of the present epoch, `(B,)`."""
-        number = batch_idx * self.world_size + self.rank
+        """Places in `images` of those in this process's batch `batch_idx` of the present epoch, int64 `(B,)`."""
         if self.seed is None:
-            return torch.arange(len(self.images))[number * self._stride : (number + 1) * self._stride]
-        return self._index(number, self._order(self.seed), self.seed)
+            return torch.arange(len(self.images), device=self.images.device)[self._evaluated(batch_idx)]
+        return self._index(batch_idx, self._order(self.seed), self.seed)
+
+    def places(self, batch_idx: int) -> Tensor:
+        """What tells the images of batch `batch_idx` apart in the present epoch, int32 `(B,)`: their places in `images`.
+
+        Those that come with their labels come often in an epoch, so each time has a number of its own.
+        """
+        return self._places(batch_idx, self.image_numbers(batch_idx))
+
+    def _places(self, number: int, index: Tensor) -> Tensor:
+        if self.labelled is not None:
+            size = self.labelled_batch_size
+            first = len(self.images) + (number * self.world_size + self.rank) * size
+            index = torch.cat([index[: len(index) - size], torch.arange(first, first + size, device=index.device)])
+        return index.to(torch.int32)
 
     def _order(self, seed: int) -> Tensor:
-        device = self.images.device
-        source = generator(seed, "order", self._served_epoch, device=device)
-        return torch.randperm(len(self.images), generator=source, device=device)
+        if self._ordered is None or self._ordered[0] != (seed, self._served_epoch):
+            order = torch.randperm(len(self.images), generator=generator(seed, "order", self._served_epoch))
+            self._ordered = (seed, self._served_epoch), order.to(self.images.device)
+        return self._ordered[1]
 
     def _index(self, number: int, order: Tensor, seed: int) -> Tensor:
-        index = order[number * self._stride : (number + 1) * self._stride]
+        together = self._stride * self.world_size
+        batch = order[number * together : (number + 1) * together]
+        each = len(batch) // self.world_size
+        index = batch[self.rank * each : (self.rank + 1) * each]
         return index if self.labelled is None else torch.cat([index, self._some_labelled(self.labelled, seed, number)])
 
     def _some_labelled(self, labelled: Tensor, seed: int, number: int) -> Tensor:
-        source = generator(seed, "labelled", self._served_epoch, number, device=labelled.device)
-        drawn = torch.randperm(len(labelled), generator=source, device=labelled.device)[: self.labelled_batch_size]
-        return labelled.index_select(0, drawn)
+        """This rank's share of the images that all ranks draw, without replacement as long as there are as many."""
+        source = generator(seed, "labelled", self._served_epoch, number)
+        size = self.labelled_batch_size
+        rounds = -(-size * self.world_size // len(labelled))
+        drawn = torch.cat([torch.randperm(len(labelled), generator=source) for _ in range(rounds)])
+        return labelled.index_select(0, drawn[self.rank * size : (self.rank + 1) * size].to(labelled.device))
 
     @property
     def _served_epoch(self) -> int:

@@ -17,7 +17,7 @@ from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binariz
 from vae_lightning.data.labelled import places_of_labelled
 from vae_lightning.data.loader import TensorLoader
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.noise import generator
+from vae_lightning.noise import Source, generator
 from vae_lightning.types import Batch
 
 __all__ = ["ImageDataModule"]
@@ -58,7 +58,7 @@ class ImageDataModule(L.LightningDataModule):
         only_labelled: train only on the images that keep their label, for a baseline.
         augment_shift, augment_rotation, augment_scale: move each training image at random: by at most how many pixels, how many
             degrees, and which fraction of its size; see `data.augmentation`.
-        seed: fixes the order and the binarization of training images, beside the epoch and the batch.
+        seed: fixes the order and the binarization of training images, beside the epoch.
         eval_seed: fixes validation and test images, and the permutation.
     """
 
@@ -199,14 +199,20 @@ class ImageDataModule(L.LightningDataModule):
         return TensorLoader(*self._on_device("test"), self.eval_batch_size, None, *self._rank())
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
-        """Augment and binarize a batch on the device; all random numbers are a function of the batch's key."""
-        images, labels, key = batch
-        if key is not None:
+        """Augment and binarize a batch on the device."""
+        return self.prepared(*batch)
+
+    def prepared(self, images: Tensor, labels: Tensor, source: Source | None) -> tuple[Tensor, Tensor]:
+        """Images float32 in [0, 1] and labels of grey levels uint8, a pure function that can be traced.
+
+        Args:
+            source: of all noise; None for images that are binarized already.
+        """
+        if source is not None:
             if any(self.augmentation):
-                images = move_at_random(images, *self.augmentation, generator(*key, "augmentation", device=images.device))
-            source = generator(*key, "binarization", device=images.device)
+                images = move_at_random(images, *self.augmentation, source.uniform("augmentation", (4,)))
             if self.binarization == "dynamic":
-                return draw_pixels(images, source).to(torch.float32), labels  # without a detour over 0 and 255
+                return draw_pixels(images, source), labels
             images = binarize(images, self.binarization)
         return to_unit_interval(images), labels
 
@@ -254,7 +260,8 @@ class ImageDataModule(L.LightningDataModule):
         total = torch.zeros(images.shape[1:], dtype=torch.int64)
         for number, part in enumerate(torch.split(images, 10_000)):
             if any(self.augmentation):
-                part = move_at_random(part, *self.augmentation, generator(self.eval_seed, "mean image", number))
+                uniform = torch.rand(len(part), 4, generator=generator(self.eval_seed, "mean image", number))
+                part = move_at_random(part, *self.augmentation, uniform)
             total += (part if self.binarization == "dynamic" else binarize(part, self.binarization)).sum(0, dtype=torch.int64)
         return (total.double() / len(images) / 255).float()
 

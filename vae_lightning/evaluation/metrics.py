@@ -23,9 +23,13 @@ PerImage = Mapping[str, Tensor]
 """Values by name, each `(N,)`, one number an image."""
 
 
-def per_image(batches: Iterable[tuple[Tensor, Tensor]], compute: Callable[[Tensor, Tensor, int], PerImage]) -> dict[str, Tensor]:
-    """`compute(x, y, batch number)` of every batch, put together: `(N,)` each, on the CPU."""
-    parts = [compute(x, y, number) for number, (x, y) in enumerate(batches)]
+def per_image(batches: Iterable[tuple[Tensor, Tensor]], compute: Callable[[Tensor, Tensor, Tensor], PerImage]) -> dict[str, Tensor]:
+    """`compute(x, y, places)` of every batch, put together: `(N,)` each, on the CPU; `places` int32 `(B,)` count all images."""
+    parts: list[PerImage] = []
+    first = 0
+    for x, y in batches:
+        parts.append(compute(x, y, torch.arange(first, first + len(x), dtype=torch.int32, device=x.device)))
+        first += len(x)
     return {name: torch.cat([part[name].cpu() for part in parts]) for name in parts[0]}
 
 

@@ -13,7 +13,7 @@ from vae_lightning.evaluation.registry import SECTIONS
 from vae_lightning.glossary import Metric, define
 from vae_lightning.inference.elbo import bound_at
 from vae_lightning.inference.importance import LogLikelihood
-from vae_lightning.noise import standard_normal
+from vae_lightning.noise import Source, key_of
 from vae_lightning.objectives.bounds import kl_is_closed
 from vae_lightning.types import Estimate, LatentVariableModel
 
@@ -89,13 +89,13 @@ def _bound_report(
     model: LatentVariableModel, batches: Batches, split: str, binarization: str, settings: Settings, quantity: str
 ) -> tuple[dict[str, Estimate], Tensor]:
     """The estimates, and the elbo of each image `(N,)`."""
-    closed = []
+    closed, key = [], key_of(split, settings.seed)
 
-    def bounded(x: Tensor, y: Tensor, number: int) -> PerImage:
+    def bounded(x: Tensor, y: Tensor, places: Tensor) -> PerImage:
         # the very samples of training's own evaluation
         posterior, prior = model.posterior(x, y), model.prior(y)
-        shape = (settings.elbo_samples, *posterior.batch_shape, *posterior.event_shape)
-        z = from_noise(posterior, standard_normal(shape, prior.mean, settings.seed, split, number, "posterior"))
+        epsilon = Source(key.to(x.device), places).normal("posterior", settings.elbo_samples, model.latent_dim)
+        z = from_noise(posterior, epsilon.to(prior.mean))
         closed.append(kl_is_closed(posterior, prior))
         terms = bound_at(model, posterior, z, x, y)
         return {"elbo": terms.elbo, "log_likelihood": terms.log_likelihood, "kl": terms.kl}
@@ -134,8 +134,8 @@ def _nll_report(
     """The estimates, and the nll of each image `(N,)`."""
     log_likelihood, samples, also = LogLikelihood(model), settings.num_samples, settings.convergence
 
-    def weigh(x: Tensor, y: Tensor, number: int) -> PerImage:
-        key = (settings.seed, split, number)
+    def weigh(x: Tensor, y: Tensor, places: Tensor) -> PerImage:
+        key = (settings.seed, split, int(places[0]))
         weighted = budget.run(
             lambda at_once: importance_nll(model, x, y, samples, at_once, *key, log_likelihood=log_likelihood, also=also)
         )
@@ -175,8 +175,8 @@ def marginal_report(
     budget = budget or Budget()
     log_likelihood = LogLikelihood(model)
 
-    def summed(x: Tensor, y: Tensor, number: int) -> PerImage:
-        key = (settings.seed, split, number)
+    def summed(x: Tensor, y: Tensor, places: Tensor) -> PerImage:
+        key = (settings.seed, split, int(places[0]))
         marginal = budget.run(
             lambda at_once: marginal_nll(model, x, num_classes, settings.num_samples, at_once, *key, log_likelihood=log_likelihood)
         )

@@ -1,7 +1,7 @@
 """What every model shares: the steps, their noise, the logging and the optimizer. Models add only their mathematics.
 
 A training step is a pure function of (parameters, numbers, batch, noise, step): `Module.terms(self(x, y, noise), x, y, step)`,
-with `noise` drawn beforehand by `draw_noise`. `functional_loss` hands it to `torch.func` and compilers as such.
+with `noise` from `draw_noise`, a function of its own. `functional_loss` hands it to `torch.func` and compilers as such.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
 from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
 from vae_lightning.models.sums import MetricSums
-from vae_lightning.noise import generator
+from vae_lightning.noise import Source, key_of
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__
 
@@ -136,14 +136,14 @@ class Module(L.LightningModule):
             `groups` is the import path of a function of the model that gives torch's parameter groups.
         lr_schedule: `{"name": "constant"}` or another in `models.schedules.SCHEDULES`, or an import path; `models.schedules` says
             how a schedule of one's own is written.
-        seed: fixes all noise of training, beside epoch, batch and rank.
+        seed: fixes all noise of training, beside the epoch and each image's place.
 
     >>> class MeanImage(Module):
     ...     def __init__(self) -> None:
     ...         super().__init__(optimizer={"name": "sgd", "lr": 0.1})
     ...         self.mean = nn.Parameter(torch.zeros(1, 28, 28))
     ...
-    ...     def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+    ...     def draw_noise(self, x: Tensor, source: Source, training: bool = True) -> Noise:
     ...         return Noise(x.new_empty(0))
     ...
     ...     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Tensor:
@@ -152,7 +152,7 @@ class Module(L.LightningModule):
     ...     def terms(self, output: Tensor, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
     ...         return {"loss": output.square().sum((1, 2, 3))}
     >>> model, x, y = MeanImage(), torch.ones(4, 1, 28, 28), torch.zeros(4, dtype=torch.int64)
-    >>> loss, terms = model.functional_loss({}, x, y, model.draw_noise(x), torch.tensor(0.0))
+    >>> loss, terms = model.functional_loss({}, x, y, model.draw_noise(x, Source.of(x, "example")), torch.tensor(0.0))
     >>> loss.item(), terms["loss"].shape
     (784.0, torch.Size([4]))
     """
@@ -201,8 +201,8 @@ class Module(L.LightningModule):
 
     # ---- what a model defines
 
-    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
-        """Everything random in one step on images `x`, a function of `key` alone; dropout noise only in training."""
+    def draw_noise(self, x: Tensor, source: Source, training: bool = True) -> Noise:
+        """Everything random in one step on images `x`, a function of `source` alone; dropout noise only in training."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Any:
@@ -237,8 +237,17 @@ class Module(L.LightningModule):
     def step_inputs(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Noise, Tensor]:
         """The inputs of a training step beside the parameters: images, labels, noise and the step's number."""
         x, y = self._checked(batch, "train")
-        noise = self.draw_noise(x, self.seed, "train", self.current_epoch, self._batch_of_all_ranks(batch_idx))
+        noise = self.draw_noise(x, self._source(x, batch_idx, "train", self.seed, self.current_epoch))
         return x, y, noise, self._step(x)
+
+    def _source(self, x: Tensor, batch_idx: int, split: str, *key: int) -> Source:
+        """Where the noise of the batch `x` comes from; a loader that does not tell images apart counts them batch by batch."""
+        loader = self.trainer.train_dataloader if split == "train" else getattr(self.trainer, f"{split}_dataloaders")
+        places = getattr(loader, "places", None)
+        if places is not None:
+            return Source(key_of(split, *key, device=x.device), places(batch_idx).to(x.device))
+        number = batch_idx * self.trainer.world_size + self.global_rank
+        return Source.of(x, split, *key, number)
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y, noise, step = self.step_inputs(batch, batch_idx)
@@ -306,7 +315,7 @@ class Module(L.LightningModule):
 
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, split: str) -> None:
         x, y = self._checked(batch, split)
-        noise = self.draw_noise(x, EVALUATION_SEED, split, self._batch_of_all_ranks(batch_idx), training=False)
+        noise = self.draw_noise(x, self._source(x, batch_idx, split, EVALUATION_SEED), training=False)
         self._evaluation.add(self.terms(self(x, y, noise), x, y, self._step(x)))
 
     def _log_evaluation(self, split: str) -> None:
@@ -380,10 +389,6 @@ class Module(L.LightningModule):
         # filled and not copied, for which a GPU would have to wait
         return torch.full((), float(self.global_step if attached else 0), device=x.device, dtype=torch.float32)
 
-    def _batch_of_all_ranks(self, batch_idx: int) -> int:
-        """The batch's number among those of all ranks, as the loader deals them out."""
-        return batch_idx * self.trainer.world_size + self.global_rank
-
     def _gradient_norm(self) -> dict[str, Tensor]:
         """The norm over all parameters of the gradient that the last step was taken with, after clipping."""
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
@@ -398,13 +403,6 @@ class Module(L.LightningModule):
         reduced = self.trainer.strategy.reduce(value, reduce_op="sum")
         assert isinstance(reduced, Tensor)
         return reduced
-
-    def _uniforms(self, x: Tensor, layers: Iterable[tuple[int, tuple[int, ...]]], *key: int | str) -> tuple[Tensor, ...]:
-        """Uniform noise on [0, 1) for dropout layers given as (rows, features)."""
-        source = generator(*key, "dropout", device=x.device)
-        return tuple(
-            torch.rand(rows, *features, generator=source, device=x.device, dtype=torch.float32) for rows, features in layers
-        )
 
     # ---- optimizer
 

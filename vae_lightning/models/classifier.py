@@ -12,7 +12,8 @@ from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.errors import kind_of
 from vae_lightning.models.base import Module
 from vae_lightning.models.parts import built_part
-from vae_lightning.nets import CLASSIFIERS, classified, dropout_features
+from vae_lightning.nets import CLASSIFIERS, classified, dropout_noise
+from vae_lightning.noise import Source
 from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Noise
 
 __all__ = ["Classifier"]
@@ -51,9 +52,8 @@ class Classifier(Module):
         self.num_classes, self.image_shape = num_classes, tuple(image_shape)
         self.net = built_part("net", net, CLASSIFIERS, nn.Module, num_classes=num_classes, image_shape=self.image_shape)
 
-    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
-        layers = [(x.shape[0], features) for features in dropout_features(self.net)]
-        return Noise(x.new_empty(0), self._uniforms(x, layers, *key) if training and layers else ())
+    def draw_noise(self, x: Tensor, source: Source, training: bool = True) -> Noise:
+        return Noise(x.new_empty(0), dropout_noise(self.net, source, "net") if training else ())
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Tensor:
         """Logits `(B, C)` of images `(B, C, H, W)`; `y` is not looked at."""

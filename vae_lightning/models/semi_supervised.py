@@ -25,7 +25,8 @@ from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.parts import built_part
 from vae_lightning.models.vae import VAE
-from vae_lightning.nets import CLASSIFIERS, ClassifierMLP, classified, dropout_features
+from vae_lightning.nets import CLASSIFIERS, ClassifierMLP, classified, dropout_features, dropout_noise
+from vae_lightning.noise import Source
 from vae_lightning.objectives.bounds import elbo
 from vae_lightning.types import MNIST_CLASSES, UNLABELLED, Draw, Noise
 
@@ -36,7 +37,8 @@ class ClassifiedDraw(NamedTuple):
     """One pass of images through a model that classifies them too.
 
     >>> model = M1(classes=3, latent_dim=2, net={"name": "mlp", "hidden": [8]}, num_samples=5)
-    >>> output = model(x := torch.zeros(4, 1, 28, 28), noise=model.draw_noise(x, 0))
+    >>> x = torch.zeros(4, 1, 28, 28)
+    >>> output = model(x, noise=model.draw_noise(x, Source.of(x, "example")))
     >>> output.draw.z.shape, output.logits.shape, output.trained_logits.shape
     (torch.Size([5, 4, 2]), torch.Size([4, 3]), torch.Size([5, 4, 3]))
     """
@@ -116,12 +118,8 @@ class M1(SemiSupervised):
         """Unnormalised log-probabilities `(B, C)` of the classes, from the posterior means."""
         return self._classes_of(self.posterior(x).mean)
 
-    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
-        """The VAE's noise, and after it the noise of the classifier's dropout."""
-        noise = super().draw_noise(x, *key, training=training)
-        layers = [(len(noise.posterior) * len(x), features) for features in dropout_features(self.classifier)]
-        of_classifier = self._uniforms(x, layers, *key, "classifier") if training and layers else ()
-        return noise._replace(dropout=noise.dropout + of_classifier)
+    def _dropout_noise(self, source: Source) -> tuple[Tensor, ...]:
+        return super()._dropout_noise(source) + dropout_noise(self.classifier, source, "classifier", self.num_samples)
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> ClassifiedDraw:  # type: ignore[override]
         """The VAE's pass, and the classes by posterior means and by samples."""
@@ -186,14 +184,12 @@ class M2(SemiSupervised):
         """Unnormalised log-probabilities `(B, C)` of q(y | x)."""
         return full_precision(classified(self.classifier, x.to(self.origin.dtype), dropout))
 
-    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
-        """Noise of a step: z has the same noise for every class, so that the classes' bounds differ by the label alone."""
-        noise = super().draw_noise(x, *key, training=training)
-        rows = len(x) * self.classes
-        layers = [(len(x), features) for features in dropout_features(self.classifier)]
-        layers += [(rows, features) for features in dropout_features(self.encoder)]
-        layers += [(rows * len(noise.posterior), features) for features in dropout_features(self.decoder)]
-        return noise._replace(dropout=self._uniforms(x, layers, *key) if training and layers else ())
+    # z has the same noise for every class, so that the classes' bounds differ by the label alone
+
+    def _dropout_noise(self, source: Source) -> tuple[Tensor, ...]:
+        encoder = dropout_noise(self.encoder, source, "encoder", self.classes)
+        decoder = dropout_noise(self.decoder, source, "decoder", self.classes * self.num_samples)
+        return dropout_noise(self.classifier, source, "classifier") + encoder + decoder
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> ClassifiedDraw:  # type: ignore[override]
         """All images with every label in one pass; `y` is not looked at."""

@@ -20,8 +20,8 @@ from vae_lightning.distributions.priors import PRIORS, Prior
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
 from vae_lightning.models.parts import built_part, require_distribution, require_per_image
-from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, encoded
-from vae_lightning.noise import generator
+from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_noise, encoded
+from vae_lightning.noise import Source
 from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, mean_log_likelihood
 from vae_lightning.objectives.goals import OBJECTIVES, Objective
 from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Draw, Noise, Terms
@@ -166,17 +166,16 @@ class VAE(Module):
 
     # ---- a step
 
-    def draw_noise(self, x: Tensor, *key: int | str, training: bool = True) -> Noise:
+    def draw_noise(self, x: Tensor, source: Source, training: bool = True) -> Noise:
         samples = self.num_samples if training else self.bound_samples
-        batch = x.shape[0]
-        # estimates must not depend on the device, so their noise is drawn on the CPU
-        device = x.device if training else torch.device("cpu")
-        source = generator(*key, "posterior", device=device)
         # noise and pixels stay float32 whatever the precision of the weights: bfloat16 has three digits
-        posterior = torch.randn(samples, batch, self.latent_dim, generator=source, device=device, dtype=torch.float32).to(x.device)
-        layers = [(batch, f) for f in dropout_features(self.encoder)]
-        layers += [(samples * batch, f) for f in dropout_features(self.decoder)]
-        return Noise(posterior, self._uniforms(x, layers, *key) if training and layers else ())
+        posterior = source.normal("posterior", samples, self.latent_dim)
+        return Noise(posterior, self._dropout_noise(source) if training else ())
+
+    def _dropout_noise(self, source: Source) -> tuple[Tensor, ...]:
+        """Noise of the dropout layers in the order in which they are computed."""
+        decoder = dropout_noise(self.decoder, source, "decoder", self.num_samples)
+        return dropout_noise(self.encoder, source, "encoder") + decoder
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> Draw:
         """Posterior, prior, reparameterised samples and likelihood; fresh noise of one sample an image if none is given."""

@@ -11,6 +11,7 @@ from vae_lightning.nets.building import (
     classified,
     decoded,
     dropout_features,
+    dropout_noise,
     encoded,
 )
 from vae_lightning.nets.classifier import ClassifierCNN, ClassifierMLP
@@ -32,5 +33,6 @@ __all__ = [
     "classified",
     "decoded",
     "dropout_features",
+    "dropout_noise",
     "encoded",
 ]

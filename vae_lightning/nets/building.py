@@ -13,6 +13,7 @@ from vae_lightning.nets.gated import GatedMLPDecoder, GatedMLPEncoder
 from vae_lightning.nets.layers import Decoder, Encoder, Net
 from vae_lightning.nets.mlp import MLPDecoder, MLPEncoder
 from vae_lightning.nets.resnet import ResNetDecoder, ResNetEncoder
+from vae_lightning.noise import Source
 
 __all__ = [
     "CLASSIFIERS",
@@ -25,6 +26,7 @@ __all__ = [
     "classified",
     "decoded",
     "dropout_features",
+    "dropout_noise",
     "encoded",
 ]
 
@@ -94,6 +96,13 @@ def _built(
 def dropout_features(net: nn.Module) -> list[tuple[int, ...]]:
     """The feature shape of each dropout layer of `net` whose noise is given with its input; none of a net that is not a `Net`."""
     return net.dropout_features if isinstance(net, Net) else []
+
+
+def dropout_noise(net: nn.Module, source: Source, name: str, repeats: int = 1) -> tuple[Tensor, ...]:
+    """Uniform noise on [0, 1), `(repeats * B, *features)`, for each dropout layer of `net`, which stands in a model as `name`."""
+    return tuple(
+        source.uniform(f"dropout {number} of {name}", features, repeats) for number, features in enumerate(dropout_features(net))
+    )
 
 
 def encoded(

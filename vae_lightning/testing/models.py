@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module
-from vae_lightning.noise import generator, global_noise
+from vae_lightning.noise import Source, generator, global_noise
 from vae_lightning.testing.claims import (
     Contract,
     agree,
@@ -162,7 +162,7 @@ class ModuleContract(_OnImages):
 
     def terms(self, model: Module, x: Tensor, y: Tensor, noise: Noise | None = None) -> dict[str, Tensor]:
         name = type(model).__name__
-        noise = model.draw_noise(x, "contract") if noise is None else noise
+        noise = model.draw_noise(x, Source.of(x, "contract")) if noise is None else noise
         with reports(f"{name}: a training step"):
             terms = model.terms(model(x, y, noise), x, y, torch.tensor(STEP))
         for term, value in terms.items():
@@ -183,22 +183,24 @@ class ModuleContract(_OnImages):
     def test_noise_is_a_function_of_its_key(self) -> None:
         model = self.model()
         name, (x, _) = type(model).__name__, self.batch(model)
-        one, again, other = ([n.posterior, *n.dropout] for n in (model.draw_noise(x, key) for key in ("a", "a", "b")))
+        drawn = [model.draw_noise(x, Source.of(x, key)) for key in ("a", "a", "b")]
+        one, again, other = ([noise.posterior, *noise.dropout] for noise in drawn)
         claim(all(map(torch.equal, one, again)), f"{name}: draw_noise gives other noise for the same key")
         if any(tensor.numel() for tensor in one):
             claim(not all(map(torch.equal, one, other)), f"{name}: draw_noise gives the same noise for another key")
-        claim(not model.draw_noise(x, "a", training=False).dropout, f"{name}: draw_noise gives dropout noise in evaluation")
+        evaluated = model.draw_noise(x, Source.of(x, "a"), training=False)
+        claim(not evaluated.dropout, f"{name}: draw_noise gives dropout noise in evaluation")
 
     def test_step_depends_on_given_noise_alone(self) -> None:
         model = self.model()
         x, y = self.batch(model)
-        noise = model.draw_noise(x, "contract")
+        noise = model.draw_noise(x, Source.of(x, "contract"))
         require_repeatability(lambda: self.terms(model, x, y, noise)["loss"], f"{type(model).__name__}: the loss")
 
     def test_treats_each_image_by_itself(self) -> None:
         model = self.model()
         x, y = self.batch(model)
-        noise = model.draw_noise(x, "contract")
+        noise = model.draw_noise(x, Source.of(x, "contract"))
         for term in self.terms(model, x, y):
             require_independence(
                 lambda images, term=term: self.terms(model, images, y, noise)[term],  # type: ignore[misc]
@@ -228,7 +230,7 @@ class ModuleContract(_OnImages):
     def test_step_is_a_pure_function_of_its_parameters(self) -> None:
         model = self.model()
         name, (x, y) = type(model).__name__, self.batch(model)
-        noise, step = model.draw_noise(x, "contract"), torch.tensor(STEP)
+        noise, step = model.draw_noise(x, Source.of(x, "contract")), torch.tensor(STEP)
         loss = self.terms(model, x, y, noise)["loss"].mean()
         parameters = {key: p for key, p in model.named_parameters() if p.requires_grad}
         expected = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)

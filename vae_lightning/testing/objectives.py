@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from vae_lightning.models.base import numbers_of, replaced_numbers
 from vae_lightning.models.vae import VAE
-from vae_lightning.noise import global_noise
+from vae_lightning.noise import Source, global_noise
 from vae_lightning.objectives.bounds import elbo
 from vae_lightning.testing.claims import (
     Contract,
@@ -59,7 +59,7 @@ class ObjectiveContract(Contract):
         return images_of(self.image_shape, COUNT, seed)
 
     def terms(self, model: VAE, x: Tensor, step: float = STEP) -> Terms:
-        draw = model(x, None, model.draw_noise(x, "contract"))
+        draw = model(x, None, model.draw_noise(x, Source.of(x, "contract")))
         return model.objective_terms(draw, x, torch.tensor(step))
 
     def value(self, model: VAE, terms: Terms) -> Tensor:
