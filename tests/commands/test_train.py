@@ -353,7 +353,7 @@ class Probe(L.Callback):
         raise KeyboardInterrupt
 """
 LATER = (
-    *("IPython", "PIL", "matplotlib", "pandas", "scipy", "sklearn", "torchmetrics.functional", "torchvision"),
+    *("IPython", "matplotlib", "pandas", "scipy", "sklearn", "torchmetrics.functional", "torchvision"),
     *("vae_lightning.evaluation", "vae_lightning.figures", "vae_lightning.reports", "vae_lightning.testing"),
 )
 """Modules that a training imports when it needs them, if ever, and not before its first step: each costs tenths of a second."""

@@ -1,7 +1,7 @@
 """Torch's C++ compiler with a shorter start, for graphs on a CPU.
 
-Before the first kernel, torch compiles a program for each set of the processor's instructions, loads it in a process of its own, and
-then compiles its headers: twenty seconds of work where nothing is cached, and a second in every later training. So
+Before the first kernel, torch compiles a program for each set of the processor's instructions, loads it in a process of its own,
+and then compiles its headers: ten seconds of work where nothing is cached, and a second in every later training. So
 
 - `quick_checks` asks the compiler only whether it knows an instruction set. That the processor has the set, torch knows already.
 - `headers_ahead` compiles the headers beside what else is to be done.
