@@ -20,6 +20,7 @@ from pytorch_lightning.loops.optimization import automatic
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer import call
 from torch._inductor.codecache import CppPythonBindingsCodeCache
+from torch._inductor.codegen.common import KernelTemplate
 from torch._inductor.cpu_vec_isa import VecISA
 from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -121,6 +122,7 @@ BY_NAME: dict[str, Callable[[], bool]] = {
         for kind in ("forward", "forward_pre", "backward", "backward_pre")
     ),
     "_restarting": lambda: trainer().fit_loop._restarting is False,
+    "_template_from_string": lambda: takes(KernelTemplate._template_from_string, "source"),
     "_wrapped_by_lr_sched": lambda: scheduled().step._wrapped_by_lr_sched,
 }
 """Private names that are overridden, assigned to or looked up by a string, which the list above is not made of by itself."""

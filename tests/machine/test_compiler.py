@@ -2,11 +2,12 @@
 
 import pytest
 import torch._inductor.codecache
+from torch._inductor.codegen.common import KernelTemplate
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.cpu_vec_isa import VecAVX2, VecISA
 
 from vae_lightning.machine import compiler
-from vae_lightning.machine.compiler import headers_ahead, quick_checks
+from vae_lightning.machine.compiler import _Template, headers_ahead, import_for_cpu, quick_checks
 
 
 class Unknown(VecAVX2):
@@ -47,3 +48,23 @@ def test_headers_are_asked_for_and_no_kernel_is_compiled(monkeypatch: pytest.Mon
     ((code, submit),) = asked
     assert "cpp_prefix.h" in code
     assert submit(None) is None  # type: ignore[operator]
+
+
+def test_templates_are_made_when_they_are_rendered() -> None:
+    made = []
+
+    def make(source: str) -> str:
+        made.append(source)
+        return source
+
+    template = _Template(make, "a kernel")
+    assert not made
+    assert template.upper() == "A KERNEL"
+    assert made == ["a kernel"]
+
+
+def test_templates_are_torchs_own_after_the_import() -> None:
+    before = KernelTemplate._template_from_string
+    import_for_cpu()
+    assert KernelTemplate._template_from_string is before
+    assert KernelTemplate._template_from_string("{{ size }}").render(size=3) == "3"

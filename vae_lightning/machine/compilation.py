@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from vae_lightning.machine.collection import seldom_collected
-from vae_lightning.machine.compiler import headers_ahead, quick_checks
+from vae_lightning.machine.compiler import headers_ahead, import_for_cpu, quick_checks
 
 __all__ = ["compiled"]
 
@@ -59,6 +59,7 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Calla
     on_gpu = any(tensor.is_cuda for tensor in tensors)
     if not on_gpu:
         headers_ahead()
+        import_for_cpu()
     # with tensors that have no values, which takes half as long as computing the function
     traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
     module = _without_idle_transposes(traced)

@@ -5,6 +5,7 @@ and then compiles its headers: ten seconds of work where nothing is cached, and 
 
 - `quick_checks` asks the compiler only whether it knows an instruction set. That the processor has the set, torch knows already.
 - `headers_ahead` compiles the headers beside what else is to be done.
+- `import_for_cpu` imports the compiler without making the templates of kernels for GPUs, a third of the import.
 
 What torch calls these things are private names of it, so that anything unexpected leaves torch's own way.
 """
@@ -14,10 +15,11 @@ import functools
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
-__all__ = ["headers_ahead", "quick_checks"]
+__all__ = ["headers_ahead", "import_for_cpu", "quick_checks"]
 
 KERNEL = '#include <torch/csrc/inductor/cpp_prefix.h>\nextern "C" void kernel(float* out) {}\n'
 """A kernel that needs the headers, and is never compiled itself."""
@@ -47,6 +49,30 @@ def headers_ahead() -> threading.Thread | None:
         thread.start()
         return thread
     return None
+
+
+def import_for_cpu() -> None:
+    """Import torch's compiler, and make the templates of kernels when they are rendered, which those for GPUs never are here."""
+    with contextlib.suppress(ImportError, AttributeError):
+        kind: Any = import_module("torch._inductor.codegen.common").KernelTemplate
+        make = kind._template_from_string
+        kind._template_from_string = staticmethod(functools.partial(_Template, make))
+        try:
+            import_module("torch._inductor.compile_fx")
+        finally:
+            kind._template_from_string = staticmethod(make)
+
+
+class _Template:
+    """A template of `make`, made when it is asked for something."""
+
+    def __init__(self, make: Callable[[str], Any], source: str) -> None:
+        self._make, self._source = make, source
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._make(self._source), name)
 
 
 def _compile_headers(load_async: Any) -> None:
