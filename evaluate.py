@@ -4,6 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from vae_lightning.commands.commandline import one_line_errors, paths_of_the_command, start
+from vae_lightning.machine.collection import end_of_imports
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
@@ -13,6 +14,7 @@ def main(cfg: DictConfig) -> None:
         from vae_lightning.commands.evaluate import evaluate
         from vae_lightning.reports.table import print_report
 
+        end_of_imports()
         paths_of_the_command(cfg)
         found = evaluate(cfg)
         print_report(found.report, found.folder, [drawn.name for drawn in found.gallery.drawn], found.gallery.skipped)

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from vae_lightning.commands.commandline import INTERRUPTED, failed_job, one_line_errors, paths_of_the_command, start
 from vae_lightning.errors import NotFiniteError
+from vae_lightning.machine.collection import end_of_imports
 
 STARTED = time.time()
 
@@ -20,6 +21,7 @@ def main(cfg: DictConfig) -> float | None:
         from vae_lightning.commands.train import train
         from vae_lightning.commands.typed import to_trust, typed_words
 
+        end_of_imports()
         paths_of_the_command(cfg)
         try:
             result = train(cfg, STARTED)

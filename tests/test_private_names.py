@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as L
 import torch
+import torchmetrics.utilities.imports
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
@@ -18,7 +19,11 @@ from pytorch_lightning.loops import fetchers
 from pytorch_lightning.loops.optimization import automatic
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer import call
+from torch._inductor.codecache import CppPythonBindingsCodeCache
+from torch._inductor.codegen.common import KernelTemplate
+from torch._inductor.cpu_vec_isa import VecISA
 from torch.distributions import Distribution
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree
 from torch.utils.tensorboard import SummaryWriter
 
@@ -91,7 +96,12 @@ USED: dict[str, Callable[[], bool]] = {
     "_fused_adam_": lambda: schema("_fused_adam_")[: len(ADAM)] == ADAM,
     "_fused_adamw_": lambda: schema("_fused_adamw_")[: len(ADAM)] == ADAM,
     "_get_file_writer": lambda: takes(SummaryWriter._get_file_writer, "self"),
-    "_inductor": lambda: takes(torch._inductor.standalone_compile, "gm", "example_inputs"),
+    "_inductor": lambda: (
+        takes(torch._inductor.standalone_compile, "gm", "example_inputs")
+        and takes(VecISA.check_build, "self", "code")
+        and takes(VecISA.build_arch_flags, "self")
+        and "submit_fn" in inspect.signature(CppPythonBindingsCodeCache.load_async).parameters
+    ),
     "_optimizer_step_post_hooks": lambda: not optimizer()._optimizer_step_post_hooks,
     "_optimizer_step_pre_hooks": lambda: not optimizer()._optimizer_step_pre_hooks,
     "_pytree": lambda: _pytree.tree_unflatten(*_pytree.tree_flatten({"a": [1, 2]})) == {"a": [1, 2]},
@@ -103,6 +113,8 @@ USED: dict[str, Callable[[], bool]] = {
 }
 
 BY_NAME: dict[str, Callable[[], bool]] = {
+    "_MATPLOTLIB_AVAILABLE": lambda: torchmetrics.utilities.imports._MATPLOTLIB_AVAILABLE is not None,
+    "_allow_non_fake_inputs": lambda: "_allow_non_fake_inputs" in inspect.signature(make_fx).parameters,
     "_check_log_dir_exists": lambda: takes(ExperimentWriter._check_log_dir_exists, "self"),
     "_experiment": lambda: CSVLogger(".")._experiment is None,
     "_forward_hooks": lambda: all(
@@ -110,6 +122,7 @@ BY_NAME: dict[str, Callable[[], bool]] = {
         for kind in ("forward", "forward_pre", "backward", "backward_pre")
     ),
     "_restarting": lambda: trainer().fit_loop._restarting is False,
+    "_template_from_string": lambda: takes(KernelTemplate._template_from_string, "source"),
     "_wrapped_by_lr_sched": lambda: scheduled().step._wrapped_by_lr_sched,
 }
 """Private names that are overridden, assigned to or looked up by a string, which the list above is not made of by itself."""

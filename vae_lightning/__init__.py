@@ -9,6 +9,7 @@ torch.Size([3, 1, 28, 28])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vae_lightning.machine import torchmetrics_in_part as _torchmetrics_in_part  # noqa: F401  (before whoever imports Lightning)
 from vae_lightning.machine import torchvision_compat as _torchvision_compat  # noqa: F401  (before whoever imports torchvision)
 from vae_lightning.version import __version__
 

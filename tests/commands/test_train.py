@@ -3,6 +3,9 @@
 import json
 import logging
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -335,3 +338,34 @@ def test_error_of_ours_in_a_process_that_lightning_started_is_ours_here() -> Non
         found = _of_a_child(ProcessRaisedException(trace + said, 0, 1))
         assert type(found) is kind
         assert str(found) == words
+
+
+PROBE = """
+import sys
+from pathlib import Path
+
+import pytorch_lightning as L
+
+
+class Probe(L.Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        Path("modules").write_text("\\n".join(sys.modules))
+        raise KeyboardInterrupt
+"""
+LATER = (
+    *("IPython", "matplotlib", "pandas", "scipy", "sklearn", "torchmetrics.functional", "torchvision"),
+    *("vae_lightning.evaluation", "vae_lightning.figures", "vae_lightning.reports", "vae_lightning.testing"),
+)
+"""Modules that a training imports when it needs them, if ever, and not before its first step: each costs tenths of a second."""
+
+
+def test_first_step_waits_for_no_import_of_what_is_needed_later(mnist_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text(PROBE)
+    settings = (f"data.root={mnist_root}", "model.net.hidden=[32]", "+callbacks.probe._target_=probe.Probe")
+    command = [sys.executable, str(CONF.parent / "train.py"), *settings]
+    environment = {**os.environ, "PYTHONPATH": str(CONF.parent)}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (tmp_path / "modules").is_file(), ended.stderr[-2000:]
+    imported = set((tmp_path / "modules").read_text().split())
+    assert "vae_lightning.engine.step" in imported
+    assert not imported & set(LATER)

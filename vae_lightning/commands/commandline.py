@@ -29,6 +29,7 @@ from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
 from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
+from vae_lightning.machine.collection import collect_seldom
 from vae_lightning.machine.shell import setting
 from vae_lightning.plugins import add_working_directory, search_working_directory
 
@@ -69,6 +70,7 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     """Run `main`, made by `hydra.main`, as the command of the script `name`: "train" or "evaluate"."""
     global _catalogue
     _catalogue = Catalogue(conf, name)
+    collect_seldom()
     screen.prepare()
     register_resolvers()
     if name == "train":

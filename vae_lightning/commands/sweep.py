@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from vae_lightning.commands.commandline import one_line_errors
 from vae_lightning.commands.config import check_config
+from vae_lightning.machine.collection import end_of_imports
 
 __all__ = ["CheckSweep"]
 
@@ -26,6 +27,7 @@ class CheckSweep(HydraCallback):
     """
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        end_of_imports()  # before there are models and data, which a check leaves behind
         overrides = list(config.hydra.overrides.task)
         parsed = OverridesParser.create().parse_overrides(overrides)
         choices = [

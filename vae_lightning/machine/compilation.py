@@ -16,6 +16,9 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
+from vae_lightning.machine.collection import seldom_collected
+from vae_lightning.machine.compiler import headers_ahead, import_for_cpu, quick_checks
+
 __all__ = ["compiled"]
 
 aten = torch.ops.aten
@@ -29,7 +32,7 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any
     GPU the graph is captured as a CUDA graph, whose results are overwritten by the next call.
     """
     try:
-        with torch.no_grad(), _no_validation():
+        with torch.no_grad(), _no_validation(), seldom_collected(), quick_checks():
             graph = _compiled(function, arguments)
             graph(*arguments)
     except Exception as error:  # whatever a compiler may raise: without a C++ compiler, on a model that cannot be traced
@@ -54,7 +57,12 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Calla
         return values
 
     on_gpu = any(tensor.is_cuda for tensor in tensors)
-    module = _without_idle_transposes(make_fx(flat)(*tensors))
+    if not on_gpu:
+        headers_ahead()
+        import_for_cpu()
+    # with tensors that have no values, which takes half as long as computing the function
+    traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
+    module = _without_idle_transposes(traced)
     options = {"config_patches": {"triton.cudagraphs": on_gpu}}
     graph = standalone_compile(module, [*tensors], dynamic_shapes="from_example_inputs", options=options)
 
