@@ -9,7 +9,6 @@ from short_fits import Fit, small
 
 from vae_lightning import CVAE
 from vae_lightning.callbacks import Images
-from vae_lightning.callbacks.images import FRAME, grid
 
 HALF_A_GREY_LEVEL = 0.5 / 255 + 1e-6
 
@@ -79,12 +78,3 @@ def test_training_does_not_notice(fit: Fit) -> None:
 def test_off_writes_nothing(fit: Fit, written: Any) -> None:
     fit(small(), Images(every_n_epochs=0))
     assert written().images == []
-
-
-@pytest.mark.parametrize(("count", "columns"), [(1, 8), (2, 8), (8, 8), (9, 4), (6, 1)])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_grid_is_torchvisions(count: int, columns: int, channels: int) -> None:
-    from torchvision.utils import make_grid
-
-    images = torch.rand(count, channels, 7, 5)
-    assert torch.equal(grid(images, columns), make_grid(images, columns, pad_value=FRAME))

@@ -15,7 +15,6 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
-from torch.nn.functional import pad
 
 from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
@@ -32,8 +31,6 @@ __all__ = ["Images"]
 NUM_IMAGES, NUM_SAMPLES, GRID_ROWS, COLUMNS, MAX_UNITS, MAX_CLASSES = 16, 64, 15, 10, 10, 50
 FRAME = 0.5
 """The grey level of the lines between images."""
-LINE = 2
-"""The width of these lines, in pixels."""
 
 
 class Images(Callback):
@@ -72,27 +69,13 @@ class Images(Callback):
         if self._images is None or writer is None:
             return
         assert isinstance(model, LatentVariableModel)
+        from torchvision.utils import make_grid  # half a second, which the first step need not wait for
+
         self._drawn_step = trainer.global_step
         with undisturbed(trainer, model):
             for tag, images, columns in _drawings(model, *self._images):
-                writer.add_image(tag, grid(unpermuted(trainer, images), columns), trainer.global_step)
-
-
-def grid(images: Tensor, columns: int) -> Tensor:
-    """`images` `(N, C, H, W)` side by side in rows of `columns`, with lines between them; one grey channel becomes three.
-
-    Equal to torchvision's `make_grid`, whose import takes half a second.
-    """
-    if images.shape[1] == 1:
-        images = images.expand(-1, 3, -1, -1)
-    if len(images) == 1:
-        return images[0]
-    columns = min(columns, len(images))
-    framed = pad(images, (LINE, 0, LINE, 0), value=FRAME)
-    rows = -(-len(images) // columns)
-    framed = torch.cat([framed, framed.new_full((rows * columns - len(images), *framed.shape[1:]), FRAME)])
-    tiles = framed.unflatten(0, (rows, columns)).permute(2, 0, 3, 1, 4)
-    return pad(tiles.flatten(1, 2).flatten(2, 3), (0, LINE, 0, LINE), value=FRAME)
+                grid = make_grid(unpermuted(trainer, images), columns, pad_value=FRAME)
+                writer.add_image(tag, grid, trainer.global_step)
 
 
 Drawing = tuple[str, Tensor, int]
