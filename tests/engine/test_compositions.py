@@ -77,10 +77,8 @@ def refusal(parts: Parts) -> str | None:
     labels = parts["kind"] in ("CVAE", "M2")
     if named and parts["objective"] != OWN:
         return "objective"
-    if parts["prior"] == "class" and not labels:
-        return "prior.name"
-    if parts["prior"] == "vamp" and labels:
-        return "prior.name"
+    if (parts["prior"] == "class" and not labels) or (parts["prior"] == "vamp" and labels):
+        return "num_classes"
     if parts["posterior"] != "diagonal" and parts["prior"] == "vamp":
         return "prior.name"
     if parts["posterior"] != "diagonal" and parts["objective"] == "dreg":
@@ -203,18 +201,21 @@ class Several(Module):
         super().__init__(optimizer=ADAM)
         self.members = nn.ModuleDict(members)
         self.image_shape = next(iter(members.values())).image_shape
+        # models whose noise has the same shapes share it, as each would draw the same
         x = torch.zeros(1, *self.image_shape)
-        self.layers = [len(model.draw_noise(x, Source.of(x, "layers")).dropout) for model in members.values()]
+        noises = [model.draw_noise(x, Source.of(x, "shapes")) for model in members.values()]
+        self.shapes = [tuple(tensor.shape for tensor in (noise.posterior, *noise.dropout)) for noise in noises]
 
     def draw_noise(self, x: Tensor, source: Source, training: bool = True) -> Noise:
-        noises = [model.draw_noise(x, source, training) for model in self.members.values()]
+        drawing = dict(zip(self.shapes, self.members.values(), strict=True))
+        noises = [model.draw_noise(x, source, training) for model in drawing.values()]
         return Noise(x.new_empty(0), tuple(tensor for noise in noises for tensor in (noise.posterior, *noise.dropout)))
 
     def forward(self, x: Tensor, y: Tensor | None = None, noise: Noise | None = None) -> list[Any]:
         assert noise is not None
-        tensors = iter(noise.dropout)
-        noises = [Noise(next(tensors), tuple(itertools.islice(tensors, count))) for count in self.layers]
-        return [model(x, y, noise) for model, noise in zip(self.members.values(), noises, strict=True)]
+        tensors, shared = iter(noise.dropout), dict.fromkeys(self.shapes)
+        shared = {shapes: Noise(next(tensors), tuple(itertools.islice(tensors, len(shapes) - 1))) for shapes in shared}
+        return [model(x, y, shared[shapes]) for shapes, model in zip(self.shapes, self.members.values(), strict=True)]
 
     def terms(self, output: list[Any], x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
         each = {name: model.terms(draw, x, y, step) for (name, model), draw in zip(self.members.items(), output, strict=True)}
