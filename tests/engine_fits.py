@@ -12,8 +12,10 @@ from pytorch_lightning.loggers import Logger
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from vae_lightning import VAE, BetaVAE
 from vae_lightning.engine import install
 from vae_lightning.engine.loop import ChunkLoop
+from vae_lightning.models.base import Module
 
 Weights = dict[str, Tensor]
 STEPS = 6
@@ -127,3 +129,38 @@ def assert_same_fit(fit: Fit, other: Fit, within: float = 1e-5, of_state: float 
     assert len(fit.logged) == len(other.logged)
     for row, counterpart in zip(fit.logged, other.logged, strict=True):
         assert row == pytest.approx(counterpart, rel=10 * within, abs=10 * within)
+
+
+# ---- small models, and those that change as training goes on
+
+SMALL: dict[str, Any] = {"latent_dim": 3, "net": {"name": "mlp", "hidden": [12]}}
+SGD: dict[str, Any] = {"name": "sgd", "lr": 1e-4}
+"""Under which a gradient that is a little off leaves a trace, as it does not under Adam."""
+
+
+class EachEpoch(BetaVAE):
+    """Changes as a new epoch starts."""
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.change(self.current_epoch)
+
+    def change(self, epoch: int) -> None:
+        raise NotImplementedError
+
+
+def small(kind: type[Module] = VAE, **arguments: Any) -> Callable[[], Module]:
+    return lambda: kind(**{**SMALL, "optimizer": SGD, **arguments})
+
+
+def fast_as_plain(build: Callable[[], Module], folder: Path, **arguments: Any) -> L.Trainer:
+    """The Trainer of the fast one of two trainings of the model that `build` makes, which are found to be the same.
+
+    Callbacks are given by what makes them, as either training has its own.
+    """
+    makers = arguments.pop("callbacks", ())
+    fits = []
+    for fast in (False, True):
+        fits.append(fitted(build, images(), folder, fast=fast, callbacks=[make() for make in makers], **arguments))
+    assert_same_fit(*fits, within=1e-6)
+    return fits[-1].trainer

@@ -1,7 +1,7 @@
 """Compiled steps are the plain ones, whatever a model is made of: over every combination of parts that composes.
 
-A graph is made in three stages, and C++ takes seconds over each. So every combination is traced, by a tracer that is quick; so many
-that every two parts come together are traced as in training; and every part is once compiled to the end.
+Compiling takes many seconds a model, and tracing one. So only so many combinations are compiled that every part is in one of them,
+and so many traced as they are in training that every two parts come together; all are traced by a tracer of the tests' own.
 """
 
 import functools
@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 from engine_fits import Fit, assert_same_fit, fitted, graphs
-from quick_traces import quick_make_fx
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -22,7 +21,6 @@ from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.distributions.posteriors import POSTERIORS
 from vae_lightning.distributions.priors import PRIORS
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.machine import compilation
 from vae_lightning.models import VAE, Classifier
 from vae_lightning.models.base import Module
 from vae_lightning.nets import CLASSIFIERS, NETS
@@ -161,18 +159,12 @@ def test_a_net_and_a_likelihood_compose_with_any_other_part() -> None:
 # ---- one combination a training
 
 
-@pytest.mark.usefixtures("graphs_as_traced")
-@pytest.mark.parametrize("parts", covering(), ids=named)
-def test_traced_steps_are_the_plain_ones_whatever_two_parts_come_together(parts: Parts, tmp_path: Path) -> None:
-    data = images(build(parts).image_shape, few_labels=parts["kind"] in ("M1", "M2"))
-    both(lambda: build(parts), data, tmp_path)
+def few_labels(parts: Parts) -> bool:
+    return parts["kind"] in ("M1", "M2")
 
 
-@pytest.mark.usefixtures("graphs_as_traced")
-@pytest.mark.parametrize("net", CLASSIFIERS)
-def test_traced_steps_of_a_classifier_are_the_plain_ones(net: str, tmp_path: Path) -> None:
-    data = images((1, 28, 28), few_labels=False)
-    both(lambda: Classifier(net=net, num_classes=C, optimizer=ADAM), data, tmp_path)
+def hold(parts: Parts, folder: Path) -> None:
+    both(lambda: build(parts), images(build(parts).image_shape, few_labels(parts)), folder)
 
 
 def once_each() -> list[Parts]:
@@ -184,11 +176,35 @@ def once_each() -> list[Parts]:
     return chosen
 
 
+@pytest.mark.usefixtures("graphs_quickly_traced")
+@pytest.mark.parametrize("parts", covering(), ids=named)
+def test_traced_steps_are_the_plain_ones_whatever_two_parts_come_together(parts: Parts, tmp_path: Path) -> None:
+    hold(parts, tmp_path)
+
+
+@pytest.mark.usefixtures("graphs_as_traced")
+@pytest.mark.parametrize("net", CLASSIFIERS)
+def test_traced_steps_of_a_classifier_are_the_plain_ones(net: str, tmp_path: Path) -> None:
+    both(lambda: Classifier(net=net, num_classes=C, optimizer=ADAM), images((1, 28, 28), few_labels=False), tmp_path)
+
+
+@pytest.mark.usefixtures("graphs_as_traced")
+@pytest.mark.parametrize("parts", once_each(), ids=named)
+def test_graphs_that_torch_traces_compute_the_plain_steps_of_every_part(parts: Parts, tmp_path: Path) -> None:
+    hold(parts, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("graphs_as_traced")
+@pytest.mark.parametrize("parts", covering(), ids=named)
+def test_graphs_that_torch_traces_compute_the_plain_steps_of_any_two_parts(parts: Parts, tmp_path: Path) -> None:
+    hold(parts, tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("parts", once_each(), ids=named)
 def test_compiled_steps_are_the_plain_ones_of_every_part(parts: Parts, tmp_path: Path) -> None:
-    data = images(build(parts).image_shape, few_labels=parts["kind"] in ("M1", "M2"))
-    both(lambda: build(parts), data, tmp_path)
+    hold(parts, tmp_path)
 
 
 # ---- every combination, many in a training
@@ -224,17 +240,14 @@ class Several(Module):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("graphs_as_traced")
+@pytest.mark.usefixtures("graphs_quickly_traced")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("net", NETS)
-def test_traced_steps_are_the_plain_ones_of_every_combination(
-    net: str, likelihood: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compilation, "make_fx", quick_make_fx)
+def test_traced_steps_are_the_plain_ones_of_every_combination(net: str, likelihood: str, kind: str, tmp_path: Path) -> None:
     every = [parts for parts in product(kind=kind, net=net, likelihood=likelihood) if not refusal(parts)]
 
     def make() -> Several:
         return Several({named(parts): build(parts) for parts in every})
 
-    both(make, images(make().image_shape, few_labels=kind in ("M1", "M2")), tmp_path)
+    both(make, images(make().image_shape, few_labels(every[0])), tmp_path)
