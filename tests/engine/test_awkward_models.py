@@ -104,7 +104,7 @@ class SetAnew(EachEpoch):
 
 
 class InOtherMemory(EachEpoch):
-    """Lays a weight out anew, column by column."""
+    """Lays a weight out anew, column by column; torch's fused Adam would not take its state along."""
 
     def change(self, epoch: int) -> None:
         if epoch:
@@ -376,8 +376,14 @@ PIXELS: dict[str, Any] = {"likelihood": "gaussian_per_pixel"}
 @pytest.mark.filterwarnings("ignore:goes on without compiling")
 def test_own_part_takes_the_same_steps(kind: type[Module], settings: dict[str, Any], compiled: bool | None, tmp_path: Path) -> None:
     """`compiled` is None where either way will do, as long as the steps are the same."""
-    trainer = fast_as_plain(small(kind, **settings), tmp_path, max_epochs=3)
-    assert compiled in (None, graphs(trainer) > 0)
+    fit = fast_as_plain(small(kind, **settings), tmp_path, max_epochs=3)
+    assert compiled in (None, graphs(fit.trainer) > 0)
+
+
+@pytest.mark.parametrize("kind", [SetAnew, ParametrizedLate, Tied, FrozenByHalves, Declares], ids=lambda kind: kind.__name__)
+def test_own_part_takes_the_same_steps_in_mixed_precision(kind: type[Module], tmp_path: Path) -> None:
+    fit = fast_as_plain(small(kind), tmp_path, max_epochs=3, precision="bf16-mixed", within=1e-3)
+    assert graphs(fit.trainer) > 0
 
 
 # ---- hooks of the model
@@ -461,8 +467,8 @@ class PatchedHook(EachEpoch):
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_own_hook_is_called(kind: type[Module], compiled: bool | None, tmp_path: Path) -> None:
-    trainer = fast_as_plain(small(kind), tmp_path)
-    assert compiled in (None, graphs(trainer) > 0)
+    fit = fast_as_plain(small(kind), tmp_path)
+    assert compiled in (None, graphs(fit.trainer) > 0)
 
 
 # ---- the optimizers of a model
@@ -506,9 +512,13 @@ class OfAdamsFamily(VAE):
 class HookedOptimizer(VAE):
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), lr=1e-4)
-        optimizer.register_step_post_hook(lambda *_: self.decoder.output_bias.data.mul_(0.5))
-        optimizer.register_step_pre_hook(lambda *_: self.decoder.body[0].weight.data.mul_(0.9))
+        optimizer.register_step_post_hook(lambda *_: self.halve(self.decoder.output_bias))
+        optimizer.register_step_pre_hook(lambda *_: self.halve(self.decoder.body[0].weight))
         return optimizer
+
+    @torch.no_grad()
+    def halve(self, weight: Tensor) -> None:
+        weight.mul_(0.5)
 
 
 class PatchedOptimizer(VAE):
@@ -578,5 +588,5 @@ def test_own_optimizer_takes_its_own_steps(kind: type[Module], tmp_path: Path) -
     "clipped", [{}, {"gradient_clip_val": 0.05}, {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}]
 )
 def test_optimizer_of_torch_takes_its_own_steps(optimizer: dict[str, Any], clipped: dict[str, Any], tmp_path: Path) -> None:
-    trainer = fast_as_plain(small(optimizer=optimizer), tmp_path, **clipped)
-    assert graphs(trainer) == 1
+    fit = fast_as_plain(small(optimizer=optimizer), tmp_path, **clipped)
+    assert graphs(fit.trainer) == 1
