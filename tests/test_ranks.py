@@ -164,11 +164,14 @@ def test_an_image_is_drawn_afresh_in_each_epoch_and_each_time_it_comes_with_its_
 
 
 FEW_IMAGES = [
-    "data.val_size=59856",
-    "trainer.max_epochs=2",
-    "trainer.log_every_n_steps=1",
-    "logger=csv",
-    "trainer.limit_train_batches=1.0",
+    *(
+        "data.val_size=59856",
+        "trainer.limit_train_batches=1.0",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=1",
+        "logger=csv",
+    ),
+    *("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false"),
 ]
 SEMI_SUPERVISED = [
     *("model=m2", "model.net.name=mlp", "model.net.hidden=[16]", "model.net.dropout=0.2", "model.latent_dim=3"),
@@ -187,19 +190,13 @@ def test_two_processes_take_the_steps_of_one_with_batches_twice_as_large(
     compose: Callable[..., DictConfig], mnist_root: Path, tmp_path: Path
 ) -> None:
     # 144 images: a full batch of 96, and one of 48
-    both = [*SEMI_SUPERVISED, *FEW_IMAGES, "trainer.limit_test_batches=0"]
-    quiet = ["trainer.enable_progress_bar=false", "trainer.enable_model_summary=false"]
-    split = [
-        "trainer.accelerator=cpu",
-        "trainer.devices=2",
-        "data.batch_size=48",
-        "data.labelled_batch_size=8",
-        "trainer.limit_val_batches=1",
-    ]
-    command = [sys.executable, str(REPOSITORY / "train.py"), f"data.root={mnist_root}", "hydra.run.dir=two", *both, *quiet, *split]
+    both = [*SEMI_SUPERVISED, *FEW_IMAGES, "trainer.accelerator=cpu", "trainer.limit_test_batches=0"]
+    split = ["trainer.devices=2", "data.batch_size=48", "data.labelled_batch_size=8", "trainer.limit_val_batches=1"]
+    command = [sys.executable, str(REPOSITORY / "train.py"), f"data.root={mnist_root}", "hydra.run.dir=two", *both, *split]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    train(compose(*both, "data.batch_size=96", "data.labelled_batch_size=16", "trainer.limit_val_batches=2", folder="one"))
+    whole = ["trainer.gpus=auto", "data.batch_size=96", "data.labelled_batch_size=16", "trainer.limit_val_batches=2"]
+    train(compose(*both, *whole, folder="one", quick=False))
     one, two = (logged(tmp_path / folder) for folder in ("one", "two"))
     losses = [row["train/loss"] for row in one if "train/loss" in row]
     assert len(losses) == 4

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,7 +159,8 @@ def stop(trainer: L.Trainer, model: Any) -> None:
     trainer.should_stop = True
 
 
-def no_gradients(trainer: L.Trainer, model: Any) -> None:
+def leave_gradients(trainer: L.Trainer, model: Any) -> None:
+    """Leaves gradients behind, which are logged and go into no step."""
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 1e3)
 
@@ -166,11 +168,8 @@ def no_gradients(trainer: L.Trainer, model: Any) -> None:
 ACTS = (
     *(halve_in_place, halve_data, load_state, load_by_assigning, turn_state_round, replace_state, forget_state, raise_rate, decay),
     *(another_optimizer, clip, clip_harder, clip_no_more, accumulate, freeze, evaluate, hook, anneal, replace_net, add_callback),
-    *(stop, no_gradients),
+    *(stop, leave_gradients),
 )
-
-
-WITHOUT_EFFECT = (evaluate, no_gradients)
 
 
 @functools.cache
@@ -186,7 +185,9 @@ def test_what_a_callback_changes_acts_from_the_next_step_on(
     flags = {"gradient_clip_val": 0.05} if act is clip_no_more else {}
     fit = fast_as_plain(small(BetaVAE, optimizer=ADAM), tmp_path, callbacks=[lambda: when(act)], max_epochs=3, **flags)
     assert graphs(fit.trainer) > 0
-    assert (fit.logged == pytest.approx(undisturbed(**flags).logged, rel=1e-5)) == (act in WITHOUT_EFFECT)
+    pairs = itertools.zip_longest(fit.logged, undisturbed(**flags).logged, fillvalue={})
+    if (act, when) != (leave_gradients, Calls):
+        assert all(row == pytest.approx(other, rel=1e-6) for row, other in pairs) == (act is evaluate)
 
 
 @pytest.mark.parametrize("act", [halve_in_place, halve_data, load_state, freeze], ids=lambda act: act.__name__)
