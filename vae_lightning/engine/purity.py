@@ -79,7 +79,9 @@ def python_state(model: Module) -> dict[str, Any]:
                 if name not in known:
                     state[f"{path}{name}"] = _frozen(value, DEPTH)
     for name, parameter in model.named_parameters():
-        state[name] = (_Same(parameter), parameter.requires_grad)
+        # `parameter.data = ...` may lay the same parameter out anew, and a gradient must lie in memory as its parameter does
+        form = (parameter.shape, parameter.stride(), parameter.dtype, parameter.device)
+        state[name] = (_Same(parameter), parameter.requires_grad, form)
     for name, buffer in model.named_buffers():
         state[name] = (buffer.shape, buffer.dtype, buffer.device)
     return state

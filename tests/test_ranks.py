@@ -1,0 +1,205 @@
+"""A batch that several processes share is drawn as one process draws it, and they take the steps of one process."""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from vae_lightning import CVAE, IWAE, VAE, Classifier
+from vae_lightning.commands.train import train
+from vae_lightning.data.module import ImageDataModule
+from vae_lightning.models import M1, M2
+from vae_lightning.models.base import Module
+from vae_lightning.types import UNLABELLED, Noise
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+BATCH, LABELLED = 16, 8
+"""Of all ranks together."""
+FULL = 3
+"""Full batches an epoch."""
+MLP = {"name": "mlp", "hidden": [8], "dropout": 0.3}
+CLASSIFIER = {"name": "classifier_mlp", "hidden": [8], "dropout": 0.3}
+
+
+class Blots(ImageDataModule):
+    """Grey images of five classes, so many that the last batch has `rest` of them."""
+
+    label_names = tuple("abcde")
+
+    def __init__(self, rest: int, **data: Any) -> None:
+        super().__init__(**data)
+        self.rest = rest
+
+    def read(self) -> dict[str, tuple[Tensor, Tensor]]:
+        count = FULL * BATCH + self.rest
+        images = torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        return dict.fromkeys(("train", "val", "test"), (images, torch.arange(count) % 5))
+
+
+class Rank:
+    """What a model and its data ask the Trainer of one process among several."""
+
+    strategy = type("Strategy", (), {"root_device": torch.device("cpu")})
+    overfit_batches, train_dataloader = 0, None
+
+    def __init__(self, rank: int, world_size: int, epoch: int, model: Module) -> None:
+        self.global_rank, self.world_size, self.current_epoch = rank, world_size, epoch
+        self.lightning_module, self.global_step = model, 7
+
+
+Rows = dict[int, tuple[Tensor, ...]]
+Build = Callable[[], Module]
+
+
+def epoch_of(build: Build, data: Blots, rank: int, world_size: int, epoch: int) -> list[tuple[Rows, Tensor, list[Tensor]]]:
+    """Of each batch that a process trains on: the rows of each image, by what tells images apart; the loss; the gradients."""
+    torch.manual_seed(0)
+    model, drawn = build(), []
+    trainer = Rank(rank, world_size, epoch, model)
+    model.trainer = data.trainer = trainer  # type: ignore[assignment]
+    loader = trainer.train_dataloader = data.train_dataloader()
+    loader.set_epoch(epoch)
+    draw_noise = model.draw_noise
+    model.draw_noise = lambda *arguments, **settings: drawn.append(draw_noise(*arguments, **settings)) or drawn[-1]  # type: ignore[method-assign]
+    steps = []
+    for number, batch in enumerate(loader):
+        x, y = data.on_after_batch_transfer(batch, 0)
+        loss = model.training_step((x, y), number)
+        gradients = torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad])
+        rows = zip(x, y, *rows_of(drawn[-1], len(x)), strict=True)
+        steps.append((dict(zip(loader.places(number).tolist(), rows, strict=True)), loss.detach(), list(gradients)))
+    return steps
+
+
+def rows_of(noise: Noise, count: int) -> list[Tensor]:
+    """The noise of a batch of `count` images, with images first."""
+    uniform = [tensor.unflatten(0, (-1, count)).transpose(0, 1) for tensor in noise.dropout]
+    return [*([noise.posterior.transpose(0, 1)] if noise.posterior.numel() else []), *uniform]
+
+
+def together(build: Build, world_size: int, rest: int, epoch: int = 2, **settings: Any) -> list[tuple[Rows, Tensor, list[Tensor]]]:
+    """`epoch_of` all processes together, whose losses and gradients are averaged."""
+    share = {"batch_size": BATCH // world_size, "labelled_batch_size": LABELLED // world_size}
+    ranks = [epoch_of(build, Blots(rest, **{**settings, **share}), rank, world_size, epoch) for rank in range(world_size)]
+    batches = []
+    for steps in zip(*ranks, strict=True):
+        rows = {place: row for step in steps for place, row in step[0].items()}
+        assert len(rows) == sum(len(step[0]) for step in steps), "no two processes have an image in common"
+        gradients = [torch.stack(each).mean(0) for each in zip(*(step[2] for step in steps), strict=True)]
+        batches.append((rows, torch.stack([step[1] for step in steps]).mean(), gradients))
+    return batches
+
+
+GREY: dict[str, Any] = {"binarization": "none"}
+MOVED: dict[str, Any] = {"augment_shift": 2.0, "augment_rotation": 20.0, "augment_scale": 0.1}
+FEW: dict[str, Any] = {"num_labels": 10}
+OF_BLOTS: dict[str, Any] = {"latent_dim": 3, "net": MLP, "image_shape": (1, 8, 8)}
+CASES: dict[str, tuple[Build, dict[str, Any]]] = {
+    "vae": (lambda: VAE(num_samples=3, kl_warmup_steps=20, **OF_BLOTS), {}),
+    "augmented": (lambda: VAE(likelihood="gaussian", **OF_BLOTS), {**GREY, **MOVED}),
+    "iwae": (lambda: IWAE(num_samples=4, **OF_BLOTS), MOVED),
+    "iaf": (
+        lambda: VAE(posterior={"name": "iaf", "hidden": [8], "context": 4}, prior={"name": "mog", "components": 3}, **OF_BLOTS),
+        {},
+    ),
+    "cvae": (lambda: CVAE(num_classes=5, **OF_BLOTS), {"permute_pixels": True}),
+    "m1": (lambda: M1(classes=5, classifier=CLASSIFIER, num_samples=2, **OF_BLOTS), FEW),
+    "m2": (lambda: M2(num_classes=5, classifier=CLASSIFIER, num_samples=2, **OF_BLOTS), {**FEW, **MOVED}),
+    "few labels alone": (lambda: M2(num_classes=5, classifier=CLASSIFIER, **OF_BLOTS), {"num_labels": 40, "only_labelled": True}),
+    "classifier": (lambda: Classifier(net=CLASSIFIER, num_classes=5, image_shape=(1, 8, 8)), MOVED),
+}
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("case", CASES)
+def test_processes_draw_and_step_as_one_process_does(case: str, world_size: int) -> None:
+    build, settings = CASES[case]
+    one, several = (together(build, count, rest=8, **settings) for count in (1, world_size))
+    assert len(one) == len(several) >= FULL
+    assert len(one[-1][0]) < len(one[0][0]), "the last batch is a smaller one"
+    for (rows, loss, gradients), (others, of_others, theirs) in zip(one, several, strict=True):
+        assert rows.keys() == others.keys()
+        for place, row in rows.items():
+            assert all(torch.equal(*pair) for pair in zip(row, others[place], strict=True)), place
+        torch.testing.assert_close(loss, of_others, rtol=1e-5, atol=1e-5)
+        for pair in zip(gradients, theirs, strict=True):
+            torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("world_size", "rest", "left"), [(2, 7, 6), (4, 7, 4), (4, 3, 0), (2, 1, 0), (4, 4, 4)])
+@pytest.mark.parametrize("case", ["vae", "m2"])
+def test_images_too_few_for_equal_parts_are_left_out_and_the_others_are_drawn_alike(
+    case: str, world_size: int, rest: int, left: int
+) -> None:
+    build, settings = CASES[case]
+    one, several = (together(build, count, rest=rest, **settings) for count in (1, world_size))
+    labelled = LABELLED * (case == "m2")
+    assert [len(rows) for rows, *_ in several] == [BATCH + labelled] * FULL + [left + labelled] * (left > 0)
+    for (rows, *_), (others, *_) in zip(one, several, strict=False):
+        assert others.keys() <= rows.keys()
+        for place, row in others.items():
+            assert all(torch.equal(*pair) for pair in zip(row, rows[place], strict=True)), place
+
+
+def test_an_image_is_drawn_afresh_in_each_epoch_and_each_time_it_comes_with_its_label() -> None:
+    build, settings = CASES["m2"]
+    epochs = [together(build, 2, rest=8, epoch=epoch, **settings) for epoch in (0, 1)]
+    first, second = ({place: row for rows, *_ in epoch for place, row in rows.items()} for epoch in epochs)
+    count = FULL * BATCH + 8
+    assert len(first) == count + (FULL + 1) * LABELLED, "no two images of an epoch are told apart by one number"
+    assert all((int(row[1]) == UNLABELLED) == (place < count) for place, row in first.items())
+    for numbers in (2, 3, 4):  # latents, and dropout
+        assert not any(torch.equal(row[numbers], second[place][numbers]) for place, row in first.items())
+        assert len({tuple(row[numbers].flatten().tolist()) for row in first.values()}) == len(first)
+
+
+# ---- a real command
+
+
+FEW_IMAGES = [
+    *(
+        "data.val_size=59856",
+        "trainer.limit_train_batches=1.0",
+        "trainer.max_epochs=2",
+        "trainer.log_every_n_steps=1",
+        "logger=csv",
+    ),
+    *("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false"),
+]
+SEMI_SUPERVISED = [
+    *("model=m2", "model.net.name=mlp", "model.net.hidden=[16]", "model.net.dropout=0.2", "model.latent_dim=3"),
+    *("model.num_samples=2", "data.num_labels=40", "data.augment_shift=1"),
+]
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    (log,) = folder.glob("**/metrics.csv")
+    rows = csv.DictReader(log.open())
+    return [{key: float(v) for key, v in row.items() if v and not key.startswith("time/")} for row in rows]
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one_with_batches_twice_as_large(
+    compose: Callable[..., DictConfig], mnist_root: Path, tmp_path: Path
+) -> None:
+    # 144 images: a full batch of 96, and one of 48
+    both = [*SEMI_SUPERVISED, *FEW_IMAGES, "trainer.accelerator=cpu", "trainer.limit_test_batches=0"]
+    split = ["trainer.devices=2", "data.batch_size=48", "data.labelled_batch_size=8", "trainer.limit_val_batches=1"]
+    command = [sys.executable, str(REPOSITORY / "train.py"), f"data.root={mnist_root}", "hydra.run.dir=two", *both, *split]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    whole = ["trainer.gpus=auto", "data.batch_size=96", "data.labelled_batch_size=16", "trainer.limit_val_batches=2"]
+    train(compose(*both, *whole, folder="one", quick=False))
+    one, two = (logged(tmp_path / folder) for folder in ("one", "two"))
+    losses = [row["train/loss"] for row in one if "train/loss" in row]
+    assert len(losses) == 4
+    assert len(set(losses)) == 4
+    for row, other in zip(one, two, strict=True):
+        assert row == pytest.approx(other, rel=1e-4, abs=1e-4)
