@@ -6,10 +6,10 @@ import time
 
 
 def arguments(**own: str | int) -> argparse.Namespace:
-    """`--data`, `--epochs` and a contender's `own`, with their defaults; what it does not know is refused."""
+    """`--data`, `--epochs`, `--device` and a contender's `own`, with their defaults; what it does not know is refused."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True, help="folder with MNIST/raw")
-    for name, default in {"epochs": 3, **own}.items():
+    for name, default in {"epochs": 3, "device": "cpu", **own}.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     return parser.parse_args()
 
@@ -36,5 +36,5 @@ class Clock:
         return self.images / (self.until - self.since)
 
 
-def report(images_per_second: float, train_loss: float) -> None:
-    print(json.dumps({"images_per_second": images_per_second, "train_loss": train_loss}))
+def report(images_per_second: float, train_loss: float, **more: float) -> None:
+    print(json.dumps({"images_per_second": images_per_second, "train_loss": train_loss, **more}), flush=True)
