@@ -1,7 +1,7 @@
 """One turn of a contender: what it measured, or why it did not."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,11 +34,11 @@ class Result(NamedTuple):
         return f"failed: {self.why}" if self.speed is None else f"{self.speed:,.0f} images/s"
 
 
-def turn(contender: Contender, python: str, limit: float) -> Result:
-    """The result of one run of `contender`, for at most `limit` seconds."""
+def turn(contender: Contender, python: str, limit: float, hear: Callable[[str], object] = lambda line: None) -> Result:
+    """The result of one run of `contender`, for at most `limit` seconds; `hear` is called with each line that it writes."""
     command = [python, str(CONTENDERS / contender.script), *contender.arguments]
     try:
-        return result_of(run(command, limit, folder=CONTENDERS, environment=contender.environment))
+        return result_of(run(command, limit, folder=CONTENDERS, environment=contender.environment, hear=hear))
     except OSError as error:
         return Result(None, f"{python}: {error.strerror}")
 
