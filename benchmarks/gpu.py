@@ -2,8 +2,8 @@
 
 On a bare machine with a GPU that has torch, Lightning and JAX, and no network, what else is needed comes from the folder that
 `make gpu-pack` has made. In turn: the tests marked `gpu`, the contenders, a stack of 64 models, an evaluation with K = 5,000, and
-with the time that is left the long recipes (`recipes.py`). What is found is written to `gpu.json` and `gpu.log` as it is found, into
-$OUT, or a dated folder of `outputs/gpu`. `--device cpu` goes the same way with sizes that only show that all of it runs.
+with the time that is left the long recipes (`recipes.py`). What is found is written as it is found, to `gpu.json` and `gpu.log` in
+$OUT, or in a dated folder of `outputs/gpu`. `--device cpu` goes the same way with sizes that only show that all of it runs.
 """
 
 import argparse

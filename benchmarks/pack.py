@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+from packed import STATIC
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 FOLDER = REPOSITORY / ".gpu"
@@ -78,11 +80,16 @@ def pack_wheels(folder: Path, pythons: list[str], room: int) -> list[str]:
     return left_out
 
 
-def pack_images(raw: Path, folder: Path) -> None:
-    """MNIST's four raw files, packed without a date, so that packing again gives the same bytes."""
-    folder.mkdir(parents=True)
-    for path in sorted(raw.glob("*-ubyte")):
-        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+def pack_images(root: Path, folder: Path) -> None:
+    """MNIST's four raw files, packed without a date, so that the same files give the same bytes; Larochelle's, if there are any."""
+    raw, packed = root / "MNIST" / "raw", folder / "MNIST" / "raw"
+    packed.mkdir(parents=True)
+    for archive in raw.glob("*-ubyte.gz"):
+        shutil.copy(archive, packed / archive.name)
+    for path in raw.glob("*-ubyte"):
+        (packed / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
+    if (root / STATIC).is_dir():
+        shutil.copytree(root / STATIC, folder / STATIC)
 
 
 def size_of(paths: Iterator[Path]) -> int:
@@ -104,11 +111,11 @@ def main() -> None:
     options = parser.parse_args()
     from vae_lightning.data.sources import raw_folder
 
-    raw = raw_folder("mnist", options.data)
+    root = raw_folder("mnist", options.data).parents[1]
     new = options.folder.with_name(f"{options.folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     (new / "wheels").mkdir(parents=True)
-    pack_images(raw, new / "data" / "MNIST" / "raw")
+    pack_images(root, new / "data")
     repository, images = size_of(travelling()), size_of(new.rglob("*"))
     left_out = pack_wheels(new / "wheels", options.python, LIMIT - repository - images)
     packed = size_of(new.rglob("*"))

@@ -1,10 +1,14 @@
 """What `make gpu-pack` packed, made usable on a machine without a network: missing packages, and MNIST."""
 
 import gzip
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+STATIC = "binarized_mnist"
+"""The folder in `data.root` of Larochelle's binarized images."""
 
 
 def missing(wheels: Path) -> tuple[list[Path], list[str]]:
@@ -39,18 +43,8 @@ def install(wheels: list[Path], target: Path) -> dict[str, str]:
 
 
 def _pip(wheels: list[Path], target: Path) -> str | None:
-    words = [
-        "install",
-        "--quiet",
-        "--no-index",
-        "--no-deps",
-        "--no-compile",
-        "--no-cache-dir",
-        "--upgrade",
-        "--target",
-        str(target),
-    ]
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *words, *map(str, wheels)]
+    words = ["install", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--upgrade", "--target", str(target)]
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words, *map(str, wheels)]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if not ended.returncode:
         return None
@@ -68,4 +62,6 @@ def unpack_images(packed: Path, target: Path) -> Path:
         (raw / file.name).symlink_to(file.resolve())
     if len(list(raw.iterdir())) < 4:
         raise FileNotFoundError(f"{packed}: has no MNIST/raw with four files; make gpu-pack packs them where there is a network")
+    if (packed / STATIC).is_dir():
+        shutil.copytree(packed / STATIC, target / STATIC)
     return target

@@ -1,6 +1,6 @@
 """The long recipes of the published table (`docs/results.md`), each as words for `train.py` and `evaluate.py`.
 
-`make gpu` trains as many of them as there is time for, in this order; more of them: `make gpu ARGS="--only recipes --seconds 3000"`.
+`make gpu` trains as many of them as there is time for, in this order; for longer: `make gpu ARGS="--only recipes --seconds 3000"`
 """
 
 from typing import NamedTuple
