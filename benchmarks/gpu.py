@@ -86,8 +86,8 @@ def main() -> None:
         session = Session(data, options.device, options.device == "cpu", Path(scratch), budget, record)
         wanted = [stage for stage in stages(session) if not options.only or stage.name in options.only.split(",")]
         go_through(wanted, budget, record)
-    record.finish()
-    record.say(f"written to {record.json}")
+        record.finish()
+        record.say(f"written to {record.json}")
     if failed := failed_rows(record.content):
         sys.exit(f"error: failed: {'; '.join(failed)}")
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 import torch
 from numpy.typing import NDArray
 from rich.progress import track
@@ -105,6 +104,8 @@ def _images(folder: Path, split: str, *, fetch: bool) -> tuple[Tensor, str]:
 def _verified(content: bytes, split: str) -> Bytes | None:
     """The pixels in the content of a file, or None where they are not the known ones."""
     if content.startswith(b"MATLAB 5.0"):
+        import scipy.io  # takes a while to import, and no other images need it
+
         try:
             pixels = np.ascontiguousarray(scipy.io.loadmat(io.BytesIO(content))["X"], dtype=np.uint8)
         except Exception:  # scipy raises many kinds for a damaged file, and all mean the same here
