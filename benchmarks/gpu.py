@@ -81,7 +81,7 @@ def main() -> None:
         except (OSError, ImportError) as error:
             record.say(f"error: {error}")
             sys.exit(f"error: {error}")
-        record.content["machine"] = _machine()
+        record.content["machine"] = _machine() | {"load_average": os.getloadavg()[0]}
         record.say(", ".join(f"{key} {value}" for key, value in record.content["machine"].items()))
         session = Session(data, options.device, options.device == "cpu", Path(scratch), budget, record)
         wanted = [stage for stage in stages(session) if not options.only or stage.name in options.only.split(",")]

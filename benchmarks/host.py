@@ -41,7 +41,7 @@ def machine() -> dict[str, str | int]:
     gpu = "none"
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        gpu = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB"
+        gpu = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
     return {
         "cores": cores(),
         "processor": processor(),

@@ -2,10 +2,11 @@
 
 import gzip
 import shutil
-import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from running import run
 
 STATIC = "binarized_mnist"
 """The folder in `data.root` of Larochelle's binarized images."""
@@ -45,10 +46,7 @@ def install(wheels: list[Path], target: Path) -> dict[str, str]:
 def _pip(wheels: list[Path], target: Path) -> str | None:
     words = ["install", "--no-index", "--no-deps", "--no-compile", "--no-cache-dir", "--upgrade", "--target", str(target)]
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words, *map(str, wheels)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    if not ended.returncode:
-        return None
-    return next(iter(reversed(ended.stderr.strip().splitlines())), f"pip ended with status {ended.returncode}")
+    return run(command, 120).why
 
 
 def unpack_images(packed: Path, target: Path) -> Path:

@@ -1,6 +1,7 @@
 """What a session on a GPU finds: one JSON and one log, both up to date at any moment."""
 
 import json
+import math
 import os
 import time
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ class Record:
     def write(self) -> None:
         self.content["seconds"] = round(self.seconds, 1)
         scratch = self.json.with_suffix(".new")
-        scratch.write_text(json.dumps(self.content, indent=1, allow_nan=True) + "\n")
+        scratch.write_text(json.dumps(self.content, indent=1, allow_nan=False) + "\n")
         os.replace(scratch, self.json)
 
     def begin(self, stage: str) -> None:
@@ -61,8 +62,9 @@ class Record:
 
     def row(self, name: str, **facts: Any) -> None:
         """Something that the present stage has found."""
+        facts = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in facts.items()}
         self.content["stages"][-1]["rows"].append({"name": name, **facts})
-        words = ", ".join(f"{key} {_short(value)}" for key, value in facts.items() if value not in (None, [], ()))
+        words = ", ".join(f"{key} {_short(value)}" for key, value in facts.items() if value not in (None, []))
         self.say(f"{name}: {words}")
         self.write()
 

@@ -110,8 +110,8 @@ def _on_a_gpu(data: str, epochs: int) -> dict[str, Contender]:
         "JAX, lax.scan, float32": Contender("peers", "jax_scan.py", [*fast, "--products", "highest"], environment=jax),
         "JAX, lax.scan, TF32": Contender("peers", "jax_scan.py", [*fast, "--products", "tensorfloat32"], environment=jax),
         "JAX, lax.scan, bf16": Contender("peers", "jax_scan.py", [*fast, "--dtype", "bfloat16"], environment=jax),
-        "ours, cvae_cnn3": Contender("ours", "ours.py", [*ours, "model=cvae_cnn3"], CONVOLUTIONAL),
         CONVOLUTIONAL: Contender("ours", "typical_lightning.py", [*slow, "--model", "cvae_cnn3"], CONVOLUTIONAL),
+        "ours, cvae_cnn3": Contender("ours", "ours.py", [*ours, "model=cvae_cnn3"], CONVOLUTIONAL),
         "typical Lightning loop, 8 workers": Contender("ours", "typical_lightning.py", [*slow, "--workers", "8"]),
     }
 
@@ -119,7 +119,7 @@ def _on_a_gpu(data: str, epochs: int) -> dict[str, Contender]:
 def stacks_on_a_gpu(data: str) -> dict[str, Contender]:
     """The stack beside a single model of the same net, both as many models trained at once."""
     chosen = {}
-    for net, layers in NETS.items():
+    for net, layers in reversed(NETS.items()):
         usual = ["--data", data, "--device", "cuda", "--net", net]
         alone = f"1 model {layers}"
         chosen[alone] = Contender("ours", "stack.py", [*usual, "--how", "one", "--models", "1", "--epochs", "10"], alone)

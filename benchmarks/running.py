@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-ERROR = re.compile(r"^(error: |[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b)")
+ERROR = re.compile(r"^(error: |ERROR: |[A-Za-z_][\w.]*(Error|Exception|Interrupt)\b)")
 """A line that says why a program failed: one of this project's own errors, or the last of a traceback."""
 
 
