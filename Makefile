@@ -52,7 +52,7 @@ types: setup ## Check types
 imports: setup ## Check that imports point one way
 	$(BIN)/lint-imports
 
-bench: setup $(PEERS)/ready ## Time this project and its peers: half an hour, a table in benchmarks/results
+bench: setup $(PEERS)/ready ## Time this project and its peers: an hour, a table in benchmarks/results
 	$(BIN)/python benchmarks/bench.py --peers $(PEERS)/bin/python $(ARGS)
 
 bench-scaling: setup $(PEERS)/ready ## Time this project over batch sizes and widths: a quarter of an hour, a figure in benchmarks/results

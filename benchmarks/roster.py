@@ -87,7 +87,7 @@ def stacks(data: str) -> dict[str, Contender]:
     chosen = {}
     for net, layers in NETS.items():
         reference = f"8 models {layers}, joblib over 2 processes"
-        usual = ["--data", data, "--net", net]
+        usual = ["--data", data, "--net", net, "--epochs", "2"]
         chosen[reference] = Contender("ours", "stack.py", [*usual, "--how", "joblib"], reference)
         chosen[f"8 models {layers}, one after the other"] = Contender("ours", "stack.py", [*usual, "--how", "one"], reference)
         chosen[f"8 models {layers}, stacked"] = Contender("ours", "stack.py", [*usual, "--how", "stacked"], reference)
