@@ -58,6 +58,8 @@ def prepared(options: argparse.Namespace, scratch: Path, record: Record) -> Path
     failed = install(wheels, site)
     paths = [str(site), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    packed_at = options.pack / "commit"
+    record.content["packed_at"] = packed_at.read_text().strip() if packed_at.exists() else None
     record.content["installed"] = [wheel.name for wheel in wheels if wheel.name not in failed]
     record.content["not_installed"] = failed | dict.fromkeys(without, "no wheel in the packed folder fits this Python")
     for name, why in record.content["not_installed"].items():

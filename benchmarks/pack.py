@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
+from host import commit
 from packed import STATIC
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 FOLDER = REPOSITORY / ".gpu"
 MIB = 2**20
-LIMIT = 60 * MIB
+LIMIT = 62 * MIB
 """Bytes of the folder and the repository together."""
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17, 12, 5)]
 PLATFORMS += ["manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64"]
@@ -59,13 +60,14 @@ def wheel_of(requirement: str, python: str, folder: Path) -> Path | None:
     return None
 
 
-def pack_wheels(folder: Path, pythons: list[str], room: int) -> list[str]:
-    """Put wheels into `folder` for as long as there is room; what was left out, in words."""
+def pack_wheels(folder: Path, pythons: list[str], without: list[str], room: int) -> list[str]:
+    """Put wheels into `folder` for as long as there is room; what was left out though it is not in `without`, in words."""
     left_out = []
     for part, python in product(parts(), pythons):
         for requirement in part:
             name = requirement.partition("==")[0].lower().replace("-", "_")
-            if any(wheel.name.lower().startswith(f"{name}-") for wheel in folder.glob("*-none-any.whl")):
+            packed = any(wheel.name.lower().startswith(f"{name}-") for wheel in folder.glob("*-none-any.whl"))
+            if packed or name in {known.lower().replace("-", "_") for known in without}:
                 continue
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 wheel = wheel_of(requirement, python, Path(scratch))
@@ -81,15 +83,13 @@ def pack_wheels(folder: Path, pythons: list[str], room: int) -> list[str]:
 
 
 def pack_images(root: Path, folder: Path) -> None:
-    """MNIST's four raw files, packed without a date, so that the same files give the same bytes; Larochelle's, if there are any."""
+    """MNIST's four raw files, packed without a date, so that the same files give the same bytes."""
     raw, packed = root / "MNIST" / "raw", folder / "MNIST" / "raw"
     packed.mkdir(parents=True)
     for archive in raw.glob("*-ubyte.gz"):
         shutil.copy(archive, packed / archive.name)
     for path in raw.glob("*-ubyte"):
         (packed / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))
-    if (root / STATIC).is_dir():
-        shutil.copytree(root / STATIC, folder / STATIC)
 
 
 def size_of(paths: Iterator[Path]) -> int:
@@ -103,12 +103,26 @@ def travelling() -> Iterator[Path]:
     return (REPOSITORY / name for name in listed.split("\0") if name)
 
 
-def main() -> None:
+def pack_static(root: Path, folder: Path, room: int) -> list[str]:
+    """Larochelle's binarized images, if they are in `root` and there is room; what was left out, in words."""
+    size = size_of((root / STATIC).rglob("*"))
+    if size == 0 or size > room:
+        return [f"{STATIC} ({f'{size / MIB:.1f} MiB: no room' if size else f'not in {root}'})"]
+    shutil.copytree(root / STATIC, folder / STATIC)
+    return []
+
+
+def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default=str(REPOSITORY / "data"), type=os.path.abspath)
     parser.add_argument("--folder", default=FOLDER, type=Path)
     parser.add_argument("--python", nargs="+", default=["3.12", "3.11"], help="versions that the machine may have, likeliest first")
-    options = parser.parse_args()
+    parser.add_argument("--without", nargs="+", default=[], help="packages that the machine is known to have")
+    return parser
+
+
+def main() -> None:
+    options = arguments().parse_args()
     from vae_lightning.data.sources import raw_folder
 
     root = raw_folder("mnist", options.data).parents[1]
@@ -116,11 +130,13 @@ def main() -> None:
     shutil.rmtree(new, ignore_errors=True)
     (new / "wheels").mkdir(parents=True)
     pack_images(root, new / "data")
-    repository, images = size_of(travelling()), size_of(new.rglob("*"))
-    left_out = pack_wheels(new / "wheels", options.python, LIMIT - repository - images)
-    packed = size_of(new.rglob("*"))
+    (new / "commit").write_text(f"{commit()}\n")
+    repository = size_of(travelling())
+    left_out = pack_wheels(new / "wheels", options.python, options.without, LIMIT - repository - size_of(new.rglob("*")))
+    left_out += pack_static(root, new / "data", LIMIT - repository - size_of(new.rglob("*")))
     shutil.rmtree(options.folder, ignore_errors=True)
     new.rename(options.folder)
+    packed = size_of(options.folder.rglob("*"))
     print(f"{options.folder}: {packed / MIB:.1f} MiB, with the repository {(packed + repository) / MIB:.1f} MiB")
     for line in left_out:
         print(f"left out: {line}")

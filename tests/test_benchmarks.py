@@ -329,7 +329,7 @@ def test_wheel_that_is_damaged_costs_itself_alone(tmp_path: Path) -> None:
 
 
 def test_images_travel_packed(mnist_root: Path, tmp_path: Path) -> None:
-    from pack import pack_images
+    from pack import pack_images, pack_static
     from packed import unpack_images
 
     few = tmp_path / "few" / "MNIST" / "raw"
@@ -337,12 +337,15 @@ def test_images_travel_packed(mnist_root: Path, tmp_path: Path) -> None:
     for path in (mnist_root / "MNIST" / "raw").glob("*-ubyte"):
         (few / path.name).write_bytes(path.read_bytes()[:5000])
     (tmp_path / "few" / "binarized_mnist").mkdir()
+    (tmp_path / "few" / "binarized_mnist" / "x.amat").write_bytes(b"1234")
     pack_images(tmp_path / "few", tmp_path / "packed")
+    assert pack_static(tmp_path / "few", tmp_path / "packed", room=3) == ["binarized_mnist (0.0 MiB: no room)"]
+    assert pack_static(tmp_path / "few", tmp_path / "packed", room=4) == []
     root = unpack_images(tmp_path / "packed", tmp_path / "unpacked")
     assert {path.name: path.read_bytes() for path in (root / "MNIST" / "raw").iterdir()} == {
         p.name: p.read_bytes() for p in few.iterdir()
     }
-    assert (root / "binarized_mnist").is_dir()
+    assert (root / "binarized_mnist" / "x.amat").read_bytes() == b"1234"
     with pytest.raises(FileNotFoundError, match="make gpu-pack packs them"):
         unpack_images(tmp_path / "nothing", tmp_path / "empty")
 
