@@ -57,22 +57,22 @@ class Record:
     def begin(self, stage: str) -> None:
         self.content["stages"].append({"stage": stage, "state": "running", "why": None, "seconds": 0.0, "rows": []})
         self._began = self.seconds
-        self.say(f"== {stage}")
         self.write()
+        self.say(f"== {stage}")
 
     def row(self, name: str, **facts: Any) -> None:
         """Something that the present stage has found."""
         facts = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in facts.items()}
         self.content["stages"][-1]["rows"].append({"name": name, **facts})
         words = ", ".join(f"{key} {_short(value)}" for key, value in facts.items() if value not in (None, []))
-        self.say(f"{name}: {words}")
         self.write()
+        self.say(f"{name}: {words}")
 
     def end(self, state: str, why: str | None = None) -> None:
         """`state`: done, failed, skipped or out of time."""
         self.content["stages"][-1] |= {"state": state, "why": why, "seconds": round(self.seconds - self._began, 1)}
-        self.say(f"   {state}" + (f": {why}" if why else ""))
         self.write()
+        self.say(f"   {state}" + (f": {why}" if why else ""))
 
     def finish(self) -> None:
         self.content["finished"] = True
