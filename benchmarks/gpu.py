@@ -19,12 +19,9 @@ from budget import Budget, go_through
 from packed import install, missing, unpack_images
 from record import Record, failed_rows
 from running import run
-from stages import REPOSITORY, Session, stages
+from stages import REPOSITORY, STAGES, Session, stages
 
-PROBE = """
-import json, torch
-torch.ones(8, device="cuda").add(1).sum().item()
-"""
+PROBE = "import torch; torch.ones(8, device='cuda').add(1).sum().item()"
 FACTS = "import json, host; print(json.dumps(host.machine()))"
 
 
@@ -32,7 +29,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=460.0, help="that all of it may take (460)")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: tiny sizes, to try the script itself")
-    parser.add_argument("--only", default="", help="stages, separated by commas: tests,contenders,stack,evaluation,recipes")
+    parser.add_argument("--only", default="", help=f"stages, separated by commas: {','.join(STAGES)}")
     parser.add_argument("--pack", type=Path, default=REPOSITORY / ".gpu", help="the folder that make gpu-pack made (.gpu)")
     parser.add_argument("--data", type=Path, help="folder with MNIST/raw, if it is not in the packed folder")
     parser.add_argument("--out", type=Path, help="folder of gpu.json and gpu.log ($OUT, else outputs/gpu/<time>)")
@@ -56,6 +53,7 @@ def prepared(options: argparse.Namespace, scratch: Path, record: Record) -> Path
     site = scratch / "site"
     wheels, without = missing(options.pack / "wheels")
     failed = install(wheels, site)
+    sys.path.insert(0, str(site))  # where this program looks for what its programs have
     paths = [str(site), str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     packed_at = options.pack / "commit"
@@ -71,6 +69,8 @@ def main() -> None:
     parser = arguments()
     options = parser.parse_args()
     budget = Budget(options.seconds)
+    if unknown := set(filter(None, options.only.split(","))) - set(STAGES):
+        parser.error(f"--only: there is no stage {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
     if why := usable(options.device):
         sys.exit(f"error: {why}")
     signal.signal(signal.SIGTERM, _end)  # so that programs that are running are ended too

@@ -19,7 +19,9 @@ from turns import Result, turn
 REPOSITORY = Path(__file__).resolve().parent.parent
 WARM_BATCHES = 60
 TINY = ["trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
-TURN = 75.0
+STAGES = {"tests": (150, 20), "contenders": (190, 20), "stack": (100, 20), "evaluation": (100, 20), "recipes": (1e9, 60)}
+"""Seconds that a stage may take, and seconds without which it is not begun."""
+TURN = 90.0
 """Seconds that a contender may take."""
 STEPS = 500
 """Steps a second that are counted on where the contenders have not said how many there are."""
@@ -59,14 +61,14 @@ class Session(NamedTuple):
 
 def stages(session: Session) -> list[Stage]:
     """All stages, in the order of how much is wanted of what they find."""
-    small = 0.0 if session.tiny else 1.0
-    return [
-        Stage("tests", lambda: tests(session), 150),
-        Stage("contenders", lambda: take_turns(session, _contenders(session)), 190),
-        Stage("stack", lambda: take_turns(session, _stacks(session)), 100),
-        Stage("evaluation", lambda: take_turns(session, _evaluation(session)), 100),
-        Stage("recipes", lambda: train_recipes(session), 1e9, 10 + 70 * small),
-    ]
+    works = {
+        "tests": lambda: tests(session),
+        "contenders": lambda: take_turns(session, _contenders(session)),
+        "stack": lambda: take_turns(session, _stacks(session)),
+        "evaluation": lambda: take_turns(session, _evaluation(session)),
+        "recipes": lambda: train_recipes(session),
+    }
+    return [Stage(name, work, *STAGES[name]) for name, work in works.items()]
 
 
 # ---- tests

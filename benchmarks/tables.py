@@ -60,8 +60,10 @@ def ratio_of(results: Sequence[Result], reference: Sequence[Result]) -> float | 
 
 
 def last_ratio(folder: Path) -> float | None:
-    """The ratio of ours to the typical loop in the newest table that has one."""
+    """The ratio of ours to the typical loop in the newest table of a CPU that has one."""
     for path in sorted(folder.glob("*.md"), reverse=True):
+        if path.stem.endswith("_cuda"):
+            continue
         for line in path.read_text().splitlines():
             if line.startswith(f"| {OURS} |"):
                 try:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 import pytorch_lightning as L
 from packaging.requirements import Requirement
+
+from vae_lightning.commands.commandline import register_resolvers
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"
@@ -91,36 +95,41 @@ def test_last_ratio_is_of_the_newest_table_that_has_one(tmp_path: Path) -> None:
     assert last_ratio(tmp_path) is None
     (tmp_path / "2026-01-01.md").write_text("| ours, default | 30 (20 to 40) | 3.62 | 107.30 |\n")
     (tmp_path / "2026-01-02.md").write_text("| ours, default | failed: no | | | | |\n")
+    (tmp_path / "2026-01-03_cuda.md").write_text("| ours, default | 30 (20 to 40) | 99.00 | 107.30 |\n")
     assert last_ratio(tmp_path) == 3.62
 
 
-def test_bench_writes_the_table_although_a_contender_fails(tmp_path: Path, mnist_root: Path) -> None:
+def test_bench_writes_the_table_although_a_contender_fails(
+    tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import bench
+    import turns
+    from roster import OURS, REFERENCE, Contender
+
     raw = mnist_root / "MNIST" / "raw"
     (tmp_path / "data" / "MNIST").mkdir(parents=True)
     (tmp_path / "data" / "MNIST" / "raw").symlink_to(raw.resolve(), target_is_directory=True)
-    words = [
-        "--data",
-        "data",
-        "--rounds",
-        "1",
-        "--epochs",
-        "1",
-        "--only",
-        "64 models 784-64-32-20, stacked",
-        "--results",
-        "results",
-    ]
-    words += ["--limit", "0.2"]
-    ended = subprocess.run([sys.executable, str(BENCH), *words], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    assert ended.stderr.strip() == "error: 2 turns failed, see the table"
+    code = {"good.py": """print('{"images_per_second": 3, "train_loss": 107.5}')""", "bad.py": "raise ValueError('no')"}
+    for name, text in code.items():
+        (tmp_path / name).write_text(text)
+    chosen = {
+        name: Contender("ours", script, []) for name, script in ((REFERENCE, "good.py"), (OURS, "bad.py"), ("third", "good.py"))
+    }
+    monkeypatch.setattr(turns, "CONTENDERS", tmp_path)
+    monkeypatch.setattr(bench, "contenders", lambda *_: chosen)
+    words = ["--data", str(tmp_path / "data"), "--rounds", "2", "--results", str(tmp_path / "results")]
+    monkeypatch.setattr(sys, "argv", ["bench.py", *words])
+    with pytest.raises(SystemExit, match="error: 2 turns failed, see the table"):
+        bench.main()
+    assert "round 2: third: 3 images/s" in capsys.readouterr().out
     (table,) = (tmp_path / "results").glob("*.md")
     text = table.read_text()
-    assert "| 64 models 784-64-32-20, stacked | failed: " in text
-    assert "| 8 models 784-64-32-20, joblib over 2 processes | failed: took longer than 0 s |" in text
-    assert " cores, " in text
-    assert "no GPU; torch " in text
-    assert "Load average at the start of each round: " in text
+    assert "| ours, default | failed in 2 of 2 rounds: ValueError: no | | | | |" in text.replace("  ", " ")
+    assert re.search(r"^\| third \| 3 \(3 to 3\) \| 1\.00 \| 107\.50 \| \d\.\d \| \d \|$", text, re.MULTILINE)
+    assert re.search(r"^\d+ cores, .*; (no GPU|.* GiB, .*); torch 2.*; 2 rounds, 5 epochs each\.$", text, re.MULTILINE)
+    assert re.search(
+        r"^Load average at the start of each round: [\d.]+, [\d.]+\. CPU seconds over wall seconds, of what", text, re.MULTILINE
+    )
 
 
 def test_clock_of_epochs_leaves_the_fast_path_to_what_is_timed(tmp_path: Path) -> None:
@@ -265,12 +274,23 @@ def test_outcome_of_a_test_is_read_as_it_ends(line: str, outcome: tuple[str, str
     assert outcome_of(line) == outcome
 
 
-def test_recipes_name_experiments_that_are_there() -> None:
+def test_words_for_train_and_evaluate_are_settings_that_there_are(session: Sessions) -> None:
     from recipes import RECIPES
+    from roster import contenders
+    from stages import _contenders
 
-    for recipe in RECIPES:
-        (experiment,) = (word.partition("=")[2] for word in recipe.train if word.startswith("experiment="))
-        assert (ROOT / "conf" / "experiment" / f"{experiment}.yaml").is_file()
+    every = [
+        *contenders("data", 2).values(),
+        *contenders("data", 2, device="cuda").values(),
+        *_contenders(session(tiny=True)).values(),
+    ]
+    ours = [contender.arguments[2:] for contender in every if contender.script == "ours.py"]
+    register_resolvers()
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for words in [*ours, *(recipe.train for recipe in RECIPES)]:
+            assert hydra.compose("train", ["run_dir=run", *words]).model
+        for recipe in RECIPES:
+            assert hydra.compose("evaluate", list(recipe.evaluate)).evaluation.num_samples == 5000
     assert len({recipe.name for recipe in RECIPES}) == len(RECIPES)
 
 
@@ -351,6 +371,12 @@ def test_images_travel_packed(mnist_root: Path, tmp_path: Path) -> None:
 
 
 GPU = [sys.executable, str(BENCHMARKS / "gpu.py")]
+
+
+def test_stage_that_there_is_not_is_refused() -> None:
+    ended = subprocess.run([*GPU, "--only", "tests,contender"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("--only: there is no stage contender; there are tests, contenders, stack, evaluation, recipes\n")
 
 
 def test_machine_without_a_gpu_is_told_so_in_one_line(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import time
 
 
 def arguments(**own: str | int) -> argparse.Namespace:
-    """`--data`, `--epochs`, `--device` and a contender's `own`, with their defaults; what it does not know is refused."""
+    """`--data`, `--epochs` and a contender's `own`, with their defaults; what it does not know is refused."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True, help="folder with MNIST/raw")
-    for name, default in {"epochs": 3, "device": "cpu", **own}.items():
+    for name, default in {"epochs": 3, **own}.items():
         parser.add_argument(f"--{name}", type=type(default), default=default)
     return parser.parse_args()
 

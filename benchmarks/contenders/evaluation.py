@@ -17,7 +17,7 @@ from common import arguments, report
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = [(50, 200), (200, 200), (200, 784)]
 
-options = arguments(samples=5000, images=10_000, products="highest")
+options = arguments(samples=5000, images=10_000, products="highest", device="cpu")
 
 
 def command(script: str, *words: str) -> None:

@@ -12,7 +12,7 @@ from common import Clock, arguments, report
 SIZES = {"encoder": (784, 400), "mean": (400, 20), "log_variance": (400, 20), "decoder": (20, 400), "logits": (400, 784)}
 BATCH = 128
 
-options = arguments(dtype="float32", batches=55_000 // BATCH, products="")
+options = arguments(dtype="float32", batches=55_000 // BATCH, products="", device="cpu")
 STEPS = options.batches
 if options.products:  # on a GPU, float32 products are TF32 unless asked for
     jax.config.update("jax_default_matmul_precision", options.products)

@@ -17,7 +17,7 @@ REPOSITORY = HERE.parents[1]
 NETS = {"small": ["model.net.hidden=[64,32]"], "default": ["model.net.hidden=[400]", "model.net.init=default"]}
 PROCESSES = 2
 
-options = arguments(how="stacked", models=8, net="default", batches=429)
+options = arguments(how="stacked", models=8, net="default", batches=429, device="cpu")
 
 
 def overrides(seed: int, folder: str) -> list[str]:

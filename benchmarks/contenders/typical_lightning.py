@@ -82,7 +82,7 @@ class Measure(L.Callback):
         self.clock.epoch(min(55_000, int(trainer.num_training_batches) * BATCH))
 
 
-options = arguments(workers=0, model="vae", batches=0)
+options = arguments(workers=0, model="vae", batches=0, device="cpu")
 torch.manual_seed(0)
 data = Subset(datasets.MNIST(options.data, train=True, transform=transforms.ToTensor()), range(55_000))
 measure = Measure()
