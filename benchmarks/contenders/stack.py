@@ -7,6 +7,7 @@ clocks, so what a process needs to start is left out, as it is for every contend
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,45 +29,61 @@ def overrides(seed: int, folder: str) -> list[str]:
     return [*words, "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false"]
 
 
-def train_one(seed: int, folder: str, threads: int | str) -> tuple[int, float, float]:
-    """Images and seconds of the epochs after the first, and the last training loss, of one model trained as a sweep's job is."""
+def config(seed: int, folder: str, threads: int | str) -> Any:
+    """The config of the model of `seed`, as a sweep's job has it, with a clock."""
     sys.path[:0] = [path for path in (str(REPOSITORY), str(HERE)) if path not in sys.path]
     import hydra
 
     from vae_lightning.commands.commandline import register_resolvers
-    from vae_lightning.commands.train import train
 
     register_resolvers()
-    clock = Path(folder, f"epochs_of_{seed}")
     words = [*overrides(seed, folder), f"trainer.threads={threads}", "+callbacks.clock._target_=epoch_clock.EpochClock"]
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        cfg = hydra.compose("train", [*words, f"+callbacks.clock.path={clock}"])
+        return hydra.compose("train", [*words, f"+callbacks.clock.path={folder}/epochs_of_{seed}"])
+
+
+def trained(cfg: Any) -> tuple[int, float, float]:
+    """Images and seconds of the epochs after the first, and the last training loss."""
+    from vae_lightning.commands.train import train
+
     metrics = train(cfg).metrics
-    turns = [json.loads(line) for line in clock.read_text().splitlines()][1:]
+    turns = [json.loads(line) for line in Path(cfg.callbacks.clock.path).read_text().splitlines()][1:]
     return sum(turn["images"] for turn in turns), sum(turn["seconds"] for turn in turns), metrics["train/loss"]
 
 
+def alone(seed: int, folder: str, threads: int | str) -> tuple[int, float, float]:
+    return trained(config(seed, folder, threads))
+
+
 def one_after_the_other(folder: str) -> tuple[float, float]:
-    return _together([train_one(seed, folder, "auto") for seed in range(options.models)], at_once=1)
+    return _together([alone(seed, folder, "auto") for seed in range(options.models)], at_once=1)
 
 
 def over_processes(folder: str) -> tuple[float, float]:
     from joblib import Parallel, delayed
 
-    jobs = (delayed(train_one)(seed, folder, 1) for seed in range(options.models))
+    jobs = (delayed(alone)(seed, folder, 1) for seed in range(options.models))
     return _together(Parallel(n_jobs=PROCESSES)(jobs), at_once=PROCESSES)
+
+
+def stacked(folder: str) -> tuple[float, float]:
+    configs = [config(seed, folder, "auto") for seed in range(options.models)]
+    try:
+        from vae_lightning.engine.stacked import run_stacked
+    except ImportError:
+        sys.exit("error: not there yet: vae_lightning.engine.stacked")
+    outcomes = run_stacked([partial(trained, cfg) for cfg in configs])
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    # each model's clock runs while the others take their steps
+    return _together([outcome.result for outcome in outcomes], at_once=options.models)
 
 
 def _together(ends: list[Any], at_once: int) -> tuple[float, float]:
     """Images a second of all, of which so many train at any time, and their mean loss."""
     images, seconds, losses = (sum(column) for column in zip(*ends, strict=True))
     return at_once * images / seconds, losses / len(ends)
-
-
-def stacked(folder: str) -> tuple[float, float]:
-    """Images a second of all models, stacked into one, and their mean training loss."""
-    # to be filled in: train_stacked of vae_lightning.engine.stacked, a clock on its epochs, models by overrides(seed, folder)
-    sys.exit("error: not there yet: vae_lightning.engine.stacked")
 
 
 with tempfile.TemporaryDirectory() as folder:
