@@ -1,4 +1,5 @@
-# make help lists what there is. Every target does its own set-up; nothing but Python 3.11, pip and make is needed.
+# make help lists what there is. Every target does its own set-up; nothing but Python 3.11, pip and make is needed. Only make gpu
+# takes the Python that is there, with the torch that fits the GPU.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +7,7 @@ PEERS := .venv-peers
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help docs setup train test evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick hooks check clean
+.PHONY: help docs setup train test evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -51,7 +52,7 @@ types: setup ## Check types
 imports: setup ## Check that imports point one way
 	$(BIN)/lint-imports
 
-bench: setup $(PEERS)/ready ## Time this project and its peers: half an hour, a table in benchmarks/results
+bench: setup $(PEERS)/ready ## Time this project and its peers: an hour, a table in benchmarks/results
 	$(BIN)/python benchmarks/bench.py --peers $(PEERS)/bin/python $(ARGS)
 
 bench-scaling: setup $(PEERS)/ready ## Time this project over batch sizes and widths: a quarter of an hour, a figure in benchmarks/results
@@ -59,6 +60,12 @@ bench-scaling: setup $(PEERS)/ready ## Time this project over batch sizes and wi
 
 bench-quick: setup ## Time this project against the typical loop, in minutes; warns if it fell behind
 	$(BIN)/python benchmarks/bench.py --quick --rounds 2 $(ARGS)
+
+gpu-pack: setup ## Pack what make gpu needs on a machine without a network into .gpu: two minutes, under 64 MiB with the repository
+	$(BIN)/python benchmarks/pack.py $(ARGS)
+
+gpu: ## On a machine with a GPU: its tests, contenders, a stack, an evaluation and long recipes, in under eight minutes
+	$(PYTHON) benchmarks/gpu.py $(ARGS)
 
 $(PEERS)/ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
@@ -72,4 +79,4 @@ hooks: setup ## Check style, types and imports before every commit
 check: lint types imports test test-slow ## Everything that continuous integration checks
 
 clean: ## Remove the environment and all caches; data and outputs stay
-	rm -rf $(VENV) $(PEERS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) .gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

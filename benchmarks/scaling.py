@@ -7,22 +7,34 @@ import argparse
 import datetime
 import os
 import statistics
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from bench import MLP, RESULTS, Contender, absolute, git, processor, run
+from bench import RESULTS, absolute
+from host import commit, processor
+from roster import MLP, Contender
+from turns import turn
 
 BATCHES = [32, 128, 512, 1024, 4096]
 WIDTHS = [128, 256, 400, 1024, 2048]
 BATCH, WIDTH = 128, 400
 
 
+def speed_of(contender: Contender, python: str) -> float:
+    """Images a second of one turn; a curve with a hole is no use, so a failure ends it all."""
+    result = turn(contender, python, limit=900)
+    if result.speed is None:
+        sys.exit(f"error: {contender.script} {' '.join(contender.arguments)} failed: {result.why}")
+    return result.speed
+
+
 def speed(data: str, python: str, batch: int, width: int, rounds: int) -> tuple[float, float]:
     """Median images a second of ours, compiled, and of the limit."""
     overrides = [*MLP, f"model.net.hidden=[{width}]", f"data.batch_size={batch}", "trainer.compile=true"]
-    ours = Contender("ours", "ours.py", [data, "3", *overrides])
-    limit = Contender("ours", "limit.py", ["--data", data, "--epochs", "2", "--batch", str(batch), "--width", str(width)])
-    pairs = [[run(contender, python)["images_per_second"] for contender in (ours, limit)] for _ in range(rounds)]
+    ours = Contender("ours", "ours.py", [data, "3", "trainer.gpus=0", *overrides])
+    limit = Contender("ours", "limit.py", ["--data", data, "--epochs", "2", "--batch", str(batch), "--hidden", str(width)])
+    pairs = [[speed_of(contender, python) for contender in (ours, limit)] for _ in range(rounds)]
     ours_speed, limit_speed = (statistics.median(column) for column in zip(*pairs, strict=True))
     print(f"batch {batch}, width {width}: {ours_speed:,.0f} of {limit_speed:,.0f} images/s", flush=True)
     return ours_speed, limit_speed
@@ -62,7 +74,7 @@ def main() -> None:
     path = RESULTS / f"{started:%Y-%m-%d_%H-%M}_scaling.md"
     draw(curves, path.with_suffix(".png"))
     fixed = f"width {WIDTH} where the batch size varies, batch size {BATCH} where the width does"
-    head = [f"# {started:%Y-%m-%d %H:%M}, scaling", "", f"{processor()}; commit {git('rev-parse', '--short', 'HEAD')}; "]
+    head = [f"# {started:%Y-%m-%d %H:%M}, scaling", "", f"{processor()}; commit {commit()}; "]
     head[-1] += f"{options.rounds} rounds; {fixed}; float32, compiled."
     tables = [line for curve in curves for line in ["", *table(*curve)]]
     path.write_text("\n".join([*head, *tables, "", f"![]({path.stem}.png)", ""]))

@@ -36,5 +36,5 @@ class Clock:
         return self.images / (self.until - self.since)
 
 
-def report(images_per_second: float, train_loss: float) -> None:
-    print(json.dumps({"images_per_second": images_per_second, "train_loss": train_loss}))
+def report(images_per_second: float, train_loss: float, **more: float) -> None:
+    print(json.dumps({"images_per_second": images_per_second, "train_loss": train_loss, **more}), flush=True)

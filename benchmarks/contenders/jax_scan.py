@@ -10,9 +10,13 @@ import optax
 from common import Clock, arguments, report
 
 SIZES = {"encoder": (784, 400), "mean": (400, 20), "log_variance": (400, 20), "decoder": (20, 400), "logits": (400, 784)}
-BATCH, STEPS = 128, 55_000 // 128
+BATCH = 128
 
-options = arguments(dtype="float32")
+options = arguments(dtype="float32", batches=55_000 // BATCH, products="", device="cpu")
+STEPS = options.batches
+if options.products:  # on a GPU, float32 products are TF32 unless asked for
+    jax.config.update("jax_default_matmul_precision", options.products)
+assert jax.default_backend() == {"cpu": "cpu", "cuda": "gpu"}[options.device], f"JAX computes on {jax.default_backend()}"
 kind = jnp.bfloat16 if options.dtype == "bfloat16" else jnp.float32
 content = Path(options.data, "MNIST", "raw", "train-images-idx3-ubyte").read_bytes()
 assert struct.unpack(">4I", content[:16]) == (2051, 60_000, 28, 28)

@@ -1,21 +1,24 @@
 """What no step can be faster than: its matrix products at their shapes, its random numbers, and Adam's memory traffic."""
 
 import time
+from itertools import pairwise
 
 import torch
 from common import arguments, report
 
-options = arguments(dtype="float32", batch=128, width=400)
-kind, B, H = getattr(torch, options.dtype), options.batch, options.width
-FORWARD = [(B, 784, H), (B, H, 40), (B, 20, H), (B, H, 784)]
-PARAMETERS = 2 * 784 * H + 60 * H + 2 * H + 40 + 784
+options = arguments(dtype="float32", batch=128, hidden="400", latent=20)
+kind, B = getattr(torch, options.dtype), options.batch
+hidden = [int(width) for width in options.hidden.split(",")]
+encoder, decoder = [784, *hidden, 2 * options.latent], [options.latent, *reversed(hidden), 784]
+LAYERS = [*pairwise(encoder), *pairwise(decoder)]
+PARAMETERS = sum(k * n + n for k, n in LAYERS)
 
 torch.set_grad_enabled(False)
 products = []
-for m, k, n in FORWARD:
-    shapes = [(m, k, n), (k, m, n)]  # forward; gradient of the weights
-    if k != 784:
-        shapes.append((m, n, k))  # gradient of the input
+for number, (k, n) in enumerate(LAYERS):
+    shapes = [(B, k, n), (k, B, n)]  # forward; gradient of the weights
+    if number:
+        shapes.append((B, n, k))  # gradient of the input, which images do not need
     products += [(torch.randn(i, j, dtype=kind), torch.randn(j, o, dtype=kind)) for i, j, o in shapes]
 outputs = [a @ b for a, b in products]
 weights = [torch.randn(PARAMETERS) for _ in range(4)]
@@ -25,7 +28,7 @@ step = [torch.tensor(1.0)]
 
 def once() -> None:
     words.random_()
-    torch.randn(B, 20)
+    torch.randn(B, options.latent)
     for (a, b), out in zip(products, outputs, strict=True):
         torch.mm(a, b, out=out)
     p, g, m, v = ([w] for w in weights)

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
+BATCH = 128
+
 
 class VAE(L.LightningModule):
     def __init__(self) -> None:
@@ -76,17 +78,24 @@ class Measure(L.Callback):
     def __init__(self) -> None:
         self.clock = Clock()
 
-    def on_train_epoch_end(self, *_: object) -> None:
-        self.clock.epoch(55_000)
+    def on_train_epoch_end(self, trainer: L.Trainer, *_: object) -> None:
+        self.clock.epoch(min(55_000, int(trainer.num_training_batches) * BATCH))
 
 
-options = arguments(workers=0, model="vae")
+options = arguments(workers=0, model="vae", batches=0, device="cpu")
 torch.manual_seed(0)
 data = Subset(datasets.MNIST(options.data, train=True, transform=transforms.ToTensor()), range(55_000))
 measure = Measure()
 with tempfile.TemporaryDirectory() as folder:
-    trainer = L.Trainer(max_epochs=options.epochs, accelerator="cpu", callbacks=[measure], default_root_dir=folder)
+    trainer = L.Trainer(
+        max_epochs=options.epochs,
+        accelerator=options.device,
+        devices=1,
+        callbacks=[measure],
+        default_root_dir=folder,
+        limit_train_batches=options.batches or 1.0,
+    )
     model = {"vae": VAE, "cvae_cnn3": ConvolutionalCVAE}[options.model]()
-    trainer.fit(model, DataLoader(data, batch_size=128, shuffle=True, num_workers=options.workers))
+    trainer.fit(model, DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=options.workers))
 report(measure.clock.images_per_second, float(trainer.callback_metrics["loss_epoch"]))
 sys.exit(0)
