@@ -59,7 +59,7 @@ class Interpreted(fx.GraphModule):
         return fx.Interpreter(self).run(*tensors)
 
 
-def quick_make_fx(function: Callable[..., list[Tensor]]) -> Callable[..., fx.GraphModule]:
+def quick_make_fx(function: Callable[..., list[Tensor]], **_: Any) -> Callable[..., fx.GraphModule]:
     """What stands in for `make_fx(function)`: given example tensors, the graph of `function`.
 
     `make_fx` makes a fake tensor of each result, for whoever compiles the graph, which takes nearly all of its time.
