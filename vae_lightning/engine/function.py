@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.data.loader import TensorLoader
-from vae_lightning.engine.update import Update
+from vae_lightning.engine.update import Update, clipped
 from vae_lightning.machine.graphs import realized
 from vae_lightning.models.base import Module
 from vae_lightning.models.optimization import laid_out_like
@@ -75,7 +75,7 @@ class StepFunction:
         names: of the trained parameters and of the others, in the order of `State`.
         precision: a context manager in which the forward pass is computed.
         update: what the optimizer does; None: the function computes gradients only and changes nothing.
-        clip: gradients and the value to clip to -> clipped gradients; None: they are not clipped here.
+        clipping: "norm" or "value": how the gradients are clipped to the last of `State.settings`; None: they are not.
         loader: of the images that a `Choice` chooses; None: batches are pairs.
         prepared: grey levels, labels and source of noise -> the images and labels that the model sees.
     """
@@ -86,12 +86,12 @@ class StepFunction:
         names: Sequence[str],
         precision: Callable[[], Any],
         update: Update | None = None,
-        clip: Callable[[list[Tensor], Tensor], list[Tensor]] | None = None,
+        clipping: str | None = None,
         loader: TensorLoader | None = None,
         prepared: Callable[..., Pair] | None = None,
     ) -> None:
         self.model, self.names, self.precision = model, list(names), precision
-        self.update, self.clip, self.loader, self.prepared = update, clip, loader, prepared
+        self.update, self.clipping, self.loader, self.prepared = update, clipping, loader, prepared
 
     def __call__(self, state: State, batch: Choice | Pair, noise: Source | Noise) -> Result:
         x, y = self.images(state.resident, batch)
@@ -113,10 +113,9 @@ class StepFunction:
     def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor) -> Result:
         """Take the step, unless the loss is not finite: then all is left as it was."""
         assert self.update is not None
-        settings = state.settings
-        if self.clip is not None:
-            *settings, value = settings
-            gradients = self.clip(gradients, value)
+        *settings, value = state.settings
+        if self.clipping is not None:
+            gradients = clipped(gradients, value, self.clipping)
         self.update.apply(state.trained, gradients, state.optimizer, settings, valid=loss.isfinite())
         for twin, parameter in zip(state.twins, state.trained, strict=False):
             twin.copy_(parameter)

@@ -17,7 +17,7 @@ from vae_lightning.data.module import ImageDataModule
 from vae_lightning.engine.eligibility import own_data
 from vae_lightning.engine.function import Choice, Pair, Result, State, StepFunction
 from vae_lightning.engine.purity import ReadsRunStateError, draws_purely, hooked, run_state_forbidden, untouched
-from vae_lightning.engine.update import Update, clipping_of, reason_against_optimizer, update_of
+from vae_lightning.engine.update import Update, update_of
 from vae_lightning.machine.compilation import Compiled, compiled, leaves
 from vae_lightning.models.base import Module, numbers_of
 from vae_lightning.models.sums import precise
@@ -74,10 +74,6 @@ class StepGraph:
         self.terms = tuple(terms)
         return None if self._names else "the loss depends on no parameter"
 
-    def waits_for(self, optimizer: Optimizer) -> bool:
-        """Whether `optimizer` must take a step of its own first, in which it makes the state that the whole step needs."""
-        return reason_against_optimizer(optimizer) is None and self._present_update(optimizer) is None
-
     # ---- making the graph
 
     def compile(self, optimizer: Optimizer, batch: Pair, batch_idx: int) -> bool:
@@ -89,19 +85,18 @@ class StepGraph:
         self.data = own_data(trainer, model) if self.update is not None and self._draws else None
         self._data_form = self._form_of_data()
         self._make_buffers()
-        assert self.look(), "what a graph is made of has changed while it was made"
+        self.look()
         self.function = StepFunction(
             model,
             [*self._names, *self._other_names],
             trainer.precision_plugin.forward_context,
             self.update,
-            clipping_of(self._clipping),
+            self._clipping,
             None if self.data is None else trainer.train_dataloader,
             None if self.data is None else self.data.prepared,
         )
-        self.batch_size = len(batch[0])
+        self.batch_size, self._form = len(batch[0]), _form(batch)
         first = self.moment(batch, batch_idx)
-        self._form = _form(first)
         twins = list(zip(self.state.trained, self.state.twins, strict=False))
         self._graph = compiled(self.function, self.state, *first, twins=twins)
         return self._graph is not None
@@ -122,7 +117,11 @@ class StepGraph:
         return [parameters[name] for name in self._names]
 
     def _present_update(self, optimizer: Optimizer) -> Update | None:
-        return update_of(optimizer, self._trained()) if reason_against_optimizer(optimizer) is None else None
+        update = update_of(optimizer, self._trained())
+        if isinstance(update, str):
+            return None
+        optimizer._opt_called = True  # as the optimizer's own step would tell a schedule
+        return update
 
     def _form_of_data(self) -> Any:
         """What a graph keeps of the data as it is."""
@@ -208,16 +207,17 @@ class StepGraph:
         """The images and labels of a step as the model sees them."""
         return self.function.images(self.state.resident, moment[0])
 
-    def fits(self, moment: Moment) -> bool:
-        """Whether the tensors of a step have the shapes that the graph is compiled for."""
-        batch = moment[0]
-        return len(batch.index) == self.batch_size if isinstance(batch, Choice) else _form(moment) == self._form
+    def fits(self, batch: Pair) -> bool:
+        """Whether the graph is compiled for batches of this shape."""
+        return _form(batch) == self._form
 
     def run(self, moment: Moment) -> Result:
         """Take a step."""
         assert self._graph is not None
         batch, noise = moment
-        if self.update is not None:
+        if self.update is None:
+            self._step.fill_(float(self.model.global_step))
+        else:
             self.update.settings()
         if isinstance(batch, Choice) and isinstance(noise, Source):  # as `leaves` would list them
             own = [batch.index, *batch.source, *noise]
@@ -225,8 +225,11 @@ class StepGraph:
             own = leaves(moment)
         with torch.no_grad():
             result: Result = self._graph.of_leaves([*self._leaves, *own])
-        self._images += self.batch_size
         return result
+
+    def count(self) -> None:
+        """Note that the sums hold one batch more."""
+        self._images += self.batch_size
 
     def show(self, result: Result) -> None:
         """Put the gradients of a step where a model's gradients are looked for."""
@@ -246,7 +249,6 @@ class StepGraph:
         return [*state.trained, *state.twins, *state.optimizer, state.sums, state.step]
 
 
-def _form(moment: Moment) -> list[Any]:
-    """Device, shapes and dtypes of the tensors that go into a step: a graph fits only inputs of one form."""
-    tensors = leaves(moment)
-    return [type(moment[0]), type(moment[1]), tensors[0].device, *((tensor.shape, tensor.dtype) for tensor in tensors)]
+def _form(batch: Pair) -> list[Any]:
+    """Device, shapes and dtypes of a batch: a graph fits only batches of one form."""
+    return [(tensor.device, tensor.shape, tensor.dtype) for tensor in batch]
