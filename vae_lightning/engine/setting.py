@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-__all__ = ["Setting", "Settings"]
+__all__ = ["Setting", "Settings", "computed_once"]
 
 
 class Setting(NamedTuple):
@@ -64,3 +64,10 @@ class Settings:
 def _comparable(value: object) -> object:
     """`value`, or its identity and version where it is a tensor, whose values a comparison would wait for."""
     return (id(value), value._version) if isinstance(value, Tensor) else value
+
+
+def computed_once(numbers: Sequence[Tensor]) -> list[Tensor]:
+    """0-dim tensors of one dtype as they are, by way of memory: a compiler that fused powers and roots into the loops over the
+    elements of a parameter would compute them for every few elements.
+    """
+    return list(torch.stack(list(numbers)).unbind(-1))
