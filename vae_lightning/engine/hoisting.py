@@ -36,7 +36,9 @@ def with_numbers_first(module: GraphModule) -> GraphModule:
         for place, node in enumerate(alike):
             with graph.inserting_after(last):
                 last = graph.call_function(aten.select.int, (stacked, 0, place))
-            node.replace_all_uses_with(last, delete_user_cb=lambda user: user not in known and user is not stacked and user.op != "output")
+            node.replace_all_uses_with(
+                last, delete_user_cb=lambda user: user not in known and user is not stacked and user.op != "output"
+            )
     graph.lint()
     module.recompile()
     return module

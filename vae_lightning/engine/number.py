@@ -6,6 +6,7 @@ graph, and a formula that gives the value on the host. `NumbersAsTensors` puts t
 operation takes numbers; a comparison, or any other use that needs a value, becomes a condition under which the trace holds.
 """
 
+import builtins
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
@@ -165,14 +166,19 @@ class Number(torch.SymFloat):
 
 def _as_alpha(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def add(x: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
-        return function(x, other * alpha)
+        return function(x, _as_wide_as(x, other) * alpha)
 
     return add
 
 
+def _as_wide_as(x: Tensor, other: Any) -> Any:
+    """`other` in the precision in which torch adds it to `x`."""
+    return other.to(torch.promote_types(x.dtype, other.dtype)) if isinstance(other, Tensor) else other
+
+
 def _scaled(combine: Callable[[Tensor, Tensor], Tensor], in_place: bool) -> Callable[..., Tensor]:
     def function(x: Tensor, first: Tensor, second: Tensor, *, value: Any = 1) -> Tensor:
-        change = combine(first * value, second)
+        change = combine(_as_wide_as(x, first) * value, second)
         return x.add_(change) if in_place else x + change
 
     return function
@@ -187,7 +193,9 @@ WITH_TENSORS: dict[str, Callable[..., Tensor]] = {
     "add_": _as_alpha(Tensor.add_),
     "sub": _as_alpha(torch.sub),
     "sub_": _as_alpha(Tensor.sub_),
-    "rsub": lambda x, other: other - x,
+    **{name: lambda x, other: other - x for name in ("rsub", "__rsub__")},
+    **{name: lambda x, other: other / x for name in ("__rdiv__", "__rtruediv__")},
+    "__rpow__": lambda x, other: other**x,
     "addcmul": _scaled(torch.mul, False),
     "addcmul_": _scaled(torch.mul, True),
     "addcdiv": _scaled(torch.div, False),
@@ -228,9 +236,11 @@ class NumbersAsTensors(TorchFunctionMode):
             return args[0].detach()
         if function is Tensor.data.__set__:  # type: ignore[attr-defined]
             return args[0].copy_(args[1])
+        if name == "__setitem__" and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
+            return _put(*args)
         if not any(isinstance(leaf, Number) for leaf in tree_leaves((args, kwargs))):
             return function(*args, **kwargs)
-        if name == "tensor":
+        if name in ("tensor", "as_tensor"):
             return args[0].tensor.to(kwargs.get("dtype") or torch.get_default_dtype())
         if name.startswith("_foreach_") and (single := WITH_TENSORS.get(name.removeprefix("_foreach_"))):
             return _each(single, args, kwargs)
@@ -243,6 +253,12 @@ class NumbersAsTensors(TorchFunctionMode):
         with _disable_current_modes():
             value = tensor.item()
         return Number(value, tensor.to(torch.float64, copy=True), self.formula_of(tensor, value), self.conditions)
+
+
+def _put(x: Tensor, mask: Tensor, value: Any) -> None:
+    """`x[mask] = value` for one value, without asking how many elements that are."""
+    value = value.tensor if isinstance(value, Number) else value
+    x.copy_(torch.where(mask, value, x))
 
 
 def _frozen(number: Number, name: str) -> float:
@@ -276,15 +292,27 @@ def _each(function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[s
 
 @contextmanager
 def math_of_numbers() -> Iterator[None]:
-    """A block in which functions of Python's `math` take `Number`s."""
+    """A block in which functions of Python's `math`, and `max` and `min`, take `Number`s."""
 
     def lifted(plain: Callable[..., float], in_graph: Callable[..., Tensor]) -> Callable[..., Any]:
-        def function(*arguments: Any) -> Any:
+        def function(*arguments: Any, **options: Any) -> Any:
             number = next((argument for argument in arguments if isinstance(argument, Number)), None)
-            return plain(*arguments) if number is None else number.computed(plain, in_graph, *arguments)
+            return plain(*arguments, **options) if number is None else number.computed(plain, in_graph, *arguments)
 
         return function
 
     names = {"sqrt": torch.sqrt, "exp": torch.exp, "log": torch.log, "pow": torch.pow, "cos": torch.cos, "sin": torch.sin}
-    with mock.patch.multiple(math, **{name: lifted(getattr(math, name), function) for name, function in names.items()}):
+    extremes = {"max": _of_tensors(torch.maximum), "min": _of_tensors(torch.minimum)}
+    with (
+        mock.patch.multiple(math, **{name: lifted(getattr(math, name), function) for name, function in names.items()}),
+        mock.patch.multiple(builtins, **{name: lifted(getattr(builtins, name), function) for name, function in extremes.items()}),
+    ):
         yield
+
+
+def _of_tensors(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    def of_two(first: Any, second: Any) -> Tensor:
+        example = first if isinstance(first, Tensor) else second
+        return function(*(torch.as_tensor(value, dtype=example.dtype, device=example.device) for value in (first, second)))
+
+    return of_two

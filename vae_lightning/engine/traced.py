@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
 from vae_lightning.engine.hoisting import with_numbers_first
 from vae_lightning.engine.number import Conditions, Formula, Number, NumbersAsTensors, Untraceable, evaluated, math_of_numbers
@@ -38,8 +38,6 @@ class TracedUpdate(Update):
     """
 
     def __init__(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> None:
-        if not all(optimizer.state.get(parameter) for parameter in parameters):
-            raise Untraceable("the optimizer has taken no step of its own yet")
         self.optimizer, self.parameters = optimizer, list(parameters)
         groups, counters = self._counters()
         inputs = [
@@ -47,11 +45,11 @@ class TracedUpdate(Update):
             for place, group in enumerate(optimizer.param_groups)
             for key, value in group.items()
             if key != "params"
-            for item in _numbers_in(value, (place, key) in groups)
+            for item in _numbers_in(key, value, (place, key) in groups)
         ]
         self._counters_of_state = counters
         self._bind(optimizer, parameters, inputs)
-        self._alike = _first_of_each([float(tensor) if tensor.dim() == 0 else None for tensor in self.state])
+        self._alike = self._first_alike()
         twin = copy.copy(self)
         twin._bind(*twin_of(optimizer, self.parameters), inputs)
         self._module, self._conditions, self._programs = twin._trace_of_an_ordinary_step()
@@ -71,6 +69,8 @@ class TracedUpdate(Update):
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
         call_step(twin)
+        if any(state.keys() != twin.state[parameter].keys() for state, parameter in zip(states, parameters, strict=True)):
+            raise Untraceable("the optimizer has taken no step of its own yet")
         changed = {(place, key) for place, group in enumerate(groups) for key in _changed(group, twin.param_groups[place])}
         pairs = enumerate(zip(parameters, states, strict=True))
         return changed, [(place, key) for place, (parameter, state) in pairs for key in _changed(state, twin.state[parameter])]
@@ -85,13 +85,25 @@ class TracedUpdate(Update):
     def present_state(self) -> list[Tensor]:
         return [leaf for leaf in self._leaves()[0] if isinstance(leaf, Tensor)]
 
-    def _leaves(self) -> tuple[list[Any], Any]:
-        """What the optimizer keeps of the parameters but for counters, flat."""
-        states = [
-            {key: value for key, value in self.optimizer.state.get(parameter, {}).items() if (place, key) not in self._counters_of_state}
+    def _states(self) -> list[dict[str, Any]]:
+        """What the optimizer keeps of the parameters but for counters."""
+        return [
+            {
+                key: value
+                for key, value in self.optimizer.state.get(parameter, {}).items()
+                if (place, key) not in self._counters_of_state
+            }
             for place, parameter in enumerate(self.parameters)
         ]
-        return tree_flatten(states)
+
+    def _leaves(self) -> tuple[list[Any], Any]:
+        return tree_flatten(self._states())
+
+    def _first_alike(self) -> list[int]:
+        """For each tensor of the state the first by the same name that counts the same: one condition does for all of them."""
+        paths = [str(path[1:]) for path, leaf in tree_flatten_with_path(self._states())[0] if isinstance(leaf, Tensor)]
+        known = [(path, float(tensor) if tensor.dim() == 0 else None) for path, tensor in zip(paths, self.state, strict=True)]
+        return [known.index(one) for one in known]
 
     def _inputs(self) -> list[float]:
         """What formulas read: the settings, then the 0-dim tensors of the state of which conditions speak."""
@@ -198,7 +210,7 @@ class TracedUpdate(Update):
 
         def formula_of(tensor: Tensor, value: float) -> Formula | None:
             place = next((place for place, candidate in enumerate(state) if candidate is tensor), None)
-            if place is None or self._alike[place] is None or initial[place] is None:
+            if place is None or initial[place] is None:
                 return None
             known = ("input", first + self._alike[place])
             return known if value == initial[place] else (operator.add, known, 1) if value == initial[place] + 1 else None
@@ -215,12 +227,16 @@ class TracedUpdate(Update):
                 if not isinstance(after, Number) or after.formula is None:
                     raise Untraceable("a step sets a number that is not computed from numbers")
                 self._programs[place] = after.formula
-        held = [{k: v for k, v in optimizer.state[p].items() if (i, k) not in self._counters_of_state} for i, p in enumerate(parameters)]
+        held = [
+            {k: v for k, v in optimizer.state[p].items() if (i, k) not in self._counters_of_state} for i, p in enumerate(parameters)
+        ]
         new_leaves, new_structure = tree_flatten(held)
         if new_structure != structure:
             raise Untraceable("a step changes what the optimizer keeps of a parameter")
         for old, new in zip(leaves, new_leaves, strict=True):
-            if isinstance(old, Tensor) != isinstance(new, Tensor) or (not isinstance(old, Tensor) and old is not new and old != new):
+            if isinstance(old, Tensor) != isinstance(new, Tensor) or (
+                not isinstance(old, Tensor) and old is not new and old != new
+            ):
                 raise Untraceable("a step changes what the optimizer keeps of a parameter")
         new_state = [leaf for leaf in new_leaves if isinstance(leaf, Tensor)]
         if any(old.shape != new.shape or old.dtype != new.dtype for old, new in zip(state, new_state, strict=True)):
@@ -264,13 +280,16 @@ class TracedUpdate(Update):
             raise Untraceable("its graph misses the optimizer's own count of steps")
 
 
-def _numbers_in(value: Any, counts: bool) -> list[int | None]:
-    """Where in a value of a parameter group the numbers are that a graph takes as inputs: None for the value itself."""
+def _numbers_in(key: str, value: Any, counts: bool) -> list[int | None]:
+    """Where in a value of a parameter group the numbers are that a graph takes as inputs: None for the value itself.
+
+    Of several numbers in one value schedules change betas only; others, such as Muon's coefficients, are frozen.
+    """
     if isinstance(value, Tensor):
         return [None] if value.numel() == 1 else []
     if isinstance(value, float) or counts:
         return [None]
-    if isinstance(value, tuple | list) and all(isinstance(item, float | int) for item in value):
+    if key == "betas" and all(isinstance(item, float | int) for item in value):
         return [place for place, item in enumerate(value) if isinstance(item, float)]
     return []
 
@@ -278,13 +297,10 @@ def _numbers_in(value: Any, counts: bool) -> list[int | None]:
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     """Keys of numbers that differ."""
     return [
-        key for key, value in before.items() if type(value) in (int, float) and type(after.get(key)) in (int, float) and after[key] != value
+        key
+        for key, value in before.items()
+        if type(value) in (int, float) and type(after.get(key)) in (int, float) and after[key] != value
     ]
-
-
-def _first_of_each(numbers: list[float | None]) -> list[int | None]:
-    """For each number the place of the first that is equal to it."""
-    return [None if number is None else numbers.index(number) for number in numbers]
 
 
 def _inputs_of(formula: Any) -> Iterator[int]:

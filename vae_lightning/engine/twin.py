@@ -13,7 +13,9 @@ from torch.utils._pytree import tree_map
 __all__ = ["call_step", "copied", "stand_in", "twin_of"]
 
 
-def stand_in(optimizer: Optimizer, parameters: Sequence[Tensor], tensors: Sequence[Tensor], state: Sequence[dict[str, Any]]) -> Optimizer:
+def stand_in(
+    optimizer: Optimizer, parameters: Sequence[Tensor], tensors: Sequence[Tensor], state: Sequence[dict[str, Any]]
+) -> Optimizer:
     """An optimizer of the same class and attributes, which trains `tensors` in the place of `parameters`.
 
     Args:
@@ -27,7 +29,10 @@ def stand_in(optimizer: Optimizer, parameters: Sequence[Tensor], tensors: Sequen
     other.__dict__.update({key: copy.copy(value) if type(value) in (dict, list, set) else value for key, value in own.items()})
     places = {id(parameter): tensor for parameter, tensor in zip(parameters, tensors, strict=True)}
     other.param_groups = [
-        {key: [places[id(p)] for p in value if id(p) in places] if key == "params" else copy.copy(value) for key, value in group.items()}
+        {
+            key: [places[id(p)] for p in value if id(p) in places] if key == "params" else copy.copy(value)
+            for key, value in group.items()
+        }
         for group in optimizer.param_groups
     ]
     other.state = defaultdict(dict, zip(tensors, state, strict=True))
