@@ -23,20 +23,24 @@ class Settings:
 
     Args:
         inputs: the numbers.
+        counters: numbers of the optimizer's state that are not tensors, as (parameter, key); they come after `inputs`.
         device: of the tensors; they are float64, or float32 on a device that has no float64.
     """
 
-    def __init__(self, optimizer: Optimizer, inputs: Sequence[Setting], device: torch.device) -> None:
-        self.optimizer, self.inputs = optimizer, list(inputs)
+    def __init__(
+        self, optimizer: Optimizer, inputs: Sequence[Setting], device: torch.device, counters: Sequence[tuple[Tensor, str]] = ()
+    ) -> None:
+        self.optimizer, self.inputs, self.counters = optimizer, list(inputs), list(counters)
         dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._tensors = [torch.zeros((), dtype=dtype, device=device) for _ in inputs]
-        self._held: list[object] = [None] * len(self.inputs)
+        self._tensors = [torch.zeros((), dtype=dtype, device=device) for _ in (*self.inputs, *self.counters)]
+        self._held: list[object] = [None] * len(self._tensors)
         self._keys = {(setting.group, setting.key) for setting in inputs}
 
     def values(self) -> list[float | Tensor]:
         """The numbers as they are now."""
-        groups = self.optimizer.param_groups
-        return [groups[group][key] if item is None else groups[group][key][item] for group, key, item in self.inputs]
+        groups, state = self.optimizer.param_groups, self.optimizer.state
+        numbers = [groups[group][key] if item is None else groups[group][key][item] for group, key, item in self.inputs]
+        return numbers + [state[parameter][key] for parameter, key in self.counters] if self.counters else numbers
 
     def tensors(self) -> list[Tensor]:
         """The numbers as they are now, in the same 0-dim tensors at every call."""
