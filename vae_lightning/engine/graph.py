@@ -81,7 +81,7 @@ class StepGraph:
         model, trainer = self.model, self.trainer
         self.update = self._present_update(optimizer)
         self._update_form = None if self.update is None else self.update.form()
-        self._clipping = trainer.gradient_clip_algorithm if trainer.gradient_clip_val else None
+        self._clipping = self._present_clipping()
         self._draws = draws_purely(model, batch[0], model.training_source(batch[0], batch_idx))
         self.data = own_data(trainer, model) if self.update is not None and self._draws else None
         self._data_form = self._form_of_data()
@@ -124,6 +124,11 @@ class StepGraph:
             return None
         optimizer._opt_called = True  # as the optimizer's own step would tell a schedule
         return update
+
+    def _present_clipping(self) -> str | None:
+        algorithm = self.trainer.gradient_clip_algorithm
+        by_value = algorithm is not None and str(algorithm.value) == "value"
+        return ("value" if by_value else "norm") if self.trainer.gradient_clip_val else None
 
     def _form_of_data(self) -> Any:
         """What a graph keeps of the data as it is."""
@@ -172,7 +177,7 @@ class StepGraph:
     def _still_updates(self, optimizer: Optimizer) -> bool:
         """Whether the graph's update is still the optimizer's; tensors of its state may be others."""
         assert self.update is not None
-        if (self.trainer.gradient_clip_algorithm if self.trainer.gradient_clip_val else None) != self._clipping:
+        if self._present_clipping() != self._clipping:
             return False
         if not self.update.fits(optimizer):
             present = self._present_update(optimizer)
