@@ -11,7 +11,7 @@ import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig
 
-from vae_lightning import MNISTDataModule, VAE
+from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.commands.train import Result, train
 from vae_lightning.engine import install
 from vae_lightning.engine.graph import StepGraph
@@ -22,7 +22,13 @@ from vae_lightning.types import Terms
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
 Compose = Callable[..., DictConfig]
-SMALL = ("model.net.hidden=[16]", "model.latent_dim=3", "data.batch_size=16", "trainer.limit_train_batches=9", "trainer.max_epochs=2")
+SMALL = (
+    "model.net.hidden=[16]",
+    "model.latent_dim=3",
+    "data.batch_size=16",
+    "trainer.limit_train_batches=9",
+    "trainer.max_epochs=2",
+)
 SEEN = ("trainer.log_every_n_steps=4", "logger=csv")
 
 
@@ -78,7 +84,7 @@ def test_bfloat16_products_read_kept_copies_of_the_weights(compose: Compose, tmp
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_training_resumes_to_the_bit_within_an_epoch(compose: Compose, tmp_path: Path, optimizer: str) -> None:
     settings = ("model=vae", f"model.optimizer.name={optimizer}", "model.optimizer.lr=1e-3")
-    whole, log = run(compose, tmp_path, *settings, folder="whole", path="true")
+    whole, _ = run(compose, tmp_path, *settings, folder="whole", path="true")
     run(compose, tmp_path, *settings, "trainer.max_steps=13", folder="part", path="true")
     checkpoint = f"ckpt_path={tmp_path}/part/checkpoints/last.ckpt"
     rest, _ = run(compose, tmp_path, *settings, checkpoint, folder="rest", path="true")

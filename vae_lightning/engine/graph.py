@@ -1,4 +1,4 @@
-"""A training step as one compiled graph, with the tensors that go into it: the whole step where it can be traced, else its gradients.
+"""A training step as one compiled graph and its tensors: the whole step where it can be traced, else its gradients.
 
 The whole step chooses the images of a batch by their places, binarizes them, draws its noise, and updates parameters and the
 optimizer's state in place. What is somebody else's stays outside: a data module's own preparation of batches, noise that is not a
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vae_lightning.data.loader import TensorLoader
 from vae_lightning.data.module import ImageDataModule
 from vae_lightning.engine.eligibility import own_data
 from vae_lightning.engine.function import Choice, Pair, Result, State, StepFunction
@@ -93,7 +94,7 @@ class StepGraph:
             trainer.precision_plugin.forward_context,
             self.update,
             self._clipping,
-            None if self.data is None else trainer.train_dataloader,
+            None if self.data is None else self._loader,
             None if self.data is None else self.data.prepared,
         )
         self.batch_size, self._form = len(batch[0]), _form(batch)
@@ -122,7 +123,7 @@ class StepGraph:
         update = update_of(optimizer, self._trained())
         if isinstance(update, str):
             return None
-        optimizer._opt_called = True  # as the optimizer's own step would tell a schedule
+        optimizer._opt_called = True  # type: ignore[attr-defined]  # as the optimizer's own step would tell a schedule
         return update
 
     def _present_clipping(self) -> str | None:
@@ -134,8 +135,8 @@ class StepGraph:
         """What a graph keeps of the data as it is."""
         if self.data is None:
             return None
-        loader, data = self.trainer.train_dataloader, self.data
-        return loader.form(), data.binarization, data.augmentation
+        data = self.data
+        return self._loader.form(), data.binarization, data.augmentation
 
     # ---- its tensors
 
@@ -186,10 +187,17 @@ class StepGraph:
             self.update = present
         return True
 
+    @property
+    def _loader(self) -> TensorLoader:
+        """The loader of the images that the graph chooses, of which there may be another in another epoch."""
+        loader = self.trainer.train_dataloader
+        assert isinstance(loader, TensorLoader)
+        return loader
+
     def _resident(self) -> tuple[Tensor, ...]:
         if self.data is None:
             return ()
-        loader, model = self.trainer.train_dataloader, self.model
+        loader, model = self._loader, self.model
         self._keys = loader.key(), key_of("train", model.seed, model.current_epoch, device=loader.images.device)
         return loader.images, loader.labels
 
@@ -198,7 +206,7 @@ class StepGraph:
     def moment(self, batch: Pair, batch_idx: int) -> Moment:
         """What goes into the step on `batch`, which Lightning has fetched, beside the state."""
         if self.data is not None:
-            return self.choice(self.trainer.train_dataloader.dealt - 1)
+            return self.choice(self._loader.dealt - 1)
         if not self._draws:
             x, y, noise, _ = self.model.step_inputs(batch, batch_idx)
             return (x, y), noise
@@ -206,7 +214,7 @@ class StepGraph:
 
     def choice(self, number: int) -> Moment:
         """What goes into the step on batch `number` of the loader, which nobody has fetched."""
-        index, places = self.trainer.train_dataloader.chosen(number)
+        index, places = self._loader.chosen(number)
         of_data, of_model = self._keys
         return Choice(index, Source(of_data, places)), Source(of_model, places)
 
@@ -227,7 +235,7 @@ class StepGraph:
         else:
             self.update.settings()
         if isinstance(batch, Choice) and isinstance(noise, Source):  # as `leaves` would list them
-            own = [batch.index, *batch.source, *noise]
+            own = [batch.places, *batch.source, *noise]
         else:
             own = leaves(moment)
         with torch.no_grad():
