@@ -9,6 +9,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
+from vae_lightning.engine.adam import is_adam
 from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.function import Pair, Result
 from vae_lightning.engine.graph import Moment, StepGraph
@@ -106,7 +107,7 @@ class Step:
         if self._full_batch is None and size == getattr(self.trainer.train_dataloader, "batch_size", size):
             self._full_batch = size
         graph = self._looked()
-        if graph is None and size == self._full_batch and self._pays():
+        if graph is None and size == self._full_batch and self._pays() and not self._waits_for(optimizer):
             self._graph = self._compiled(optimizer, batch, batch_idx)
             graph = self._looked()
         if graph is not None and graph.update is not None and graph.fits(batch):
@@ -116,6 +117,10 @@ class Step:
                 graph.settle()
                 return result.loss
         return self._stepped(optimizer, batch, batch_idx)
+
+    def _waits_for(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether `optimizer` must take the first step of all by itself, in which it makes the state that its update reads."""
+        return self.trainer.global_step == 0 and not optimizer.state and not is_adam(optimizer)
 
     def _looked(self) -> StepGraph | None:
         """The graph, with its tensors as they are now."""

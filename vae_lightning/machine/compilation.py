@@ -40,9 +40,9 @@ def compiled(function: Callable[..., Any], *arguments: Any, twins: Sequence[tupl
     """`function` as a compiled graph for `arguments` of these shapes; None, with a warning, where compiling fails.
 
     Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure but for tensors among the arguments
-    that it changes in place: the graph keeps, as they are now, the values that `function` closes over and every argument that is not a
-    tensor. Graphs are cached on disk between runs. On a GPU a graph that changes no argument is captured as a CUDA graph, whose
-    results are overwritten by the next call. The function is traced, and the graph tried, on copies of the arguments.
+    that it changes in place: the graph keeps, as they are now, the values that `function` closes over and every argument that is
+    not a tensor. Graphs are cached on disk between runs. On a GPU a graph that changes no argument is captured as a CUDA graph,
+    whose results are overwritten by the next call. The function is traced, and the graph tried, on copies of the arguments.
 
     Args:
         twins: pairs of a tensor among the arguments and of another one that holds the first one's values in bfloat16, which the
