@@ -121,10 +121,7 @@ class StepGraph:
 
     def _present_update(self, optimizer: Optimizer) -> Update | None:
         update = update_of(optimizer, self._trained())
-        if isinstance(update, str):
-            return None
-        optimizer._opt_called = True  # type: ignore[attr-defined]  # as the optimizer's own step would tell a schedule
-        return update
+        return None if isinstance(update, str) else update
 
     def _present_clipping(self) -> str | None:
         algorithm = self.trainer.gradient_clip_algorithm
@@ -242,8 +239,14 @@ class StepGraph:
             result: Result = self._graph.of_leaves([*self._leaves, *own])
         return result
 
-    def count(self) -> None:
-        """Note that the sums hold one batch more."""
+    def holds(self) -> bool:
+        """Whether the next step is one that the graph can take: an optimizer may do something else at some steps."""
+        return self.update is None or self.update.holds()
+
+    def count_step(self) -> None:
+        """Note that a whole step was taken."""
+        assert self.update is not None
+        self.update.advance()
         self._images += self.batch_size
 
     def show(self, result: Result) -> None:

@@ -85,7 +85,7 @@ class Step:
     def may_choose(self) -> bool:
         """Whether the next step can be taken by `choose`."""
         graph = self._looked()
-        return graph is not None and graph.data is not None
+        return graph is not None and graph.data is not None and graph.holds()
 
     def choose(self, optimizer: torch.optim.Optimizer, number: int, batch_idx: int) -> None:
         """Take the step on batch `number` of the loader, which nobody has fetched, and whose gradients nobody will look at."""
@@ -110,7 +110,7 @@ class Step:
         if graph is None and size == self._full_batch and self._pays() and not self._waits_for(optimizer):
             self._graph = self._compiled(optimizer, batch, batch_idx)
             graph = self._looked()
-        if graph is not None and graph.update is not None and graph.fits(batch):
+        if graph is not None and graph.update is not None and graph.fits(batch) and graph.holds():
             result = self._whole(graph, graph.moment(batch, batch_idx), batch_idx)
             if result is not None:
                 graph.show(result)
@@ -142,7 +142,7 @@ class Step:
             for tensor, value in zip(graph.changing(), before, strict=True):
                 tensor.copy_(value)
             return None
-        graph.count()
+        graph.count_step()
         return result
 
     def _stepped(self, optimizer: torch.optim.Optimizer, batch: Pair, batch_idx: int) -> Tensor:
@@ -157,7 +157,11 @@ class Step:
             self._clip(optimizer)
             return loss
 
-        if self._update is not None:
+        graph = self._looked()
+        if graph is not None and graph.update is not None:
+            closure()
+            graph.update.plain_step()
+        elif self._update is not None:
             closure()
             self._update()
         else:  # an optimizer may have been changed since `may_go_on`
