@@ -19,7 +19,7 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.noise import Source, generator, key_of
 from vae_lightning.types import UNLABELLED, Batch
 
-__all__ = ["TensorLoader"]
+__all__ = ["Batches", "TensorLoader"]
 
 
 class TensorLoader:
@@ -67,14 +67,14 @@ class TensorLoader:
         full, rest = divmod(len(self.images), self._stride * self.world_size)
         return full + (rest >= self.world_size)
 
-    def __iter__(self) -> Iterator[Batch]:
-        # a generator: the epoch and the place to resume from are looked up when the first batch is wanted, not before
+    def __iter__(self) -> "Batches":
+        return Batches(self)
+
+    def begin(self) -> int:
+        """The number of the batch with which the present epoch begins: 0, unless training goes on within the epoch."""
         first = self._first_batch(self._resume) if self._resume and self._resume["epoch"] == self.epoch else 0
         self._resume = None
-        order = None if self.seed is None else self._order(self.seed)
-        for number in range(first, len(self)):
-            self._position = number + 1
-            yield self._batch(number, order)
+        return first
 
     def _first_batch(self, place: dict[str, Any]) -> int:
         """The number, among this rank's batches, of the one that comes after `place`."""
@@ -88,16 +88,32 @@ class TensorLoader:
             )
         return -(-int(place["images"]) // dealt)
 
-    def _batch(self, number: int, order: Tensor | None) -> Batch:
-        if order is None or self.seed is None:
+    def batch(self, number: int) -> Batch:
+        """Batch `number` of those that this process is dealt in the present epoch."""
+        if self.seed is None:
             chosen = self._evaluated(number)
             return Batch(self.images[chosen], self.labels[chosen], None)
-        index = self._index(number, order, self.seed)
-        # four times as fast as self.images[index]
-        images, labels = self.images.index_select(0, index), self.labels.index_select(0, index)
+        index, places = self.chosen(number)
+        return Batch(*self.selected(self.images, self.labels, index), Source(self.key(), places))
+
+    def selected(self, images: Tensor, labels: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The images and labels of a training batch, of all `images` and `labels`; a pure function that can be traced.
+
+        Args:
+            index: as `chosen` gives it, int64 `(B,)`.
+        """
+        # four times as fast as images[index]
+        images, labels = images.index_select(0, index), labels.index_select(0, index)
         if self.labelled is not None:
-            labels[: len(index) - self.labelled_batch_size] = UNLABELLED
-        return Batch(images, labels, Source(self.key(), self._places(number, index)))
+            without = labels[: len(index) - self.labelled_batch_size]
+            labels = torch.cat([torch.full_like(without, UNLABELLED), labels[len(without) :]])
+        return images, labels
+
+    def chosen(self, number: int) -> tuple[Tensor, Tensor]:
+        """Places in `images` of those of batch `number` of the present epoch, int64 `(B,)`, and what `places` says of them."""
+        assert self.seed is not None, "images in order are not chosen"
+        index = self._index(number, self._order(self.seed), self.seed)
+        return index, self._places(number, index)
 
     def _evaluated(self, number: int) -> slice:
         start = (number * self.world_size + self.rank) * self._stride
@@ -164,6 +180,19 @@ class TensorLoader:
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
+    @property
+    def dealt(self) -> int:
+        """How many batches of the epoch have been dealt to this process."""
+        return self._position
+
+    def form(self) -> tuple[Any, ...]:
+        """What a trace of `selected` keeps as it is."""
+        return self.images.shape, self.labels.shape, self.labelled is None, self.labelled_batch_size
+
+    def goes_on_after(self, batches: int) -> None:
+        """Note, for checkpoints, that so many batches of the epoch have been dealt to this process."""
+        self._position = batches
+
     def state_dict(self) -> dict[str, Any]:
         """How many images of the epoch all ranks have been dealt: batches may have another size when a training goes on."""
         dealt = self._position * self._stride * self.world_size
@@ -171,6 +200,29 @@ class TensorLoader:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._resume = state
+
+
+class Batches(Iterator[Batch]):
+    """The batches of one epoch of a `TensorLoader`, of which some can be passed over."""
+
+    def __init__(self, loader: TensorLoader) -> None:
+        self.loader = loader
+        self._next: int | None = None
+
+    def __next__(self) -> Batch:
+        (number,) = self.pass_over(1)
+        if number >= len(self.loader):
+            raise StopIteration
+        return self.loader.batch(number)
+
+    def pass_over(self, count: int) -> range:
+        """The numbers of the next `count` batches, which no images are selected for."""
+        # looked up when the first batch is wanted, and not before
+        first = self.loader.begin() if self._next is None else self._next
+        self._next = min(first + count, len(self.loader))
+        if first < len(self.loader):
+            self.loader.goes_on_after(self._next)
+        return range(first, first + count)
 
 
 class _FixedOrder(SequentialSampler):

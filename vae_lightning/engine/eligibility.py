@@ -23,10 +23,12 @@ from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
+from vae_lightning.data.loader import TensorLoader
+from vae_lightning.data.module import ImageDataModule
 from vae_lightning.machine.lightning import detects_anomaly, saves_between_validations
 from vae_lightning.models.base import Module
 
-__all__ = ["reason_against"]
+__all__ = ["own_data", "reason_against"]
 
 STEP_HOOKS = (
     "backward",
@@ -41,6 +43,7 @@ STEP_HOOKS = (
 )
 BATCH_HOOKS = ("on_train_batch_start", "on_train_batch_end")
 EPOCH_HOOKS = ("on_train_epoch_start", "on_train_epoch_end")
+MOVING_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 LIGHTNINGS = {
     EarlyStopping,
     LearningRateMonitor,
@@ -61,6 +64,19 @@ def reason_against(trainer: L.Trainer, model: L.LightningModule) -> str | None:
         return f"{type(model).__name__} is not one of this project's models"
     reasons = (*_of_trainer(trainer), *_of_model(model), *_of_optimizers(trainer, model), *_of_callbacks(trainer))
     return next(iter(reasons), None)
+
+
+def own_data(trainer: L.Trainer, model: Module) -> ImageDataModule | None:
+    """The data module of `trainer`, if all that becomes of its batches before a step is this project's; else None."""
+    data, loader = trainer.datamodule, trainer.train_dataloader  # type: ignore[attr-defined]
+    if not isinstance(data, ImageDataModule) or type(loader) is not TensorLoader or loader.seed is None:
+        return None
+    for hook in (*MOVING_HOOKS, "prepared"):
+        if hook in vars(data) or getattr(type(data), hook) is not getattr(ImageDataModule, hook):
+            return None
+    if any(hook in vars(model) or getattr(type(model), hook) is not getattr(Module, hook) for hook in MOVING_HOOKS):
+        return None
+    return data if loader.images.device == trainer.strategy.root_device else None
 
 
 def _of_trainer(trainer: L.Trainer) -> Iterator[str]:

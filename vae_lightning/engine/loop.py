@@ -10,6 +10,7 @@ from pytorch_lightning.loops.optimization.automatic import _AutomaticOptimizatio
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer import call
 
+from vae_lightning.data.loader import Batches
 from vae_lightning.engine.step import Step
 from vae_lightning.types import Batch
 
@@ -26,12 +27,15 @@ class ChunkLoop(_TrainingEpochLoop):
     def __init__(self, trainer: L.Trainer, step: Step, min_steps: int | None, max_steps: int) -> None:
         super().__init__(trainer, min_steps, max_steps)
         self.step = step
-        self.automatic_optimization = _StepOptimization(trainer, step)
+        self.automatic_optimization: _StepOptimization = _StepOptimization(trainer, step)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         if self.step.may_go_on() and not self.restarting:
-            for _ in range(self._steps_unseen()):
-                self._advance_unseen(data_fetcher)
+            try:
+                for _ in range(self._steps_unseen()):
+                    self._advance_unseen(data_fetcher)
+            finally:
+                self.step.settle()
         super().advance(data_fetcher)
 
     def _steps_unseen(self) -> int:
@@ -55,16 +59,25 @@ class ChunkLoop(_TrainingEpochLoop):
 
     def _advance_unseen(self, data_fetcher: _DataFetcher) -> None:
         """Train on one batch, with the counters of `advance` and `on_advance_end` and without their hooks."""
-        trainer, progress = self.trainer, self.batch_progress
-        batch, _, _ = next(data_fetcher)
-        progress.is_last_batch = data_fetcher.done
-        batch = self._prepared(batch)
-        progress.increment_ready()
-        progress.increment_started()
-        trainer._logger_connector.on_batch_start(batch)
-        self.automatic_optimization.run(trainer.optimizers[0], self.batch_idx, OrderedDict(batch=batch))
+        progress, batches = self.batch_progress, _own_batches(data_fetcher)
+        if batches is not None and self.step.may_choose():
+            (number,) = batches.pass_over(1)
+            data_fetcher.fetched += 1
+            progress.is_last_batch = False
+            progress.increment_ready()
+            progress.increment_started()
+            self.automatic_optimization.choose(number, self.batch_idx)
+        else:
+            batch, _, _ = next(data_fetcher)
+            progress.is_last_batch = data_fetcher.done
+            batch = self._prepared(batch)
+            progress.increment_ready()
+            progress.increment_started()
+            self.trainer._logger_connector.on_batch_start(batch)
+            self.automatic_optimization.run(self.trainer.optimizers[0], self.batch_idx, OrderedDict(batch=batch))
         progress.increment_processed()
-        self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        if self.trainer.lr_scheduler_configs:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
         progress.increment_completed()
         self._batches_that_stepped += 1
 
@@ -99,17 +112,33 @@ class _StepOptimization(_AutomaticOptimization):
     def run(self, optimizer: torch.optim.Optimizer, batch_idx: int, kwargs: OrderedDict[str, Any]) -> dict[str, Any]:
         if not self.step.goes_on:
             return super().run(optimizer, batch_idx, kwargs)
-        progress = self.optim_progress.optimizer
-        progress.step.increment_ready()
+        self.optim_progress.optimizer.step.increment_ready()
         loss = self.step(optimizer, kwargs["batch"], batch_idx)
+        self._count_step()
+        return {"loss": loss}
+
+    def choose(self, number: int, batch_idx: int) -> None:
+        """`run` on batch `number` of the loader, which nobody has fetched."""
+        self.optim_progress.optimizer.step.increment_ready()
+        self.step.choose(self.trainer.optimizers[0], number, batch_idx)
+        self._count_step()
+
+    def _count_step(self) -> None:
+        progress = self.optim_progress.optimizer
         progress.zero_grad.increment_ready()
         progress.zero_grad.increment_started()
         progress.zero_grad.increment_completed()
         progress.step.increment_completed()
-        return {"loss": loss}
 
     def _plain_loss(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """The loss of a batch by Lightning's way to `training_step`, in which a model may log."""
         loss = call._call_strategy_hook(self.trainer, "training_step", batch, batch_idx)
         assert isinstance(loss, torch.Tensor)
         return loss
+
+
+def _own_batches(data_fetcher: _DataFetcher) -> Batches | None:
+    """The iterator over this project's one loader that `data_fetcher` fetches from; None where it fetches from something else."""
+    combined = data_fetcher.combined_loader._iterator
+    iterators = [] if combined is None else combined.iterators
+    return iterators[0] if len(iterators) == 1 and type(iterators[0]) is Batches else None

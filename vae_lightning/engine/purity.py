@@ -18,10 +18,13 @@ import numpy as np
 import pytorch_lightning as L
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_leaves
 
 from vae_lightning.models.base import BOOKKEEPING, Module, numbers_of, replaced_numbers
+from vae_lightning.noise import Source
 
-__all__ = ["ReadsRunStateError", "changes_of", "hooked", "python_state", "run_state_forbidden", "untouched"]
+__all__ = ["ReadsRunStateError", "changes_of", "draws_purely", "hooked", "python_state", "run_state_forbidden", "untouched"]
 
 OF_TORCH = frozenset(vars(nn.Module()))
 OF_LIGHTNING = frozenset(vars(L.LightningModule())) | BOOKKEEPING
@@ -140,6 +143,17 @@ def run_state_forbidden(model: Module) -> Iterator[None]:
         yield
     finally:
         model.__class__ = before
+
+
+def draws_purely(model: Module, x: Tensor, source: Source) -> bool:
+    """Whether the noise of `model` is a function of its source alone, which a graph can compute."""
+    try:
+        with untouched(model) as changed, run_state_forbidden(model):
+            first, again = (tree_leaves(model.draw_noise(x, source)) for _ in range(2))
+            make_fx(lambda x, *source: tree_leaves(model.draw_noise(x, Source(*source))))(x, *source)
+    except Exception:  # whatever code may raise that cannot be traced, or reads what it must not
+        return False
+    return not changed and all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 @contextmanager

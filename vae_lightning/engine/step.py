@@ -1,22 +1,23 @@
-"""One optimizer step, with gradients from a compiled graph where the graph is exact, else as the model computes them."""
+"""One optimizer step, by a compiled graph where the graph is exact, else as the model and the optimizer compute it."""
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as L
 import torch
 from torch import Tensor
 
+from vae_lightning.engine.adam import is_adam
 from vae_lightning.engine.eligibility import reason_against
-from vae_lightning.engine.purity import ReadsRunStateError, changes_of, hooked, python_state, run_state_forbidden, untouched
-from vae_lightning.machine.compilation import compiled
-from vae_lightning.models.base import Module, numbers_of
+from vae_lightning.engine.function import Pair, Result
+from vae_lightning.engine.graph import Moment, StepGraph
+from vae_lightning.engine.purity import changes_of, hooked, python_state, untouched
+from vae_lightning.models.base import Module
 from vae_lightning.models.finite import check_loss
-from vae_lightning.models.optimization import direct_step, laid_out_like
-from vae_lightning.models.sums import summed
-from vae_lightning.types import Noise
+from vae_lightning.models.optimization import direct_step
+from vae_lightning.noise import Source
 
 __all__ = ["COMPILE_FROM", "MOST_GRAPHS", "Step"]
 
@@ -28,12 +29,6 @@ MOST_GRAPHS = 4
 """Graphs that a training compiles at most: compiling does not pay for a model that changes more often."""
 CLOSE = {"32-true": 1e-4, "bf16-mixed": 3e-2}
 """Relative difference by which a graph's loss may miss the model's own, by precision; a larger one is not due to rounding."""
-SAME = 1e-5
-"""Relative difference between two losses of the same weights and batch that a different order of summing may cause."""
-
-Pair = tuple[Tensor, Tensor]
-Inputs = tuple[Tensor, Tensor, Noise, Tensor]
-Graph = Callable[..., tuple[Sequence[Tensor], Tensor, Tensor]]
 
 
 class Step:
@@ -55,12 +50,13 @@ class Step:
         self.goes_on = True
         self._told: set[str] = set()
         self._full_batch: int | None = None
-        self._graph: _CompiledStep | None = None
+        self._graph: StepGraph | None = None
         self.graphs = 0
         self._gave_up = False
         self._compared_epoch: int | None = None
         self._state: dict[str, Any] | None = None
         self._update: Callable[[], object] | None = None
+        self._stale = True
 
     @property
     def has_begun(self) -> bool:
@@ -79,21 +75,79 @@ class Step:
         if self._state is not None and (changed := changes_of(self._state, state)):
             self._forget(changed)
         self._state = state
-        if self._graph is not None:
-            if hook := hooked(self.model):
-                self._forget([f"a hook on {hook}"])
-            else:
-                self._graph.look()
-        self._update = None
+        if self._graph is not None and (hook := hooked(self.model)):
+            self._forget([f"a hook on {hook}"])
+        self._stale, self._update = True, None
         return True
 
+    # ---- the steps
+
+    def may_choose(self) -> bool:
+        """Whether the next step can be taken by `choose`."""
+        graph = self._looked()
+        return graph is not None and graph.data is not None and graph.holds()
+
+    def choose(self, optimizer: torch.optim.Optimizer, number: int, batch_idx: int) -> None:
+        """Take the step on batch `number` of the loader, which nobody has fetched, and whose gradients nobody will look at."""
+        graph = self._graph
+        assert graph is not None
+        moment = graph.choice(number)
+        if self._whole(graph, moment, batch_idx) is None:
+            self(optimizer, graph.pair(moment), batch_idx)
+
+    def settle(self) -> None:
+        """Hand what the steps of `choose` have summed up to the model, before anybody looks."""
+        if self._graph is not None and self._graph.update is not None:
+            self._graph.settle()
+
     def __call__(self, optimizer: torch.optim.Optimizer, batch: Pair, batch_idx: int) -> Tensor:
+        """Take the step on `batch`, whose loss it returns."""
         size = len(batch[0])
         # a training may go on from within an epoch with its last batch, which is smaller
         if self._full_batch is None and size == getattr(self.trainer.train_dataloader, "batch_size", size):
             self._full_batch = size
-        if self._graph is None and size == self._full_batch and self._pays():
-            self._graph = self._compiled(batch, batch_idx)
+        graph = self._looked()
+        if graph is None and size == self._full_batch and self._pays() and not self._waits_for(optimizer):
+            self._graph = self._compiled(optimizer, batch, batch_idx)
+            graph = self._looked()
+        if graph is not None and graph.update is not None and graph.fits(batch) and graph.holds():
+            result = self._whole(graph, graph.moment(batch, batch_idx), batch_idx)
+            if result is not None:
+                graph.show(result)
+                graph.settle()
+                return result.loss
+        return self._stepped(optimizer, batch, batch_idx)
+
+    def _waits_for(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether `optimizer` must take the first step of all by itself, in which it makes the state that its update reads."""
+        return self.trainer.global_step == 0 and not optimizer.state and not is_adam(optimizer)
+
+    def _looked(self) -> StepGraph | None:
+        """The graph, with its tensors as they are now."""
+        if self._graph is not None and self._stale:
+            self._stale = False
+            if not self._graph.look():
+                self._forget(["the optimizer or the data"])
+        return self._graph
+
+    def _whole(self, graph: StepGraph, moment: Moment, batch_idx: int) -> Result | None:
+        """Take a whole step; None, with all as it was, if the graph is found not to compute the model's step."""
+        compares = self.model.current_epoch != self._compared_epoch
+        if compares:
+            plain, before = self._plain(graph, moment), [tensor.clone() for tensor in graph.changing()]
+        result = graph.run(moment)
+        if result.loss.device.type == "cpu" and not math.isfinite(result.loss.item()):  # then the step was not taken
+            check_loss(self.model, result.loss, graph.pair(moment), batch_idx)
+        if compares and not self._is_close(float(result.loss), plain):
+            for tensor, value in zip(graph.changing(), before, strict=True):
+                tensor.copy_(value)
+            return None
+        graph.count_step()
+        return result
+
+    def _stepped(self, optimizer: torch.optim.Optimizer, batch: Pair, batch_idx: int) -> Tensor:
+        """Take a step by the optimizer's own `step`, which may ask for the loss more than once."""
+        self.settle()
         loss = torch.zeros(())
 
         def closure() -> Tensor:
@@ -103,42 +157,52 @@ class Step:
             self._clip(optimizer)
             return loss
 
-        if self._update is not None:
+        graph = self._looked()
+        if graph is not None and graph.update is not None:
+            closure()
+            graph.update.plain_step()
+        elif self._update is not None:
             closure()
             self._update()
-        else:  # an optimizer may ask for the loss more than once, and may have been changed since `may_go_on`
+        else:  # an optimizer may have been changed since `may_go_on`
             optimizer.step(closure)  # type: ignore[arg-type]
             self._update = direct_step(optimizer)
+        self._stale = self._graph is not None and self._graph.update is not None
         return loss
 
     def _gradients(self, batch: Pair, batch_idx: int) -> Tensor:
         """The loss of `batch`, with its gradient in the `grad` of every parameter."""
-        if self._graph is not None:
-            inputs = self.model.step_inputs(batch, batch_idx)
-            if self._graph.fits(inputs):
-                loss, sums = self._graph(inputs)
-                check_loss(self.model, loss, batch, batch_idx)
-                if self._is_exact(loss, inputs):
-                    self.model._window.add_sums(self._graph.terms, sums, len(batch[0]))
-                    return loss
+        graph = self._looked()
+        if graph is not None and graph.update is None and graph.fits(batch):
+            moment = graph.moment(batch, batch_idx)
+            result = graph.run(moment)
+            check_loss(self.model, result.loss, batch, batch_idx)
+            compares = self.model.current_epoch != self._compared_epoch
+            if not compares or self._is_close(float(result.loss), self._plain(graph, moment)):
+                assert result.sums is not None
+                graph.show(result)
+                self.model._window.add_sums(graph.terms, result.sums, len(batch[0]))
+                return result.loss
         loss = self.plain_loss(batch, batch_idx)
         for parameter in self.model.parameters():
             parameter.grad = None
         loss.backward()
         return loss.detach()
 
-    def _is_exact(self, loss: Tensor, inputs: Inputs) -> bool:
-        """Whether a graph's `loss` is the model's own, checked once an epoch: a model may read what `python_state` cannot see."""
-        epoch = self.model.current_epoch
-        if self._graph is None or epoch == self._compared_epoch:
-            return True
-        self._compared_epoch = epoch
+    def _plain(self, graph: StepGraph, moment: Moment) -> float:
+        """The loss of a step as the model computes it."""
+        x, y = graph.pair(moment)
+        noise = self.model.draw_noise(x, moment[1]) if isinstance(moment[1], Source) else moment[1]
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            plain = float(self.model.functional_loss({}, *inputs)[0])
-        if not abs(float(loss) - plain) > CLOSE[self.trainer.precision] * max(1.0, abs(plain)):
+            return float(self.model.functional_loss({}, x, y, noise, graph.state.step)[0])
+
+    def _is_close(self, loss: float, plain: float) -> bool:
+        """Whether a graph's `loss` is the model's own, asked once an epoch: a model may read what `python_state` cannot see."""
+        self._compared_epoch = self.model.current_epoch
+        if not abs(loss - plain) > CLOSE[self.trainer.precision] * max(1.0, abs(plain)):
             return True
         self._graph, self._gave_up = None, True
-        self._tell(f"the compiled loss is {float(loss):g}, and the model's own {plain:g}", "not compiled")
+        self._tell(f"the compiled loss is {loss:g}, and the model's own {plain:g}", "not compiled")
         return False
 
     def _clip(self, optimizer: torch.optim.Optimizer) -> None:
@@ -166,17 +230,17 @@ class Step:
             advice = "a number that weighs the loss can be named in `numbers` of the model's class"
             self._tell(f"the model changes again and again ({what}); {advice}", "not compiled")
 
-    def _compiled(self, batch: Pair, batch_idx: int) -> "_CompiledStep | None":
+    def _compiled(self, optimizer: torch.optim.Optimizer, batch: Pair, batch_idx: int) -> StepGraph | None:
         """The graph for batches of this shape; None, with the reason in the log, where there cannot be one."""
-        graph = _CompiledStep(self.model, self.trainer.precision_plugin.forward_context)
+        graph = StepGraph(self.trainer, self.model)
         state = python_state(self.model)
         with untouched(self.model):
             inputs = self.model.step_inputs(batch, batch_idx)
             changed = changes_of(state, python_state(self.model))
         reason = f"preparing a step changes {', '.join(changed[:3])}" if changed else graph.reason_against(inputs)
-        if reason is None and graph.compile(inputs):
+        if reason is None and graph.compile(optimizer, batch, batch_idx):
             self.graphs += 1
-            self._compared_epoch = None
+            self._compared_epoch, self._stale = None, True
             return graph
         self._gave_up = True
         if reason is not None:
@@ -188,91 +252,3 @@ class Step:
         if reason not in self._told:
             self._told.add(reason)
             log.warning("from step %d on: %s, because %s", self.trainer.global_step + 1, what, reason)
-
-
-class _CompiledStep:
-    """Gradients, loss and sums of a training step as one graph of parameters, buffers, the model's numbers and a batch."""
-
-    def __init__(self, model: Module, precision: Callable[[], Any]) -> None:
-        self.model, self.precision = model, precision
-        self.terms: tuple[str, ...] = ()
-        self._run: Graph | None = None
-
-    def look(self) -> None:
-        """Collect the model's tensors and numbers as they are now, for the next calls of the graph."""
-        parameters = dict(self.model.named_parameters())
-        self._trained = [parameters[name] for name in self._names]
-        others = {**{name: p for name, p in parameters.items() if name not in self._names}, **dict(self.model.named_buffers())}
-        self._other_names, self._others = list(others), [tensor.detach() for tensor in others.values()]
-        device = self._trained[0].device
-        self._numbers = {name: torch.as_tensor(value, device=device).float() for name, value in numbers_of(self.model).items()}
-        self._idle = [p for name, p in parameters.items() if name not in self._names]
-
-    def reason_against(self, inputs: Inputs) -> str | None:
-        """Why no graph can compute the model's step, in words; found by computing it twice and undoing all that this changes."""
-        if hook := hooked(self.model):
-            return f"{hook} has a hook"
-        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        try:
-            with untouched(self.model) as changed, run_state_forbidden(self.model), torch.enable_grad(), self.precision():
-                loss, terms = self.model.functional_loss(trained, *inputs)
-                gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-                with torch.no_grad():
-                    again = float(self.model.functional_loss(trained, *inputs)[0])
-        except ReadsRunStateError as error:
-            return str(error)
-        if changed:
-            return f"computing the loss changes {', '.join(changed[:3])}"
-        # the model draws from a generator or iterator of its own, whose next values a graph would never ask for
-        if not math.isclose(float(loss), again, rel_tol=SAME) and math.isfinite(again):
-            return f"the loss of the same batch is {float(loss):g} at first, and {again:g} when it is computed again"
-        # a parameter that the loss does not depend on must have no gradient: an optimizer treats zero differently
-        self._names = [name for name, gradient in zip(trained, gradients, strict=True) if gradient is not None]
-        self.terms = tuple(terms)
-        return None if self._names else "the loss depends on no parameter"
-
-    def compile(self, inputs: Inputs) -> bool:
-        """Trace and compile for inputs of these shapes; False, with a warning, where that fails."""
-        self.look()
-
-        def graph(
-            trained: list[Tensor],
-            others: list[Tensor],
-            numbers: dict[str, Tensor],
-            x: Tensor,
-            y: Tensor,
-            noise: Noise,
-            step: Tensor,
-        ) -> Any:
-            def loss_of(trained: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-                tensors = dict(zip([*self._names, *self._other_names], [*trained, *others], strict=True))
-                with self.precision():
-                    return self.model.functional_loss(tensors, x, y, noise, step, numbers)
-
-            gradients, (loss, terms) = torch.func.grad_and_value(loss_of, has_aux=True)(trained)
-            return [laid_out_like(*pair) for pair in zip(trained, gradients, strict=True)], loss, summed(terms)
-
-        self._run = compiled(graph, self._trained, self._others, self._numbers, *inputs)
-        self._form = _form(inputs)
-        return self._run is not None
-
-    def fits(self, inputs: Inputs) -> bool:
-        return _form(inputs) == self._form
-
-    def __call__(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """The loss `()` and the sums of the terms, with the gradients in `grad` of the parameters."""
-        assert self._run is not None
-        with torch.no_grad():
-            gradients, loss, sums = self._run(self._trained, self._others, self._numbers, *inputs)
-        for parameter, gradient in zip(self._trained, gradients, strict=True):
-            parameter.grad = gradient
-        for parameter in self._idle:
-            parameter.grad = None
-        return loss, sums
-
-
-def _form(inputs: Inputs) -> list[Any]:
-    """Device, shapes and dtypes of the tensors that go into a step: a graph fits only inputs of one form."""
-    x, y, noise, step = inputs
-    tensors = (x, y, noise.posterior, *noise.dropout, step)
-    return [x.device, *((tensor.shape, tensor.dtype) for tensor in tensors)]

@@ -5,36 +5,57 @@ at every call that nothing has changed, which takes a tenth of a millisecond.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from vae_lightning.machine.collection import seldom_collected
 from vae_lightning.machine.compiler import headers_ahead, import_for_cpu, quick_checks
+from vae_lightning.machine.graphs import know_realized, rewritten
 
-__all__ = ["compiled"]
-
-aten = torch.ops.aten
+__all__ = ["Compiled", "compiled", "leaves"]
 
 
-def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any] | None:
+class Compiled:
+    """A compiled function, to be called with arguments of the structure and shapes that it was compiled for."""
+
+    def __init__(self, graph: Callable[..., Any], form: TreeSpec, on_gpu: bool) -> None:
+        self._graph, self._form, self._on_gpu = graph, form, on_gpu
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.of_leaves(leaves(arguments))
+
+    def of_leaves(self, tensors: list[Tensor]) -> Any:
+        """The results for arguments whose `leaves` are `tensors`: flattening them takes a tenth of a small step."""
+        if self._on_gpu:  # results of the previous call may be overwritten
+            torch.compiler.cudagraph_mark_step_begin()
+        return tree_unflatten(self._graph(*tensors), self._form)
+
+
+def compiled(function: Callable[..., Any], *arguments: Any, twins: Sequence[tuple[Tensor, Tensor]] = ()) -> Compiled | None:
     """`function` as a compiled graph for `arguments` of these shapes; None, with a warning, where compiling fails.
 
-    Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure: the graph keeps, as they are now,
-    the values that `function` closes over and every argument that is not a tensor. Graphs are cached on disk between runs. On a
-    GPU the graph is captured as a CUDA graph, whose results are overwritten by the next call.
+    Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure but for tensors among the arguments
+    that it changes in place: the graph keeps, as they are now, the values that `function` closes over and every argument that is
+    not a tensor. Graphs are cached on disk between runs. On a GPU a graph that changes no argument is captured as a CUDA graph,
+    whose results are overwritten by the next call. The function is traced, and the graph tried, on copies of the arguments.
+
+    Args:
+        twins: pairs of a tensor among the arguments and of another one that holds the first one's values in bfloat16, which the
+            graph reads instead of converting the first.
     """
     try:
         with torch.no_grad(), _no_validation(), seldom_collected(), quick_checks():
-            graph = _compiled(function, arguments)
-            graph(*arguments)
+            # what is changed in place are numbers that are learned or summed, and not images, which may be large
+            examples = [tensor.clone() if tensor.is_floating_point() else tensor for tensor in leaves(arguments)]
+            graph = _compiled(function, arguments, examples, twins)
+            graph.of_leaves(examples)
     except Exception as error:  # whatever a compiler may raise: without a C++ compiler, on a model that cannot be traced
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         warnings.warn(f"goes on without compiling ({reason})", stacklevel=2)
@@ -42,53 +63,38 @@ def compiled(function: Callable[..., Any], *arguments: Any) -> Callable[..., Any
     return graph
 
 
-def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Callable[..., Any]:
+def leaves(arguments: Any) -> list[Tensor]:
+    """The tensors in `arguments`, in the order in which a compiled function takes them."""
+    return [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
+
+
+def _compiled(
+    function: Callable[..., Any], arguments: tuple[Any, ...], examples: list[Tensor], twins: Sequence[tuple[Tensor, Tensor]]
+) -> Compiled:
     from torch._inductor import standalone_compile
 
-    leaves, structure = tree_flatten(arguments)
-    tensors = _tensors(arguments)
+    items, structure = tree_flatten(arguments)
+    places = {id(tensor): place for place, tensor in enumerate(leaves(arguments))}
     results: list[TreeSpec] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
         values_of_leaves = iter(tensors)
-        filled = [next(values_of_leaves) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        filled = [next(values_of_leaves) if isinstance(item, Tensor) else item for item in items]
         values, form = tree_flatten(function(*tree_unflatten(filled, structure)))
         results[:] = [form]
         return values
 
-    on_gpu = any(tensor.is_cuda for tensor in tensors)
+    on_gpu = any(tensor.is_cuda for tensor in examples)
     if not on_gpu:
         headers_ahead()
         import_for_cpu()
     # with tensors that have no values, which takes half as long as computing the function
-    traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*tensors)
-    module = _without_idle_transposes(traced)
-    options = {"config_patches": {"triton.cudagraphs": on_gpu}}
-    graph = standalone_compile(module, [*tensors], dynamic_shapes="from_example_inputs", options=options)
-
-    def run(*arguments: Any) -> Any:
-        if on_gpu:  # results of the previous call may be overwritten
-            torch.compiler.cudagraph_mark_step_begin()
-        return tree_unflatten(list(graph(*_tensors(arguments))), results[0])
-
-    return run
-
-
-def _tensors(arguments: tuple[Any, ...]) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
-
-
-def _without_idle_transposes(module: GraphModule) -> GraphModule:
-    """Convert directly where autocast transposes, converts and transposes back, which costs a tenth of a step."""
-    for node in module.graph.find_nodes(op="call_function", target=aten.t.default):
-        convert = node.args[0]
-        if convert.target is aten._to_copy.default and convert.args[0].target is aten.t.default:
-            with module.graph.inserting_before(node):
-                direct = module.graph.call_function(convert.target, (convert.args[0].args[0],), convert.kwargs)
-            node.replace_all_uses_with(direct)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
+    traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
+    module = rewritten(traced, [(places[id(tensor)], places[id(twin)]) for tensor, twin in twins])
+    know_realized()
+    settings = {"triton.cudagraphs": on_gpu, "size_asserts": False}
+    graph = standalone_compile(module, [*examples], dynamic_shapes="from_example_inputs", options={"config_patches": settings})
+    return Compiled(graph, results[0], on_gpu)
 
 
 @contextmanager

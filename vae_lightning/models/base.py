@@ -237,8 +237,11 @@ class Module(L.LightningModule):
     def step_inputs(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> tuple[Tensor, Tensor, Noise, Tensor]:
         """The inputs of a training step beside the parameters: images, labels, noise and the step's number."""
         x, y = self._checked(batch, "train")
-        noise = self.draw_noise(x, self._source(x, batch_idx, "train", self.seed, self.current_epoch))
-        return x, y, noise, self._step(x)
+        return x, y, self.draw_noise(x, self.training_source(x, batch_idx)), self._step(x)
+
+    def training_source(self, x: Tensor, batch_idx: int) -> Source:
+        """Where the noise of a training step on images `x` comes from."""
+        return self._source(x, batch_idx, "train", self.seed, self.current_epoch)
 
     def _source(self, x: Tensor, batch_idx: int, split: str, *key: int) -> Source:
         """Where the noise of the batch `x` comes from; a loader that does not tell images apart counts them batch by batch."""

@@ -23,6 +23,7 @@ __all__ = [
     "build_optimizer",
     "check_specs",
     "direct_step",
+    "has_own_step",
     "laid_out_like",
     "restore_layout",
     "try_specs",
@@ -168,7 +169,7 @@ def direct_step(optimizer: Optimizer) -> Callable[[], object] | None:
     if type(optimizer) not in (Adam, AdamW) or len(optimizer.param_groups) != 1:
         return None
     (group,) = optimizer.param_groups
-    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or _has_own_step(optimizer)
+    hooks = optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks or has_own_step(optimizer)
     if hooks or not group["fused"] or group["amsgrad"] or not isinstance(group["lr"], float):
         return None
     parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
@@ -189,7 +190,7 @@ def direct_step(optimizer: Optimizer) -> Callable[[], object] | None:
     return step
 
 
-def _has_own_step(optimizer: Optimizer) -> bool:
+def has_own_step(optimizer: Optimizer) -> bool:
     """Whether somebody has put a function in the place of this one optimizer's `step`; a schedule's counting one does not count."""
     return "step" in vars(optimizer) and not hasattr(optimizer.step, "_wrapped_by_lr_sched")
 
@@ -198,7 +199,7 @@ def laid_out_like(parameter: Tensor, values: Tensor) -> Tensor:
     """`values`, of the same shape, with the strides of `parameter`: a fused optimizer pairs their numbers by place in memory."""
     if values.stride() == parameter.stride():
         return values
-    return torch.empty_strided(parameter.size(), parameter.stride(), device=parameter.device).copy_(values)
+    return torch.empty_strided(parameter.size(), parameter.stride(), dtype=values.dtype, device=values.device).copy_(values)
 
 
 def restore_layout(optimizer: Optimizer) -> None:

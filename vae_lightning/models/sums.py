@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["MetricSums", "summed"]
+__all__ = ["MetricSums", "precise", "summed"]
 
 COUNT = "images"
 
@@ -41,6 +41,17 @@ class MetricSums:
             self._sums = self._sums + sums
         self.count += count
 
+    def copy_to(self, buffer: Tensor) -> None:
+        """Copy the sums `(number of names,)` to `buffer`, where a step adds to them; zeros if there are none."""
+        buffer.zero_() if self._sums is None else buffer.copy_(self._sums)
+
+    def take(self, names: Iterable[str], buffer: Tensor, count: float) -> None:
+        """Go on with the sums in `buffer`, to which those of `count` more images were added since `copy_to`."""
+        if count:
+            assert self._sums is None or self._names == tuple(names), "the names of the terms changed"
+            self._names, self._sums = tuple(names), buffer.clone()
+            self.count += count
+
     def merge(self, other: "MetricSums") -> None:
         if other._sums is not None:
             self.add_sums(other._names, other._sums, other.count)
@@ -62,15 +73,16 @@ class MetricSums:
         shares = {name: total / ranks for name, total in totals.items() if name != COUNT}
         self.reset()
         if shares:
-            sums = torch.tensor([*shares.values()], dtype=_precise(device), device=device)
+            sums = torch.tensor([*shares.values()], dtype=precise(device), device=device)
             self.add_sums(shares, sums, totals[COUNT] / ranks)
 
 
 def summed(terms: Mapping[str, Tensor]) -> Tensor:
     """The sum of each of the per-image terms `(B,)`, in the order of their names."""
-    kind = _precise(next(iter(terms.values())).device)
+    kind = precise(next(iter(terms.values())).device)
     return torch.stack([term.sum(dtype=kind) for term in terms.values()])
 
 
-def _precise(device: torch.device) -> torch.dtype:
+def precise(device: torch.device) -> torch.dtype:
+    """The dtype of sums over many images on `device`."""
     return torch.float32 if device.type == "mps" else torch.float64
