@@ -46,6 +46,7 @@ class StepGraph:
         self.terms: tuple[str, ...] = ()
         self.batch_size = 0
         self._graph: Compiled | None = None
+        self._keys_of: tuple[Any, ...] = ()
         self._images = 0
 
     # ---- whether there can be a graph
@@ -183,7 +184,10 @@ class StepGraph:
         if self.data is None:
             return ()
         loader, model = self.trainer.train_dataloader, self.model
-        self._keys = loader.key(), key_of("train", model.seed, model.current_epoch, device=loader.images.device)
+        present = (loader.images.device, loader.seed, loader.served_epoch, model.seed, model.current_epoch)
+        if present != self._keys_of:  # a key that is copied to a GPU waits for it
+            self._keys_of = present
+            self.keys = loader.key(), key_of("train", model.seed, model.current_epoch, device=loader.images.device)
         return loader.images, loader.labels
 
     # ---- its steps
@@ -200,7 +204,7 @@ class StepGraph:
     def choice(self, number: int) -> Moment:
         """What goes into the step on batch `number` of the loader, which nobody has fetched."""
         index, places = self.trainer.train_dataloader.chosen(number)
-        of_data, of_model = self._keys
+        of_data, of_model = self.keys
         return Choice(index, Source(of_data, places)), Source(of_model, places)
 
     def pair(self, moment: Moment) -> Pair:
@@ -223,8 +227,13 @@ class StepGraph:
             own = [batch.index, *batch.source, *noise]
         else:
             own = leaves(moment)
+        return self.take([*self._leaves, *own])
+
+    def take(self, tensors: list[Tensor]) -> Result:
+        """Take the step whose state, batch and noise are `tensors`, in the order of `leaves`."""
+        assert self._graph is not None
         with torch.no_grad():
-            result: Result = self._graph.of_leaves([*self._leaves, *own])
+            result: Result = self._graph.of_leaves(tensors)
         return result
 
     def count(self) -> None:
