@@ -115,6 +115,14 @@ class TensorLoader:
         index = self._index(number, self._order(self.seed), self.seed)
         return index, self._places(number, index)
 
+    def chosen_in_turn(self, first: int, count: int) -> tuple[Tensor, Tensor]:
+        """`chosen` of `count` full batches from number `first` on, `(count, B)` each."""
+        if self.labelled is None and self.world_size == 1 and self.seed is not None:
+            index = self._order(self.seed)[first * self._stride : (first + count) * self._stride].view(count, -1)
+            return index, index.to(torch.int32)
+        each = [self.chosen(number) for number in range(first, first + count)]
+        return torch.stack([index for index, _ in each]), torch.stack([places for _, places in each])
+
     def _evaluated(self, number: int) -> slice:
         start = (number * self.world_size + self.rank) * self._stride
         return slice(start, start + self._stride)
@@ -122,7 +130,7 @@ class TensorLoader:
     def key(self) -> Tensor:
         """The key of the present epoch's noise of augmentation and binarization, int32 `(2,)`."""
         assert self.seed is not None, "images in order have no noise"
-        return key_of("images", self.seed, self._served_epoch, device=self.images.device)
+        return key_of("images", self.seed, self.served_epoch, device=self.images.device)
 
     def image_numbers(self, batch_idx: int) -> Tensor:
         """Places in `images` of those in this process's batch `batch_idx` of the present epoch, int64 `(B,)`."""
@@ -145,9 +153,9 @@ class TensorLoader:
         return index.to(torch.int32)
 
     def _order(self, seed: int) -> Tensor:
-        if self._ordered is None or self._ordered[0] != (seed, self._served_epoch):
-            order = torch.randperm(len(self.images), generator=generator(seed, "order", self._served_epoch))
-            self._ordered = (seed, self._served_epoch), order.to(self.images.device)
+        if self._ordered is None or self._ordered[0] != (seed, self.served_epoch):
+            order = torch.randperm(len(self.images), generator=generator(seed, "order", self.served_epoch))
+            self._ordered = (seed, self.served_epoch), order.to(self.images.device)
         return self._ordered[1]
 
     def _index(self, number: int, order: Tensor, seed: int) -> Tensor:
@@ -159,14 +167,15 @@ class TensorLoader:
 
     def _some_labelled(self, labelled: Tensor, seed: int, number: int) -> Tensor:
         """This rank's share of the images that all ranks draw, without replacement as long as there are as many."""
-        source = generator(seed, "labelled", self._served_epoch, number)
+        source = generator(seed, "labelled", self.served_epoch, number)
         size = self.labelled_batch_size
         rounds = -(-size * self.world_size // len(labelled))
         drawn = torch.cat([torch.randperm(len(labelled), generator=source) for _ in range(rounds)])
         return labelled.index_select(0, drawn[self.rank * size : (self.rank + 1) * size].to(labelled.device))
 
     @property
-    def _served_epoch(self) -> int:
+    def served_epoch(self) -> int:
+        """The epoch whose order and noise the present epoch has."""
         return 0 if self.same_every_epoch else self.epoch
 
     # Lightning tells a loader's sampler the epoch, and keeps a loader's state in checkpoints

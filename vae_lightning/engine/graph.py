@@ -47,6 +47,7 @@ class StepGraph:
         self.terms: tuple[str, ...] = ()
         self.batch_size = 0
         self._graph: Compiled | None = None
+        self._keys_of: tuple[Any, ...] = ()
         self._images = 0
 
     # ---- whether there can be a graph
@@ -94,7 +95,7 @@ class StepGraph:
             trainer.precision_plugin.forward_context,
             self.update,
             self._clipping,
-            None if self.data is None else self._loader,
+            None if self.data is None else self.loader,
             None if self.data is None else self.data.prepared,
         )
         self.batch_size, self._form = len(batch[0]), _form(batch)
@@ -133,7 +134,7 @@ class StepGraph:
         if self.data is None:
             return None
         data = self.data
-        return self._loader.form(), data.binarization, data.augmentation
+        return self.loader.form(), data.binarization, data.augmentation
 
     # ---- its tensors
 
@@ -185,7 +186,7 @@ class StepGraph:
         return True
 
     @property
-    def _loader(self) -> TensorLoader:
+    def loader(self) -> TensorLoader:
         """The loader of the images that the graph chooses, of which there may be another in another epoch."""
         loader = self.trainer.train_dataloader
         assert isinstance(loader, TensorLoader)
@@ -194,8 +195,11 @@ class StepGraph:
     def _resident(self) -> tuple[Tensor, ...]:
         if self.data is None:
             return ()
-        loader, model = self._loader, self.model
-        self._keys = loader.key(), key_of("train", model.seed, model.current_epoch, device=loader.images.device)
+        loader, model = self.loader, self.model
+        present = (loader.images.device, loader.seed, loader.served_epoch, model.seed, model.current_epoch)
+        if present != self._keys_of:  # a key that is copied to a GPU waits for it
+            self._keys_of = present
+            self.keys = loader.key(), key_of("train", model.seed, model.current_epoch, device=loader.images.device)
         return loader.images, loader.labels
 
     # ---- its steps
@@ -203,7 +207,7 @@ class StepGraph:
     def moment(self, batch: Pair, batch_idx: int) -> Moment:
         """What goes into the step on `batch`, which Lightning has fetched, beside the state."""
         if self.data is not None:
-            return self.choice(self._loader.dealt - 1)
+            return self.choice(self.loader.dealt - 1)
         if not self._draws:
             x, y, noise, _ = self.model.step_inputs(batch, batch_idx)
             return (x, y), noise
@@ -211,8 +215,8 @@ class StepGraph:
 
     def choice(self, number: int) -> Moment:
         """What goes into the step on batch `number` of the loader, which nobody has fetched."""
-        index, places = self._loader.chosen(number)
-        of_data, of_model = self._keys
+        index, places = self.loader.chosen(number)
+        of_data, of_model = self.keys
         return Choice(index, Source(of_data, places)), Source(of_model, places)
 
     def pair(self, moment: Moment) -> Pair:
@@ -235,8 +239,13 @@ class StepGraph:
             own = [batch.places, *batch.source, *noise]
         else:
             own = leaves(moment)
+        return self.take([*self._leaves, *own])
+
+    def take(self, tensors: list[Tensor]) -> Result:
+        """Take the step whose state, batch and noise are `tensors`, in the order of `leaves`."""
+        assert self._graph is not None
         with torch.no_grad():
-            result: Result = self._graph.of_leaves([*self._leaves, *own])
+            result: Result = self._graph.of_leaves(tensors)
         return result
 
     def holds(self) -> bool:

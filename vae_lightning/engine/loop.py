@@ -32,11 +32,56 @@ class ChunkLoop(_TrainingEpochLoop):
     def advance(self, data_fetcher: _DataFetcher) -> None:
         if self.step.may_go_on() and not self.restarting:
             try:
-                for _ in range(self._steps_unseen()):
-                    self._advance_unseen(data_fetcher)
+                self._advance_all_unseen(data_fetcher)
             finally:
                 self.step.settle()
         super().advance(data_fetcher)
+
+    def _advance_all_unseen(self, data_fetcher: _DataFetcher) -> None:
+        """Take all steps before the one after which something may happen: in one go, where the step can."""
+        unseen, batches = self._steps_unseen(), _own_batches(data_fetcher)
+        for number in range(unseen):
+            if number < unseen - 1 and batches is not None and self.step.may_choose_many():
+                return self._advance_in_one_go(data_fetcher, batches, unseen - number)
+            self._advance_unseen(data_fetcher)
+        return None
+
+    def _advance_in_one_go(self, data_fetcher: _DataFetcher, batches: Batches, count: int) -> None:
+        """Train on `count` batches, with the counters of `_advance_unseen`; if somebody interrupts, counters and weights agree."""
+        first = batches.pass_over(0).start
+        settings: list[list[float]] = []
+        if self.trainer.lr_scheduler_configs:  # which may give each step a rate of its own
+            try:
+                while len(settings) < count:
+                    settings.append(self.step.settings())
+                    self._count_unseen(data_fetcher, batches)
+            finally:
+                self.step.choose_many(first, settings)
+            return
+        self.step.choose_many(first, [self.step.settings()] * count)
+        counted = 0
+        try:
+            for counted in range(1, count + 1):  # while the device computes  # noqa: B007
+                self._count_unseen(data_fetcher, batches)
+        except BaseException:
+            for _ in range(count - counted):
+                self._count_unseen(data_fetcher, batches)
+            raise
+
+    def _count_unseen(self, data_fetcher: _DataFetcher, batches: Batches) -> None:
+        """Count a step that is taken elsewhere, and follow a schedule of the learning rate."""
+        progress = self.batch_progress
+        batches.pass_over(1)
+        data_fetcher.fetched += 1
+        progress.is_last_batch = False
+        progress.increment_ready()
+        progress.increment_started()
+        self.automatic_optimization.count()
+        progress.increment_processed()
+        if self.trainer.lr_scheduler_configs:
+            self.update_lr_schedulers("step", update_plateau_schedulers=False)
+        progress.increment_completed()
+        self._batches_that_stepped += 1
 
     def _steps_unseen(self) -> int:
         """How many steps can be taken before the step after which something may happen."""
@@ -121,6 +166,11 @@ class _StepOptimization(_AutomaticOptimization):
         """`run` on batch `number` of the loader, which nobody has fetched."""
         self.optim_progress.optimizer.step.increment_ready()
         self.step.choose(self.trainer.optimizers[0], number, batch_idx)
+        self._count_step()
+
+    def count(self) -> None:
+        """Count a step that is taken elsewhere."""
+        self.optim_progress.optimizer.step.increment_ready()
         self._count_step()
 
     def _count_step(self) -> None:

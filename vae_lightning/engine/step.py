@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.engine.adam import is_adam
+from vae_lightning.engine.chunk import Chunks, chunks_of
 from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.function import Pair, Result
 from vae_lightning.engine.graph import Moment, StepGraph
@@ -51,6 +52,7 @@ class Step:
         self._told: set[str] = set()
         self._full_batch: int | None = None
         self._graph: StepGraph | None = None
+        self._chunks: Chunks | None = None
         self.graphs = 0
         self._gave_up = False
         self._compared_epoch: int | None = None
@@ -94,6 +96,22 @@ class Step:
         moment = graph.choice(number)
         if self._whole(graph, moment, batch_idx) is None:
             self(optimizer, graph.pair(moment), batch_idx)
+
+    def may_choose_many(self) -> bool:
+        """Whether the next steps can be taken by `choose_many`: on a GPU, once this epoch's first step is known to be exact."""
+        graph = self._looked()
+        return graph is not None and self._chunks is not None and self._compared_epoch == self.model.current_epoch
+
+    def settings(self) -> list[float]:
+        """The optimizer's numbers at the next step, and the value that gradients are clipped to."""
+        assert self._graph is not None
+        assert self._graph.update is not None
+        return [*self._graph.update.values(), float(self.trainer.gradient_clip_val or 0.0)]
+
+    def choose_many(self, first: int, settings: list[list[float]]) -> None:
+        """`choose` on the batches from number `first` on, each with its row of `settings`, without waiting for any."""
+        assert self._chunks is not None
+        self._chunks.run(first, settings)
 
     def settle(self) -> None:
         """Hand what the steps of `choose` have summed up to the model, before anybody looks."""
@@ -241,6 +259,7 @@ class Step:
         if reason is None and graph.compile(optimizer, batch, batch_idx):
             self.graphs += 1
             self._compared_epoch, self._stale = None, True
+            self._chunks = chunks_of(graph)
             return graph
         self._gave_up = True
         if reason is not None:
