@@ -114,7 +114,7 @@ class StepGraph:
         self._numbers = {name: torch.zeros((), device=device) for name in numbers_of(self.model)}
         self._sums = torch.zeros(len(self.terms), dtype=precise(device), device=device)
         self._step = torch.zeros((), device=device)
-        self._clip_value = torch.zeros((), device=device)
+        self._clip_value = torch.zeros((), dtype=precise(device), device=device)  # as the settings are
 
     def _trained(self) -> list[Tensor]:
         parameters = dict(self.model.named_parameters())
