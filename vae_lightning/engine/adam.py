@@ -58,7 +58,8 @@ class AdamUpdate(Update):
             moments = [next(rest) for _ in self._names(place)[1:]]
             # parameters of one group that have taken equally many steps share their bias corrections
             if (place, count) not in numbers:
-                numbers[place, count] = _numbers(settings[place * len(NUMBERS) : (place + 1) * len(NUMBERS)], step)
+                own = settings[place * len(NUMBERS) : (place + 1) * len(NUMBERS)]
+                numbers[place, count] = _numbers(own, step)
             new, moments = self._moved(parameter, gradient, moments, place, numbers[place, count])
             new_parameters.append(new)
             new_state += [step, *moments]

@@ -32,8 +32,7 @@ class ChunkLoop(_TrainingEpochLoop):
     def advance(self, data_fetcher: _DataFetcher) -> None:
         if self.step.may_go_on() and not self.restarting:
             try:
-                for _ in range(self._steps_unseen()):
-                    self._advance_unseen(data_fetcher)
+                self._advance_all_unseen(data_fetcher, self._steps_unseen())
             finally:
                 self.step.settle()
         super().advance(data_fetcher)
@@ -56,6 +55,10 @@ class ChunkLoop(_TrainingEpochLoop):
         if stops or not self.step.has_begun or trainer.num_training_batches == float("inf"):
             return 0
         return max(0, int(min(distances)) - 1)
+
+    def _advance_all_unseen(self, data_fetcher: _DataFetcher, count: int) -> None:
+        for _ in range(count):
+            self._advance_unseen(data_fetcher)
 
     def _advance_unseen(self, data_fetcher: _DataFetcher) -> None:
         """Train on one batch, with the counters of `advance` and `on_advance_end` and without their hooks."""
@@ -80,6 +83,28 @@ class ChunkLoop(_TrainingEpochLoop):
             self.update_lr_schedulers("step", update_plateau_schedulers=False)
         progress.increment_completed()
         self._batches_that_stepped += 1
+
+    def count_unseen(self, data_fetcher: _DataFetcher, count: int) -> None:
+        """Count steps that were taken, on batches that nobody has fetched."""
+        progress = self.batch_progress
+        data_fetcher.fetched += count
+        for _ in range(count):
+            progress.is_last_batch = False
+            progress.increment_ready()
+            progress.increment_started()
+            self.automatic_optimization.count_step()
+            progress.increment_processed()
+            if self.trainer.lr_scheduler_configs:
+                self.update_lr_schedulers("step", update_plateau_schedulers=False)
+            progress.increment_completed()
+            self._batches_that_stepped += 1
+
+    @property
+    def schedules_every_step(self) -> bool:
+        """Whether a schedule changes the learning rate at steps, and not at epochs alone."""
+        return any(config.interval == "step" for config in self.trainer.lr_scheduler_configs)
+
+    own_batches = staticmethod(lambda data_fetcher: _own_batches(data_fetcher))
 
     def _prepared(self, batch: Any) -> Any:
         """`batch` as Lightning prepares it before a step, on the device and binarized."""
@@ -121,6 +146,11 @@ class _StepOptimization(_AutomaticOptimization):
         """`run` on batch `number` of the loader, which nobody has fetched."""
         self.optim_progress.optimizer.step.increment_ready()
         self.step.choose(self.trainer.optimizers[0], number, batch_idx)
+        self._count_step()
+
+    def count_step(self) -> None:
+        """Count a step that was taken elsewhere."""
+        self.optim_progress.optimizer.step.increment_ready()
         self._count_step()
 
     def _count_step(self) -> None:

@@ -41,6 +41,8 @@ class Step:
 
     graphs: int
     """Graphs compiled so far."""
+    graph_of: Callable[[L.Trainer, Module], StepGraph] = StepGraph
+    """What makes the graph of a step."""
     plain_loss: Callable[[Any, int], Tensor]
     """The loss of a batch by Lightning's own way to `training_step`."""
 
@@ -223,7 +225,7 @@ class Step:
 
     def _compiled(self, optimizer: torch.optim.Optimizer, batch: Pair, batch_idx: int) -> StepGraph | None:
         """The graph for batches of this shape; None, with the reason in the log, where there cannot be one."""
-        graph = StepGraph(self.trainer, self.model)
+        graph = self.graph_of(self.trainer, self.model)
         state = python_state(self.model)
         with untouched(self.model):
             inputs = self.model.step_inputs(batch, batch_idx)

@@ -36,7 +36,9 @@ class Compiled:
         return tree_unflatten(self._graph(*tensors), self._form)
 
 
-def compiled(function: Callable[..., Any], *arguments: Any, twins: Sequence[tuple[Tensor, Tensor]] = ()) -> Compiled | None:
+def compiled(
+    function: Callable[..., Any], *arguments: Any, twins: Sequence[tuple[Tensor, Tensor]] = (), few: int = 1
+) -> Compiled | None:
     """`function` as a compiled graph for `arguments` of these shapes; None, with a warning, where compiling fails.
 
     Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure but for tensors among the arguments that
@@ -47,10 +49,11 @@ def compiled(function: Callable[..., Any], *arguments: Any, twins: Sequence[tupl
     Args:
         twins: pairs of a tensor among the arguments and of another one that holds the first one's values in bfloat16, which the
             graph reads instead of converting the first.
+        few: up to how many numbers count as few, of which each is computed once before it is used in a loop over many.
     """
     try:
         with torch.no_grad(), _no_validation():
-            graph = _compiled(function, arguments, twins)
+            graph = _compiled(function, arguments, twins, few)
             # what is changed in place are numbers that are learned or summed, and not images, which may be large
             graph.of_leaves([tensor.clone() if tensor.is_floating_point() else tensor for tensor in leaves(arguments)])
     except Exception as error:  # whatever a compiler may raise: without a C++ compiler, on a model that cannot be traced
@@ -65,7 +68,9 @@ def leaves(arguments: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor)]
 
 
-def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...], twins: Sequence[tuple[Tensor, Tensor]]) -> Compiled:
+def _compiled(
+    function: Callable[..., Any], arguments: tuple[Any, ...], twins: Sequence[tuple[Tensor, Tensor]], few: int
+) -> Compiled:
     from torch._inductor import standalone_compile
 
     items, structure = tree_flatten(arguments)
@@ -81,7 +86,7 @@ def _compiled(function: Callable[..., Any], arguments: tuple[Any, ...], twins: S
 
     on_gpu = any(tensor.is_cuda for tensor in tensors)
     places = {id(tensor): place for place, tensor in enumerate(tensors)}
-    module = rewritten(make_fx(flat)(*tensors), [(places[id(tensor)], places[id(twin)]) for tensor, twin in twins])
+    module = rewritten(make_fx(flat)(*tensors), [(places[id(tensor)], places[id(twin)]) for tensor, twin in twins], few)
     know_realized()
     settings = {"triton.cudagraphs": on_gpu, "size_asserts": False}
     graph = standalone_compile(module, tensors, dynamic_shapes="from_example_inputs", options={"config_patches": settings})

@@ -1,0 +1,211 @@
+"""Tensors of many models stacked, `(M, ...)` each, and one compiled graph that takes a step of all of them.
+
+The tensors of each model are views into the stack, so that validation, callbacks and checkpoints see the present values. The function
+of a step is that of one model alone (`engine.function`), under `torch.vmap`.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+from vae_lightning.engine.function import Choice, Result, State, StepFunction
+from vae_lightning.engine.graph import Moment, StepGraph
+from vae_lightning.engine.stackable import require_alike
+from vae_lightning.engine.turns import Turn
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.machine.compilation import Compiled, compiled, leaves
+from vae_lightning.noise import Source
+
+__all__ = ["MemberGraph", "Stack", "Steps"]
+
+
+class Steps(NamedTuple):
+    """What a member of a stack waits for: the step on each of `moments`, or as many of them as all members can take together."""
+
+    member: "MemberGraph"
+    moments: Sequence[Moment]
+    after: Callable[[], None] | None = None
+    """Called after each step that was taken, if the next one depends on it."""
+
+
+class Taken(NamedTuple):
+    """The answer to `Steps`."""
+
+    count: int
+    """How many steps were taken; fewer than were asked for where the loss of the next is not finite, or others asked for fewer."""
+    result: Result
+    """The last step's loss, which is not finite if that step was not taken, and the last step's gradients."""
+
+
+class MemberGraph(StepGraph):
+    """The step of one model of a stack: its tensors are views, and its steps are taken with those of the others.
+
+    Args:
+        turn: of the function that trains the model.
+    """
+
+    place: int
+    """Which of the stack's models it is."""
+
+    def __init__(self, turn: Turn, trainer: Any, model: Any) -> None:
+        super().__init__(trainer, model)
+        self.turn = turn
+        self._views: list[Tensor] = []
+
+    def reason_against(self, inputs: Any) -> str | None:
+        reason = super().reason_against(inputs)
+        if reason is not None:
+            raise ConfigurationError(f"model: cannot be trained in a stack, because {reason}")
+        return None
+
+    def _compiled(self, first: Moment) -> Any:
+        if self.update is None:
+            name = self.model.optimizer["name"]
+            raise ConfigurationError(f"optimizer.name={name}: cannot be trained in a stack; use adam or adamw")
+        if self.data is None:
+            raise ConfigurationError("data: prepares its batches in a way of its own, which a stack of models cannot; train alone")
+        self.first = first
+        return self.turn.wait(self)
+
+    def reside(self, place: int, stacked: State) -> None:
+        """Let the model's tensors be views into those of a stack."""
+        assert self.update is not None
+        self.place = place
+        mine = tree_map(lambda tensor: tensor[place], stacked._replace(resident=()))
+        parameters = dict(self.model.named_parameters())
+        for name, view in zip(self.function.names, [*mine.trained, *mine.others], strict=True):
+            if name in parameters:
+                parameters[name].data = view
+            else:
+                _set_buffer(self.model, name, view)
+        self.update.reside(mine.optimizer, mine.settings[:-1])
+        self._twins, self._numbers, self._sums, self._step = mine.twins, mine.numbers, mine.sums, mine.step
+        self._clip_value = mine.settings[-1]
+        self.look()
+
+    def leave(self) -> None:
+        """Give the model tensors of its own again."""
+        alone = tree_map(torch.clone, self.state._replace(resident=()))
+        parameters = dict(self.model.named_parameters())
+        for name, tensor in zip(self.function.names, [*alone.trained, *alone.others], strict=True):
+            if name in parameters:
+                parameters[name].data = tensor
+        assert self.update is not None
+        self.update.reside(alone.optimizer, alone.settings[:-1])
+
+    def is_resident(self, stacked: State) -> bool:
+        """Whether the model's tensors still are those of the stack."""
+        held = zip(leaves(self.state._replace(resident=())), leaves(stacked._replace(resident=())), strict=True)
+        return all(mine.data_ptr() == all_of[self.place].data_ptr() for mine, all_of in held)
+
+    def run(self, moment: Moment) -> Result:
+        taken: Taken = self.turn.wait(Steps(self, [moment]))
+        return taken.result
+
+    def run_many(self, moments: Sequence[Moment], after: Callable[[], None] | None = None) -> int:
+        """Take steps on some of `moments`, from the first on, with a call of `after` after each; how many."""
+        taken: Taken = self.turn.wait(Steps(self, moments, after))
+        return taken.count
+
+
+def _set_buffer(model: nn.Module, name: str, view: Tensor) -> None:
+    owner, _, own_name = name.rpartition(".")
+    model.get_submodule(owner)._buffers[own_name] = view
+
+
+class _StackedFunction(StepFunction):
+    """The function of one model's step; the last of the settings says whether the model still takes steps."""
+
+    def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor) -> Result:
+        *settings, going = state.settings
+        valid = going & loss.isfinite()
+        going.copy_(valid)
+        return super()._stepped(state._replace(settings=settings), loss, gradients, sums, valid)
+
+
+class Stack:
+    """The tensors and the graph of `members`, which wait for their first step.
+
+    Raises:
+        ConfigurationError: the models cannot be trained together; says which key differs.
+    """
+
+    def __init__(self, members: Sequence[MemberGraph]) -> None:
+        require_alike(members)
+        self.members = list(members)
+        first = members[0]
+        self.going = torch.ones(len(members), dtype=torch.bool, device=first.state.step.device)
+        states = [member.state._replace(resident=()) for member in members]
+        self.state: State = tree_map(lambda *tensors: torch.stack(tensors), *states)._replace(resident=first.state.resident)
+        for place, member in enumerate(members):
+            member.reside(place, self.state)
+        self._graph = self._compiled(first)
+
+    def _compiled(self, first: MemberGraph) -> Compiled | None:
+        of_one = first.function
+        function = _StackedFunction(
+            of_one.model, of_one.names, of_one.precision, of_one.update, of_one.clipping, of_one.loader, of_one.prepared
+        )
+        state = self.state._replace(settings=[*self.state.settings, self.going])
+        moments = _stacked([member.first for member in self.members])
+        dimensions = (State(*(None if name == "resident" else 0 for name in State._fields)), 0, 0)
+
+        def one(state: State, batch: Choice, noise: Source) -> tuple[Tensor, list[Tensor]]:
+            result = function(state, batch, noise)
+            return result.loss, result.gradients
+
+        many = torch.vmap(one, in_dims=dimensions)
+        self._leaves = leaves(state)
+        twins = list(zip(state.trained, state.twins, strict=False))
+        return compiled(many, state, *moments, twins=twins, few=len(self.members))
+
+    def take(self, requests: Sequence[Steps]) -> None:
+        """Take as many steps as all that ask for steps can take together, and answer."""
+        asking = [request.member for request in requests]
+        places = [member.place for member in asking]
+        self.going.zero_()
+        self.going[places] = True
+        for member in asking:
+            if not member.is_resident(self.state):
+                self._take_in(member)
+        before = self.state.step.clone()
+        count = min(len(request.moments) for request in requests)
+        chosen = {request.member.place: request.moments for request in requests}
+        dependent = [request for request in requests if request.after is not None]
+        on_cpu = self.going.device.type == "cpu"
+        for number in range(count):
+            # a model that has left the stack repeats what another one does, and changes nothing
+            moments = [chosen.get(place, chosen[places[0]])[number] for place in range(len(self.members))]
+            loss, gradients = self._step_of_all(_stacked(moments))
+            if (on_cpu or dependent) and not bool(self.going[places].all()):
+                break
+            for request in dependent:
+                request.after()
+                request.member.update.settings()
+        taken = (self.state.step - before).tolist()
+        for member in asking:
+            place = member.place
+            result = Result(loss[place], [gradient[place] for gradient in gradients], None)
+            member.turn.answer(Taken(int(taken[place]), result))
+
+    @torch.no_grad()
+    def _step_of_all(self, moments: tuple[Choice, Source]) -> tuple[Tensor, list[Tensor]]:
+        assert self._graph is not None
+        result: tuple[Tensor, list[Tensor]] = self._graph.of_leaves([*self._leaves, *leaves(moments)])
+        return result
+
+    def _take_in(self, member: MemberGraph) -> None:
+        """Copy tensors that somebody has put in the place of a member's to where they belong."""
+        held = zip(leaves(member.state._replace(resident=())), leaves(self.state._replace(resident=())), strict=True)
+        for mine, all_of in held:
+            if mine.data_ptr() != all_of[member.place].data_ptr():
+                all_of[member.place].copy_(mine)
+        member.reside(member.place, self.state)
+
+
+def _stacked(moments: Sequence[Moment]) -> tuple[Choice, Source]:
+    result: tuple[Choice, Source] = tree_map(lambda *tensors: torch.stack(tensors), *moments)
+    return result
