@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["require_alike"]
 
-OF_EACH = frozenset({"bound_samples", "lr_schedule", "optimizer", "seed", "start_from_mean"})
+OF_EACH = frozenset({"_hparams", "_hparams_initial", "bound_samples", "lr_schedule", "optimizer", "seed", "start_from_mean"})
 """Attributes of a model that no step depends on, or that go into each model's steps as tensors."""
 
 
