@@ -71,7 +71,7 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
     assert list(found.gallery.skipped) == ([] if both else [other])
     for page in ("report.html", "report.md"):
         text = (found.folder / page).read_text()
-        assert f"{report['splits']['test'][names[0]]['value']:.2f}" in text
+        assert f"{report['splits']['test'][names[0]]['value']:.{4 if model == 'cnn' else 2}f}" in text
         assert found.gallery.skipped.get(other, "") in text
         assert "best.ckpt, epoch 1, optimizer step 4" in text
     assert set(report) == REPORT | BESIDE

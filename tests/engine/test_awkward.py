@@ -366,7 +366,7 @@ DECAY: dict[str, Any] = {"name": "adamw", "lr": 1e-3, "weight_decay": 100.0}
         (HookedWeights, SGD, 1, "has a hook"),
         (Pruned, SGD, 1, "decoder.body.0 has a hook"),
         (Replaced, SGD, 1, "the optimizer does not hold every parameter"),
-        (OptimizerChanges, ADAM, 1, None),
+        (OptimizerChanges, ADAM, 2, None),
         (OptimizerReloaded, ADAM, 1, None),
         (ParameterGroupAdded, SGD, 2, None),
         (OwnRate, SGD, 1, None),

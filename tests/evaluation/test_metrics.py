@@ -40,9 +40,9 @@ def test_mean_keeps_what_float32_would_lose() -> None:
 def test_per_image_puts_unequal_batches_together_in_order() -> None:
     x = torch.arange(7.0)
     batches = [(x[:3], x[:3] + 1), (x[3:6], x[3:6] + 1), (x[6:], x[6:] + 1)]
-    values = per_image(batches, lambda x, y, number: {"sum": x + y, "number": torch.full_like(x, number)})
+    values = per_image(batches, lambda x, y, places: {"sum": x + y, "places": places})
     assert torch.equal(values["sum"], 2 * x + 1)
-    assert values["number"].tolist() == [0, 0, 0, 1, 1, 1, 2]
+    assert values["places"].tolist() == list(range(7))
 
 
 def images(model: LinearGaussian, y: Tensor) -> Tensor:

@@ -115,6 +115,14 @@ class TensorLoader:
         index = self._index(number, self._order(self.seed), self.seed)
         return index, self._places(number, index)
 
+    def chosen_together(self, numbers: range) -> tuple[Tensor, Tensor]:
+        """What `chosen` gives for each of several full batches, `(batches, B)` each."""
+        if self.labelled is None and self.world_size == 1 and self.seed is not None:
+            index = self._order(self.seed)[numbers.start * self._stride : numbers.stop * self._stride].view(-1, self._stride)
+            return index, index.to(torch.int32)
+        index, places = zip(*map(self.chosen, numbers), strict=True)
+        return torch.stack(index), torch.stack(places)
+
     def _evaluated(self, number: int) -> slice:
         start = (number * self.world_size + self.rank) * self._stride
         return slice(start, start + self._stride)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from vae_lightning.engine.setting import Setting
+from vae_lightning.engine.setting import Setting, computed_once
 from vae_lightning.engine.updating import Update
 
 __all__ = ["AdamUpdate", "is_adam"]
@@ -52,15 +52,16 @@ class AdamUpdate(Update):
         rest = iter(state)
         new_parameters: list[Tensor] = []
         new_state: list[Tensor] = []
-        numbers: dict[tuple[int, float], list[Tensor]] = {}
+        numbers: dict[tuple[int, float, torch.dtype], list[Tensor]] = {}
         for parameter, gradient, place, count in zip(parameters, gradients, self._group_of, self._counts, strict=True):
             step = next(rest) + 1
             moments = [next(rest) for _ in self._names(place)[1:]]
             # parameters of one group that have taken equally many steps share their bias corrections
-            if (place, count) not in numbers:
+            alike = place, count, parameter.dtype
+            if alike not in numbers:
                 own = settings[place * len(NUMBERS) : (place + 1) * len(NUMBERS)]
-                numbers[place, count] = _numbers(own, step)
-            new, moments = self._moved(parameter, gradient, moments, place, numbers[place, count])
+                numbers[alike] = computed_once([number.to(parameter.dtype) for number in _numbers(own, step)])
+            new, moments = self._moved(parameter, gradient, moments, place, numbers[alike])
             new_parameters.append(new)
             new_state += [step, *moments]
         return new_parameters, new_state
@@ -69,7 +70,7 @@ class AdamUpdate(Update):
         self, parameter: Tensor, gradient: Tensor, moments: list[Tensor], place: int, numbers: list[Tensor]
     ) -> tuple[Tensor, list[Tensor]]:
         """A parameter and its moments after the step."""
-        rate, shrinkage, one_minus_beta1, beta2, one_minus_beta2, eps, decay = (number.to(parameter.dtype) for number in numbers)
+        rate, shrinkage, one_minus_beta1, beta2, one_minus_beta2, eps, decay = numbers
         maximize, amsgrad, decoupled = self._switches[place]
         gradient = -gradient if maximize else gradient
         if self.optimizer.param_groups[place]["weight_decay"] != 0:

@@ -80,6 +80,7 @@ class StepGraph:
         """Trace and compile for batches of this shape; False, with a warning, where that fails."""
         model, trainer = self.model, self.trainer
         self.update = self._present_update(optimizer)
+        self._update_form = None if self.update is None else self.update.form()
         self._clipping = trainer.gradient_clip_algorithm if trainer.gradient_clip_val else None
         self._draws = draws_purely(model, batch[0], model.training_source(batch[0], batch_idx))
         self.data = own_data(trainer, model) if self.update is not None and self._draws else None
@@ -96,7 +97,8 @@ class StepGraph:
             None if self.data is None else self.data.prepared,
         )
         self.batch_size, self._form = len(batch[0]), _form(batch)
-        first = self.moment(batch, batch_idx)
+        with untouched(model):  # as if nothing had been drawn
+            first = self.moment(batch, batch_idx)
         self._graph = self._compiled(first)
         return self._graph is not None
 
@@ -177,7 +179,7 @@ class StepGraph:
             return False
         if not self.update.fits(optimizer):
             present = self._present_update(optimizer)
-            if present is None or type(present) is not type(self.update) or present.form() != self.update.form():
+            if present is None or type(present) is not type(self.update) or present.form() != self._update_form:
                 return False
             self.update = present
         return True

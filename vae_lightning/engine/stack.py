@@ -4,7 +4,7 @@ The tensors of each model are views into the stack, so that validation, callback
 of a step is that of one model alone (`engine.function`), under `torch.vmap`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -16,17 +16,30 @@ from vae_lightning.engine.graph import Moment, StepGraph
 from vae_lightning.engine.stackable import require_alike
 from vae_lightning.engine.turns import Turn
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.machine.compilation import Compiled, compiled, leaves
+from vae_lightning.machine.compilation import compiled, leaves
 from vae_lightning.noise import Source
 
 __all__ = ["MemberGraph", "Stack", "Steps"]
 
 
+class Moments(NamedTuple):
+    """What goes into several steps of one model beside its state: `n` batches of `B` images."""
+
+    index: Tensor
+    """int64 `(n, B)`: the places of the images in the resident split."""
+    places: Tensor
+    """int32 `(n, B)`: what tells the images apart."""
+    of_data: Tensor
+    """The key of the noise of preparing images, int32 `(2,)`."""
+    of_model: Tensor
+    """The key of the model's noise, int32 `(2,)`."""
+
+
 class Steps(NamedTuple):
-    """What a member of a stack waits for: the step on each of `moments`, or as many of them as all members can take together."""
+    """What a member of a stack waits for: steps, or as many of them as all members can take together."""
 
     member: "MemberGraph"
-    moments: Sequence[Moment]
+    moments: Moments
     after: Callable[[], None] | None = None
     """Called after each step that was taken, if the next one depends on it."""
 
@@ -36,8 +49,10 @@ class Taken(NamedTuple):
 
     count: int
     """How many steps were taken; fewer than were asked for where the loss of the next is not finite, or others asked for fewer."""
-    result: Result
-    """The last step's loss, which is not finite if that step was not taken, and the last step's gradients."""
+    losses: Tensor
+    """The losses of all models in the last step, `(M,)`; one that is not finite is of a step that was not taken."""
+    gradients: list[Tensor]
+    """The gradients of all models in the last step, `(M, ...)` each."""
 
 
 class MemberGraph(StepGraph):
@@ -67,7 +82,9 @@ class MemberGraph(StepGraph):
             raise ConfigurationError(f"optimizer.name={name}: cannot be trained in a stack; use adam or adamw")
         if self.data is None:
             raise ConfigurationError("data: prepares its batches in a way of its own, which a stack of models cannot; train alone")
-        self.first = first
+        batch, noise = first
+        assert isinstance(batch, Choice) and isinstance(noise, Source)
+        self.first = Moments(batch.index.unsqueeze(0), batch.source.places.unsqueeze(0), batch.source.key, noise.key)
         return self.turn.wait(self)
 
     def reside(self, place: int, stacked: State) -> None:
@@ -87,27 +104,34 @@ class MemberGraph(StepGraph):
         self.look()
 
     def leave(self) -> None:
-        """Give the model tensors of its own again."""
-        alone = tree_map(torch.clone, self.state._replace(resident=()))
-        parameters = dict(self.model.named_parameters())
-        for name, tensor in zip(self.function.names, [*alone.trained, *alone.others], strict=True):
-            if name in parameters:
-                parameters[name].data = tensor
-        assert self.update is not None
-        self.update.reside(alone.optimizer, alone.settings[:-1])
+        """Give the model, and its optimizer, tensors of their own again."""
+        for parameter in self.model.parameters():
+            parameter.data = parameter.data.clone()
+            parameter.grad = None if parameter.grad is None else parameter.grad.clone()
+        for name, buffer in list(self.model.named_buffers()):
+            _set_buffer(self.model, name, buffer.clone())
+        for held in self.trainer.optimizers[0].state.values() if self.trainer.optimizers else ():
+            held.update({name: tensor.clone() for name, tensor in held.items() if isinstance(tensor, Tensor)})
 
     def is_resident(self, stacked: State) -> bool:
         """Whether the model's tensors still are those of the stack."""
         held = zip(leaves(self.state._replace(resident=())), leaves(stacked._replace(resident=())), strict=True)
         return all(mine.data_ptr() == all_of[self.place].data_ptr() for mine, all_of in held)
 
-    def run(self, moment: Moment) -> Result:
-        taken: Taken = self.turn.wait(Steps(self, [moment]))
-        return taken.result
+    def moments(self, numbers: range) -> Moments:
+        """What goes into the steps on batches `numbers` of the loader, which nobody has fetched."""
+        return Moments(*self.trainer.train_dataloader.chosen_together(numbers), *self._keys)
 
-    def run_many(self, moments: Sequence[Moment], after: Callable[[], None] | None = None) -> int:
-        """Take steps on some of `moments`, from the first on, with a call of `after` after each; how many."""
-        taken: Taken = self.turn.wait(Steps(self, moments, after))
+    def run(self, moment: Moment) -> Result:
+        batch, noise = moment
+        assert isinstance(batch, Choice) and isinstance(noise, Source)
+        moments = Moments(batch.index.unsqueeze(0), batch.source.places.unsqueeze(0), batch.source.key, noise.key)
+        taken: Taken = self.turn.wait(Steps(self, moments))
+        return Result(taken.losses[self.place], [gradient[self.place] for gradient in taken.gradients], None)
+
+    def run_many(self, numbers: range, after: Callable[[], None] | None = None) -> int:
+        """Take the steps on batches `numbers`, from the first on, with a call of `after` after each; how many were taken."""
+        taken: Taken = self.turn.wait(Steps(self, self.moments(numbers), after))
         return taken.count
 
 
@@ -144,13 +168,12 @@ class Stack:
             member.reside(place, self.state)
         self._graph = self._compiled(first)
 
-    def _compiled(self, first: MemberGraph) -> Compiled | None:
+    def _compiled(self, first: MemberGraph) -> Callable[[list[Tensor]], tuple[Tensor, list[Tensor]]]:
         of_one = first.function
         function = _StackedFunction(
             of_one.model, of_one.names, of_one.precision, of_one.update, of_one.clipping, of_one.loader, of_one.prepared
         )
         state = self.state._replace(settings=[*self.state.settings, self.going])
-        moments = _stacked([member.first for member in self.members])
         dimensions = (State(*(None if name == "resident" else 0 for name in State._fields)), 0, 0)
 
         def one(state: State, batch: Choice, noise: Source) -> tuple[Tensor, list[Tensor]]:
@@ -160,42 +183,39 @@ class Stack:
         many = torch.vmap(one, in_dims=dimensions)
         self._leaves = leaves(state)
         twins = list(zip(state.trained, state.twins, strict=False))
-        return compiled(many, state, *moments, twins=twins, few=len(self.members))
+        choice, source = next(_steps([member.first for member in self.members], 1))
+        graph = compiled(many, state, choice, source, twins=twins, few=len(self.members))
+        if graph is not None:
+            return lambda own: graph.of_leaves([*self._leaves, *own])
+        return lambda own: many(state, Choice(own[0], Source(*own[1:3])), Source(*own[3:]))
 
+    @torch.no_grad()
     def take(self, requests: Sequence[Steps]) -> None:
         """Take as many steps as all that ask for steps can take together, and answer."""
         asking = [request.member for request in requests]
         places = [member.place for member in asking]
-        self.going.zero_()
-        self.going[places] = True
         for member in asking:
             if not member.is_resident(self.state):
                 self._take_in(member)
+        self.going.zero_()
+        self.going[places] = True
         before = self.state.step.clone()
-        count = min(len(request.moments) for request in requests)
-        chosen = {request.member.place: request.moments for request in requests}
         dependent = [request for request in requests if request.after is not None]
-        on_cpu = self.going.device.type == "cpu"
-        for number in range(count):
-            # a model that has left the stack repeats what another one does, and changes nothing
-            moments = [chosen.get(place, chosen[places[0]])[number] for place in range(len(self.members))]
-            loss, gradients = self._step_of_all(_stacked(moments))
-            if (on_cpu or dependent) and not bool(self.going[places].all()):
+        looks = bool(dependent) or self.going.device.type == "cpu"
+        chosen = {request.member.place: request.moments for request in requests}
+        # a model that has left the stack repeats what another one does, and changes nothing
+        moments = [chosen.get(place, requests[0].moments) for place in range(len(self.members))]
+        for choice, source in _steps(moments, min(len(request.moments.index) for request in requests)):
+            losses, gradients = self._graph(leaves((choice, source)))
+            if looks and not bool(self.going[places].all()):
                 break
             for request in dependent:
+                assert request.after is not None and request.member.update is not None
                 request.after()
                 request.member.update.settings()
         taken = (self.state.step - before).tolist()
         for member in asking:
-            place = member.place
-            result = Result(loss[place], [gradient[place] for gradient in gradients], None)
-            member.turn.answer(Taken(int(taken[place]), result))
-
-    @torch.no_grad()
-    def _step_of_all(self, moments: tuple[Choice, Source]) -> tuple[Tensor, list[Tensor]]:
-        assert self._graph is not None
-        result: tuple[Tensor, list[Tensor]] = self._graph.of_leaves([*self._leaves, *leaves(moments)])
-        return result
+            member.turn.answer(Taken(int(taken[member.place]), losses, gradients))
 
     def _take_in(self, member: MemberGraph) -> None:
         """Copy tensors that somebody has put in the place of a member's to where they belong."""
@@ -206,6 +226,9 @@ class Stack:
         member.reside(member.place, self.state)
 
 
-def _stacked(moments: Sequence[Moment]) -> tuple[Choice, Source]:
-    result: tuple[Choice, Source] = tree_map(lambda *tensors: torch.stack(tensors), *moments)
-    return result
+def _steps(moments: Sequence[Moments], count: int) -> Iterator[tuple[Choice, Source]]:
+    """The batches `(M, B)`, and where their noise comes from, of `count` steps of all models."""
+    index, places = (torch.stack([part[:count] for part in parts], 1) for parts in zip(*(m[:2] for m in moments), strict=True))
+    of_data, of_model = (torch.stack(keys) for keys in zip(*(m[2:] for m in moments), strict=True))
+    for number in range(count):
+        yield Choice(index[number], Source(of_data, places[number])), Source(of_model, places[number])

@@ -27,7 +27,7 @@ class StackedStep(Step):
         graph = cast(MemberGraph, self._graph)
         if self.model.current_epoch != self._compared_epoch:
             return 0  # a single step is compared to the model's own
-        taken = graph.run_many([graph.choice(number) for number in numbers], after)
+        taken = graph.run_many(numbers, after)
         for _ in range(taken):
             graph.count()
         return taken

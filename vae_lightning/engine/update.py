@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vae_lightning.engine.adam import AdamUpdate, is_adam
+from vae_lightning.engine.traced import TracedUpdate
 from vae_lightning.engine.updating import Update, reason_against_optimizer
+from vae_lightning.errors import one_line
 
 __all__ = ["Update", "clipped", "update_of"]
 
@@ -38,7 +40,10 @@ def update_of(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Update | st
         update = AdamUpdate(optimizer, parameters)
         elsewhere = any(tensor.device != parameters[0].device for tensor in update.state)
         return "the optimizer counts its steps on the CPU; fused=true would on the device" if elsewhere else update
-    return f"{type(optimizer).__name__} is not known as a graph"
+    try:
+        return TracedUpdate(optimizer, parameters)
+    except Exception as error:  # whatever foreign code raises that meets numbers of another kind
+        return f"{type(optimizer).__name__} cannot be traced: {one_line(error)}"
 
 
 def _reason_against_parameters(optimizer: Optimizer, parameters: Sequence[Tensor]) -> str | None:

@@ -21,15 +21,22 @@ class Update:
         optimizer: whose update it is; its state is created where it has taken no step yet.
         parameters: the parameters that have gradients, in the order in which `apply` takes them.
         inputs: the numbers of the parameter groups that the update reads.
+        counters: the numbers of the optimizer's state that it reads, as (parameter, key).
     """
 
     state: list[Tensor]
     """The tensors of `optimizer.state` that the update reads and writes."""
 
-    def __init__(self, optimizer: Optimizer, parameters: Sequence[Tensor], inputs: Sequence[Setting]) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        parameters: Sequence[Tensor],
+        inputs: Sequence[Setting],
+        counters: Sequence[tuple[Tensor, str]] = (),
+    ) -> None:
         self.optimizer, self.parameters = optimizer, list(parameters)
         restore_layout(optimizer)
-        self._settings = Settings(optimizer, inputs, parameters[0].device)
+        self._settings = Settings(optimizer, inputs, parameters[0].device, counters)
         self.state = self.present_state()
         self._form = self.form()
 
@@ -70,6 +77,20 @@ class Update:
         new_parameters, new_state = self.updated(parameters, gradients, state, settings)
         for old, new in zip([*parameters, *state], [*new_parameters, *new_state], strict=True):
             old.copy_(new if valid is None else torch.where(valid, new, old))
+
+    def holds(self) -> bool:
+        """Whether `apply` is right for the next step: an optimizer may do something else at some steps. Asked before each step.
+
+        Where the answer is no, `plain_step` takes the step; where it is no for good, a new update must be made.
+        """
+        return True
+
+    def advance(self) -> None:
+        """Count, on the host, the step that `apply` has taken; to be called once after each, before a schedule moves on."""
+
+    def plain_step(self) -> None:
+        """Take a step by the optimizer's own `step`, from the parameters' `grad`; `state` keeps its tensors."""
+        self.optimizer.step()
 
     def updated(
         self, parameters: Sequence[Tensor], gradients: Sequence[Tensor], state: Sequence[Tensor], settings: Sequence[Tensor]

@@ -44,7 +44,7 @@ def compiled(
     Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure but for tensors among the arguments that
     it changes in place: the graph keeps, as they are now, the values that `function` closes over and every argument that is not a
     tensor. Graphs are cached on disk between runs. On a GPU a graph that changes no argument is captured as a CUDA graph, whose
-    results are overwritten by the next call. The graph is tried once on copies of the arguments.
+    results are overwritten by the next call. The function is traced, and the graph tried, on copies of the arguments.
 
     Args:
         twins: pairs of a tensor among the arguments and of another one that holds the first one's values in bfloat16, which the
@@ -53,9 +53,10 @@ def compiled(
     """
     try:
         with torch.no_grad(), _no_validation():
-            graph = _compiled(function, arguments, twins, few)
             # what is changed in place are numbers that are learned or summed, and not images, which may be large
-            graph.of_leaves([tensor.clone() if tensor.is_floating_point() else tensor for tensor in leaves(arguments)])
+            examples = [tensor.clone() if tensor.is_floating_point() else tensor for tensor in leaves(arguments)]
+            graph = _compiled(function, arguments, examples, twins, few)
+            graph.of_leaves(examples)
     except Exception as error:  # whatever a compiler may raise: without a C++ compiler, on a model that cannot be traced
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         warnings.warn(f"goes on without compiling ({reason})", stacklevel=2)
@@ -69,12 +70,16 @@ def leaves(arguments: Any) -> list[Tensor]:
 
 
 def _compiled(
-    function: Callable[..., Any], arguments: tuple[Any, ...], twins: Sequence[tuple[Tensor, Tensor]], few: int
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    examples: list[Tensor],
+    twins: Sequence[tuple[Tensor, Tensor]],
+    few: int,
 ) -> Compiled:
     from torch._inductor import standalone_compile
 
     items, structure = tree_flatten(arguments)
-    tensors = leaves(arguments)
+    places = {id(tensor): place for place, tensor in enumerate(leaves(arguments))}
     results: list[TreeSpec] = []
 
     def flat(*tensors: Tensor) -> list[Tensor]:
@@ -84,12 +89,11 @@ def _compiled(
         results[:] = [form]
         return values
 
-    on_gpu = any(tensor.is_cuda for tensor in tensors)
-    places = {id(tensor): place for place, tensor in enumerate(tensors)}
-    module = rewritten(make_fx(flat)(*tensors), [(places[id(tensor)], places[id(twin)]) for tensor, twin in twins], few)
+    on_gpu = any(tensor.is_cuda for tensor in examples)
+    module = rewritten(make_fx(flat)(*examples), [(places[id(tensor)], places[id(twin)]) for tensor, twin in twins], few)
     know_realized()
     settings = {"triton.cudagraphs": on_gpu, "size_asserts": False}
-    graph = standalone_compile(module, tensors, dynamic_shapes="from_example_inputs", options={"config_patches": settings})
+    graph = standalone_compile(module, examples, dynamic_shapes="from_example_inputs", options={"config_patches": settings})
     return Compiled(graph, results[0], on_gpu)
 
 
