@@ -165,6 +165,9 @@ class Stack:
         states = [member.state._replace(resident=()) for member in members]
         self.state: State = tree_map(lambda *tensors: torch.stack(tensors), *states)._replace(resident=first.state.resident)
         for place, member in enumerate(members):
+            # one copy of the images for all
+            loader = member.trainer.train_dataloader
+            loader.images, loader.labels = first.state.resident
             member.reside(place, self.state)
         self._graph = self._compiled(first)
 

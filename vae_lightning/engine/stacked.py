@@ -16,9 +16,12 @@ from typing import Any, NamedTuple
 import pytorch_lightning as L
 
 from vae_lightning.engine.door import install
+from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.stack import MemberGraph, Stack, Steps
+from vae_lightning.engine.stackable import require_models_alike
 from vae_lightning.engine.turns import Turn, take_turns
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.models.base import Module
 
 __all__ = ["Outcome", "Training", "run_stacked", "train_stacked"]
 
@@ -64,6 +67,12 @@ def train_stacked(trainings: Sequence[Training | tuple[Any, ...]]) -> list[Excep
     for owner, name in (("trainer", "a Trainer"), ("model", "a model"), ("data", "a data module")):
         if len({id(getattr(training, owner)) for training in every}) < len(every):
             raise ConfigurationError(f"{owner}: each training of a stack needs {name} of its own")
+
+    for training in every:
+        reason = reason_against(training.trainer, training.model)
+        if reason is not None:
+            raise ConfigurationError(f"trainer: cannot train in a stack of models, because {reason}")
+    require_models_alike([training.model for training in every if isinstance(training.model, Module)])
 
     def fitting(training: Training) -> Callable[[], None]:
         def fit() -> None:
