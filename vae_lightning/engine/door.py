@@ -26,6 +26,8 @@ def install(trainer: L.Trainer, model: L.LightningModule, compile: str | bool = 
         assert isinstance(model, Module)
         epoch_loop = trainer.fit_loop.epoch_loop
         turn = present_turn()
-        kind, step = (ChunkLoop, Step(trainer, model, compile)) if turn is None else (StackedLoop, StackedStep(turn, trainer, model))
+        kind, step = (
+            (ChunkLoop, Step(trainer, model, compile)) if turn is None else (StackedLoop, StackedStep(turn, trainer, model))
+        )
         trainer.fit_loop.epoch_loop = kind(trainer, step, epoch_loop.min_steps, epoch_loop.max_steps)
     return reason
