@@ -28,7 +28,8 @@ def test_run_folders_are_those_of_runs_alone(compose: Compose, tmp_path: Path) -
     stacked = train_stacked([compose(*settings, f"seed={seed}", folder=f"run_{seed}") for seed in (1, 2)])
     assert all(isinstance(result, Result) for result in stacked), stacked
     first, second = stacked
-    assert isinstance(first, Result) and isinstance(second, Result)
+    assert isinstance(first, Result)
+    assert isinstance(second, Result)
     assert files(first.folder) == files(second.folder) == files(alone.folder)
     recorded, of_stack = (json.loads((result.folder / "metrics.json").read_text()) for result in (alone, first))
     assert recorded["metrics"].keys() == of_stack["metrics"].keys()
@@ -40,10 +41,11 @@ def test_models_of_different_shapes_are_refused_and_leave_nothing(compose: Compo
     cfgs = [compose(*SMALL, folder="a"), compose(*SMALL, "model.net.hidden=[9]", folder="b")]
     with pytest.raises(ConfigurationError, match=r"^model\.net\.hidden: \[8\] and \[9\]"):
         train_stacked(cfgs)
-    assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
 
 
 def test_two_trainings_into_one_folder_are_refused(compose: Compose, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="^run_dir="):
+    with pytest.raises(ConfigurationError, match=r"^run_dir="):
         train_stacked([compose(*SMALL, f"seed={seed}", folder="a") for seed in (0, 1)])
     assert not (tmp_path / "a").exists()

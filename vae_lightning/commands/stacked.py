@@ -27,7 +27,7 @@ def train_stacked(cfgs: Sequence[DictConfig], started: float | None = None) -> l
         The result of each training, or the error in which it ended.
 
     Raises:
-        ConfigurationError: the models cannot be trained together, and it says which setting differs; nothing was trained or written.
+        ConfigurationError: the models cannot be trained together; says which setting differs. Nothing was trained or written.
     """
     folder, count = max(Counter(str(cfg.run_dir) for cfg in cfgs).items(), key=lambda item: item[1], default=("", 0))
     if count > 1:

@@ -120,8 +120,8 @@ class TensorLoader:
         if self.labelled is None and self.world_size == 1 and self.seed is not None:
             index = self._order(self.seed)[numbers.start * self._stride : numbers.stop * self._stride].view(-1, self._stride)
             return index, index.to(torch.int32)
-        index, places = zip(*map(self.chosen, numbers), strict=True)
-        return torch.stack(index), torch.stack(places)
+        pairs = [self.chosen(number) for number in numbers]
+        return torch.stack([index for index, _ in pairs]), torch.stack([places for _, places in pairs])
 
     def _evaluated(self, number: int) -> slice:
         start = (number * self.world_size + self.rank) * self._stride

@@ -81,7 +81,7 @@ class StepGraph:
         model, trainer = self.model, self.trainer
         self.update = self._present_update(optimizer)
         self._update_form = None if self.update is None else self.update.form()
-        self._clipping = trainer.gradient_clip_algorithm if trainer.gradient_clip_val else None
+        self._clipping = _clipping_of(trainer)
         self._draws = draws_purely(model, batch[0], model.training_source(batch[0], batch_idx))
         self.data = own_data(trainer, model) if self.update is not None and self._draws else None
         self._data_form = self._form_of_data()
@@ -252,6 +252,11 @@ class StepGraph:
         """The tensors that a step changes in place."""
         state = self.state
         return [*state.trained, *state.twins, *state.optimizer, state.sums, state.step]
+
+
+def _clipping_of(trainer: L.Trainer) -> str | None:
+    """How gradients are clipped, "norm" or "value", which a Trainer that was not told how leaves open; None: they are not."""
+    return str(trainer.gradient_clip_algorithm or "norm") if trainer.gradient_clip_val else None
 
 
 def _form(batch: Pair) -> list[Any]:

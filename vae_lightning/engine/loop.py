@@ -27,7 +27,7 @@ class ChunkLoop(_TrainingEpochLoop):
     def __init__(self, trainer: L.Trainer, step: Step, min_steps: int | None, max_steps: int) -> None:
         super().__init__(trainer, min_steps, max_steps)
         self.step = step
-        self.automatic_optimization = _StepOptimization(trainer, step)
+        self.automatic_optimization: _StepOptimization = _StepOptimization(trainer, step)
 
     def advance(self, data_fetcher: _DataFetcher) -> None:
         if self.step.may_go_on() and not self.restarting:

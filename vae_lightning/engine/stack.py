@@ -1,7 +1,7 @@
 """Tensors of many models stacked, `(M, ...)` each, and one compiled graph that takes a step of all of them.
 
-The tensors of each model are views into the stack, so that validation, callbacks and checkpoints see the present values. The function
-of a step is that of one model alone (`engine.function`), under `torch.vmap`.
+The tensors of each model are views into the stack, so that validation, callbacks and checkpoints see the present values. The
+function of a step is that of one model alone (`engine.function`), under `torch.vmap`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from vae_lightning.data.loader import TensorLoader
 from vae_lightning.engine.function import Choice, Result, State, StepFunction
 from vae_lightning.engine.graph import Moment, StepGraph
 from vae_lightning.engine.stackable import require_alike
@@ -25,7 +26,7 @@ __all__ = ["MemberGraph", "Stack", "Steps"]
 class Moments(NamedTuple):
     """What goes into several steps of one model beside its state: `n` batches of `B` images."""
 
-    index: Tensor
+    chosen: Tensor
     """int64 `(n, B)`: the places of the images in the resident split."""
     places: Tensor
     """int32 `(n, B)`: what tells the images apart."""
@@ -47,7 +48,7 @@ class Steps(NamedTuple):
 class Taken(NamedTuple):
     """The answer to `Steps`."""
 
-    count: int
+    steps: int
     """How many steps were taken; fewer than were asked for where the loss of the next is not finite, or others asked for fewer."""
     losses: Tensor
     """The losses of all models in the last step, `(M,)`; one that is not finite is of a step that was not taken."""
@@ -83,7 +84,8 @@ class MemberGraph(StepGraph):
         if self.data is None:
             raise ConfigurationError("data: prepares its batches in a way of its own, which a stack of models cannot; train alone")
         batch, noise = first
-        assert isinstance(batch, Choice) and isinstance(noise, Source)
+        assert isinstance(batch, Choice)
+        assert isinstance(noise, Source)
         self.first = Moments(batch.index.unsqueeze(0), batch.source.places.unsqueeze(0), batch.source.key, noise.key)
         return self.turn.wait(self)
 
@@ -118,21 +120,38 @@ class MemberGraph(StepGraph):
         held = zip(leaves(self.state._replace(resident=())), leaves(stacked._replace(resident=())), strict=True)
         return all(mine.data_ptr() == all_of[self.place].data_ptr() for mine, all_of in held)
 
+    def share_images(self, other: "MemberGraph") -> None:
+        """Use the images in memory of another model."""
+        self._loader.images, self._loader.labels = other.state.resident
+
     def moments(self, numbers: range) -> Moments:
         """What goes into the steps on batches `numbers` of the loader, which nobody has fetched."""
-        return Moments(*self.trainer.train_dataloader.chosen_together(numbers), *self._keys)
+        chosen, places = self._loader.chosen_together(numbers)
+        return Moments(chosen, places, *self._keys)
+
+    @property
+    def _loader(self) -> TensorLoader:
+        loader: Any = self.trainer.train_dataloader
+        assert isinstance(loader, TensorLoader)
+        return loader
 
     def run(self, moment: Moment) -> Result:
         batch, noise = moment
-        assert isinstance(batch, Choice) and isinstance(noise, Source)
+        assert isinstance(batch, Choice)
+        assert isinstance(noise, Source)
         moments = Moments(batch.index.unsqueeze(0), batch.source.places.unsqueeze(0), batch.source.key, noise.key)
-        taken: Taken = self.turn.wait(Steps(self, moments))
+        taken = self._wait(Steps(self, moments))
         return Result(taken.losses[self.place], [gradient[self.place] for gradient in taken.gradients], None)
 
     def run_many(self, numbers: range, after: Callable[[], None] | None = None) -> int:
         """Take the steps on batches `numbers`, from the first on, with a call of `after` after each; how many were taken."""
-        taken: Taken = self.turn.wait(Steps(self, self.moments(numbers), after))
-        return taken.count
+        return self._wait(Steps(self, self.moments(numbers), after)).steps
+
+    def _wait(self, request: Steps) -> Taken:
+        assert self.update is not None
+        self.update.settings()  # a schedule may have gone on since `look`
+        taken: Taken = self.turn.wait(request)
+        return taken
 
 
 def _set_buffer(model: nn.Module, name: str, view: Tensor) -> None:
@@ -143,7 +162,7 @@ def _set_buffer(model: nn.Module, name: str, view: Tensor) -> None:
 class _StackedFunction(StepFunction):
     """The function of one model's step; the last of the settings says whether the model still takes steps."""
 
-    def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor) -> Result:
+    def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor, valid: Tensor | None = None) -> Result:
         *settings, going = state.settings
         valid = going & loss.isfinite()
         going.copy_(valid)
@@ -166,8 +185,7 @@ class Stack:
         self.state: State = tree_map(lambda *tensors: torch.stack(tensors), *states)._replace(resident=first.state.resident)
         for place, member in enumerate(members):
             # one copy of the images for all
-            loader = member.trainer.train_dataloader
-            loader.images, loader.labels = first.state.resident
+            member.share_images(first)
             member.reside(place, self.state)
         self._graph = self._compiled(first)
 
@@ -177,7 +195,8 @@ class Stack:
             of_one.model, of_one.names, of_one.precision, of_one.update, of_one.clipping, of_one.loader, of_one.prepared
         )
         state = self.state._replace(settings=[*self.state.settings, self.going])
-        dimensions = (State(*(None if name == "resident" else 0 for name in State._fields)), 0, 0)
+        of_state: list[Any] = [None if name == "resident" else 0 for name in State._fields]
+        dimensions = (State(*of_state), 0, 0)
 
         def one(state: State, batch: Choice, noise: Source) -> tuple[Tensor, list[Tensor]]:
             result = function(state, batch, noise)
@@ -208,12 +227,13 @@ class Stack:
         chosen = {request.member.place: request.moments for request in requests}
         # a model that has left the stack repeats what another one does, and changes nothing
         moments = [chosen.get(place, requests[0].moments) for place in range(len(self.members))]
-        for choice, source in _steps(moments, min(len(request.moments.index) for request in requests)):
+        for choice, source in _steps(moments, min(len(request.moments.chosen) for request in requests)):
             losses, gradients = self._graph(leaves((choice, source)))
             if looks and not bool(self.going[places].all()):
                 break
             for request in dependent:
-                assert request.after is not None and request.member.update is not None
+                assert request.after is not None
+                assert request.member.update is not None
                 request.after()
                 request.member.update.settings()
         taken = (self.state.step - before).tolist()

@@ -131,7 +131,8 @@ def _of_trainers(a: "MemberGraph", b: "MemberGraph") -> Iterator[str]:
 
 
 def _of_updates(a: "MemberGraph", b: "MemberGraph") -> Iterator[str]:
-    assert a.update is not None and b.update is not None
+    assert a.update is not None
+    assert b.update is not None
     if type(a.update) is not type(b.update) or a.update.structure() != b.update.structure():
         yield f"optimizer: {a.model.optimizer} and {b.model.optimizer}"
     names = [member.function.names[: len(member.state.trained)] for member in (a, b)]

@@ -2,8 +2,8 @@
 
 Models of one architecture that differ in numbers (seed, learning rate, beta, warm-up, ...) have steps that are one function of
 different tensors. So their tensors are stacked, and one graph of batched products takes a step of every model, which keeps a device
-busy that one small model leaves idle. Each model keeps a Trainer, data, loggers and checkpoints of its own: Lightning trains each in
-a thread, one at a time (`engine.turns`), and wherever it would take steps, it waits until the others want steps, too.
+busy that one small model leaves idle. Each model keeps a Trainer, data, loggers and checkpoints of its own: Lightning trains each
+in a thread, one at a time (`engine.turns`), and wherever it would take steps, it waits until the others want steps, too.
 """
 
 import threading
@@ -149,7 +149,7 @@ class _Service:
 
 
 def _stop(member: MemberGraph) -> None:
-    for callback in member.trainer.callbacks:
+    for callback in member.trainer.callbacks:  # type: ignore[attr-defined]
         if hasattr(callback, "interrupted"):
             callback.interrupted = True
     member.trainer.should_stop = True
