@@ -104,11 +104,14 @@ class StepFunction:
                 return self.model.functional_loss(tensors, x, y, noise, state.step, state.numbers)
 
         gradients, (loss, terms) = torch.func.grad_and_value(loss_of, has_aux=True)(state.trained)
-        gradients = [laid_out_like(*pair) for pair in zip(state.trained, gradients, strict=True)]
+        gradients = self._laid_out(gradients, state.trained)
         sums = summed(terms)
         if self.update is None:
             return Result(loss, gradients, sums)
         return self._stepped(state, loss, gradients, sums)
+
+    def _laid_out(self, gradients: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
+        return [laid_out_like(*pair) for pair in zip(parameters, gradients, strict=True)]
 
     def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor, valid: Tensor | None = None) -> Result:
         """Take the step, unless the loss is not finite: then all is left as it was. With `valid`, all is left unless that is true."""

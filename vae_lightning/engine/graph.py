@@ -175,7 +175,7 @@ class StepGraph:
     def _still_updates(self, optimizer: Optimizer) -> bool:
         """Whether the graph's update is still the optimizer's; tensors of its state may be others."""
         assert self.update is not None
-        if (self.trainer.gradient_clip_algorithm if self.trainer.gradient_clip_val else None) != self._clipping:
+        if _clipping_of(self.trainer) != self._clipping:
             return False
         if not self.update.fits(optimizer):
             present = self._present_update(optimizer)

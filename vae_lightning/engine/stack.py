@@ -162,6 +162,9 @@ def _set_buffer(model: nn.Module, name: str, view: Tensor) -> None:
 class _StackedFunction(StepFunction):
     """The function of one model's step; the last of the settings says whether the model still takes steps."""
 
+    def _laid_out(self, gradients: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
+        return gradients  # an update within the graph pairs numbers by their indices
+
     def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor, valid: Tensor | None = None) -> Result:
         *settings, going = state.settings
         valid = going & loss.isfinite()
