@@ -5,7 +5,8 @@ import torch
 from torch.distributions import Bernoulli
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from vae_lightning.machine.compilation import _without_idle_transposes, compiled
+from vae_lightning.machine.compilation import compiled
+from vae_lightning.machine.graphs import realized, rewritten
 
 
 def test_graph_gives_the_values_of_the_function_for_other_arguments() -> None:
@@ -46,7 +47,39 @@ def test_conversion_between_two_transposes_is_one_conversion() -> None:
         return x.t().to(torch.bfloat16).t()
 
     x = torch.randn(3, 5)
-    module = _without_idle_transposes(make_fx(function)(x))
+    module = rewritten(make_fx(function)(x))
     assert [node.target for node in module.graph.nodes if node.op == "call_function"] == [torch.ops.aten._to_copy.default]
     assert torch.equal(module(x), function(x))
     assert module(x).stride() == (5, 1)
+
+
+def test_twin_is_read_instead_of_converting() -> None:
+    def function(x: torch.Tensor, twin: torch.Tensor) -> torch.Tensor:
+        product = x.to(torch.bfloat16) * 2
+        twin.copy_(x + 1)
+        return product
+
+    x = torch.ones(3)
+    module = rewritten(make_fx(function)(x, x.bfloat16()), [(0, 1)])
+    assert torch.ops.aten._to_copy.default not in {node.target for node in module.graph.nodes}
+    twin = torch.tensor([5.0, 6.0, 7.0], dtype=torch.bfloat16)
+    assert module(x, twin).tolist() == [10, 12, 14]
+    assert twin.tolist() == [2, 2, 2]
+
+
+def test_number_that_a_loop_needs_is_computed_once() -> None:
+    def function(x: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
+        step.add_(1)
+        return x * (1 - 0.9**step)
+
+    module = rewritten(make_fx(function)(torch.ones(3), torch.zeros(())))
+    assert [node.target for node in module.graph.nodes].count(torch.ops.vae_lightning.realized.default) == 1
+    step = torch.zeros(())
+    torch.testing.assert_close(module(torch.ones(3), step), torch.full((3,), 0.1))
+    assert step == 1
+
+
+def test_realized_values_are_the_same_and_go_through_vmap() -> None:
+    x = torch.arange(6.0).view(2, 3)
+    assert torch.equal(realized((x,))[0], x)
+    assert torch.equal(torch.vmap(lambda row: realized(row) * 2)(x), 2 * x)

@@ -1,9 +1,9 @@
 """A training step as one pure function of tensors, and the tensors that it is a function of.
 
-`StepFunction` computes a step from three kinds of tensors. `State` are those that stay where they are for as long as training goes on:
-parameters and the optimizer's state, which a step changes in place, all images, and what hooks may change between two steps. A batch
-and a noise are other tensors at every step: which images (`Choice`) or the images themselves, and where the noise comes from (`Source`)
-or the noise itself. How a step is run, compiled or captured, is not said here.
+`StepFunction` computes a step from three kinds of tensors. `State` are those that stay where they are for as long as training goes
+on: parameters and the optimizer's state, which a step changes in place, all images, and what hooks may change between two steps. A
+batch and a noise are other tensors at every step: which images (`Choice`) or the images themselves, and where the noise comes from
+(`Source`) or the noise itself. How a step is run, compiled or captured, is not said here.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ Pair = tuple[Tensor, Tensor]
 class Choice(NamedTuple):
     """A batch by the places of its images, int64 `(B,)` in the resident split, and where the noise of preparing them comes from."""
 
-    index: Tensor
+    places: Tensor
     source: Source
 
 
@@ -95,13 +95,12 @@ class StepFunction:
 
     def __call__(self, state: State, batch: Choice | Pair, noise: Source | Noise) -> Result:
         x, y = self.images(state.resident, batch)
-        if isinstance(noise, Source):
-            noise = realized(self.model.draw_noise(x, noise))
+        drawn: Noise = realized(self.model.draw_noise(x, noise)) if isinstance(noise, Source) else noise
 
         def loss_of(trained: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
             tensors = dict(zip(self.names, [*trained, *state.others], strict=True))
             with self.precision():
-                return self.model.functional_loss(tensors, x, y, noise, state.step, state.numbers)
+                return self.model.functional_loss(tensors, x, y, drawn, state.step, state.numbers)
 
         gradients, (loss, terms) = torch.func.grad_and_value(loss_of, has_aux=True)(state.trained)
         gradients = self._laid_out(gradients, state.trained)
@@ -130,7 +129,8 @@ class StepFunction:
         """The images float32 `(B, C, H, W)` and labels `(B,)` that the model sees."""
         if not isinstance(batch, Choice):
             return batch
-        assert self.loader is not None and self.prepared is not None
-        images, labels = self.loader.selected(*resident, batch.index)
+        assert self.loader is not None
+        assert self.prepared is not None
+        images, labels = self.loader.selected(resident[0], resident[1], batch.places)
         pair: Pair = realized(self.prepared(images, labels, batch.source))
         return pair

@@ -1,4 +1,4 @@
-"""A training step as one compiled graph, with the tensors that go into it: the whole step where it can be traced, else its gradients.
+"""A training step as one compiled graph and its tensors: the whole step where it can be traced, else its gradients.
 
 The whole step chooses the images of a batch by their places, binarizes them, draws its noise, and updates parameters and the
 optimizer's state in place. What is somebody else's stays outside: a data module's own preparation of batches, noise that is not a
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from vae_lightning.data.loader import TensorLoader
 from vae_lightning.data.module import ImageDataModule
 from vae_lightning.engine.eligibility import own_data
 from vae_lightning.engine.function import Choice, Pair, Result, State, StepFunction
@@ -81,7 +82,7 @@ class StepGraph:
         model, trainer = self.model, self.trainer
         self.update = self._present_update(optimizer)
         self._update_form = None if self.update is None else self.update.form()
-        self._clipping = _clipping_of(trainer)
+        self._clipping = self._present_clipping()
         self._draws = draws_purely(model, batch[0], model.training_source(batch[0], batch_idx))
         self.data = own_data(trainer, model) if self.update is not None and self._draws else None
         self._data_form = self._form_of_data()
@@ -93,7 +94,7 @@ class StepGraph:
             trainer.precision_plugin.forward_context,
             self.update,
             self._clipping,
-            None if self.data is None else trainer.train_dataloader,
+            None if self.data is None else self._loader,
             None if self.data is None else self.data.prepared,
         )
         self.batch_size, self._form = len(batch[0]), _form(batch)
@@ -123,17 +124,19 @@ class StepGraph:
 
     def _present_update(self, optimizer: Optimizer) -> Update | None:
         update = update_of(optimizer, self._trained())
-        if isinstance(update, str):
-            return None
-        optimizer._opt_called = True  # as the optimizer's own step would tell a schedule
-        return update
+        return None if isinstance(update, str) else update
+
+    def _present_clipping(self) -> str | None:
+        algorithm = self.trainer.gradient_clip_algorithm
+        by_value = algorithm is not None and str(algorithm.value) == "value"
+        return ("value" if by_value else "norm") if self.trainer.gradient_clip_val else None
 
     def _form_of_data(self) -> Any:
         """What a graph keeps of the data as it is."""
         if self.data is None:
             return None
-        loader, data = self.trainer.train_dataloader, self.data
-        return loader.form(), data.binarization, data.augmentation
+        data = self.data
+        return self._loader.form(), data.binarization, data.augmentation
 
     # ---- its tensors
 
@@ -175,7 +178,7 @@ class StepGraph:
     def _still_updates(self, optimizer: Optimizer) -> bool:
         """Whether the graph's update is still the optimizer's; tensors of its state may be others."""
         assert self.update is not None
-        if _clipping_of(self.trainer) != self._clipping:
+        if self._present_clipping() != self._clipping:
             return False
         if not self.update.fits(optimizer):
             present = self._present_update(optimizer)
@@ -184,10 +187,17 @@ class StepGraph:
             self.update = present
         return True
 
+    @property
+    def _loader(self) -> TensorLoader:
+        """The loader of the images that the graph chooses, of which there may be another in another epoch."""
+        loader = self.trainer.train_dataloader
+        assert isinstance(loader, TensorLoader)
+        return loader
+
     def _resident(self) -> tuple[Tensor, ...]:
         if self.data is None:
             return ()
-        loader, model = self.trainer.train_dataloader, self.model
+        loader, model = self._loader, self.model
         self._keys = loader.key(), key_of("train", model.seed, model.current_epoch, device=loader.images.device)
         return loader.images, loader.labels
 
@@ -196,7 +206,7 @@ class StepGraph:
     def moment(self, batch: Pair, batch_idx: int) -> Moment:
         """What goes into the step on `batch`, which Lightning has fetched, beside the state."""
         if self.data is not None:
-            return self.choice(self.trainer.train_dataloader.dealt - 1)
+            return self.choice(self._loader.dealt - 1)
         if not self._draws:
             x, y, noise, _ = self.model.step_inputs(batch, batch_idx)
             return (x, y), noise
@@ -204,7 +214,7 @@ class StepGraph:
 
     def choice(self, number: int) -> Moment:
         """What goes into the step on batch `number` of the loader, which nobody has fetched."""
-        index, places = self.trainer.train_dataloader.chosen(number)
+        index, places = self._loader.chosen(number)
         of_data, of_model = self._keys
         return Choice(index, Source(of_data, places)), Source(of_model, places)
 
@@ -225,15 +235,21 @@ class StepGraph:
         else:
             self.update.settings()
         if isinstance(batch, Choice) and isinstance(noise, Source):  # as `leaves` would list them
-            own = [batch.index, *batch.source, *noise]
+            own = [batch.places, *batch.source, *noise]
         else:
             own = leaves(moment)
         with torch.no_grad():
             result: Result = self._graph.of_leaves([*self._leaves, *own])
         return result
 
-    def count(self) -> None:
-        """Note that the sums hold one batch more."""
+    def holds(self) -> bool:
+        """Whether the next step is one that the graph can take: an optimizer may do something else at some steps."""
+        return self.update is None or self.update.holds()
+
+    def count_step(self) -> None:
+        """Note that a whole step was taken."""
+        assert self.update is not None
+        self.update.advance()
         self._images += self.batch_size
 
     def show(self, result: Result) -> None:
@@ -252,11 +268,6 @@ class StepGraph:
         """The tensors that a step changes in place."""
         state = self.state
         return [*state.trained, *state.twins, *state.optimizer, state.sums, state.step]
-
-
-def _clipping_of(trainer: L.Trainer) -> str | None:
-    """How gradients are clipped, "norm" or "value", which a Trainer that was not told how leaves open; None: they are not."""
-    return str(trainer.gradient_clip_algorithm or "norm") if trainer.gradient_clip_val else None
 
 
 def _form(batch: Pair) -> list[Any]:

@@ -36,9 +36,8 @@ def with_numbers_first(module: GraphModule) -> GraphModule:
         for place, node in enumerate(alike):
             with graph.inserting_after(last):
                 last = graph.call_function(aten.select.int, (stacked, 0, place))
-            node.replace_all_uses_with(
-                last, delete_user_cb=lambda user: user not in known and user is not stacked and user.op != "output"
-            )
+            for user in [user for user in node.users if user not in known and user.op != "output" and user is not stacked]:
+                user.replace_input_with(node, last)
     graph.lint()
     module.recompile()
     return module

@@ -1,16 +1,17 @@
 """Python numbers that know what they were computed from, so that a trace of Python code need not freeze them.
 
-An optimizer computes with Python numbers: `bias_correction = 1 - beta ** step`, `parameter.add_(update, alpha=-lr)`. A tracer of tensor
-operations would keep their values of the moment. A `Number` has, beside its value, a 0-dim tensor that holds the value in the
-graph, and a formula that gives the value on the host. `NumbersAsTensors` puts the tensors in the place of the numbers where a tensor
-operation takes numbers; a comparison, or any other use that needs a value, becomes a condition under which the trace holds.
+An optimizer computes with Python numbers: `bias_correction = 1 - beta ** step`, `parameter.add_(update, alpha=-lr)`. A tracer of
+tensor operations would keep their values of the moment. A `Number` has, beside its value, a 0-dim tensor that holds the value in
+the graph, and a formula that gives the value on the host. `NumbersAsTensors` puts the tensors in the place of the numbers where
+a tensor operation takes numbers; a comparison, or any other use that needs a value, becomes a condition under which the trace
+holds.
 """
 
 import builtins
 import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
@@ -53,7 +54,7 @@ class Number(torch.SymFloat):
     """
 
     def __init__(self, value: float, tensor: Tensor, formula: Formula | None, conditions: Conditions) -> None:
-        super().__init__(None)
+        super().__init__(None)  # type: ignore[no-untyped-call]
         self.value, self.tensor, self.formula, self.conditions = value, tensor, formula, conditions
 
     def computed(self, function: Callable[..., Any], in_graph: Callable[..., Any], *arguments: Any) -> Any:
@@ -179,13 +180,16 @@ def _as_wide_as(x: Tensor, other: Any) -> Any:
 def _scaled(combine: Callable[[Tensor, Tensor], Tensor], in_place: bool) -> Callable[..., Tensor]:
     def function(x: Tensor, first: Tensor, second: Tensor, *, value: Any = 1) -> Tensor:
         change = combine(_as_wide_as(x, first) * value, second)
-        return x.add_(change) if in_place else x + change
+        result: Tensor = x.add_(change) if in_place else x + change
+        return result
 
     return function
 
 
 def _addmm(x: Tensor, first: Tensor, second: Tensor, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
-    return x * beta + (first @ second) * alpha
+    product: Tensor = first @ second
+    result: Tensor = x * beta + product * alpha
+    return result
 
 
 WITH_TENSORS: dict[str, Callable[..., Tensor]] = {
@@ -301,12 +305,14 @@ def math_of_numbers() -> Iterator[None]:
 
         return function
 
-    names = {"sqrt": torch.sqrt, "exp": torch.exp, "log": torch.log, "pow": torch.pow, "cos": torch.cos, "sin": torch.sin}
-    extremes = {"max": _of_tensors(torch.maximum), "min": _of_tensors(torch.minimum)}
-    with (
-        mock.patch.multiple(math, **{name: lifted(getattr(math, name), function) for name, function in names.items()}),
-        mock.patch.multiple(builtins, **{name: lifted(getattr(builtins, name), function) for name, function in extremes.items()}),
-    ):
+    in_graph: dict[str, Callable[..., Tensor]] = {
+        "sqrt": torch.sqrt, "exp": torch.exp, "log": torch.log, "pow": torch.pow, "cos": torch.cos, "sin": torch.sin,
+        "max": _of_tensors(torch.maximum), "min": _of_tensors(torch.minimum),
+    }  # fmt: skip
+    with ExitStack() as stack:
+        for name, function in in_graph.items():
+            module = math if hasattr(math, name) else builtins
+            stack.enter_context(mock.patch.object(module, name, lifted(getattr(module, name), function)))
         yield
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from vae_lightning.data.loader import TensorLoader
 from vae_lightning.engine.function import Choice, Result, State, StepFunction
 from vae_lightning.engine.graph import Moment, StepGraph
 from vae_lightning.engine.stackable import require_alike
@@ -86,7 +85,7 @@ class MemberGraph(StepGraph):
         batch, noise = first
         assert isinstance(batch, Choice)
         assert isinstance(noise, Source)
-        self.first = Moments(batch.index.unsqueeze(0), batch.source.places.unsqueeze(0), batch.source.key, noise.key)
+        self.first = Moments(batch.places.unsqueeze(0), batch.source.places.unsqueeze(0), batch.source.key, noise.key)
         return self.turn.wait(self)
 
     def reside(self, place: int, stacked: State) -> None:
@@ -129,17 +128,11 @@ class MemberGraph(StepGraph):
         chosen, places = self._loader.chosen_together(numbers)
         return Moments(chosen, places, *self._keys)
 
-    @property
-    def _loader(self) -> TensorLoader:
-        loader: Any = self.trainer.train_dataloader
-        assert isinstance(loader, TensorLoader)
-        return loader
-
     def run(self, moment: Moment) -> Result:
         batch, noise = moment
         assert isinstance(batch, Choice)
         assert isinstance(noise, Source)
-        moments = Moments(batch.index.unsqueeze(0), batch.source.places.unsqueeze(0), batch.source.key, noise.key)
+        moments = Moments(batch.places.unsqueeze(0), batch.source.places.unsqueeze(0), batch.source.key, noise.key)
         taken = self._wait(Steps(self, moments))
         return Result(taken.losses[self.place], [gradient[self.place] for gradient in taken.gradients], None)
 

@@ -29,7 +29,7 @@ class StackedStep(Step):
             return 0  # a single step is compared to the model's own
         taken = graph.run_many(numbers, after)
         for _ in range(taken):
-            graph.count()
+            graph.count_step()
         return taken
 
 

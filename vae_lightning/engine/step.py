@@ -9,6 +9,7 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
+from vae_lightning.engine.adam import is_adam
 from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.function import Pair, Result
 from vae_lightning.engine.graph import Moment, StepGraph
@@ -86,7 +87,7 @@ class Step:
     def may_choose(self) -> bool:
         """Whether the next step can be taken by `choose`."""
         graph = self._looked()
-        return graph is not None and graph.data is not None
+        return graph is not None and graph.data is not None and graph.holds()
 
     def choose(self, optimizer: torch.optim.Optimizer, number: int, batch_idx: int) -> None:
         """Take the step on batch `number` of the loader, which nobody has fetched, and whose gradients nobody will look at."""
@@ -108,16 +109,20 @@ class Step:
         if self._full_batch is None and size == getattr(self.trainer.train_dataloader, "batch_size", size):
             self._full_batch = size
         graph = self._looked()
-        if graph is None and size == self._full_batch and self._pays():
+        if graph is None and size == self._full_batch and self._pays() and not self._waits_for(optimizer):
             self._graph = self._compiled(optimizer, batch, batch_idx)
             graph = self._looked()
-        if graph is not None and graph.update is not None and graph.fits(batch):
+        if graph is not None and graph.update is not None and graph.fits(batch) and graph.holds():
             result = self._whole(graph, graph.moment(batch, batch_idx), batch_idx)
             if result is not None:
                 graph.show(result)
                 graph.settle()
                 return result.loss
         return self._stepped(optimizer, batch, batch_idx)
+
+    def _waits_for(self, optimizer: torch.optim.Optimizer) -> bool:
+        """Whether `optimizer` must take the first step of all by itself, in which it makes the state that its update reads."""
+        return self.trainer.global_step == 0 and not optimizer.state and not is_adam(optimizer)
 
     def _looked(self) -> StepGraph | None:
         """The graph, with its tensors as they are now."""
@@ -139,7 +144,7 @@ class Step:
             for tensor, value in zip(graph.changing(), before, strict=True):
                 tensor.copy_(value)
             return None
-        graph.count()
+        graph.count_step()
         return result
 
     def _stepped(self, optimizer: torch.optim.Optimizer, batch: Pair, batch_idx: int) -> Tensor:
@@ -154,7 +159,11 @@ class Step:
             self._clip(optimizer)
             return loss
 
-        if self._update is not None:
+        graph = self._looked()
+        if graph is not None and graph.update is not None:
+            closure()
+            graph.update.plain_step()
+        elif self._update is not None:
             closure()
             self._update()
         else:  # an optimizer may have been changed since `may_go_on`

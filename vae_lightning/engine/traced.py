@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unfla
 
 from vae_lightning.engine.hoisting import with_numbers_first
 from vae_lightning.engine.number import Conditions, Formula, Number, NumbersAsTensors, Untraceable, evaluated, math_of_numbers
+from vae_lightning.engine.proof import give_gradients, prove
 from vae_lightning.engine.setting import Setting
 from vae_lightning.engine.twin import call_step, copied, stand_in, twin_of
 from vae_lightning.engine.updating import Update
@@ -21,9 +22,7 @@ from vae_lightning.engine.updating import Update
 __all__ = ["TracedUpdate"]
 
 TRIES = 3
-"""Steps that a trace and the optimizer take side by side before the trace is trusted, and places where tracing is tried."""
-CLOSE = 1e-3
-"""Part of the largest change of a tensor by which a trace may miss the optimizer's own change: rounding in another order."""
+"""Steps of which one is to be like the one after it."""
 SWITCHES = ("foreach", "fused", "capturable", "differentiable")
 """Switches of torch's optimizers between ways to compute the same; the plainest is traced."""
 
@@ -50,10 +49,9 @@ class TracedUpdate(Update):
         self._counters_of_state = counters
         self._bind(optimizer, parameters, inputs)
         self._alike = self._first_alike()
-        twin = copy.copy(self)
-        twin._bind(*twin_of(optimizer, self.parameters), inputs)
+        twin = self.other_for(*twin_of(optimizer, self.parameters))
         self._module, self._conditions, self._programs = twin._trace_of_an_ordinary_step()
-        twin._prove()
+        prove(twin)
 
     def _bind(self, optimizer: Optimizer, parameters: Sequence[Tensor], inputs: Sequence[Setting]) -> None:
         """Read and write the numbers and the state of `optimizer` from now on."""
@@ -119,6 +117,7 @@ class TracedUpdate(Update):
         return all(evaluated(formula, inputs) == value for formula, value in self._conditions.items())
 
     def advance(self) -> None:
+        super().advance()
         if not self._programs:
             return
         inputs = self.values()
@@ -158,15 +157,11 @@ class TracedUpdate(Update):
         for _ in range(TRIES):
             self._conditions, self._programs = {}, {}
             self._module = self._traced()
-            self._give_gradients(generator)
+            give_gradients(self.parameters, generator)
             self.plain_step()
             if self.holds():
                 return self._module, self._conditions, self._programs
         raise Untraceable("no step of the optimizer is like the one before")
-
-    def _give_gradients(self, generator: torch.Generator) -> None:
-        for parameter in self.parameters:
-            parameter.grad = torch.randn(parameter.shape, generator=generator).to(parameter) * 0.01
 
     def _traced(self) -> GraphModule:
         tensors = [*self.parameters, *self.parameters, *self.state, *self.settings()]
@@ -213,7 +208,8 @@ class TracedUpdate(Update):
             if place is None or initial[place] is None:
                 return None
             known = ("input", first + self._alike[place])
-            return known if value == initial[place] else (operator.add, known, 1) if value == initial[place] + 1 else None
+            counted = {initial[place]: known, (initial[place] or 0) + 1: (operator.add, known, 1)}
+            return counted.get(value)
 
         return formula_of
 
@@ -250,34 +246,11 @@ class TracedUpdate(Update):
         for place, key in self._counters_of_state:
             yield optimizer.state[parameters[place]][key]
 
-    # ---- proof
-
-    def _prove(self) -> None:
-        """Take some steps beside the optimizer's own, with falling learning rates, and compare."""
-        twin, copies = twin_of(self.optimizer, self.parameters)
-        generator = torch.Generator().manual_seed(1)
-        start = [copied(tensor) for tensor in (*self.parameters, *self.state)]
-        for _ in range(TRIES):
-            self._give_gradients(generator)
-            for ours, theirs, group in zip(self.parameters, copies, range(len(copies)), strict=True):
-                theirs.grad = copied(ours.grad)
-            for ours, theirs in zip(self.optimizer.param_groups, twin.param_groups, strict=True):
-                ours["lr"] = theirs["lr"] = ours.get("lr", 0.0) * 0.9
-            call_step(twin)
-            if not self.holds():
-                self.plain_step()
-                continue
-            with torch.no_grad():
-                self.apply(self.parameters, [parameter.grad for parameter in self.parameters], self.state, self.settings())
-            self.advance()
+    def other_for(self, optimizer: Optimizer, parameters: Sequence[Tensor]) -> "TracedUpdate":
+        """This update for a twin of its optimizer."""
         other = copy.copy(self)
-        other._bind(twin, copies, self._settings.inputs)
-        for begin, ours, theirs in zip(start, (*self.parameters, *self.state), (*copies, *other.state), strict=True):
-            change = (theirs - begin).abs().max()
-            if not (ours - theirs).abs().max() <= CLOSE * change + 1e-6 * begin.abs().max() + 1e-12:
-                raise Untraceable("its graph misses the optimizer's own steps")
-        if other.values() != self.values():
-            raise Untraceable("its graph misses the optimizer's own count of steps")
+        other._bind(optimizer, parameters, self._settings.inputs)
+        return other
 
 
 def _numbers_in(key: str, value: Any, counts: bool) -> list[int | None]:

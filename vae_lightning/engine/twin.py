@@ -42,7 +42,7 @@ def stand_in(
 def twin_of(optimizer: Optimizer, parameters: Sequence[Tensor]) -> tuple[Optimizer, list[Tensor]]:
     """A stand-in with copies of parameters and state, and the copies of the parameters."""
     tensors: list[Tensor] = [torch.nn.Parameter(copied(parameter)) for parameter in parameters]
-    state = [tree_map(copied, dict(optimizer.state[parameter])) for parameter in parameters]
+    state = [tree_map(copied, dict(optimizer.state.get(parameter, {}))) for parameter in parameters]
     return stand_in(optimizer, parameters, tensors, state), tensors
 
 

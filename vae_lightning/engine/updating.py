@@ -87,6 +87,7 @@ class Update:
 
     def advance(self) -> None:
         """Count, on the host, the step that `apply` has taken; to be called once after each, before a schedule moves on."""
+        self.optimizer._opt_called = True  # type: ignore[attr-defined]  # by which a schedule knows that a step came before it
 
     def plain_step(self) -> None:
         """Take a step by the optimizer's own `step`, from the parameters' `grad`; `state` keeps its tensors."""

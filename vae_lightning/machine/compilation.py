@@ -41,10 +41,10 @@ def compiled(
 ) -> Compiled | None:
     """`function` as a compiled graph for `arguments` of these shapes; None, with a warning, where compiling fails.
 
-    Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure but for tensors among the arguments that
-    it changes in place: the graph keeps, as they are now, the values that `function` closes over and every argument that is not a
-    tensor. Graphs are cached on disk between runs. On a GPU a graph that changes no argument is captured as a CUDA graph, whose
-    results are overwritten by the next call. The function is traced, and the graph tried, on copies of the arguments.
+    Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure but for tensors among the arguments
+    that it changes in place: the graph keeps, as they are now, the values that `function` closes over and every argument that is
+    not a tensor. Graphs are cached on disk between runs. On a GPU a graph that changes no argument is captured as a CUDA graph,
+    whose results are overwritten by the next call. The function is traced, and the graph tried, on copies of the arguments.
 
     Args:
         twins: pairs of a tensor among the arguments and of another one that holds the first one's values in bfloat16, which the
@@ -93,7 +93,7 @@ def _compiled(
     module = rewritten(make_fx(flat)(*examples), [(places[id(tensor)], places[id(twin)]) for tensor, twin in twins], few)
     know_realized()
     settings = {"triton.cudagraphs": on_gpu, "size_asserts": False}
-    graph = standalone_compile(module, examples, dynamic_shapes="from_example_inputs", options={"config_patches": settings})
+    graph = standalone_compile(module, [*examples], dynamic_shapes="from_example_inputs", options={"config_patches": settings})
     return Compiled(graph, results[0], on_gpu)
 
 

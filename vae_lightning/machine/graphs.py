@@ -46,7 +46,7 @@ def know_realized() -> None:
     """Tell torch's compiler what `realized` means, before graphs with it are compiled."""
     from torch._inductor.lowering import register_lowering
 
-    @register_lowering(torch.ops.vae_lightning.realized.default, type_promotion_kind=None)  # type: ignore[untyped-decorator]
+    @register_lowering(torch.ops.vae_lightning.realized.default, type_promotion_kind=None)
     def lower(values: Any) -> Any:
         values.realize()
         return values
