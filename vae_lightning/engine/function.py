@@ -113,7 +113,7 @@ class StepFunction:
         return [laid_out_like(*pair) for pair in zip(parameters, gradients, strict=True)]
 
     def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor, valid: Tensor | None = None) -> Result:
-        """Take the step, unless the loss is not finite: then all is left as it was. With `valid`, all is left unless that is true."""
+        """Take the step if `valid`, or else if the loss is finite; otherwise leave all as it was."""
         assert self.update is not None
         *settings, value = state.settings
         if self.clipping is not None:
