@@ -1,10 +1,9 @@
 """Lightning's loop and the optimizer step of one model that is trained in a stack of models."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytorch_lightning as L
-from pytorch_lightning.loops.fetchers import _DataFetcher
 
 from vae_lightning.engine.loop import ChunkLoop
 from vae_lightning.engine.stack import MemberGraph
@@ -38,14 +37,14 @@ class StackedLoop(ChunkLoop):
 
     step: StackedStep
 
-    def _advance_all_unseen(self, data_fetcher: _DataFetcher, count: int) -> None:
+    def _advance_all_unseen(self, data_fetcher: Any, count: int) -> None:
         while count:
             taken = self._advance_together(data_fetcher, count)
             if not taken:  # the step that the stack could not take says why if it is taken alone
                 self._advance_unseen(data_fetcher)
             count -= max(1, taken)
 
-    def _advance_together(self, data_fetcher: _DataFetcher, count: int) -> int:
+    def _advance_together(self, data_fetcher: Any, count: int) -> int:
         """Take at most `count` steps with the other models of the stack; how many were taken."""
         batches = self.own_batches(data_fetcher)
         if batches is None or not self.step.may_choose():
