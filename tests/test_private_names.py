@@ -50,7 +50,7 @@ LIGHTNINGS = {
     "_train_time_interval",
     "_trainer",
 }
-PUBLIC_BY_CONTRACT = {"_replace", "_target_"}
+PUBLIC_BY_CONTRACT = {"_fields", "_replace", "_target_"}
 """Of namedtuples, and a key of Hydra's configs."""
 
 

@@ -105,11 +105,11 @@ def test_counters_and_weights_agree_where_somebody_interrupts(
         if self.trainer.global_step == 30:
             raise KeyboardInterrupt
 
-    advance, count = loop.ChunkLoop._advance_unseen, loop.ChunkLoop._count_unseen
+    advance, count = loop.ChunkLoop._advance_unseen, loop.ChunkLoop._pass_over
     monkeypatch.setattr(loop.ChunkLoop, "_advance_unseen", advanced)
     trained(mnist_root, False, monkeypatch, lr_schedule=schedule)
     monkeypatch.setattr(loop.ChunkLoop, "_advance_unseen", advance)
-    monkeypatch.setattr(loop.ChunkLoop, "_count_unseen", interrupted)
+    monkeypatch.setattr(loop.ChunkLoop, "_pass_over", interrupted)
     stopped: list[tuple[int, list[torch.Tensor]]] = []
     monkeypatch.setattr(
         Losses, "on_exception", lambda self, trainer, model, error: stopped.append(_present(trainer)), raising=False

@@ -115,13 +115,13 @@ class TensorLoader:
         index = self._index(number, self._order(self.seed), self.seed)
         return index, self._places(number, index)
 
-    def chosen_in_turn(self, first: int, count: int) -> tuple[Tensor, Tensor]:
-        """`chosen` of `count` full batches from number `first` on, `(count, B)` each."""
+    def chosen_together(self, numbers: range) -> tuple[Tensor, Tensor]:
+        """What `chosen` gives for each of several full batches, `(batches, B)` each."""
         if self.labelled is None and self.world_size == 1 and self.seed is not None:
-            index = self._order(self.seed)[first * self._stride : (first + count) * self._stride].view(count, -1)
+            index = self._order(self.seed)[numbers.start * self._stride : numbers.stop * self._stride].view(-1, self._stride)
             return index, index.to(torch.int32)
-        each = [self.chosen(number) for number in range(first, first + count)]
-        return torch.stack([index for index, _ in each]), torch.stack([places for _, places in each])
+        pairs = [self.chosen(number) for number in numbers]
+        return torch.stack([index for index, _ in pairs]), torch.stack([places for _, places in pairs])
 
     def _evaluated(self, number: int) -> slice:
         start = (number * self.world_size + self.rank) * self._stride

@@ -4,6 +4,7 @@ A step on MNIST takes a few milliseconds, of which Lightning's hooks and autogra
 
 - `loop.ChunkLoop` takes most steps without any hook. The loop keeps all of Lightning's counters, and hands a batch to Lightning
   itself if something may happen after the batch: logging, the progress bar, validation, the end of an epoch or of training;
+- `stacked.train_stacked` trains many models at once, whose steps are one graph of batched products;
 - `step.Step` computes loss, gradients and metrics in one graph, traced once from `Module.functional_loss`, which is pure.
 
 `door.install` puts both into a Trainer, or says why that Trainer stays as it is. The plain path, one turn of

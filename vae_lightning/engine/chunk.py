@@ -87,7 +87,7 @@ class _Chunk:
 
     def fill(self, first: int, settings: Sequence[Sequence[float]]) -> None:
         """Put into the tables what the steps from batch `first` on need."""
-        index, places = self.graph.loader.chosen_in_turn(first, self.count)
+        index, places = self.graph.loader.chosen_together(range(first, first + self.count))
         self._index.copy_(index)
         self._places.copy_(places)
         if settings != self._held:

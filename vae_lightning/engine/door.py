@@ -4,7 +4,10 @@ import pytorch_lightning as L
 
 from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.loop import ChunkLoop
+from vae_lightning.engine.stacked_loop import StackedLoop, StackedStep
 from vae_lightning.engine.step import Step
+from vae_lightning.engine.turns import present_turn
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.base import Module
 
 __all__ = ["install"]
@@ -17,8 +20,14 @@ def install(trainer: L.Trainer, model: L.LightningModule, compile: str | bool = 
         compile: True; False, for Lightning's own loop; or "auto": compile in trainings of at least `step.COMPILE_FROM` steps.
     """
     reason = "compile is False" if compile is False else reason_against(trainer, model)
+    if reason is not None and present_turn() is not None:
+        raise ConfigurationError(f"trainer: cannot train in a stack of models, because {reason}")
     if reason is None:
         assert isinstance(model, Module)
         epoch_loop = trainer.fit_loop.epoch_loop
-        trainer.fit_loop.epoch_loop = ChunkLoop(trainer, Step(trainer, model, compile), epoch_loop.min_steps, epoch_loop.max_steps)
+        turn = present_turn()
+        kind, step = (
+            (ChunkLoop, Step(trainer, model, compile)) if turn is None else (StackedLoop, StackedStep(turn, trainer, model))
+        )
+        trainer.fit_loop.epoch_loop = kind(trainer, step, epoch_loop.min_steps, epoch_loop.max_steps)
     return reason

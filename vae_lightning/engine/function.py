@@ -103,23 +103,26 @@ class StepFunction:
                 return self.model.functional_loss(tensors, x, y, drawn, state.step, state.numbers)
 
         gradients, (loss, terms) = torch.func.grad_and_value(loss_of, has_aux=True)(state.trained)
-        gradients = [laid_out_like(*pair) for pair in zip(state.trained, gradients, strict=True)]
+        gradients = self._laid_out(gradients, state.trained)
         sums = summed(terms)
         if self.update is None:
             return Result(loss, gradients, sums)
         return self._stepped(state, loss, gradients, sums)
 
-    def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor) -> Result:
-        """Take the step, unless the loss is not finite: then all is left as it was."""
+    def _laid_out(self, gradients: list[Tensor], parameters: list[Tensor]) -> list[Tensor]:
+        return [laid_out_like(*pair) for pair in zip(parameters, gradients, strict=True)]
+
+    def _stepped(self, state: State, loss: Tensor, gradients: list[Tensor], sums: Tensor, valid: Tensor | None = None) -> Result:
+        """Take the step if `valid`, or else if the loss is finite; otherwise leave all as it was."""
         assert self.update is not None
         *settings, value = state.settings
         if self.clipping is not None:
             gradients = clipped(gradients, value, self.clipping)
-        self.update.apply(state.trained, gradients, state.optimizer, settings, valid=loss.isfinite())
+        self.update.apply(state.trained, gradients, state.optimizer, settings, valid=loss.isfinite() if valid is None else valid)
         for twin, parameter in zip(state.twins, state.trained, strict=False):
             twin.copy_(parameter)
-        state.sums.add_(sums)
-        state.step.add_(1)
+        state.sums.add_(sums if valid is None else torch.where(valid, sums, 0))
+        state.step.add_(1 if valid is None else valid)
         return Result(loss, gradients, None)
 
     def images(self, resident: tuple[Tensor, ...], batch: Choice | Pair) -> Pair:

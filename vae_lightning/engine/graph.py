@@ -101,9 +101,12 @@ class StepGraph:
         self.batch_size, self._form = len(batch[0]), _form(batch)
         with untouched(model):  # as if nothing had been drawn
             first = self.moment(batch, batch_idx)
-        twins = list(zip(self.state.trained, self.state.twins, strict=False))
-        self._graph = compiled(self.function, self.state, *first, twins=twins)
+        self._graph = self._compiled(first)
         return self._graph is not None
+
+    def _compiled(self, first: Moment) -> Compiled | None:
+        twins = list(zip(self.state.trained, self.state.twins, strict=False))
+        return compiled(self.function, self.state, *first, twins=twins)
 
     def _make_buffers(self) -> None:
         """Make the tensors of the state that are nobody's but the graph's."""

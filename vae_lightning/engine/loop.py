@@ -32,56 +32,46 @@ class ChunkLoop(_TrainingEpochLoop):
     def advance(self, data_fetcher: _DataFetcher) -> None:
         if self.step.may_go_on() and not self.restarting:
             try:
-                self._advance_all_unseen(data_fetcher)
+                self._advance_all_unseen(data_fetcher, self._steps_unseen())
             finally:
                 self.step.settle()
         super().advance(data_fetcher)
 
-    def _advance_all_unseen(self, data_fetcher: _DataFetcher) -> None:
-        """Take all steps before the one after which something may happen: in one go, where the step can."""
-        unseen, batches = self._steps_unseen(), _own_batches(data_fetcher)
-        for number in range(unseen):
-            if number < unseen - 1 and batches is not None and self.step.may_choose_many():
-                return self._advance_in_one_go(data_fetcher, batches, unseen - number)
+    def _advance_all_unseen(self, data_fetcher: _DataFetcher, count: int) -> None:
+        """Take the `count` steps before the one after which something may happen: in one go, where the step can."""
+        batches = _own_batches(data_fetcher)
+        for left in range(count, 0, -1):
+            if left > 1 and batches is not None and self.step.may_choose_in_one_go():
+                self._advance_in_one_go(data_fetcher, batches, left)
+                break
             self._advance_unseen(data_fetcher)
-        return None
 
     def _advance_in_one_go(self, data_fetcher: _DataFetcher, batches: Batches, count: int) -> None:
         """Train on `count` batches, with the counters of `_advance_unseen`; if somebody interrupts, counters and weights agree."""
         first = batches.pass_over(0).start
         settings: list[list[float]] = []
-        if self.trainer.lr_scheduler_configs:  # which may give each step a rate of its own
+        if self.schedules_every_step:
             try:
                 while len(settings) < count:
                     settings.append(self.step.settings())
-                    self._count_unseen(data_fetcher, batches)
+                    self._pass_over(data_fetcher, batches)
             finally:
-                self.step.choose_many(first, settings)
+                self.step.choose_in_one_go(first, settings)
             return
-        self.step.choose_many(first, [self.step.settings()] * count)
+        self.step.choose_in_one_go(first, [self.step.settings()] * count)
         counted = 0
         try:
             for counted in range(1, count + 1):  # while the device computes  # noqa: B007
-                self._count_unseen(data_fetcher, batches)
+                self._pass_over(data_fetcher, batches)
         except BaseException:
             for _ in range(count - counted):
-                self._count_unseen(data_fetcher, batches)
+                self._pass_over(data_fetcher, batches)
             raise
 
-    def _count_unseen(self, data_fetcher: _DataFetcher, batches: Batches) -> None:
-        """Count a step that is taken elsewhere, and follow a schedule of the learning rate."""
-        progress = self.batch_progress
+    def _pass_over(self, data_fetcher: _DataFetcher, batches: Batches) -> None:
+        """Count a step that is taken in one go with others."""
         batches.pass_over(1)
-        data_fetcher.fetched += 1
-        progress.is_last_batch = False
-        progress.increment_ready()
-        progress.increment_started()
-        self.automatic_optimization.count()
-        progress.increment_processed()
-        if self.trainer.lr_scheduler_configs:
-            self.update_lr_schedulers("step", update_plateau_schedulers=False)
-        progress.increment_completed()
-        self._batches_that_stepped += 1
+        self.count_unseen(data_fetcher, 1)
 
     def _steps_unseen(self) -> int:
         """How many steps can be taken before the step after which something may happen."""
@@ -126,6 +116,28 @@ class ChunkLoop(_TrainingEpochLoop):
         progress.increment_completed()
         self._batches_that_stepped += 1
 
+    def count_unseen(self, data_fetcher: _DataFetcher, count: int) -> None:
+        """Count steps that were taken, on batches that nobody has fetched."""
+        progress = self.batch_progress
+        data_fetcher.fetched += count
+        for _ in range(count):
+            progress.is_last_batch = False
+            progress.increment_ready()
+            progress.increment_started()
+            self.automatic_optimization.count_step()
+            progress.increment_processed()
+            if self.trainer.lr_scheduler_configs:
+                self.update_lr_schedulers("step", update_plateau_schedulers=False)
+            progress.increment_completed()
+            self._batches_that_stepped += 1
+
+    @property
+    def schedules_every_step(self) -> bool:
+        """Whether a schedule changes the learning rate at steps, and not at epochs alone."""
+        return any(config.interval == "step" for config in self.trainer.lr_scheduler_configs)
+
+    own_batches = staticmethod(lambda data_fetcher: _own_batches(data_fetcher))
+
     def _prepared(self, batch: Any) -> Any:
         """`batch` as Lightning prepares it before a step, on the device and binarized."""
         trainer = self.trainer
@@ -168,8 +180,8 @@ class _StepOptimization(_AutomaticOptimization):
         self.step.choose(self.trainer.optimizers[0], number, batch_idx)
         self._count_step()
 
-    def count(self) -> None:
-        """Count a step that is taken elsewhere."""
+    def count_step(self) -> None:
+        """Count a step that was taken elsewhere."""
         self.optim_progress.optimizer.step.increment_ready()
         self._count_step()
 

@@ -36,6 +36,10 @@ class Settings:
         self._held: list[object] = [None] * len(self._tensors)
         self._keys = {(setting.group, setting.key) for setting in inputs}
 
+    def reside(self, tensors: Sequence[Tensor]) -> None:
+        """Let `tensors` hold the numbers from now on."""
+        self._tensors, self._held = list(tensors), [None] * len(self._tensors)
+
     def values(self) -> list[float | Tensor]:
         """The numbers as they are now."""
         groups, state = self.optimizer.param_groups, self.optimizer.state

@@ -43,6 +43,8 @@ class Step:
 
     graphs: int
     """Graphs compiled so far."""
+    graph_of: Callable[[L.Trainer, Module], StepGraph] = StepGraph
+    """What makes the graph of a step."""
     plain_loss: Callable[[Any, int], Tensor]
     """The loss of a batch by Lightning's own way to `training_step`."""
 
@@ -97,8 +99,8 @@ class Step:
         if self._whole(graph, moment, batch_idx) is None:
             self(optimizer, graph.pair(moment), batch_idx)
 
-    def may_choose_many(self) -> bool:
-        """Whether the next steps can be taken by `choose_many`: on a GPU, once this epoch's first step is known to be exact."""
+    def may_choose_in_one_go(self) -> bool:
+        """Whether the next steps can be taken by `choose_in_one_go`: on a GPU, once this epoch's first step is known to be exact."""
         graph = self._looked()
         return graph is not None and self._chunks is not None and self._compared_epoch == self.model.current_epoch
 
@@ -108,7 +110,7 @@ class Step:
         assert self._graph.update is not None
         return [*self._graph.update.values(), float(self.trainer.gradient_clip_val or 0.0)]
 
-    def choose_many(self, first: int, settings: list[list[float]]) -> None:
+    def choose_in_one_go(self, first: int, settings: list[list[float]]) -> None:
         """`choose` on the batches from number `first` on, each with its row of `settings`, without waiting for any."""
         assert self._chunks is not None
         self._chunks.run(first, settings)
@@ -250,7 +252,7 @@ class Step:
 
     def _compiled(self, optimizer: torch.optim.Optimizer, batch: Pair, batch_idx: int) -> StepGraph | None:
         """The graph for batches of this shape; None, with the reason in the log, where there cannot be one."""
-        graph = StepGraph(self.trainer, self.model)
+        graph = self.graph_of(self.trainer, self.model)
         state = python_state(self.model)
         with untouched(self.model):
             inputs = self.model.step_inputs(batch, batch_idx)

@@ -1,6 +1,7 @@
 """What an update inside a graph is, whatever the optimizer."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +43,15 @@ class Update:
     def settings(self) -> list[Tensor]:
         """The numbers of the parameter groups as they are now, in the same 0-dim tensors at every call."""
         return self._settings.tensors()
+
+    def reside(self, state: Sequence[Tensor], settings: Sequence[Tensor]) -> None:
+        """Let the optimizer's state, and `settings`, be these tensors, which hold the same values."""
+        places = {id(tensor): new for tensor, new in zip(self.state, state, strict=True)}
+        for held in self.optimizer.state.values():
+            for name, tensor in held.items():
+                held[name] = places.get(id(tensor), tensor)
+        self._settings.reside(settings)
+        self.state = self.present_state()
 
     def values(self) -> list[float]:
         """The numbers of the parameter groups as they are now, in the order of `settings`."""
@@ -102,6 +112,14 @@ class Update:
     def form(self) -> list[object]:
         """What of the parameter groups a graph freezes: who is in which, and everything but the numbers that are inputs."""
         return self._settings.form()
+
+    def structure(self) -> list[object]:
+        """`form`, and nothing that tells one model's parameters from another's."""
+        form: list[Any] = self.form()
+        own = {"initial_lr"}  # what a schedule began with
+        return [
+            {k: len(v) if k == "params" else v for k, v in f.items() if k not in own} if isinstance(f, dict) else f for f in form
+        ]
 
     def present_state(self) -> list[Tensor]:
         """The tensors of the optimizer's state as they are now, in the order of `state`; fewer where some are missing."""

@@ -38,7 +38,9 @@ class Compiled:
         return tree_unflatten(self._graph(*tensors), self._form)
 
 
-def compiled(function: Callable[..., Any], *arguments: Any, twins: Sequence[tuple[Tensor, Tensor]] = ()) -> Compiled | None:
+def compiled(
+    function: Callable[..., Any], *arguments: Any, twins: Sequence[tuple[Tensor, Tensor]] = (), few: int = 1
+) -> Compiled | None:
     """`function` as a compiled graph for `arguments` of these shapes; None, with a warning, where compiling fails.
 
     Arguments and results may be tensors in lists, tuples and dicts. `function` must be pure but for tensors among the arguments
@@ -49,12 +51,13 @@ def compiled(function: Callable[..., Any], *arguments: Any, twins: Sequence[tupl
     Args:
         twins: pairs of a tensor among the arguments and of another one that holds the first one's values in bfloat16, which the
             graph reads instead of converting the first.
+        few: up to how many numbers count as few, of which each is computed once before it is used in a loop over many.
     """
     try:
         with torch.no_grad(), _no_validation(), seldom_collected(), quick_checks():
             # what is changed in place are numbers that are learned or summed, and not images, which may be large
             examples = [tensor.clone() if tensor.is_floating_point() else tensor for tensor in leaves(arguments)]
-            graph = _compiled(function, arguments, examples, twins)
+            graph = _compiled(function, arguments, examples, twins, few)
             graph.of_leaves(examples)
     except Exception as error:  # whatever a compiler may raise: without a C++ compiler, on a model that cannot be traced
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
@@ -69,7 +72,11 @@ def leaves(arguments: Any) -> list[Tensor]:
 
 
 def _compiled(
-    function: Callable[..., Any], arguments: tuple[Any, ...], examples: list[Tensor], twins: Sequence[tuple[Tensor, Tensor]]
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    examples: list[Tensor],
+    twins: Sequence[tuple[Tensor, Tensor]],
+    few: int,
 ) -> Compiled:
     from torch._inductor import standalone_compile
 
@@ -90,7 +97,7 @@ def _compiled(
         import_for_cpu()
     # with tensors that have no values, which takes half as long as computing the function
     traced = make_fx(flat, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
-    module = rewritten(traced, [(places[id(tensor)], places[id(twin)]) for tensor, twin in twins])
+    module = rewritten(traced, [(places[id(tensor)], places[id(twin)]) for tensor, twin in twins], few)
     know_realized()
     settings = {"triton.cudagraphs": on_gpu, "size_asserts": False}
     graph = standalone_compile(module, [*examples], dynamic_shapes="from_example_inputs", options={"config_patches": settings})

@@ -52,15 +52,16 @@ def know_realized() -> None:
         return values
 
 
-def rewritten(module: GraphModule, twins: Sequence[tuple[int, int]] = ()) -> GraphModule:
+def rewritten(module: GraphModule, twins: Sequence[tuple[int, int]] = (), few: int = 1) -> GraphModule:
     """A traced `module` that computes the same in less time.
 
     Args:
         twins: pairs of places among the module's inputs; the second input holds the first one's values in bfloat16.
+        few: up to how many numbers count as few, of which each is computed once before it is used in a loop over many.
     """
     _drop_idle_transposes(module)
     _read_twins(module, twins)
-    _realize_numbers(module)
+    _realize_numbers(module, few)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
@@ -84,16 +85,16 @@ def _read_twins(module: GraphModule, twins: Sequence[tuple[int, int]]) -> None:
                 user.replace_all_uses_with(inputs[twin])
 
 
-def _realize_numbers(module: GraphModule) -> None:
-    """Compute each single number once that is a factor, a term or a condition in a loop over many."""
+def _realize_numbers(module: GraphModule, few: int) -> None:
+    """Compute each of `few` numbers once that is a factor, a term or a condition in a loop over many."""
     constants: set[Node] = set()
     for node in list(module.graph.nodes):
         if node.op != "call_function":
             continue
         if node.target in CONSTANTS or (node.all_input_nodes and constants.issuperset(node.all_input_nodes)):
             constants.add(node)
-        users = [user for user in node.users if (_size(user) or 0) > 1]
-        if users and _size(node) == 1 and node not in constants:
+        users = [user for user in node.users if (_size(user) or 0) > few]
+        if users and 0 < (_size(node) or 0) <= few and node not in constants:
             with module.graph.inserting_after(node):
                 kept = module.graph.call_function(torch.ops.vae_lightning.realized.default, (node,))
             for user in users:

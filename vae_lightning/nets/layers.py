@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,9 @@ class Dropout(nn.Module):
     >>> Dropout(p=0.5, features=(3,))(torch.ones(3), torch.tensor([0.1, 0.5, 0.9]))
     tensor([0., 2., 2.])
     """
+
+    numbers: ClassVar[tuple[str, ...]] = ("p",)
+    """Attributes that a compiled step takes in as they are at present."""
 
     def __init__(self, p: float, features: tuple[int, ...]) -> None:
         super().__init__()
