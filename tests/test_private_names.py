@@ -19,6 +19,7 @@ from pytorch_lightning.loops import fetchers
 from pytorch_lightning.loops.optimization import automatic
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
 from pytorch_lightning.trainer import call
+from pytorch_lightning.utilities import CombinedLoader
 from torch._inductor.codecache import CppPythonBindingsCodeCache
 from torch._inductor.codegen.common import KernelTemplate
 from torch._inductor.cpu_vec_isa import VecISA
@@ -85,17 +86,21 @@ USED: dict[str, Callable[[], bool]] = {
     "_duration": lambda: Timer("00:00:01:00")._duration == 60,
     "_every_n_train_steps": lambda: ModelCheckpoint(every_n_train_steps=3)._every_n_train_steps == 3,
     "_fs": lambda: callable(CSVLogger(".")._fs.makedirs),
+    "_iterator": lambda: CombinedLoader([])._iterator is None,
     "_kwargs": lambda: TensorBoardLogger(".", purge_step=3)._kwargs == {"purge_step": 3},
     "_logger_connector": lambda: takes(trainer()._logger_connector.on_batch_start, "batch"),
     "_on_before_batch_transfer": lambda: takes(L.LightningModule._on_before_batch_transfer, "self", "batch", "dataloader_idx"),
     "_train_time_interval": lambda: ModelCheckpoint()._train_time_interval is None,
     "_trainer": lambda: L.LightningModule()._trainer is None,
     # torch
+    "_disable_current_modes": lambda: callable(torch.utils._python_dispatch._disable_current_modes),
     "_extended_shape": lambda: takes(Distribution._extended_shape, "self", "sample_shape"),
     "_foreach_add_": lambda: callable(torch._foreach_add_),
     "_fused_adam_": lambda: schema("_fused_adam_")[: len(ADAM)] == ADAM,
     "_fused_adamw_": lambda: schema("_fused_adamw_")[: len(ADAM)] == ADAM,
     "_get_file_writer": lambda: takes(SummaryWriter._get_file_writer, "self"),
+    "_global_optimizer_post_hooks": lambda: not torch.optim.optimizer._global_optimizer_post_hooks,
+    "_global_optimizer_pre_hooks": lambda: not torch.optim.optimizer._global_optimizer_pre_hooks,
     "_inductor": lambda: (
         takes(torch._inductor.standalone_compile, "gm", "example_inputs")
         and takes(VecISA.check_build, "self", "code")
@@ -105,6 +110,7 @@ USED: dict[str, Callable[[], bool]] = {
     "_optimizer_step_post_hooks": lambda: not optimizer()._optimizer_step_post_hooks,
     "_optimizer_step_pre_hooks": lambda: not optimizer()._optimizer_step_pre_hooks,
     "_pytree": lambda: _pytree.tree_unflatten(*_pytree.tree_flatten({"a": [1, 2]})) == {"a": [1, 2]},
+    "_python_dispatch": lambda: torch.utils._python_dispatch is not None,
     "_to_copy": lambda: torch.ops.aten._to_copy.default is not None,
     "_validate_args": lambda: Distribution._validate_args in (True, False),
     "_version": lambda: torch.zeros(1).add_(1)._version == 1,

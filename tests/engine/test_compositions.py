@@ -29,7 +29,8 @@ from vae_lightning.objectives.goals import OBJECTIVES
 from vae_lightning.types import UNLABELLED, Noise
 
 C = 3
-ADAM: dict[str, Any] = {"name": "adam", "lr": 1e-4}
+ADAM: dict[str, Any] = {"name": "adam", "lr": 1e-4, "eps": 1e-4}
+"""With an eps at which Adam does not turn the rounding of gradients that are nearly 0 into whole steps."""
 SIZES: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {
     "mlp": ((3, 4, 6), {"hidden": [8], "dropout": 0.2}),
     "gated_mlp": ((1, 4, 4), {"hidden": [8]}),

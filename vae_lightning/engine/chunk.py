@@ -29,7 +29,7 @@ Run = Callable[[], None]
 
 
 def chunks_of(graph: StepGraph) -> "Chunks | None":
-    """What takes many steps of `graph` at once; None on a CPU, where it gains nothing, and for a user's own batches or optimizer."""
+    """What takes many steps of `graph` at once; None on a CPU, where it gains nothing, and for batches or optimizers of a user."""
     on_gpu = graph.state.step.is_cuda
     return Chunks(graph) if on_gpu and graph.data is not None and isinstance(graph.update, AdamUpdate) else None
 

@@ -216,7 +216,7 @@ WITH_TENSORS: dict[str, Callable[..., Tensor]] = {
     },
     **{name: getattr(Tensor, name) for name in ("gt", "ge", "lt", "le", "eq", "ne")},
 }
-"""Of functions that take numbers, by name, what computes with 0-dim tensors in their place."""
+"""What computes with 0-dim tensors in place of functions of numbers, by the name of the function."""
 
 
 class NumbersAsTensors(TorchFunctionMode):

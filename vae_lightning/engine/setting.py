@@ -58,7 +58,7 @@ class Settings:
         return self._tensors
 
     def form(self) -> list[object]:
-        """Of each group its parameters' identities and everything else but the numbers, to be compared."""
+        """Everything in each group but the numbers, with its parameters' identities, to be compared."""
         return [
             {
                 key: [id(parameter) for parameter in value] if key == "params" else _comparable(value)

@@ -121,12 +121,12 @@ class MemberGraph(StepGraph):
 
     def share_images(self, other: "MemberGraph") -> None:
         """Use the images in memory of another model."""
-        self._loader.images, self._loader.labels = other.state.resident
+        self.loader.images, self.loader.labels = other.state.resident
 
     def moments(self, numbers: range) -> Moments:
         """What goes into the steps on batches `numbers` of the loader, which nobody has fetched."""
-        chosen, places = self._loader.chosen_together(numbers)
-        return Moments(chosen, places, *self._keys)
+        chosen, places = self.loader.chosen_together(numbers)
+        return Moments(chosen, places, *self.keys)
 
     def run(self, moment: Moment) -> Result:
         batch, noise = moment

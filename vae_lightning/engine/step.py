@@ -100,7 +100,7 @@ class Step:
             self(optimizer, graph.pair(moment), batch_idx)
 
     def may_choose_in_one_go(self) -> bool:
-        """Whether the next steps can be taken by `choose_in_one_go`: on a GPU, once this epoch's first step is known to be exact."""
+        """Whether `choose_in_one_go` can take the next steps: on a GPU, once this epoch's first step is known to be exact."""
         graph = self._looked()
         return graph is not None and self._chunks is not None and self._compared_epoch == self.model.current_epoch
 
