@@ -25,6 +25,7 @@ from torch._inductor.codegen.common import KernelTemplate
 from torch._inductor.cpu_vec_isa import VecISA
 from torch.distributions import Distribution
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.optim import optimizer as torch_optimizer
 from torch.utils import _pytree
 from torch.utils.tensorboard import SummaryWriter
 
@@ -99,8 +100,8 @@ USED: dict[str, Callable[[], bool]] = {
     "_fused_adam_": lambda: schema("_fused_adam_")[: len(ADAM)] == ADAM,
     "_fused_adamw_": lambda: schema("_fused_adamw_")[: len(ADAM)] == ADAM,
     "_get_file_writer": lambda: takes(SummaryWriter._get_file_writer, "self"),
-    "_global_optimizer_post_hooks": lambda: not torch.optim.optimizer._global_optimizer_post_hooks,
-    "_global_optimizer_pre_hooks": lambda: not torch.optim.optimizer._global_optimizer_pre_hooks,
+    "_global_optimizer_post_hooks": lambda: not torch_optimizer._global_optimizer_post_hooks,
+    "_global_optimizer_pre_hooks": lambda: not torch_optimizer._global_optimizer_pre_hooks,
     "_inductor": lambda: (
         takes(torch._inductor.standalone_compile, "gm", "example_inputs")
         and takes(VecISA.check_build, "self", "code")
