@@ -10,9 +10,8 @@ from toys import LinearGaussian
 
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference import importance
-from vae_lightning.inference.importance import LogLikelihood, importance_curve, importance_sampling
-from vae_lightning.machine.compilation import compiled
-from vae_lightning.noise import generator
+from vae_lightning.inference.importance import ImportanceSampler, importance_curve, importance_sampling
+from vae_lightning.noise import Source
 
 
 def images(model: LinearGaussian, count: int, y: Tensor | None = None) -> Tensor:
@@ -26,7 +25,7 @@ def test_bound_grows_with_samples_towards_the_exact_value_and_never_above_it() -
     exact = model.marginal().log_prob(x[0]).item()
     means, errors = [], []
     for samples in (1, 4, 16, 64):
-        bound = importance_sampling(model, x, None, samples, generator(samples)).log_marginal
+        bound = importance_sampling(model, x, None, samples, Source.of(x, samples)).log_marginal
         means.append(bound.mean().item())
         errors.append(bound.std().item() / math.sqrt(repeats))
     assert all(after - before > 4 * error for before, after, error in zip(means, means[1:], errors, strict=False))
@@ -38,7 +37,7 @@ def test_bound_of_one_sample_is_the_elbo() -> None:
     model, repeats = LinearGaussian(shift=0.3, stretch=1.4), 40_000
     x = images(model, 1).expand(repeats, -1)
     gap = torch.distributions.kl_divergence(model.posterior(x[:1]), model.exact_posterior(x[:1])).item()
-    bound = importance_sampling(model, x, None, 1, generator(0)).log_marginal
+    bound = importance_sampling(model, x, None, 1, Source.of(x, 0)).log_marginal
     exact = model.marginal().log_prob(x[0]).item() - gap
     assert bound.mean().item() == pytest.approx(exact, abs=4 * bound.std().item() / math.sqrt(repeats))
 
@@ -48,7 +47,7 @@ def test_estimate_of_p_x_is_unbiased_however_the_samples_are_split(at_once: int)
     """10 samples in parts of 7 end in a part of 3, which must not count for more than it holds."""
     model, repeats = LinearGaussian(shift=0.3, stretch=1.4), 20_000
     x = images(model, 1).expand(repeats, -1)
-    result = importance_sampling(model, x, None, 10, generator(at_once), max_batch=at_once * repeats)
+    result = importance_sampling(model, x, None, 10, Source.of(x, at_once), max_batch=at_once * repeats)
     ratio = (result.log_marginal - model.marginal().log_prob(x)).exp()
     assert ratio.mean().item() == pytest.approx(1, abs=4 * ratio.std().item() / math.sqrt(repeats))
     assert ratio.std().item() < 0.5
@@ -57,7 +56,7 @@ def test_estimate_of_p_x_is_unbiased_however_the_samples_are_split(at_once: int)
 def test_batch_smaller_than_the_number_of_images_is_no_obstacle() -> None:
     model = LinearGaussian(shift=0.1)
     x = images(model, 50)
-    result = importance_sampling(model, x, None, 200, generator(0), max_batch=3)
+    result = importance_sampling(model, x, None, 200, Source.of(x, 0), max_batch=3)
     torch.testing.assert_close(result.log_marginal, model.marginal().log_prob(x), atol=0.1, rtol=0)
 
 
@@ -65,7 +64,7 @@ def test_batch_smaller_than_the_number_of_images_is_no_obstacle() -> None:
 def test_exact_posterior_leaves_no_variance_and_every_sample_counts(max_batch: int) -> None:
     model = LinearGaussian()
     x = images(model, 10)
-    result = importance_sampling(model, x, None, 9, generator(0), max_batch)
+    result = importance_sampling(model, x, None, 9, Source.of(x, 0), max_batch)
     torch.testing.assert_close(result.log_marginal, model.marginal().log_prob(x), atol=1e-10, rtol=0)
     torch.testing.assert_close(result.effective_sample_size, torch.full((10,), 9.0, dtype=torch.float64))
 
@@ -73,23 +72,23 @@ def test_exact_posterior_leaves_no_variance_and_every_sample_counts(max_batch: i
 def test_curve_is_the_estimate_of_each_number_of_samples() -> None:
     model = LinearGaussian(shift=0.3, stretch=1.4)
     x = images(model, 6)
-    whole = importance_curve(model, x, None, [1, 4, 12], generator(0), max_batch=6)
+    whole = importance_curve(model, x, None, [1, 4, 12], Source.of(x, 0), max_batch=6)
     for estimate, count in zip(whole, [1, 4, 12], strict=True):
-        torch.testing.assert_close(estimate, importance_sampling(model, x, None, count, generator(0), max_batch=6))
+        torch.testing.assert_close(estimate, importance_sampling(model, x, None, count, Source.of(x, 0), max_batch=6))
 
 
 @pytest.mark.parametrize("counts", [[], [0, 5], [5, 5], [9, 3]])
 def test_curve_wants_ascending_numbers(counts: list[int]) -> None:
     model = LinearGaussian()
     with pytest.raises(ConfigurationError, match="num_samples"):
-        importance_curve(model, images(model, 2), None, counts, generator(0))
+        importance_curve(model, images(model, 2), None, counts, Source.of(torch.zeros(2), 0))
 
 
 def test_effective_sample_size_is_one_over_the_squared_relative_error() -> None:
     """In the limit, K / ESS = 1 + Var(w) / E(w)^2, so Var(estimate of p(x)) / p(x)^2 = 1 / ESS - 1 / K."""
     model, samples = LinearGaussian(shift=0.2, stretch=1.2), 400
     x = images(model, 1).expand(3000, -1)
-    result = importance_sampling(model, x, None, samples, generator(0), 10**6)
+    result = importance_sampling(model, x, None, samples, Source.of(x, 0), 10**6)
     expected = (1 / result.effective_sample_size.mean() - 1 / samples).sqrt().item()
     observed = (result.log_marginal - model.marginal().log_prob(x)).exp().std().item()
     assert observed == pytest.approx(expected, rel=0.07)
@@ -97,7 +96,7 @@ def test_effective_sample_size_is_one_over_the_squared_relative_error() -> None:
 
 def test_effective_sample_size_of_one_sample_is_one() -> None:
     model = LinearGaussian(shift=1.0, stretch=0.5)
-    result = importance_sampling(model, images(model, 10), None, 1, generator(0))
+    result = importance_sampling(model, images(model, 10), None, 1, Source.of(torch.zeros(10), 0))
     torch.testing.assert_close(result.effective_sample_size, torch.ones(10, dtype=torch.float64))
 
 
@@ -105,7 +104,7 @@ def test_labels_reach_prior_posterior_and_likelihood() -> None:
     model = LinearGaussian(num_classes=3)
     y = torch.arange(30) % 3
     x = images(model, 30, y)
-    result = importance_sampling(model, x, y, 4, generator(0))
+    result = importance_sampling(model, x, y, 4, Source.of(x, 0))
     torch.testing.assert_close(result.log_marginal, model.marginal(y).log_prob(x), atol=1e-10, rtol=0)
 
 
@@ -114,46 +113,27 @@ def test_images_far_from_the_model_get_a_finite_estimate() -> None:
     x = 1000 * images(model, 10)
     exact = model.marginal().log_prob(x)
     assert exact.max() < -1e4
-    result = importance_sampling(model, x, None, 2000, generator(0))
+    result = importance_sampling(model, x, None, 2000, Source.of(x, 0))
     torch.testing.assert_close(result.log_marginal, exact, atol=0.1, rtol=0)
 
 
 def test_generator_alone_decides_the_estimate() -> None:
     model = LinearGaussian(shift=0.5)
     x = images(model, 5)
-    first, again, other = (importance_sampling(model, x, None, 5, generator(key)).log_marginal for key in (0, 0, 1))
+    first, again, other = (importance_sampling(model, x, None, 5, Source.of(x, key)).log_marginal for key in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_estimate_holds_no_graph() -> None:
     model = LinearGaussian()
-    assert not importance_sampling(model, images(model, 2), None, 2, generator(0)).log_marginal.requires_grad
+    assert not importance_sampling(model, images(model, 2), None, 2, Source.of(torch.zeros(2), 0)).log_marginal.requires_grad
 
 
 @pytest.mark.parametrize("samples", [0, -1])
 def test_no_samples_are_refused(samples: int) -> None:
     model = LinearGaussian()
     with pytest.raises(ConfigurationError, match=f"num_samples={samples}: must be at least 1"):
-        importance_sampling(model, images(model, 2), None, samples, generator(0))
+        importance_sampling(model, images(model, 2), None, samples, Source.of(torch.zeros(2), 0))
 
 
-@pytest.mark.parametrize("num_classes", [0, 3])
-def test_compiled_likelihood_gives_the_same_estimates(monkeypatch: pytest.MonkeyPatch, num_classes: int) -> None:
-    model = LinearGaussian(shift=0.3, stretch=1.4, num_classes=num_classes)
-    y = torch.tensor([0, 2]) if num_classes else None
-    x = images(model, 2, y)
-    plain = importance_sampling(model, x, y, 25, generator(0), max_batch=4)
-    monkeypatch.setattr(importance, "COMPILE_AFTER", 3)
-    log_likelihood = LogLikelihood(model)
-    graphs = []
-
-    def counted(*arguments: Any) -> Any:
-        graphs.append(compiled(*arguments))
-        return graphs[-1]
-
-    monkeypatch.setattr(importance, "compiled", counted)
-    fast = importance_sampling(model, x, y, 25, generator(0), max_batch=4, log_likelihood=log_likelihood)
-    assert len(graphs) == 1
-    assert graphs[0] is not None
-    torch.testing.assert_close(plain, fast)

@@ -12,7 +12,7 @@ from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll,
 from vae_lightning.evaluation.registry import SECTIONS
 from vae_lightning.glossary import Metric, define
 from vae_lightning.inference.elbo import bound_at
-from vae_lightning.inference.importance import LogLikelihood
+from vae_lightning.inference.importance import ImportanceSampler
 from vae_lightning.noise import Source, key_of
 from vae_lightning.objectives.bounds import kl_is_closed
 from vae_lightning.types import Estimate, LatentVariableModel
@@ -132,13 +132,11 @@ def _nll_report(
     budget: Budget,
 ) -> tuple[dict[str, Estimate], Tensor]:
     """The estimates, and the nll of each image `(N,)`."""
-    log_likelihood, samples, also = LogLikelihood(model), settings.num_samples, settings.convergence
+    sampler, samples, also = ImportanceSampler(model), settings.num_samples, settings.convergence
 
     def weigh(x: Tensor, y: Tensor, places: Tensor) -> PerImage:
-        key = (settings.seed, split, int(places[0]))
-        weighted = budget.run(
-            lambda at_once: importance_nll(model, x, y, samples, at_once, *key, log_likelihood=log_likelihood, also=also)
-        )
+        key = (settings.seed, split)
+        weighted = budget.run(lambda at_once: importance_nll(sampler, x, y, places, samples, at_once, *key, also=also))
         return {**weighted, "y": y}
 
     weighted, seconds = timed(lambda: per_image(batches, weigh))
@@ -173,12 +171,12 @@ def marginal_report(
 ) -> dict[str, Estimate]:
     """`nll_marginal`, -log p(x) of a conditional model with its labels summed over, and `bayes_accuracy` of the likeliest label."""
     budget = budget or Budget()
-    log_likelihood = LogLikelihood(model)
+    sampler = ImportanceSampler(model)
 
     def summed(x: Tensor, y: Tensor, places: Tensor) -> PerImage:
-        key = (settings.seed, split, int(places[0]))
+        key = (settings.seed, split)
         marginal = budget.run(
-            lambda at_once: marginal_nll(model, x, num_classes, settings.num_samples, at_once, *key, log_likelihood=log_likelihood)
+            lambda at_once: marginal_nll(sampler, x, places, num_classes, settings.num_samples, at_once, *key)
         )
         return {"nll_marginal": marginal["nll_marginal"], "hit": marginal["label"] == y}
 
