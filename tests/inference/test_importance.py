@@ -1,16 +1,22 @@
 """Importance sampling against a linear-Gaussian model, whose log p(x) is known."""
 
 import math
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Bernoulli, Distribution, Independent, Normal
 from toys import LinearGaussian
 
+from vae_lightning import VAE
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference import importance
-from vae_lightning.inference.importance import ImportanceSampler, importance_curve, importance_sampling
+from vae_lightning.inference.importance import PRECISIONS, ImportanceSampler, importance_curve, importance_sampling
+from vae_lightning.inference.weights import ImportanceEstimate
+from vae_lightning.machine.loops import compiled_loop
 from vae_lightning.noise import Source
 
 
@@ -137,3 +143,122 @@ def test_no_samples_are_refused(samples: int) -> None:
         importance_sampling(model, images(model, 2), None, samples, Source.of(torch.zeros(2), 0))
 
 
+# ---- what must make no difference
+
+
+def estimates(model: Any, x: Tensor, y: Tensor | None = None, **rest: Any) -> list[ImportanceEstimate]:
+    return importance_curve(model, x, y, [1, 7, 60], Source.of(x, 3), **rest)
+
+
+def test_estimate_depends_on_neither_the_batch_nor_what_is_decoded_at_once() -> None:
+    model = LinearGaussian(shift=0.3, stretch=1.4)
+    x = images(model, 7)
+    whole, sampler = estimates(model, x), ImportanceSampler(model)
+    for at_once in (1, 3, 20, 10**6):
+        torch.testing.assert_close(estimates(model, x, max_batch=at_once), whole)
+    source = Source.of(x, 3)
+    for rows in ([4], [6, 0], [1, 2, 3, 5]):
+        alone = sampler(x[rows], None, [1, 7, 60], source._replace(places=source.places[rows]))
+        for part, estimate in zip(alone, whole, strict=True):
+            torch.testing.assert_close(part, ImportanceEstimate(*(values[rows] for values in estimate)))
+
+
+@pytest.fixture
+def eager_to_compile(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Every sampler compiles at once; a list of what was compiled."""
+    loops = list[Any]()
+
+    def counted(*arguments: Any) -> Any:
+        loops.append(compiled_loop(*arguments))
+        return loops[-1]
+
+    monkeypatch.setattr(importance, "COMPILE_FROM", 0)
+    monkeypatch.setattr(importance, "compiled_loop", counted)
+    return loops
+
+
+def test_compiled_gives_the_same_estimates(monkeypatch: pytest.MonkeyPatch, eager_to_compile: list[Any]) -> None:
+    """Of 7 images in groups of 2, the last of which is filled up, and after each number of samples."""
+    model = LinearGaussian(shift=0.3, stretch=1.4, num_classes=3)
+    y = torch.arange(7) % 3
+    x = images(model, 7, y)
+    with monkeypatch.context() as patch:
+        patch.setattr(importance, "COMPILE_FROM", 10**9)
+        plain = estimates(model, x, y, max_batch=100)
+    assert not eager_to_compile
+    torch.testing.assert_close(estimates(model, x, y, max_batch=100), plain)
+    assert len(eager_to_compile) == 1
+    assert eager_to_compile[0] is not None
+
+
+class Whimsical(LinearGaussian):
+    """A likelihood that is another each time, `draw` saying how."""
+
+    def __init__(self, draw: Callable[[], Any]) -> None:
+        super().__init__()
+        self.draw = draw
+
+    def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        return Independent(Normal(super().likelihood(z, y).mean + self.draw(), self.noise), 1)
+
+
+def test_a_likelihood_that_draws_is_not_compiled(eager_to_compile: list[Any]) -> None:
+    model = Whimsical(lambda: torch.randn(()))
+    x = images(model, 4)
+    torch.manual_seed(5)
+    with pytest.warns(UserWarning, match="draws random numbers"):
+        fast = estimates(model, x)
+    assert eager_to_compile == [None]
+    assert all(estimate.log_marginal.isfinite().all() for estimate in fast)
+
+
+def test_a_likelihood_that_reads_what_changes_gives_its_own_numbers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A graph keeps the shift as it was when the graph was traced."""
+    state = SimpleNamespace(shift=0.0)
+    model, x = Whimsical(lambda: state.shift), images(LinearGaussian(), 4)
+    frozen = ImportanceSampler(Whimsical(lambda: 0.0))
+    monkeypatch.setattr(importance, "compiled_loop", lambda *_: frozen._bind(60))
+    monkeypatch.setattr(importance, "COMPILE_FROM", 0)
+    sampler, source = ImportanceSampler(model), Source.of(x, 0)
+    (still,) = sampler(x, None, [60], source)
+    assert not caplog.text
+    state.shift = 1.0
+    (moved,) = sampler(x, None, [60], source)
+    assert "goes on without compiling" in caplog.text
+    monkeypatch.setattr(importance, "COMPILE_FROM", 10**9)
+    (plain,) = ImportanceSampler(model)(x, None, [60], source)
+    assert torch.equal(moved.log_marginal, plain.log_marginal)
+    assert not torch.allclose(moved.log_marginal, still.log_marginal)
+
+
+def test_few_latents_wait_for_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, compiled = LinearGaussian(), []
+    x = images(model, 10)
+    monkeypatch.setattr(importance, "compiled_loop", lambda *arguments: compiled.append(arguments))
+    monkeypatch.setattr(importance, "COMPILE_FROM", 1000)
+    sampler = ImportanceSampler(model)
+    sampler(x, None, [60], Source.of(x, 0))
+    assert not compiled
+    sampler(x, None, [60], Source.of(x, 0))
+    assert compiled
+
+
+def test_bfloat16_rounds_the_decoder_alone() -> None:
+    torch.manual_seed(0)
+    model, x = VAE(latent_dim=2, net={"name": "mlp", "hidden": [32]}).eval(), torch.rand(5, 1, 28, 28).round()
+    exact, coarse = (ImportanceSampler(model, precision)(x, None, [50], Source.of(x, 0))[0] for precision in PRECISIONS)
+    difference = (exact.log_marginal - coarse.log_marginal).abs()
+    assert 0 < difference.max() < 0.2
+
+
+def test_a_likelihood_that_sums_in_half_precision_is_refused() -> None:
+    class Half(VAE):
+        def likelihood(self, z: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
+            logits = self.decoder(z.flatten(0, -2)).view(*z.shape[:-1], 1, 28, 28)
+            return Independent(Bernoulli(logits=logits, validate_args=False), 3)
+
+    model, x = Half(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval(), torch.zeros(2, 1, 28, 28, dtype=torch.bfloat16)
+    with pytest.raises(ConfigurationError, match="precision=bfloat16: .* half precision"):
+        ImportanceSampler(model, "bfloat16")(x, None, [2], Source.of(x, 0))

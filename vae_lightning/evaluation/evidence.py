@@ -232,8 +232,8 @@ class Evidence:
             section=SECTION,
         )
 
-    def _source(self, *purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-        return generator(self.seed, "evidence", *purpose, device=device)
+    def _source(self, *purpose: str) -> torch.Generator:
+        return generator(self.seed, "evidence", *purpose)
 
 
 # ---- the parts of an evaluation

@@ -71,15 +71,13 @@ class ImportanceSampler:
         require_counts(counts)
         ends = torch.tensor(list(counts), dtype=torch.int32, device=x.device)
         constants = [x, *([] if y is None else [y]), source.places]
-        images, samples = _at_once(x, counts[-1], max_batch)
         self._decoded += len(x) * counts[-1]
-        bind = self._bind(samples)
-        groups = _Groups(constants, [source.key, ends], images, range(0, counts[-1], samples))
-        loop = self._compiled(groups) if self._is_exact and self._decoded >= COMPILE_FROM else None
-        if loop is not None and not self._agree(groups, loop, bind):
-            self._is_exact, loop = False, None
-            log.warning("the model's log p(x | z) is not what a compiled graph computes: goes on without compiling")
-        sums = groups.sums(bind if loop is None else loop, whole=loop is not None)
+        sums = None
+        if self._is_exact and self._decoded >= COMPILE_FROM:
+            sums = self._compiled_sums(_Groups.of(constants, [source.key, ends], max_batch if x.is_cuda else min(max_batch, IN_CACHE)))
+        if sums is None:
+            groups = _Groups.of(constants, [source.key, ends], max_batch)
+            sums = groups.sums(self._bind(groups.firsts.step), whole=False)
         return sums.estimates(ends)
 
     def _bind(self, samples: int) -> Bind:
@@ -116,6 +114,17 @@ class ImportanceSampler:
 
     # ---- compiling
 
+    def _compiled_sums(self, groups: "_Groups") -> Sums | None:
+        """The sums by a compiled graph; None where there is no graph that is exact."""
+        loop = self._compiled(groups)
+        if loop is None:
+            return None
+        if not self._agree(groups, loop):
+            self._is_exact = False
+            log.warning("the model's log p(x | z) is not what a compiled graph computes: goes on without compiling")
+            return None
+        return groups.sums(loop, whole=True)
+
     def _compiled(self, groups: "_Groups") -> Bind | None:
         constants, changing = groups.constants(0, whole=True), groups.start()
         bind = self._bind(groups.firsts.step)
@@ -127,8 +136,9 @@ class ImportanceSampler:
             )
         return self._loops[shape]
 
-    def _agree(self, groups: "_Groups", loop: Bind, bind: Bind) -> bool:
+    def _agree(self, groups: "_Groups", loop: Bind) -> bool:
         """Whether the graph gives the model's own numbers, for the first samples and the last: a model may read what changes."""
+        bind = self._bind(groups.firsts.step)
         for group, first in ((0, groups.firsts[0]), (-1, groups.firsts[-1])):
             constants = groups.constants(group, whole=True)
             changing = groups.start(first)
@@ -145,6 +155,13 @@ class _Groups:
         self.of_images, self.shared, self.size, self.firsts = of_images, shared, size, firsts
         self.length, self.device = len(of_images[0]), of_images[0].device
         self.number = -(-self.length // size)
+
+    @classmethod
+    def of(cls, of_images: list[Tensor], shared: list[Tensor], rows: int) -> "_Groups":
+        """Groups and chunks of samples, each as even as can be, of at most `rows` latents, and `SAMPLES` samples of many images."""
+        length, samples = len(of_images[0]), int(shared[-1][-1])
+        images = _even(length, rows // min(samples, SAMPLES))
+        return cls(of_images, shared, images, range(0, samples, _even(samples, rows // images)))
 
     def constants(self, group: int, whole: bool) -> list[Tensor]:
         start = group % self.number * self.size
@@ -169,13 +186,9 @@ class _Groups:
         return Sums(*together)
 
 
-def _at_once(x: Tensor, samples: int, max_batch: int) -> tuple[int, int]:
-    """How many images, and how many samples of each, to decode at once."""
-    rows = max_batch if x.is_cuda else min(max_batch, IN_CACHE)
-    images = min(len(x), max(1, rows // min(samples, SAMPLES)))
-    images = -(-len(x) // -(-len(x) // images))
-    chunks = -(-samples // max(1, rows // images))
-    return images, -(-samples // chunks)
+def _even(total: int, most: int) -> int:
+    """The size of parts of `total`, all but the last of one size, that are as few as parts of `most` would be."""
+    return -(-total // -(-total // max(1, most)))
 
 
 def importance_sampling(
