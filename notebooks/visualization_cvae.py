@@ -50,6 +50,7 @@ from vae_lightning.abilities import Labels
 from vae_lightning.callbacks import FrameRecorder
 from vae_lightning.evaluation.metrics import importance_nll, marginal_nll
 from vae_lightning.figures.style import STYLE
+from vae_lightning.inference.importance import ImportanceSampler
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.quadrature import quadrature
 from vae_lightning.inference.svi import SVISettings
@@ -168,12 +169,13 @@ if flat:
 
 # %%
 cx, cy = x[:num_classified], y[:num_classified]
-given = [-importance_nll(model, cx, torch.full_like(cy, c), 20, 4000, seed, c)["nll"] for c in range(classes)]
+sampler, places = ImportanceSampler(model), torch.arange(len(cx), dtype=torch.int32)
+given = [-importance_nll(sampler, cx, torch.full_like(cy, c), places, 20, 4000, seed, c)["nll"] for c in range(classes)]
 joint = torch.stack(given, dim=-1) - math.log(classes)  # log p(x, y), (N, 10)
 marginal = joint.logsumexp(-1)
 conditional = joint.gather(-1, cy.unsqueeze(-1)).squeeze(-1) + math.log(classes)
 print(f"log p(x | y) {conditional.mean():.2f}, log p(x) {marginal.mean():.2f}: {(conditional - marginal).mean():.3f} nats between")
-assert torch.allclose(marginal, -marginal_nll(model, cx, classes, 20, 4000, seed)["nll_marginal"])
+assert torch.allclose(marginal, -marginal_nll(sampler, cx, places, classes, 20, 4000, seed)["nll_marginal"])
 figures.confusion_matrix(cy, joint.argmax(-1), classes)
 
 # %% [markdown]

@@ -163,7 +163,7 @@ def test_importance_sampling_weighs_with_the_flows_density(x: Tensor) -> None:
     other = VAE(D, MLP).double()
     other.decoder = model.decoder
     other.posterior = lambda x, y=None: model.posterior(x).base  # type: ignore[method-assign]
-    estimates = [importance_sampling(m, x, None, 1500, generator(0)).log_marginal for m in (model, other)]
+    estimates = [importance_sampling(m, x, None, 1500, Source.of(x, 0)).log_marginal for m in (model, other)]
     torch.testing.assert_close(*estimates, rtol=0, atol=0.2)
 
 

@@ -8,6 +8,9 @@ from torch import Tensor
 from toys import LinearGaussian
 
 from vae_lightning.evaluation.metrics import estimate, importance_nll, marginal_nll, per_image
+from vae_lightning.inference.importance import ImportanceSampler
+
+PLACES = torch.arange(40, dtype=torch.int32)
 
 
 def test_estimate_is_mean_and_standard_error() -> None:
@@ -53,7 +56,7 @@ def images(model: LinearGaussian, y: Tensor) -> Tensor:
 def test_importance_nll_is_minus_log_p_of_x_given_its_label() -> None:
     model, y = LinearGaussian(num_classes=4, stretch=1.2), torch.arange(40) % 4
     x = images(model, y)
-    values = importance_nll(model, x, y, 1000, 50_000, 0, "test", 0)
+    values = importance_nll(ImportanceSampler(model), x, y, PLACES[:40], 1000, 50_000, 0, "test")
     torch.testing.assert_close(values["nll"], -model.marginal(y).log_prob(x), atol=0.1, rtol=0)
     assert ((values["effective_sample_size"] > 500) & (values["effective_sample_size"] < 1000)).all()
 
@@ -61,7 +64,7 @@ def test_importance_nll_is_minus_log_p_of_x_given_its_label() -> None:
 def test_marginal_nll_is_minus_log_of_p_x_summed_over_labels() -> None:
     model, y = LinearGaussian(num_classes=4, stretch=1.2), torch.arange(40) % 4
     x = images(model, y)
-    nll = marginal_nll(model, x, 4, 1000, 50_000, 0, "test", 0)["nll_marginal"]
+    nll = marginal_nll(ImportanceSampler(model), x, PLACES[:40], 4, 1000, 50_000, 0, "test")["nll_marginal"]
     exact = -model.log_marginal_over_labels(x)
     torch.testing.assert_close(nll, exact, atol=0.1, rtol=0)
     # what summing over labels is there for: p(x | y) alone is another number
@@ -72,7 +75,7 @@ def test_marginal_nll_of_labels_that_change_nothing_is_the_nll() -> None:
     model = LinearGaussian(num_classes=3)
     model.bias.data[:] = model.bias[0].clone()
     x = images(model, torch.zeros(10, dtype=torch.int64))
-    nll = marginal_nll(model, x, 3, 2, 50_000, 0)["nll_marginal"]
+    nll = marginal_nll(ImportanceSampler(model), x, PLACES[:10], 3, 2, 50_000, 0)["nll_marginal"]
     torch.testing.assert_close(nll, -model.marginal(torch.tensor(0)).log_prob(x), atol=1e-10, rtol=0)
 
 
@@ -82,7 +85,7 @@ def test_key_alone_decides_the_noise() -> None:
 
     def nll(*key: int | str) -> Tensor:
         torch.manual_seed(len(key))  # which must not matter
-        return importance_nll(model, x, y, 3, 50_000, *key)["nll"]
+        return importance_nll(ImportanceSampler(model), x, y, PLACES[:10], 3, 50_000, *key)["nll"]
 
     assert torch.equal(nll(0, "test", 1), nll(0, "test", 1))
     assert not torch.equal(nll(0, "test", 1), nll(0, "test", 2))

@@ -53,7 +53,7 @@ def measure_split(
         classes = classes_of(model) if isinstance(model, LatentVariableModel) else 0
         if classes and options.marginal_images and split == "test":
             count = min(options.marginal_images, num_images or options.marginal_images)
-            settings = Settings(options.marginal_samples, seed=options.seed)
+            settings = Settings(options.marginal_samples, seed=options.seed, precision=options.precision)
             images = batches(count, "images x labels")
             report |= marginal_report(model, images, split, binarization, settings, classes, options.budget)
     return report
@@ -75,6 +75,7 @@ def _latent_variable(
         seed=options.seed,
         convergence=options.convergence if split == "test" else (),
         per_class=bool(options.parts and classes) and split == "test",
+        precision=options.precision,
     )
     images = batches(num_images, "images")
     return latent_variable_report(model, images, split, binarization, settings, classes, options.budget)

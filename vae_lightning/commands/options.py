@@ -16,6 +16,7 @@ from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.parts import PARTS, PartSettings
 from vae_lightning.evaluation.registry import SETTINGS, part_of
 from vae_lightning.figures.catalog import CATALOG
+from vae_lightning.inference.importance import PRECISIONS, Precision
 from vae_lightning.inference.observed import MASKS
 
 __all__ = ["Options", "at_evaluation", "named"]
@@ -51,6 +52,7 @@ class Options:
         parts: list[str] | Literal["all"] | None = None,
         convergence: list[int] | None = None,
         classifier: str | None = None,
+        precision: Precision = "float32",
         gpus: int | str = "auto",
         trust: Sequence[str] = (),
         of_parts: tuple[object, ...] = (),
@@ -68,6 +70,8 @@ class Options:
         choose("mask", mask, MASKS)
         choose("svi", svi, SVI)
         self.extent, self.mask, self.svi = extent, mask, svi
+        choose("precision", precision, PRECISIONS)
+        self.precision = precision
         self.projection, self.label = projection, label
         self.all_parts, self.parts = parts == "all", list(PARTS) if parts == "all" else list(parts or [])
         for name in self.parts:

@@ -20,9 +20,10 @@ from vae_lightning.evaluation.registry import part
 from vae_lightning.evaluation.sanity import SIMULATED
 from vae_lightning.glossary import Metric
 from vae_lightning.inference.ais import AISEstimate, AISSettings, annealed_importance_sampling, bidirectional_monte_carlo
-from vae_lightning.inference.importance import ImportanceEstimate, importance_sampling
+from vae_lightning.inference.importance import importance_sampling
 from vae_lightning.inference.quadrature import Quadrature, quadrature
-from vae_lightning.noise import generator
+from vae_lightning.inference.weights import ImportanceEstimate
+from vae_lightning.noise import Source, generator
 from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["Evidence"]
@@ -75,11 +76,10 @@ class Evidence:
     @cached_property
     def by_importance(self) -> tuple[ImportanceEstimate, float]:
         """Importance sampling from the posterior."""
+        source = Source.of(self.x, self.seed, "evidence", "importance")
         return timed(
             lambda: self.budget.run(
-                lambda at_once: importance_sampling(
-                    self.model, self.x, self.y, self.num_samples, self._source("importance", device=self.x.device), at_once
-                )
+                lambda at_once: importance_sampling(self.model, self.x, self.y, self.num_samples, source, at_once)
             )
         )
 
@@ -232,8 +232,8 @@ class Evidence:
             section=SECTION,
         )
 
-    def _source(self, *purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-        return generator(self.seed, "evidence", *purpose, device=device)
+    def _source(self, *purpose: str) -> torch.Generator:
+        return generator(self.seed, "evidence", *purpose)
 
 
 # ---- the parts of an evaluation

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from vae_lightning.inference.importance import LogLikelihood, importance_curve
-from vae_lightning.noise import generator
-from vae_lightning.types import Estimate, LatentVariableModel
+from vae_lightning.inference.importance import ImportanceSampler
+from vae_lightning.noise import Source, key_of
+from vae_lightning.types import Estimate
 
 __all__ = ["PerImage", "estimate", "importance_nll", "marginal_nll", "per_image", "standard_error", "timed"]
 
@@ -58,22 +58,24 @@ def timed(compute: Callable[[], T]) -> tuple[T, float]:
 
 
 def importance_nll(
-    model: LatentVariableModel,
+    sampler: ImportanceSampler,
     x: Tensor,
     y: Tensor,
+    places: Tensor,
     num_samples: int,
     max_batch: int,
     *key: int | str,
-    log_likelihood: LogLikelihood | None = None,
     also: Sequence[int] = (),
 ) -> dict[str, Tensor]:
     """-log p(x), or -log p(x | y) of a conditional model, by importance sampling: `nll` and `effective_sample_size`, `(B,)`.
 
-    `also`: smaller K, below `num_samples`, after which both are given too, as `nll/k_<K>` and `effective_sample_size/k_<K>`.
+    Args:
+        places: what tells the images' noise apart, int32 `(B,)`.
+        also: smaller K, below `num_samples`, after which both are given too, as `nll/k_<K>` and `effective_sample_size/k_<K>`.
     """
-    source = generator(*key, "importance", device=x.device)
+    source = Source(key_of(*key, "importance", device=x.device), places)
     counts = [*sorted({count for count in also if count < num_samples}), num_samples]
-    curve = importance_curve(model, x, y, counts, source, max_batch, log_likelihood)
+    curve = sampler(x, y, counts, source, max_batch)
     names = [*(f"/k_{count}" for count in counts[:-1]), ""]
     return {
         f"{metric}{name}": values
@@ -83,13 +85,13 @@ def importance_nll(
 
 
 def marginal_nll(
-    model: LatentVariableModel,
+    sampler: ImportanceSampler,
     x: Tensor,
+    places: Tensor,
     num_classes: int,
     num_samples: int,
     max_batch: int,
     *key: int | str,
-    log_likelihood: LogLikelihood | None = None,
 ) -> dict[str, Tensor]:
     """-log p(x) of a conditional model, its labels equally likely and summed over: `nll_marginal` `(B,)`.
 
@@ -98,7 +100,7 @@ def marginal_nll(
     joint = []
     for label in range(num_classes):
         y = torch.full((len(x),), label, device=x.device)
-        nll = importance_nll(model, x, y, num_samples, max_batch, *key, label, log_likelihood=log_likelihood)["nll"]
+        nll = importance_nll(sampler, x, y, places, num_samples, max_batch, *key, label)["nll"]
         joint.append(-nll - math.log(num_classes))
     over_labels = torch.stack(joint)
     return {"nll_marginal": -over_labels.logsumexp(0), "label": over_labels.argmax(0)}

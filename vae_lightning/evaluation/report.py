@@ -12,7 +12,7 @@ from vae_lightning.evaluation.metrics import PerImage, estimate, importance_nll,
 from vae_lightning.evaluation.registry import SECTIONS
 from vae_lightning.glossary import Metric, define
 from vae_lightning.inference.elbo import bound_at
-from vae_lightning.inference.importance import LogLikelihood
+from vae_lightning.inference.importance import ImportanceSampler, Precision
 from vae_lightning.noise import Source, key_of
 from vae_lightning.objectives.bounds import kl_is_closed
 from vae_lightning.types import Estimate, LatentVariableModel
@@ -53,6 +53,13 @@ class Settings:
     """Smaller K at which the nll is stated too."""
     per_class: bool = False
     """Whether the nll is stated of the images of each class too."""
+    precision: Precision = "float32"
+    """Of the decoder's products in importance sampling."""
+
+    @property
+    def of_weights(self) -> dict[str, str]:
+        """The settings that estimates by importance sampling state: what is not as by default."""
+        return {} if self.precision == "float32" else {"precision": self.precision}
 
 
 @torch.no_grad()
@@ -81,6 +88,7 @@ def latent_variable_report(
         estimator=f"-nll less elbo, image by image: a lower bound of the KL from the posterior to the exact one, {quantity} - elbo",
         seconds=bound["elbo"].seconds + weighted["nll"].seconds,
         section=SECTION,
+        settings=settings.of_weights,
     )
     return bound | {"nll": weighted.pop("nll"), "variational_gap": gap} | weighted
 
@@ -132,20 +140,26 @@ def _nll_report(
     budget: Budget,
 ) -> tuple[dict[str, Estimate], Tensor]:
     """The estimates, and the nll of each image `(N,)`."""
-    log_likelihood, samples, also = LogLikelihood(model), settings.num_samples, settings.convergence
+    sampler, samples, also = ImportanceSampler(model, settings.precision), settings.num_samples, settings.convergence
 
     def weigh(x: Tensor, y: Tensor, places: Tensor) -> PerImage:
-        key = (settings.seed, split, int(places[0]))
-        weighted = budget.run(
-            lambda at_once: importance_nll(model, x, y, samples, at_once, *key, log_likelihood=log_likelihood, also=also)
-        )
+        key = (settings.seed, split)
+        weighted = budget.run(lambda at_once: importance_nll(sampler, x, y, places, samples, at_once, *key, also=also))
         return {**weighted, "y": y}
 
     weighted, seconds = timed(lambda: per_image(batches, weigh))
     y = weighted.pop("y")
 
     def weighted_estimate(values: Tensor, count: int, how: str, section: str) -> Estimate:
-        return estimate(values, num_samples=count, binarization=binarization, estimator=how, seconds=seconds, section=section)
+        return estimate(
+            values,
+            num_samples=count,
+            binarization=binarization,
+            estimator=how,
+            settings=settings.of_weights,
+            seconds=seconds,
+            section=section,
+        )
 
     how = {
         "nll": f"-{quantity} by importance sampling from the posterior",
@@ -173,13 +187,11 @@ def marginal_report(
 ) -> dict[str, Estimate]:
     """`nll_marginal`, -log p(x) of a conditional model with its labels summed over, and `bayes_accuracy` of the likeliest label."""
     budget = budget or Budget()
-    log_likelihood = LogLikelihood(model)
+    sampler = ImportanceSampler(model, settings.precision)
 
     def summed(x: Tensor, y: Tensor, places: Tensor) -> PerImage:
-        key = (settings.seed, split, int(places[0]))
-        marginal = budget.run(
-            lambda at_once: marginal_nll(model, x, num_classes, settings.num_samples, at_once, *key, log_likelihood=log_likelihood)
-        )
+        key = (settings.seed, split)
+        marginal = budget.run(lambda at_once: marginal_nll(sampler, x, places, num_classes, settings.num_samples, at_once, *key))
         return {"nll_marginal": marginal["nll_marginal"], "hit": marginal["label"] == y}
 
     summed_over, seconds = timed(lambda: per_image(batches, summed))
@@ -193,6 +205,7 @@ def marginal_report(
             num_samples=settings.num_samples,
             binarization=binarization,
             estimator=estimators[name],
+            settings=settings.of_weights,
             seconds=seconds,
             section=SECTION,
         )

@@ -22,10 +22,10 @@ from vae_lightning.evaluation.material import Material
 from vae_lightning.evaluation.metrics import estimate
 from vae_lightning.evaluation.registry import part
 from vae_lightning.glossary import Metric
-from vae_lightning.inference.importance import importance_weighted
 from vae_lightning.inference.observed import log_joint, observed_mask
 from vae_lightning.inference.svi import Start, SVISettings, stochastic_variational_inference
-from vae_lightning.noise import generator
+from vae_lightning.inference.weights import importance_weighted
+from vae_lightning.noise import Source, generator
 from vae_lightning.types import Estimate, LatentVariableModel
 
 __all__ = ["QUADRANTS", "observed_log_marginal", "structured_report"]
@@ -98,7 +98,7 @@ def observed_log_marginal(
         return stochastic_variational_inference(model, x, y, mask, settings, source, max_batch).posterior
 
     proposal = _together([fitted_from("encoder"), fitted_from(svi.start), model.prior(y)], len(x))
-    source = generator(seed, "structured", "importance", device=x.device)
+    source = Source.of(x, seed, "structured", "importance")
     (estimated,) = importance_weighted(
         proposal, lambda z: log_joint(model, z, x, y, mask, max_batch), [num_samples], source, max_batch, x.dtype
     )

@@ -1,148 +1,214 @@
-r"""Importance-weighted estimates of log p(x), batched over images and samples, summed in log space.
+r"""Importance-weighted estimates of log p(x) of a model, as one compiled function once many latents are to be decoded.
 
-$\log p(x) \ge E\left[\log \frac1K \sum_k p(x, z_k) / q(z_k \mid x)\right]$, $z_k \sim q(z \mid x)$, equal in the limit of K
-("Importance weighted autoencoders", Burda, Grosse and Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519).
+The function takes the sums of some images' weights so far and the number of the next sample, draws noise, decodes and weighs a few
+samples of each image, and adds their weights. It takes a few images and a few samples at a time, since what is decoded is then
+still in the processor's cache when it is weighed. See `inference.weights` for the estimate.
 """
 
-import math
-from collections import Counter
+import logging
 from collections.abc import Callable, Sequence
-from itertools import pairwise, zip_longest
-from typing import Any, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
-from vae_lightning.arguments import require
-from vae_lightning.distributions.sampling import from_noise
-from vae_lightning.inference.chunks import rows_at_once
-from vae_lightning.machine.compilation import compiled
+from vae_lightning.arguments import choose
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.inference.weights import ImportanceEstimate, Sums, log_weights, require_counts
+from vae_lightning.machine.loops import compiled_loop
+from vae_lightning.noise import Source
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["COMPILE_AFTER", "ImportanceEstimate", "LogLikelihood", "importance_curve", "importance_sampling", "importance_weighted"]
+__all__ = ["COMPILE_FROM", "PRECISIONS", "ImportanceSampler", "Precision", "importance_curve", "importance_sampling"]
 
-COMPILE_AFTER = 300
-"""Calls with one shape after which a `LogLikelihood` compiles for this shape."""
+log = logging.getLogger(__name__)
 
+COMPILE_FROM = 2_000_000
+"""Latents that an `ImportanceSampler` is to decode, so far and in the call that begins, from which on it compiles."""
+SAMPLES = 50
+"""Samples of an image that are decoded at once."""
+IN_CACHE = 1000
+"""Images decoded at once on a CPU, at most."""
+PRECISIONS = {"float32": 1e-4, "bfloat16": 3e-3}
+"""In what the decoder computes, and how far, relatively, rounding may move a compiled sum from the model's own."""
 
-class ImportanceEstimate(NamedTuple):
-    """The estimates from K importance samples of each of B images.
-
-    >>> from torch.distributions import Independent, Normal
-    >>> q = Independent(Normal(torch.zeros(1, 2), 1.0), 1)
-    >>> (estimate,) = importance_weighted(q, q.log_prob, [5], torch.Generator())
-    >>> estimate.log_marginal.item(), round(estimate.effective_sample_size.item(), 6)
-    (0.0, 5.0)
-    """
-
-    log_marginal: Tensor
-    """The estimate of log p(x), or log p(x | y), `(B,)` nats: a lower bound in expectation."""
-    effective_sample_size: Tensor
-    """How many of the K samples count: (sum w)^2 / sum w^2, `(B,)`, from 1 to K."""
+Precision = Literal["float32", "bfloat16"]
+Step = Callable[[Tensor, Tensor, Tensor], Sums]
+"""From the first sample's number, int32 `()`, and the two tensors of `Sums` to the sums with the next samples."""
+Bind = Callable[..., Step]
+"""From the tensors that a step does not change to the step."""
 
 
-class LogLikelihood:
-    """The function log p(x | z, y) of a model whose weights do not change, compiled after many calls.
+class ImportanceSampler:
+    """Estimates log p(x) of the images of a model whose weights do not change.
+
+    Args:
+        precision: of the decoder's products. bfloat16 needs a processor that computes in it, and a likelihood that turns what is
+            decoded to float32, as those of `LIKELIHOODS` do.
 
     >>> from vae_lightning import VAE
-    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
-    >>> LogLikelihood(model)(torch.zeros(5, 3, 2), torch.zeros(3, 1, 28, 28), None).shape
-    torch.Size([5, 3])
+    >>> model, x = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval(), torch.zeros(3, 1, 28, 28)
+    >>> first, last = ImportanceSampler(model)(x, None, [1, 10], Source.of(x, "example"))
+    >>> last.log_marginal.shape
+    torch.Size([3])
     """
 
-    def __init__(self, model: LatentVariableModel) -> None:
-        self.model = model
-        self._calls: Counter[tuple[Any, ...]] = Counter()
-        self._graphs: dict[tuple[Any, ...], Callable[..., Tensor]] = {}
+    def __init__(self, model: LatentVariableModel, precision: Precision = "float32") -> None:
+        self.tolerance = choose("precision", precision, PRECISIONS)
+        self.model, self.precision = model, precision
+        self._decoded = 0
+        self._loops: dict[object, Bind | None] = {}
+        self._is_exact = True
 
-    def __call__(self, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
-        """The values of log p(x | z, y), `(K, B)` nats, of latents `(K, B, D)`, images `(B, *event)` and labels `(B,)`."""
-        shape = (z.shape, x.shape, y is None)
-        self._calls[shape] += 1
-        if self._calls[shape] == COMPILE_AFTER:
-            graph = compiled(self._plain, z, x, y)
-            self._graphs[shape] = self._plain if graph is None else graph
-        return self._graphs.get(shape, self._plain)(z, x, y)
+    @torch.no_grad()
+    def __call__(
+        self, x: Tensor, y: Tensor | None, counts: Sequence[int], source: Source, max_batch: int = 4000
+    ) -> list[ImportanceEstimate]:
+        """The estimates after each of `counts` samples, ascending, of images `(B, *event)` and labels `(B,)`.
 
-    def _plain(self, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
-        return self.model.likelihood(z, y).log_prob(x)
+        About `max_batch` decoded images are held at a time, and on a CPU no more than fit into its cache.
+        """
+        require_counts(counts)
+        ends = torch.tensor(list(counts), dtype=torch.int32, device=x.device)
+        constants = [x, *([] if y is None else [y]), source.places]
+        self._decoded += len(x) * counts[-1]
+        sums = None
+        if self._is_exact and self._decoded >= COMPILE_FROM:
+            sums = self._compiled_sums(
+                _Groups.of(constants, [source.key, ends], max_batch if x.is_cuda else min(max_batch, IN_CACHE))
+            )
+        if sums is None:
+            groups = _Groups.of(constants, [source.key, ends], max_batch)
+            sums = groups.sums(self._bind(groups.firsts.step), whole=False)
+        return sums.estimates(ends)
+
+    def _bind(self, samples: int) -> Bind:
+        def bind(*constants: Tensor) -> Step:
+            x, places, key, ends = constants[0], *constants[-3:]
+            y = constants[1] if len(constants) == 5 else None
+            posterior, prior = self.model.posterior(x, y), self.model.prior(y)
+
+            def step(first: Tensor, log_sum: Tensor, log_sum_of_squares: Tensor) -> Sums:
+                weights = log_weights(
+                    posterior,
+                    lambda z: self._log_likelihood(z, x, y) + prior.log_prob(z),
+                    Source(key, places),
+                    samples,
+                    first,
+                    prior.mean,
+                )
+                return Sums(log_sum, log_sum_of_squares).plus(weights, first, ends)
+
+            return step
+
+        return bind
+
+    def _log_likelihood(self, z: Tensor, x: Tensor, y: Tensor | None) -> Tensor:
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            likelihood = self.model.likelihood(z, y)
+        values = likelihood.log_prob(x)
+        if values.dtype in (torch.bfloat16, torch.float16):
+            raise ConfigurationError(
+                f"precision={self.precision}: the likelihood {type(likelihood).__name__} sums in half precision, which has three "
+                "digits; use float32"
+            )
+        return values
+
+    # ---- compiling
+
+    def _compiled_sums(self, groups: "_Groups") -> Sums | None:
+        """The sums by a compiled graph; None where there is no graph that is exact."""
+        loop = self._compiled(groups)
+        if loop is None:
+            return None
+        if not self._agree(groups, loop):
+            self._is_exact = False
+            log.warning("the model's log p(x | z) is not what a compiled graph computes: goes on without compiling")
+            return None
+        return groups.sums(loop, whole=True)
+
+    def _compiled(self, groups: "_Groups") -> Bind | None:
+        constants, changing = groups.constants(0, whole=True), groups.start()
+        bind = self._bind(groups.firsts.step)
+        shape = tuple((value.shape, value.dtype, value.device) for value in constants), groups.firsts.step
+        if shape not in self._loops:
+            number = len(constants)
+            self._loops[shape] = compiled_loop(lambda *tensors: bind(*tensors[:number])(*tensors[number:]), constants, [*changing])
+        return self._loops[shape]
+
+    def _agree(self, groups: "_Groups", loop: Bind) -> bool:
+        """Whether the graph gives the model's own numbers, for the first samples and the last: a model may read what changes."""
+        bind = self._bind(groups.firsts.step)
+        for group, first in ((0, groups.firsts[0]), (-1, groups.firsts[-1])):
+            constants = groups.constants(group, whole=True)
+            changing = groups.start(first)
+            graph, plain = loop(*constants)(*changing).log_sum, bind(*constants)(*changing).log_sum
+            if not torch.allclose(graph, plain, rtol=self.tolerance, atol=self.tolerance, equal_nan=True):
+                return False
+        return True
+
+
+class _Groups:
+    """Images in groups of one size, the last of which may be filled up with its last image."""
+
+    def __init__(self, of_images: list[Tensor], shared: list[Tensor], size: int, firsts: range) -> None:
+        self.of_images, self.shared, self.size, self.firsts = of_images, shared, size, firsts
+        self.length, self.device = len(of_images[0]), of_images[0].device
+        self.number = -(-self.length // size)
+
+    @classmethod
+    def of(cls, of_images: list[Tensor], shared: list[Tensor], rows: int) -> "_Groups":
+        """Groups and chunks of samples, each as even as can be, of at most `rows` latents, and `SAMPLES` samples of many images."""
+        length, samples = len(of_images[0]), int(shared[-1][-1])
+        images = _even(length, rows // min(samples, SAMPLES))
+        return cls(of_images, shared, images, range(0, samples, _even(samples, rows // images)))
+
+    def constants(self, group: int, whole: bool) -> list[Tensor]:
+        start = group % self.number * self.size
+        rows = torch.arange(start, start + self.size, device=self.device)
+        rows = rows.clamp(max=self.length - 1) if whole else rows[: self.length - start]
+        return [*(values[rows] for values in self.of_images), *self.shared]
+
+    def start(self, first: int = 0, images: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.tensor(first, dtype=torch.int32, device=self.device), *Sums.zero(self.shared[-1], images or self.size)
+
+    def sums(self, bind: Bind, whole: bool) -> Sums:
+        """The sums of all images after all samples."""
+        firsts = torch.arange(self.firsts.stop, dtype=torch.int32, device=self.device)[:: self.firsts.step]
+        parts = []
+        for group in range(self.number):
+            constants = self.constants(group, whole)
+            step, sums = bind(*constants), Sums.zero(self.shared[-1], len(constants[0]))
+            for first in firsts:
+                sums = step(first, *sums)
+            parts.append(sums)
+        together = (torch.cat(tensors, -1)[:, : self.length] for tensors in zip(*parts, strict=True))
+        return Sums(*together)
+
+
+def _even(total: int, most: int) -> int:
+    """The size of parts of `total`, all but the last of one size, that are as few as parts of `most` would be."""
+    return -(-total // -(-total // max(1, most)))
 
 
 def importance_sampling(
-    model: LatentVariableModel,
-    x: Tensor,
-    y: Tensor | None,
-    num_samples: int,
-    source: torch.Generator,
-    max_batch: int = 4000,
-    log_likelihood: LogLikelihood | None = None,
+    model: LatentVariableModel, x: Tensor, y: Tensor | None, num_samples: int, source: Source, max_batch: int = 4000
 ) -> ImportanceEstimate:
     """Estimate log p(x) of each image with `num_samples` samples, holding about `max_batch` decoded images at a time.
 
     Args:
         x: images `(B, *event)`.
         y: labels `(B,)` of a conditional model, of which log p(x | y) is estimated; ignored by other models.
-        source: generator on the device of `x`.
-        log_likelihood: the `LogLikelihood` of `model`; a caller with many batches keeps one, so that it compiles only once.
+        source: of the noise, on the device of `x`.
     """
-    return importance_curve(model, x, y, [num_samples], source, max_batch, log_likelihood)[-1]
+    return importance_curve(model, x, y, [num_samples], source, max_batch)[-1]
 
 
 def importance_curve(
-    model: LatentVariableModel,
-    x: Tensor,
-    y: Tensor | None,
-    counts: Sequence[int],
-    source: torch.Generator,
-    max_batch: int = 4000,
-    log_likelihood: LogLikelihood | None = None,
+    model: LatentVariableModel, x: Tensor, y: Tensor | None, counts: Sequence[int], source: Source, max_batch: int = 4000
 ) -> list[ImportanceEstimate]:
-    """The estimates after each of `counts` samples, in ascending order, from one pass over as many samples as the last of them."""
-    likelihood = log_likelihood or LogLikelihood(model)
-    with torch.no_grad():
-        posterior, prior = model.posterior(x, y), model.prior(y)
+    """The estimates after each of `counts` samples, in ascending order, from one pass over as many samples as the last of them.
 
-        def log_joint(z: Tensor) -> Tensor:
-            return likelihood(z, x, y) + prior.log_prob(z)
-
-        return importance_weighted(posterior, log_joint, counts, source, max_batch, prior.mean.dtype)
-
-
-@torch.no_grad()
-def importance_weighted(
-    proposal: Distribution,
-    log_density: Callable[[Tensor], Tensor],
-    counts: Sequence[int],
-    source: torch.Generator,
-    max_batch: int = 4000,
-    dtype: torch.dtype = torch.float32,
-) -> list[ImportanceEstimate]:
-    """Estimate the integral of a density over z after each of `counts` samples; the integral of p(x, z) is p(x).
-
-    Args:
-        proposal: the distribution that points are drawn from, batch shape `(B,)`, event shape `(D,)`.
-        log_density: gives the log density `(K, B)`, in nats, of points `(K, B, D)`.
-        source: generator on the device of `proposal`.
-        dtype: the dtype of the points.
+    A caller with many batches keeps an `ImportanceSampler`, so that it compiles only once.
     """
-    require(len(counts) > 0 and counts[0] >= 1, "num_samples", counts[0] if counts else None, "at least 1")
-    require(all(a < b for a, b in pairwise(counts)), "num_samples", list(counts), "ascending")
-    images, shape = proposal.batch_shape, (*proposal.batch_shape, *proposal.event_shape)
-    at_once = rows_at_once(max_batch, images.numel())
-    log_sum = torch.full(images, -torch.inf, device=source.device, dtype=torch.float64)
-    log_sum_of_squares = log_sum.clone()
-    estimates = []
-    for start in range(0, counts[-1], at_once):
-        count = min(at_once, counts[-1] - start)
-        z = from_noise(proposal, torch.randn(count, *shape, generator=source, device=source.device, dtype=dtype))
-        log_weights = log_density(z) - proposal.log_prob(z)
-        reached = [c for c in counts if start < c <= start + count]
-        parts = log_weights.double().tensor_split([c - start for c in reached])
-        for part, total in zip_longest(parts, reached):
-            if len(part):
-                log_sum = torch.logaddexp(log_sum, part.logsumexp(0))
-                log_sum_of_squares = torch.logaddexp(log_sum_of_squares, (2 * part).logsumexp(0))
-            if total:
-                estimates.append(ImportanceEstimate(log_sum - math.log(total), (2 * log_sum - log_sum_of_squares).exp()))
-    return estimates
+    return ImportanceSampler(model)(x, y, counts, source, max_batch)

@@ -19,7 +19,7 @@ from vae_lightning.machine.collection import seldom_collected
 from vae_lightning.machine.compiler import headers_ahead, import_for_cpu, quick_checks
 from vae_lightning.machine.graphs import know_realized, rewritten
 
-__all__ = ["Compiled", "compiled", "leaves"]
+__all__ = ["Compiled", "compiled", "leaves", "without_validation"]
 
 
 class Compiled:
@@ -54,7 +54,7 @@ def compiled(
         few: up to how many numbers count as few, of which each is computed once before it is used in a loop over many.
     """
     try:
-        with torch.no_grad(), _no_validation(), seldom_collected(), quick_checks():
+        with torch.no_grad(), without_validation(), seldom_collected(), quick_checks():
             # what is changed in place are numbers that are learned or summed, and not images, which may be large
             examples = [tensor.clone() if tensor.is_floating_point() else tensor for tensor in leaves(arguments)]
             graph = _compiled(function, arguments, examples, twins, few)
@@ -105,7 +105,7 @@ def _compiled(
 
 
 @contextmanager
-def _no_validation() -> Iterator[None]:
+def without_validation() -> Iterator[None]:
     """A block in which distributions do not check the values of their arguments, which a traced function cannot look at."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
