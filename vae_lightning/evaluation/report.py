@@ -54,7 +54,7 @@ class Settings:
     per_class: bool = False
     """Whether the nll is stated of the images of each class too."""
     precision: Precision = "float32"
-    """Of the decoder's products in importance sampling."""
+    """The precision of the decoder's products in importance sampling."""
 
     @property
     def of_weights(self) -> dict[str, str]:
