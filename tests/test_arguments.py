@@ -375,3 +375,19 @@ def test_what_cannot_be_built_is_refused_in_a_line(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("spec", [3, "mlp", None, [], [("name", "mlp")], {"name": "mlp", 3: 4}, {"name": "mlp", "self": 3}, {}])
 def test_spec_of_another_form_is_refused_in_a_line(spec: Any) -> None:
     assert message(lambda: build("net", spec, {"mlp": Derived}, size=1)).startswith("net")
+
+
+def test_module_takes_nothing_more_once_torch_has_compiled() -> None:
+    from torch._dynamo.mutation_guard import install_generation_tagging_init
+
+    class Own(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    before = nn.Module.__init__
+    try:
+        install_generation_tagging_init()
+        assert nn.Module.__init__.__module__ == "torch._dynamo.mutation_guard"
+        assert parameters(Own) == ({}, False)
+    finally:
+        nn.Module.__init__ = before  # type: ignore[method-assign]

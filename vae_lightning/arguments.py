@@ -20,8 +20,11 @@ from vae_lightning.plugins import is_path, locate
 __all__ = ["build", "check", "choose", "flattened", "located_or_chosen", "parameters", "prefixed", "require", "unknown_key"]
 
 T = TypeVar("T")
-TAKE_NOTHING = ("torch.nn.modules.module", "pytorch_lightning.core.module")
-"""Modules of base classes whose constructors have signatures that take anything, and yet refuse all of it."""
+TAKE_NOTHING = ("torch.nn.modules.module", "torch._dynamo.mutation_guard", "pytorch_lightning.core.module")
+"""Modules of base classes whose constructors have signatures that take anything, and yet refuse all of it.
+
+`torch.compile` puts a constructor of its own in the place of that of `nn.Module`.
+"""
 
 
 def require(condition: bool, key: str, value: object, wanted: str) -> None:
