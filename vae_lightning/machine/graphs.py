@@ -19,6 +19,8 @@ __all__ = ["know_realized", "realized", "rewritten"]
 aten = torch.ops.aten
 CONSTANTS = (aten.ones_like.default, aten.zeros_like.default, aten.full_like.default, aten.full.default, aten.arange.default)
 """Operations whose results the compiler writes into the code as numbers."""
+ROUNDS = (aten.add.Tensor, aten.bitwise_xor.Tensor)
+"""Operations with which a round of `noise.threefry` ends."""
 
 
 @torch.library.custom_op("vae_lightning::realized", mutates_args=())
@@ -62,6 +64,7 @@ def rewritten(module: GraphModule, twins: Sequence[tuple[int, int]] = (), few: i
     _drop_idle_transposes(module)
     _read_twins(module, twins)
     _realize_numbers(module, few)
+    _realize_rounds(module, few)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
@@ -95,10 +98,27 @@ def _realize_numbers(module: GraphModule, few: int) -> None:
             constants.add(node)
         users = [user for user in node.users if (_size(user) or 0) > few]
         if users and 0 < (_size(node) or 0) <= few and node not in constants:
-            with module.graph.inserting_after(node):
-                kept = module.graph.call_function(torch.ops.vae_lightning.realized.default, (node,))
-            for user in users:
-                user.replace_input_with(node, kept)
+            _realize(module, node, users)
+
+
+def _realize_rounds(module: GraphModule, few: int) -> None:
+    """Compute each round of random words once, from which the next round uses several times over.
+
+    The compiler would put a round into all its uses in the next one, and so on: many times the code, and minutes to compile it.
+    """
+    for node in list(module.graph.nodes):
+        is_round = node.op == "call_function" and node.target in ROUNDS and len(node.users) > 1 and (_size(node) or 0) > few
+        if is_round and not node.meta["val"].dtype.is_floating_point:
+            _realize(module, node, list(node.users))
+
+
+def _realize(module: GraphModule, node: Node, users: Sequence[Node]) -> None:
+    """Have `users` of `node` read what is computed once."""
+    with module.graph.inserting_after(node):
+        kept = module.graph.call_function(torch.ops.vae_lightning.realized.default, (node,))
+    kept.meta = dict(node.meta)
+    for user in users:
+        user.replace_input_with(node, kept)
 
 
 def _size(node: Node) -> int | None:
