@@ -258,6 +258,7 @@ def test_several_numbers_a_pixel_are_learned_by_every_net(net: str, likelihood: 
     assert losses[-1] < losses[0] - 100
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*val_dataloader.*")
 @pytest.mark.parametrize("likelihood", ["gaussian_per_pixel", "logistic_mixture"])
 def test_compiled_training_is_lightnings(likelihood: str, tmp_path: Path) -> None:
