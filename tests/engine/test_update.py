@@ -307,3 +307,17 @@ def test_clipped_is_torchs_clipping(algorithm: str, value: float) -> None:
         torch.nn.utils.clip_grad_value_(reference, value)
     graph = make_fx(lambda gradients, value: clipped(gradients, value, algorithm))(gradients, torch.tensor(1.0))
     torch.testing.assert_close(graph(gradients, torch.tensor(value)), [parameter.grad for parameter in reference])
+
+
+def test_parameters_that_have_taken_other_numbers_of_steps_need_a_graph_of_their_own() -> None:
+    """Parameters of as many steps share their bias corrections, so that a graph of theirs is not one of others."""
+    trained = parameters()
+    optimizer = optim.Adam(trained, lr=0.1)
+    alike = update_of(optimizer, trained)
+    assert isinstance(alike, Update)
+    give(trained[1:], gradients_of(trained, 0)[1:])
+    trained[0].grad = None
+    optimizer.step()
+    unlike = update_of(optimizer, trained)
+    assert isinstance(unlike, Update)
+    assert alike.form() != unlike.form()

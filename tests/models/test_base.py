@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from torch.distributions import Distribution
 from torch.func import grad, stack_module_state, vmap
 from torch.utils.data import DataLoader, TensorDataset
 
+from vae_lightning.data.loader import TensorLoader
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.models import CVAE, IWAE, VAE, BetaVAE, CapacityVAE, Classifier
@@ -439,3 +441,16 @@ def test_named_is_a_plain_copy() -> None:
     assert_plain(plain)
     assert plain == {"name": "mlp", "hidden": [1, 2], "deep": {"list": [[3]]}}
     assert spec["hidden"] == (1, 2)
+
+
+def test_noise_of_a_training_step_is_that_of_the_images_that_the_loader_has_dealt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that goes on within an epoch with another batch size has other batch numbers than its loader."""
+    images = torch.zeros(40, 1, 28, 28, dtype=torch.uint8)
+    loader = TensorLoader(images, torch.zeros(40, dtype=torch.int64), 5, seed=0)
+    loader.load_state_dict({"epoch": 0, "images": 20})
+    batch = next(iter(loader))
+    model = standing()
+    monkeypatch.setattr(VAE, "trainer", SimpleNamespace(train_dataloader=loader))
+    monkeypatch.setattr(VAE, "current_epoch", 0)
+    assert batch.source is not None
+    assert torch.equal(model.training_source(batch.images, 2).places, batch.source.places)

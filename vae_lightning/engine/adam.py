@@ -30,12 +30,13 @@ class AdamUpdate(Update):
             if not optimizer.state[parameter]:
                 optimizer.state[parameter].update(_fresh_state(parameter, groups[place]))
         inputs = [Setting(place, key, index) for place in range(len(groups)) for key, index in NUMBERS]
-        super().__init__(optimizer, parameters, inputs)
         self._counts = [float(optimizer.state[parameter]["step"]) for parameter in parameters]
+        super().__init__(optimizer, parameters, inputs)
 
     def form(self) -> list[object]:
         # a decay of 0 leaves out an operation, which could turn an infinite weight into NaN
-        return [*super().form(), [bool(group["weight_decay"] != 0) for group in self.optimizer.param_groups]]
+        decays = [bool(group["weight_decay"] != 0) for group in self.optimizer.param_groups]
+        return [*super().form(), decays, [self._counts.index(count) for count in self._counts]]
 
     def present_state(self) -> list[Tensor]:
         held = self.optimizer.state

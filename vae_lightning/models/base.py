@@ -248,7 +248,9 @@ class Module(L.LightningModule):
         loader = self.trainer.train_dataloader if split == "train" else getattr(self.trainer, f"{split}_dataloaders")
         places = getattr(loader, "places", None)
         if places is not None:
-            return Source(key_of(split, *key, device=x.device), places(batch_idx).to(x.device))
+            # a training that goes on with another batch size counts its batches from where the old ones stood
+            dealt = getattr(loader, "dealt", 0) if split == "train" else 0
+            return Source(key_of(split, *key, device=x.device), places(dealt - 1 if dealt else batch_idx).to(x.device))
         number = batch_idx * self.trainer.world_size + self.global_rank
         return Source.of(x, split, *key, number)
 
