@@ -7,7 +7,7 @@ PEERS := .venv-peers
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help docs setup train test evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
+.PHONY: help docs test-exhaustive setup train test evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -37,7 +37,10 @@ test: setup ## Run the test suite, but for what takes long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: setup ## Run the tests that take long: real commands, one after the other
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m slow tests $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not exhaustive" tests $(ARGS)
+
+test-exhaustive: setup ## Run the tests of every combination, and the whole of make gpu on a CPU: a quarter of an hour and more
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m exhaustive tests $(ARGS)
 
 docs: setup ## Write the tables of README.md, docs/ and the help texts from the code
 	$(BIN)/python -m vae_lightning.commands.reference --write

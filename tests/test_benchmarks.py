@@ -405,6 +405,7 @@ def test_session_that_is_ended_leaves_what_it_found(mnist_root: Path, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_whole_session_runs_on_a_cpu(mnist_root: Path, tmp_path: Path) -> None:
     words = ["--device", "cpu", "--seconds", "300", "--data", str(mnist_root)]
     environment = os.environ | {"OUT": str(tmp_path / "out"), "OMP_NUM_THREADS": "1"}

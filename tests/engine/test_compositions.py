@@ -196,6 +196,7 @@ def test_graphs_that_torch_traces_compute_the_plain_steps_of_every_part(parts: P
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("graphs_as_traced")
 @pytest.mark.parametrize("parts", covering(), ids=named)
 def test_graphs_that_torch_traces_compute_the_plain_steps_of_any_two_parts(parts: Parts, tmp_path: Path) -> None:
@@ -203,6 +204,7 @@ def test_graphs_that_torch_traces_compute_the_plain_steps_of_any_two_parts(parts
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("parts", once_each(), ids=named)
 def test_compiled_steps_are_the_plain_ones_of_every_part(parts: Parts, tmp_path: Path) -> None:
     hold(parts, tmp_path)
@@ -241,6 +243,7 @@ class Several(Module):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.usefixtures("graphs_quickly_traced")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)

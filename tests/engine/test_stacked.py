@@ -126,6 +126,7 @@ def test_models_of_a_stack_come_out_as_they_would_alone(kind: str, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("net", [MLP, CNN], ids=["mlp", "cnn"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_hundred_steps_of_a_stack_are_those_of_each_model_alone(kind: str, net: Any, tmp_path: Path) -> None:
