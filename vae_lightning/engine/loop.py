@@ -76,7 +76,7 @@ class ChunkLoop(_TrainingEpochLoop):
     def _steps_unseen(self) -> int:
         """How many steps can be taken before the step after which something may happen."""
         trainer, batch, step = self.trainer, self.batch_idx + 1, self.global_step
-        distances = [CHUNK - batch % CHUNK, trainer.num_training_batches - batch]
+        distances = [CHUNK, trainer.num_training_batches - batch]
         if trainer.log_every_n_steps:
             distances.append(trainer.log_every_n_steps - self._batches_that_stepped % trainer.log_every_n_steps)
         if trainer.val_check_batch not in (None, float("inf")):
