@@ -1,4 +1,4 @@
-"""`python train.py` as users run it, in a folder that is thrown away: the median epoch but for the first, with logging and checkpoints.
+"""`python train.py` as users run it, in a folder that is thrown away: the median epoch but the first, with logging and checkpoints.
 
 Validation, which the others do not have, is left out. Arguments: the folder of the data, the number of epochs, `train.py`'s own.
 """

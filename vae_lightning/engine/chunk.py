@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from vae_lightning.engine.adam import AdamUpdate
 from vae_lightning.engine.function import Choice, State
 from vae_lightning.engine.graph import StepGraph
+from vae_lightning.engine.update.adam import AdamUpdate
 from vae_lightning.machine.compilation import leaves
 from vae_lightning.noise import Source
 

@@ -9,12 +9,12 @@ import pytorch_lightning as L
 import torch
 from torch import Tensor
 
-from vae_lightning.engine.adam import is_adam
 from vae_lightning.engine.chunk import Chunks, chunks_of
 from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.function import Pair, Result
 from vae_lightning.engine.graph import Moment, StepGraph
 from vae_lightning.engine.purity import changes_of, hooked, python_state, untouched
+from vae_lightning.engine.update.adam import is_adam
 from vae_lightning.models.base import Module
 from vae_lightning.models.finite import check_loss
 from vae_lightning.models.optimization import direct_step

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
-from vae_lightning.engine.setting import Setting, Settings
+from vae_lightning.engine.update.settings import Setting, Settings
 from vae_lightning.models.optimization import has_own_step, restore_layout
 
 __all__ = ["Update", "reason_against_optimizer"]

@@ -12,12 +12,20 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
-from vae_lightning.engine.hoisting import with_numbers_first
-from vae_lightning.engine.number import Conditions, Formula, Number, NumbersAsTensors, Untraceable, evaluated, math_of_numbers
-from vae_lightning.engine.proof import give_gradients, prove
-from vae_lightning.engine.setting import Setting
-from vae_lightning.engine.twin import call_step, copied, stand_in, twin_of
-from vae_lightning.engine.updating import Update
+from vae_lightning.engine.update.base import Update
+from vae_lightning.engine.update.hoisting import with_numbers_first
+from vae_lightning.engine.update.number import (
+    Conditions,
+    Formula,
+    Number,
+    NumbersAsTensors,
+    Untraceable,
+    evaluated,
+    math_of_numbers,
+)
+from vae_lightning.engine.update.proof import give_gradients, prove
+from vae_lightning.engine.update.settings import Setting
+from vae_lightning.engine.update.twin import call_step, copied, stand_in, twin_of
 
 __all__ = ["TracedUpdate"]
 

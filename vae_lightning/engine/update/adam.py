@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, AdamW, Optimizer
 
-from vae_lightning.engine.setting import Setting, computed_once
-from vae_lightning.engine.updating import Update
+from vae_lightning.engine.update.base import Update
+from vae_lightning.engine.update.settings import Setting, computed_once
 
 __all__ = ["AdamUpdate", "is_adam"]
 

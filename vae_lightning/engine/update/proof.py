@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from vae_lightning.engine.number import Untraceable
-from vae_lightning.engine.twin import call_step, copied, twin_of
+from vae_lightning.engine.update.number import Untraceable
+from vae_lightning.engine.update.twin import call_step, copied, twin_of
 
 if TYPE_CHECKING:
-    from vae_lightning.engine.traced import TracedUpdate
+    from vae_lightning.engine.update.traced import TracedUpdate
 
 __all__ = ["give_gradients", "prove"]
 

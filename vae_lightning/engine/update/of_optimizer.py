@@ -1,23 +1,16 @@
-"""Optimizers as updates inside a graph: what an optimizer's `step` does to parameters and state, as pure tensor operations.
-
-`update_of(optimizer, parameters)` gives an `Update`, whose `apply` a tracer may record behind the gradients of a step. The tensors
-of its state are those of `optimizer.state`, so that checkpoints hold them, and a plain `optimizer.step()` may follow a step of the
-graph and the other way round. Learning rate, betas and the other numbers of the parameter groups are inputs of the graph, so that
-a schedule may change them at every step. `clipped` is Lightning's clipping of gradients.
-"""
+"""The update of an optimizer, whatever its kind, or why there cannot be one."""
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vae_lightning.engine.adam import AdamUpdate, is_adam
-from vae_lightning.engine.traced import TracedUpdate
-from vae_lightning.engine.updating import Update, reason_against_optimizer
+from vae_lightning.engine.update.adam import AdamUpdate, is_adam
+from vae_lightning.engine.update.base import Update, reason_against_optimizer
+from vae_lightning.engine.update.traced import TracedUpdate
 from vae_lightning.errors import one_line
 
-__all__ = ["Update", "clipped", "update_of"]
+__all__ = ["update_of"]
 
 
 def update_of(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Update | str:
@@ -57,22 +50,3 @@ def _reason_against_parameters(optimizer: Optimizer, parameters: Sequence[Tensor
     if any(not parameter.is_floating_point() for parameter in parameters):
         return "a parameter is complex"
     return None
-
-
-def clipped(gradients: Sequence[Tensor], value: Tensor, algorithm: str = "norm") -> list[Tensor]:
-    """The gradients as Lightning's `clip_gradients` leaves them, as new tensors; traceable.
-
-    Args:
-        gradients: of all parameters, of any shapes.
-        value: 0-dim: the largest norm of all gradients together, or the largest absolute value of an element.
-        algorithm: "norm" or "value".
-
-    >>> clipped([torch.tensor([3.0]), torch.tensor([4.0])], torch.tensor(1.0))
-    [tensor([0.6000]), tensor([0.8000])]
-    """
-    if algorithm == "value":
-        return [gradient.clamp(-value.to(gradient.dtype), value.to(gradient.dtype)) for gradient in gradients]
-    norm = torch.stack([torch.linalg.vector_norm(gradient) for gradient in gradients]).norm()
-    # torch's clip_grad_norm_ divides by the same sum, and multiplies by 1 where nothing is to be clipped
-    factor = (value.to(norm.dtype) / (norm + 1e-6)).clamp(max=1.0)
-    return [gradient * factor.to(gradient.dtype) for gradient in gradients]
