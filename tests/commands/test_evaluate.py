@@ -12,7 +12,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.evaluate import Evaluation, evaluate
-from vae_lightning.commands.train import train
+from vae_lightning.commands.stacked import train_stacked
+from vae_lightning.commands.train import Result, train
 from vae_lightning.data import sources
 from vae_lightning.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from vae_lightning.figures.catalog import CATALOG
@@ -88,6 +89,22 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
     assert ("rate" in report["splits"]["test"]) == ("nll/k_1" in report["splits"]["test"]) == (model == "vae")
     # after four steps no digit costs less than 76 nats, and no bound is above the likelihood
     assert report["warnings"] == []
+
+
+@pytest.mark.usefixtures("graphs_as_traced")
+def test_a_run_of_a_stack_is_evaluated_as_one_alone(compose: Callable[..., DictConfig], tmp_path: Path) -> None:
+    whole = [
+        "model.net.hidden=[16]",
+        "model.latent_dim=2",
+        "logger=csv",
+        "trainer.limit_test_batches=1.0",
+        "data.eval_batch_size=500",
+    ]
+    cfgs = [compose(*whole, f"seed={seed}", folder=f"run_{seed}") for seed in (1, 2)]
+    for cfg, result in zip(cfgs, train_stacked(cfgs), strict=True):
+        assert isinstance(result, Result), result
+        found = evaluate(evaluation(f"run={saved(cfg, result.folder)}", "evaluation.figures=[samples]"))
+        assert found.report["splits"]["test"]["elbo"]["value"] == pytest.approx(result.metrics["test/elbo"], abs=1e-9)
 
 
 def test_part_of_ones_own_is_in_the_report_under_its_heading(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

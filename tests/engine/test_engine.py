@@ -220,7 +220,9 @@ def test_every_epoch_has_its_speed_however_short(compose: Compose, tmp_path: Pat
     assert min(speeds) > 0
 
 
-def test_first_step_is_seen_by_the_callbacks(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_callbacks_see_the_first_step_those_that_are_logged_and_the_last_of_an_epoch(
+    compose: Compose, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[int] = []
     whole = Timing.on_train_batch_end
 
@@ -229,6 +231,6 @@ def test_first_step_is_seen_by_the_callbacks(compose: Compose, monkeypatch: pyte
         whole(self, trainer, *arguments)
 
     monkeypatch.setattr(Timing, "on_train_batch_end", noted)
-    result = train(compose(*SMALL, "trainer.limit_train_batches=60"))
+    result = train(compose(*SMALL, "trainer.limit_train_batches=80", "trainer.max_epochs=2"))
     assert isinstance(result.trainer.fit_loop.epoch_loop, ChunkLoop)
-    assert seen == [1, 50, 60]
+    assert seen == [1, 50, 80, 100, 150, 160]

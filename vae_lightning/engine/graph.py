@@ -62,6 +62,7 @@ class StepGraph:
             with untouched(self.model) as changed, run_state_forbidden(self.model), torch.enable_grad(), precision():
                 loss, terms = self.model.functional_loss(trained, *inputs)
                 gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+                first = float(loss.detach())
                 with torch.no_grad():
                     again = float(self.model.functional_loss(trained, *inputs)[0])
         except ReadsRunStateError as error:
@@ -69,8 +70,8 @@ class StepGraph:
         if changed:
             return f"computing the loss changes {', '.join(changed[:3])}"
         # the model draws from a generator or iterator of its own, whose next values a graph would never ask for
-        if not math.isclose(float(loss), again, rel_tol=SAME) and math.isfinite(again):
-            return f"the loss of the same batch is {float(loss):g} at first, and {again:g} when it is computed again"
+        if not math.isclose(first, again, rel_tol=SAME) and math.isfinite(again):
+            return f"the loss of the same batch is {first:g} at first, and {again:g} when it is computed again"
         # a parameter that the loss does not depend on must have no gradient: an optimizer treats zero differently
         self._names = [name for name, gradient in zip(trained, gradients, strict=True) if gradient is not None]
         self.terms = tuple(terms)
