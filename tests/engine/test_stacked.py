@@ -208,6 +208,8 @@ def test_a_run_goes_on_alone_from_a_checkpoint_of_a_stack(tmp_path: Path) -> Non
     whole.trainer.fit(whole.model, datamodule=whole.data)
     runs = [Run(tmp_path / f"run_{n}", **small(n, max_epochs=1)) for n in range(2)]
     train_stacked([run.training for run in runs])
+    sizes = [(tmp_path / name / "last.ckpt").stat().st_size for name in ("whole", "run_0")]
+    assert sizes[1] < 1.1 * sizes[0]
     again = Run(tmp_path / "again", **small(0, max_epochs=2))
     again.trainer.fit(again.model, datamodule=again.data, ckpt_path=str(tmp_path / "run_0" / "last.ckpt"), weights_only=False)
     assert again.trainer.global_step == whole.trainer.global_step

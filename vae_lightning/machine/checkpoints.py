@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from vae_lightning.errors import CheckpointError, one_line
 
-__all__ = ["CHECKPOINT_FORMAT", "Progress", "migrate", "read", "read_any"]
+__all__ = ["CHECKPOINT_FORMAT", "Progress", "compact", "migrate", "read", "read_any"]
 
 CHECKPOINT_FORMAT = 1
 """The format that this version writes; it grows when checkpoints of earlier versions can no longer be read."""
@@ -86,6 +88,20 @@ def migrate(content: dict[str, Any]) -> None:
     state = content["state_dict"]
     if "class_prior.weight" in state:
         state["prior_of.weight"] = state.pop("class_prior.weight")
+
+
+def compact(content: Any) -> Any:
+    """`content` with a copy in place of each tensor that is a view, of which torch would save all the memory that it is a part of.
+
+    >>> part = torch.zeros(1000)[:2]
+    >>> compact({"weight": part})["weight"].untyped_storage().nbytes()
+    8
+    """
+
+    def own(tensor: Tensor) -> Tensor:
+        return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size() else tensor
+
+    return tree_map_only(Tensor, own, content)
 
 
 @dataclass(frozen=True)

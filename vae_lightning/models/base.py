@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from vae_lightning.batches import check_batch, check_labels
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress, migrate
+from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress, compact, migrate
 from vae_lightning.machine.lightning import has_trainer
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
@@ -343,6 +343,8 @@ class Module(L.LightningModule):
             "epoch": self.current_epoch,
             "sums": {"window": self._window.totals(self._sum_over_ranks), "epoch": self._epoch.totals(self._sum_over_ranks)},
         }
+        # the tensors of a model that is trained in a stack are views into those of all models
+        checkpoint |= {key: compact(checkpoint[key]) for key in ("state_dict", "optimizer_states") if key in checkpoint}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         migrate(checkpoint)
