@@ -36,10 +36,11 @@ class Ended(NamedTuple):
             return None
         written = [line.strip() for line in self.lines if line.strip()]
         errors = [line for line in written if ERROR.match(line)]
-        if errors or written:
-            return (errors or written)[-1]
-        ended_by = f"signal {signal.Signals(-self.status).name}" if self.status < 0 else f"status {self.status}"
-        return f"ended with {ended_by}"
+        if errors:
+            return errors[-1]
+        if self.status < 0:
+            return f"ended with signal {signal.Signals(-self.status).name}"
+        return written[-1] if written else f"ended with status {self.status}"
 
 
 def run(

@@ -157,6 +157,7 @@ def test_reason_is_the_line_that_says_why() -> None:
     assert why("import sys; print('Warning: no'); sys.exit('error: model=x: no such model')") == "error: model=x: no such model"
     assert why("raise ValueError('first\\nsecond')") == "ValueError: first"
     assert why("import os; os.kill(os.getpid(), 9)") == "ended with signal SIGKILL"
+    assert why("import os; print('a warning', flush=True); os.kill(os.getpid(), 9)") == "ended with signal SIGKILL"
     assert why("import sys; sys.exit(3)") == "ended with status 3"
     assert why("import time; time.sleep(60)", 0.5) == "took longer than 1 s"
 

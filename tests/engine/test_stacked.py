@@ -210,6 +210,8 @@ def test_a_run_goes_on_alone_from_a_checkpoint_of_a_stack(tmp_path: Path) -> Non
     train_stacked([run.training for run in runs])
     sizes = [(tmp_path / name / "last.ckpt").stat().st_size for name in ("whole", "run_0")]
     assert sizes[1] < 1.1 * sizes[0]
+    states = [torch.load(tmp_path / name / "last.ckpt", weights_only=False)["state_dict"] for name in ("whole", "run_0")]
+    assert states[1]._metadata == states[0]._metadata == whole.model.state_dict()._metadata  # versions, by which modules migrate
     again = Run(tmp_path / "again", **small(0, max_epochs=2))
     again.trainer.fit(again.model, datamodule=again.data, ckpt_path=str(tmp_path / "run_0" / "last.ckpt"), weights_only=False)
     assert again.trainer.global_step == whole.trainer.global_step

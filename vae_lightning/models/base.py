@@ -344,7 +344,9 @@ class Module(L.LightningModule):
             "sums": {"window": self._window.totals(self._sum_over_ranks), "epoch": self._epoch.totals(self._sum_over_ranks)},
         }
         # the tensors of a model that is trained in a stack are views into those of all models
-        checkpoint |= {key: compact(checkpoint[key]) for key in ("state_dict", "optimizer_states") if key in checkpoint}
+        checkpoint["state_dict"].update(compact(checkpoint["state_dict"]))  # the dict itself stays: it knows its modules' versions
+        if "optimizer_states" in checkpoint:
+            checkpoint["optimizer_states"] = compact(checkpoint["optimizer_states"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         migrate(checkpoint)
