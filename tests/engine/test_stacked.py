@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as L
 import torch
+from pytorch_lightning.callbacks import RichProgressBar, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from torch import Tensor
 
@@ -217,6 +218,18 @@ def test_a_run_goes_on_alone_from_a_checkpoint_of_a_stack(tmp_path: Path) -> Non
     assert again.trainer.global_step == whole.trainer.global_step
     for name, value in whole.model.state_dict().items():
         torch.testing.assert_close(again.model.state_dict()[name], value, rtol=1e-3, atol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("bar", [RichProgressBar, TQDMProgressBar])
+def test_one_progress_bar_stands_for_all(bar: type[L.Callback], tmp_path: Path) -> None:
+    def training(seed: int) -> tuple[Any, ...]:
+        off: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_model_summary": False, "accelerator": "cpu"}
+        trainer = L.Trainer(max_epochs=2, num_sanity_val_steps=0, callbacks=[bar()], default_root_dir=tmp_path, **off)
+        return trainer, VAE(latent_dim=2, net=MLP, image_shape=(1, 8, 8), seed=seed), Toy(batch_size=8, eval_batch_size=10)
+
+    trainings = [training(seed) for seed in range(3)]
+    assert train_stacked(trainings) == [None, None, None]
+    assert [trainer.progress_bar_callback.is_enabled for trainer, _, _ in trainings] == [True, False, False]
 
 
 def test_trained_models_have_tensors_of_their_own(tmp_path: Path) -> None:

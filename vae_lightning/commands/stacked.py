@@ -18,7 +18,7 @@ __all__ = ["train_stacked"]
 def train_stacked(cfgs: Sequence[DictConfig], started: float | None = None) -> list[Result | Exception]:
     """Train what `cfgs` describe as one stack of models, each into its own run folder, as `train` would.
 
-    Progress bars of several trainings disturb each other: turn them off by `trainer.enable_progress_bar=false`.
+    The progress bar is that of the first training.
 
     Args:
         started: `time.time()` when the command was given, for the timings, which are those of the whole stack.

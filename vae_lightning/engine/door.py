@@ -29,5 +29,7 @@ def install(trainer: L.Trainer, model: L.LightningModule, compile: str | bool = 
         kind, step = (
             (ChunkLoop, Step(trainer, model, compile)) if turn is None else (StackedLoop, StackedStep(turn, trainer, model))
         )
+        if turn is not None and turn.number and trainer.progress_bar_callback is not None:
+            trainer.progress_bar_callback.disable()  # a terminal shows one at a time: the first model's, which is where all stand
         trainer.fit_loop.epoch_loop = kind(trainer, step, epoch_loop.min_steps, epoch_loop.max_steps)
     return reason

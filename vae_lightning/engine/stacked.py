@@ -48,7 +48,7 @@ def train_stacked(trainings: Sequence[Training | tuple[Any, ...]]) -> list[Excep
     """Train models together on one device, each as `trainer.fit(model, datamodule=data)` would alone.
 
     Each model comes out as it would alone, to within rounding, with the logs and checkpoints of its own Trainer. A training that
-    stops early, or fails, leaves the others as they are.
+    stops early, or fails, leaves the others as they are. The progress bar is that of the first training.
 
     Args:
         trainings: `(trainer, model, data)` or `(trainer, model, data, ckpt_path)` each.
