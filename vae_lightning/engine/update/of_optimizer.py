@@ -20,6 +20,7 @@ def update_of(optimizer: Optimizer, parameters: Sequence[Tensor]) -> Update | st
         optimizer: its state is created where it has taken no step yet, as its first step would.
         parameters: those of its parameters that have gradients.
 
+    >>> import torch
     >>> weight = torch.ones(1)
     >>> update = update_of(torch.optim.AdamW([weight], lr=0.5, weight_decay=0.0), [weight])
     >>> update.apply([weight], [torch.ones(1)], update.state, update.settings())
