@@ -6,9 +6,10 @@ import time
 import hydra
 from omegaconf import DictConfig
 
-from vae_lightning.commands.commandline import INTERRUPTED, failed_job, one_line_errors, paths_of_the_command, start
+from vae_lightning.commands.commandline import failed_job, one_line_errors, paths_of_the_command, start
 from vae_lightning.errors import NotFiniteError
 from vae_lightning.machine.collection import end_of_imports
+from vae_lightning.machine.signals import status_of
 
 STARTED = time.time()
 
@@ -29,8 +30,9 @@ def main(cfg: DictConfig) -> float | None:
             return failed_job(error)
         words, trust = typed_words(), to_trust(cfg)
         print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=words, trust=trust)
-    if result.interrupted:
-        sys.exit(INTERRUPTED)
+    if result.signal is not None:
+        # Lightning kills a training of which another rank than the first leaves with a status of its own
+        sys.exit(status_of(result.signal) if result.trainer.is_global_zero else 0)
     return result.objective
 
 
