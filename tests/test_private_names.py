@@ -59,8 +59,8 @@ LIGHTNINGS = {
     "_train_time_interval",
     "_trainer",
 }
-PUBLIC_BY_CONTRACT = {"_fields", "_replace", "_target_"}
-"""Of namedtuples, and a key of Hydra's configs."""
+PUBLIC_BY_CONTRACT = {"_exit", "_fields", "_replace", "_target_"}
+"""A function of os, what namedtuples have, and a key of Hydra's configs."""
 
 
 def takes(function: Callable[..., Any], *names: str) -> bool:

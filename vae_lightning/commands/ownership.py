@@ -32,7 +32,20 @@ from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import purge_from
 from vae_lightning.machine.shell import path_setting
 from vae_lightning.runs.continuing import Continuation
-from vae_lightning.runs.layout import CHECKPOINTS, CONFIG, CSV, EVENTS, FRAMES, HYDRA, LAST, LOCK, METRICS, OVERRIDES, PREVIOUS, PRODUCTS
+from vae_lightning.runs.layout import (
+    CHECKPOINTS,
+    CONFIG,
+    CSV,
+    EVENTS,
+    FRAMES,
+    HYDRA,
+    LAST,
+    LOCK,
+    METRICS,
+    OVERRIDES,
+    PREVIOUS,
+    PRODUCTS,
+)
 from vae_lightning.runs.loggers import drop_hyperparameters, set_aside
 
 __all__ = ["KeepFolders", "RunFolder"]

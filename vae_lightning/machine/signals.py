@@ -21,9 +21,7 @@ from vae_lightning.machine.files import remove_unfinished
 
 __all__ = ["ENDING", "Interruption", "abortable", "handled", "noted", "received", "status_of"]
 
-ENDING = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name)
-)
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """The signals that ask a program to end; Slurm sends SIGUSR1 or SIGUSR2 before it preempts a job, if it is told so (`--signal`)."""
 ONE = 0.5
 """Seconds within which several signals count as one."""
