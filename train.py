@@ -28,11 +28,13 @@ def main(cfg: DictConfig) -> float | None:
             result = train(cfg, STARTED)
         except NotFiniteError as error:
             return failed_job(error)
+        first = result.trainer.is_global_zero  # of several processes, which all come here
         words, trust = typed_words(), to_trust(cfg)
-        print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=words, trust=trust)
+        if first:
+            print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=words, trust=trust)
     if result.signal is not None:
         # Lightning kills a training of which another rank than the first leaves with a status of its own
-        sys.exit(status_of(result.signal) if result.trainer.is_global_zero else 0)
+        sys.exit(status_of(result.signal) if first else 0)
     return result.objective
 
 

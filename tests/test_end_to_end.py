@@ -115,17 +115,14 @@ def test_signal_to_a_sweep_ends_its_job_and_the_sweep(mnist_root: Path, tmp_path
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs to know the processes of a process")
-@pytest.mark.parametrize(
-    ("strategy", "to"), [("ddp", "first"), ("ddp", "other"), ("ddp", "all"), ("ddp_spawn", "first"), ("ddp_spawn", "other")]
-)
+@pytest.mark.parametrize(("strategy", "to"), [("ddp", "other"), ("ddp_spawn", "first")])
 def test_signal_to_one_of_two_processes_ends_both_in_good_order(mnist_root: Path, tmp_path: Path, strategy: str, to: str) -> None:
     two = ["trainer.accelerator=cpu", "trainer.devices=2", f"trainer.strategy={strategy}", "hydra.run.dir=run"]
     process = started(tmp_path, *two, f"data.root={mnist_root}", "trainer.limit_train_batches=100", "trainer.limit_val_batches=1")
     until_there_is(process, tmp_path, "run/checkpoints/last.ckpt")
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     *_, other = (int(pid) for pid in children if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text())
-    for pid in {"first": [process.pid], "other": [other], "all": [process.pid, other]}[to]:
-        os.kill(pid, signal.SIGUSR1)
+    os.kill({"first": process.pid, "other": other}[to], signal.SIGUSR1)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGUSR1, err
     assert out.count("interrupted: run holds") == 1

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as L
 import torch
-from torch.utils.data import DataLoader, TensorDataset
-
 from omegaconf import DictConfig
+from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lightning import VAE
 from vae_lightning.callbacks import StopOnInterrupt, Timing

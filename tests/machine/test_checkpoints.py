@@ -68,7 +68,7 @@ def test_neither_is_whole(folder: Path) -> None:
     with pytest.raises(CheckpointError, match="is damaged"):
         newest_whole(folder)
     shutil.rmtree(folder)
-    with pytest.raises(CheckpointError, match="neither last.ckpt nor last.previous.ckpt"):
+    with pytest.raises(CheckpointError, match=f"neither {LAST} nor {PREVIOUS}"):
         newest_whole(folder)
 
 

@@ -73,7 +73,7 @@ def after_each_batch(trainer: L.Trainer, function: Callable[[], None]) -> None:
 
 def no_longer_after_batches(trainer: L.Trainer) -> None:
     """Take back all calls of `after_each_batch`."""
-    vars(trainer.fit_loop.epoch_loop).pop("on_advance_end", None)
+    trainer.fit_loop.epoch_loop.__dict__.pop("on_advance_end", None)
 
 
 def validates_here(trainer: L.Trainer) -> bool:
