@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing import parent_process
 from types import FrameType
 
+from vae_lightning.errors import Interruption
 from vae_lightning.machine.files import remove_unfinished
 
 __all__ = ["ENDING", "Interruption", "abortable", "handled", "noted", "received", "status_of"]
@@ -27,24 +28,6 @@ ONE = 0.5
 """Seconds within which several signals count as one."""
 
 Tell = Callable[[int], None]
-
-
-class Interruption(BaseException):
-    """A signal asked the program to end, at a time when there was nothing that had to come to a good end first.
-
-    Args:
-        signum: the signal's number.
-
-    >>> Interruption(signal.SIGTERM).signal.name
-    'SIGTERM'
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signal = signal.Signals(signum)
-
-    def __str__(self) -> str:
-        return f"interrupted by {self.signal.name}"
 
 
 class _State:
