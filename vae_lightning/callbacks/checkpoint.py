@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.progress import STEPS
@@ -63,12 +64,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
         target, content = Path(path), io.BytesIO()
-        torch.save(checkpoint, content)  # to memory first: on a full disk, torch.save fails with an error that nobody understands
+        torch.save(
+            _with_own_tensors(checkpoint), content
+        )  # to memory first: on a full disk, torch.save fails with an error that nobody understands
         try:
             with replacing(target, durable=True, previous=self._previous(target)) as unfinished:
                 unfinished.write_bytes(content.getbuffer())
         except StorageError as error:
-            kept = f"go on from the previous one with ckpt_path={target}" if target.exists() else "there is no previous one"
+            there = next((path for path in (target.with_name(LAST), target) if path.exists()), None)
+            kept = f"go on from the previous one with ckpt_path={there}" if there else "there is no previous one"
             raise StorageError(f"{error}; {kept}") from error
 
     def _previous(self, path: Path) -> Path | None:
@@ -79,6 +83,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         keep = path in self._written or is_whole(path)
         self._written.add(path)
         return path.with_name(PREVIOUS) if keep else None
+
+
+def _with_own_tensors(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """`checkpoint` with copies of the views in it: torch would write all that they are views of, such as a stack of models."""
+
+    def is_part(leaf: Any) -> bool:
+        return isinstance(leaf, torch.Tensor) and leaf.layout == torch.strided and leaf.untyped_storage().nbytes() > leaf.nbytes
+
+    if not any(map(is_part, tree_leaves(checkpoint))):
+        return checkpoint
+    whole: dict[str, Any] = tree_map(lambda leaf: leaf.clone() if is_part(leaf) else leaf, checkpoint)
+    return whole
 
 
 class LastCheckpoint(Checkpoint):
