@@ -6,9 +6,10 @@ import time
 import hydra
 from omegaconf import DictConfig
 
-from vae_lightning.commands.commandline import INTERRUPTED, failed_job, one_line_errors, paths_of_the_command, start
+from vae_lightning.commands.commandline import failed_job, one_line_errors, paths_of_the_command, start
 from vae_lightning.errors import NotFiniteError
 from vae_lightning.machine.collection import end_of_imports
+from vae_lightning.machine.signals import status_of
 
 STARTED = time.time()
 
@@ -27,10 +28,13 @@ def main(cfg: DictConfig) -> float | None:
             result = train(cfg, STARTED)
         except NotFiniteError as error:
             return failed_job(error)
+        first = result.trainer.is_global_zero  # of several processes, which all come here
         words, trust = typed_words(), to_trust(cfg)
-        print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=words, trust=trust)
-    if result.interrupted:
-        sys.exit(INTERRUPTED)
+        if first:
+            print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=words, trust=trust)
+    if result.signal is not None:
+        # Lightning kills a training of which another rank than the first leaves with a status of its own
+        sys.exit(status_of(result.signal) if first else 0)
     return result.objective
 
 

@@ -78,7 +78,9 @@ def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tm
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "interrupted" in out
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert record["metrics"]
+    assert (record["interrupted"], record["signal"]) == (True, "SIGINT")
     few = [
         "evaluation.num_samples=2",
         "evaluation.num_images=100",
@@ -87,6 +89,68 @@ def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tm
         "gpus=0",
     ]
     assert call(tmp_path, "evaluate.py", "run=run", *few).returncode == 0
+
+
+def started(cwd: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A long training in a process of its own."""
+    long = ("trainer.max_epochs=100000", *SMALL, *arguments)
+    return subprocess.Popen(command("train.py", *long), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def until_there_is(process: subprocess.Popen[str], folder: Path, pattern: str) -> None:
+    deadline = time.time() + 120
+    while not list(folder.glob(pattern)) and time.time() < deadline and process.poll() is None:
+        time.sleep(0.1)
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process that has not ended; one that has may wait to be noticed by its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_signal_to_a_sweep_ends_its_job_and_the_sweep(mnist_root: Path, tmp_path: Path) -> None:
+    process = started(tmp_path, "-m", "seed=0,1", f"data.root={mnist_root}", "trainer.gpus=0", "hydra.sweep.dir=sweep")
+    until_there_is(process, tmp_path, "sweep/*/checkpoints/last.ckpt")
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    (job,) = (tmp_path / "sweep").glob("*/.hydra")
+    assert json.loads((job.parent / "metrics.json").read_text())["signal"] == "SIGTERM"
+    assert f"{job.parent.relative_to(tmp_path)}/checkpoints/last.ckpt" in out.replace("\\", "")
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs to know the processes of a process")
+@pytest.mark.parametrize(("strategy", "to"), [("ddp", "other"), ("ddp_spawn", "first")])
+def test_signal_to_one_of_two_processes_ends_both_in_good_order(mnist_root: Path, tmp_path: Path, strategy: str, to: str) -> None:
+    two = ["trainer.accelerator=cpu", "trainer.devices=2", f"trainer.strategy={strategy}", "hydra.run.dir=run"]
+    process = started(tmp_path, *two, f"data.root={mnist_root}", "trainer.limit_train_batches=100", "trainer.limit_val_batches=1")
+    until_there_is(process, tmp_path, "run/checkpoints/last.ckpt")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    *_, other = (int(pid) for pid in children if "resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_text())
+    os.kill({"first": process.pid, "other": other}[to], signal.SIGUSR1)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGUSR1, err
+    assert out.count("interrupted: run holds") == 1
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (record["interrupted"], record["signal"]) == (True, "SIGUSR1")
+    deadline = time.time() + 20
+    while runs(other) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not runs(other)
+    assert not list((tmp_path / "run").rglob("*.unfinished"))
+
+
+def test_signal_while_libraries_are_imported_is_one_line(tmp_path: Path) -> None:
+    process = started(tmp_path, "trainer.gpus=0")
+    time.sleep(1.5)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert err == "error: interrupted by SIGTERM\n"
+    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.parametrize(

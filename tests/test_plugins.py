@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vae_lightning import plugins
-from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError, Interruption
 from vae_lightning.plugins import (
     ENTRY_POINT,
     add_working_directory,
@@ -179,9 +179,11 @@ def test_package_that_ends_the_program_is_said_in_a_line(package: str, tmp_path:
         locate(f"{package}.ends.Net", "net")
 
 
-def test_interruption_while_a_package_is_imported_stays_one(package: str, tmp_path: Path) -> None:
-    (tmp_path / package / "slow.py").write_text("raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Interruption])
+def test_interruption_while_a_package_is_imported_stays_one(package: str, tmp_path: Path, kind: type[BaseException]) -> None:
+    raised = "KeyboardInterrupt" if kind is KeyboardInterrupt else "__import__('vae_lightning.errors').errors.Interruption(15)"
+    (tmp_path / package / "slow.py").write_text(f"raise {raised}")
+    with pytest.raises(kind):
         locate(f"{package}.slow.Net")
 
 

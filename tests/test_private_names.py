@@ -18,7 +18,9 @@ from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loops import fetchers
 from pytorch_lightning.loops.optimization import automatic
 from pytorch_lightning.loops.training_epoch_loop import _TrainingEpochLoop
+from pytorch_lightning.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from pytorch_lightning.trainer import call
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from pytorch_lightning.utilities import CombinedLoader
 from torch._inductor.codecache import CppPythonBindingsCodeCache
 from torch._inductor.codegen.common import KernelTemplate
@@ -38,8 +40,11 @@ LIGHTNINGS = {
     "_TrainingEpochLoop",
     "_batches_that_stepped",
     "_call_strategy_hook",
+    "_MultiProcessingLauncher",
+    "_SignalConnector",
     "_can_stop_early",
     "_check_log_dir_exists",
+    "_data_fetcher",
     "_detect_anomaly",
     "_duration",
     "_every_n_train_steps",
@@ -49,11 +54,13 @@ LIGHTNINGS = {
     "_logger_connector",
     "_on_before_batch_transfer",
     "_restarting",
+    "_should_check_val_fx",
+    "_signal_connector",
     "_train_time_interval",
     "_trainer",
 }
-PUBLIC_BY_CONTRACT = {"_fields", "_replace", "_target_"}
-"""Of namedtuples, and a key of Hydra's configs."""
+PUBLIC_BY_CONTRACT = {"_exit", "_fields", "_replace", "_target_"}
+"""A function of os, what namedtuples have, and a key of Hydra's configs."""
 
 
 def takes(function: Callable[..., Any], *names: str) -> bool:
@@ -78,11 +85,14 @@ USED: dict[str, Callable[[], bool]] = {
     # Lightning's
     "_AutomaticOptimization": lambda: takes(automatic._AutomaticOptimization.run, "self", "optimizer", "batch_idx", "kwargs"),
     "_DataFetcher": lambda: {"done", "__next__"} <= {*dir(fetchers._DataFetcher), *vars(fetchers._DataFetcher())},
+    "_MultiProcessingLauncher": lambda: takes(_MultiProcessingLauncher.kill, "self", "signum"),
+    "_SignalConnector": lambda: takes(_SignalConnector.register_signal_handlers, "self"),
     "_TrainingEpochLoop": lambda: takes(_TrainingEpochLoop.__init__, "self", "trainer", "min_steps", "max_steps"),
     "_backward_hooks": lambda: hooks_of(torch.nn.Parameter(torch.zeros(1))),
     "_batches_that_stepped": lambda: trainer().fit_loop.epoch_loop._batches_that_stepped == 0,
     "_call_strategy_hook": lambda: takes(call._call_strategy_hook, "trainer", "hook_name"),
     "_can_stop_early": lambda: trainer().fit_loop._can_stop_early in (True, False),
+    "_data_fetcher": lambda: trainer().fit_loop._data_fetcher is None,
     "_detect_anomaly": lambda: trainer(detect_anomaly=True)._detect_anomaly is True,
     "_duration": lambda: Timer("00:00:01:00")._duration == 60,
     "_every_n_train_steps": lambda: ModelCheckpoint(every_n_train_steps=3)._every_n_train_steps == 3,
@@ -91,6 +101,7 @@ USED: dict[str, Callable[[], bool]] = {
     "_kwargs": lambda: TensorBoardLogger(".", purge_step=3)._kwargs == {"purge_step": 3},
     "_logger_connector": lambda: takes(trainer()._logger_connector.on_batch_start, "batch"),
     "_on_before_batch_transfer": lambda: takes(L.LightningModule._on_before_batch_transfer, "self", "batch", "dataloader_idx"),
+    "_should_check_val_fx": lambda: takes(trainer().fit_loop.epoch_loop._should_check_val_fx, "data_fetcher"),
     "_train_time_interval": lambda: ModelCheckpoint()._train_time_interval is None,
     "_trainer": lambda: L.LightningModule()._trainer is None,
     # torch
@@ -129,6 +140,7 @@ BY_NAME: dict[str, Callable[[], bool]] = {
         for kind in ("forward", "forward_pre", "backward", "backward_pre")
     ),
     "_restarting": lambda: trainer().fit_loop._restarting is False,
+    "_signal_connector": lambda: isinstance(trainer()._signal_connector, _SignalConnector),
     "_template_from_string": lambda: takes(KernelTemplate._template_from_string, "source"),
     "_wrapped_by_lr_sched": lambda: scheduled().step._wrapped_by_lr_sched,
 }

@@ -7,12 +7,14 @@
 True root=data: there is no such folder
 """
 
+from signal import Signals
 from typing import Any
 
 __all__ = [
     "CheckpointError",
     "ConfigurationError",
     "DataError",
+    "Interruption",
     "NotFiniteError",
     "StorageError",
     "UnknownKeyError",
@@ -73,6 +75,24 @@ class NotFiniteError(VAELightningError, ArithmeticError):
 
 class StorageError(VAELightningError, OSError):
     """A result could not be written, because the disk is full, say; the file that was there before is untouched."""
+
+
+class Interruption(BaseException):
+    """A signal asked the program to end, at a time when there was nothing that had to come to a good end first.
+
+    Args:
+        signum: the signal's number.
+
+    >>> Interruption(15).signal.name
+    'SIGTERM'
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signal = Signals(signum)
+
+    def __str__(self) -> str:
+        return f"interrupted by {self.signal.name}"
 
 
 def one_line(error: BaseException | str, most: int | None = None) -> str:

@@ -18,7 +18,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Any
 
-from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
+from vae_lightning.errors import CheckpointError, ConfigurationError, Interruption, one_line
 
 __all__ = [
     "ENTRY_POINT",
@@ -120,8 +120,8 @@ def _module(name: str, asked: str) -> ModuleType | None:
 
 
 def _failed(asked: str, what: str, error: BaseException) -> ConfigurationError:
-    """What to raise for `error` of a user's code; Ctrl-C stays what it is."""
-    if isinstance(error, KeyboardInterrupt):
+    """What to raise for `error` of a user's code; Ctrl-C stays what it is, and so do other signals."""
+    if isinstance(error, KeyboardInterrupt | Interruption):
         raise error
     return ConfigurationError(f"{asked}: {what} fails: {type(error).__name__}: {one_line(error)}")
 

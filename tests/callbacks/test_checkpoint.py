@@ -1,16 +1,24 @@
 """Checkpoints on a full disk, and those a run goes on from."""
 
+import csv
+import os
+import resource
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig
 
-from vae_lightning.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, Timing
+from vae_lightning.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, Timing, checkpoint
 from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError, StorageError
 from vae_lightning.machine import files
+from vae_lightning.machine.checkpoints import LAST, PREVIOUS, newest_whole
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[16]", "model.latent_dim=2")
@@ -33,6 +41,168 @@ def test_full_disk_is_one_line_and_leaves_the_previous_checkpoint(
     assert [file.name for file in tmp_path.iterdir()] == (["last.ckpt"] if previous else [])
     if previous:
         assert torch.load(path, weights_only=True) == {"step": 1}
+
+
+def test_disk_that_is_full_keeps_both_checkpoints(tmp_path: Path) -> None:
+    writer = AtomicCheckpointIO()
+    for step in (1, 2):
+        writer.save_checkpoint(content(step), tmp_path / LAST)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))  # for want of a small disk
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            writer.save_checkpoint(content(3), tmp_path / LAST)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def content(step: int) -> dict[str, Any]:
+    return {"state_dict": {"w": torch.full((1000,), float(step))}, "global_step": step, "epoch": 0}
+
+
+def step_of(path: Path) -> int:
+    return int(torch.load(path, weights_only=True)["global_step"])
+
+
+def test_one_of_two_names_has_a_whole_checkpoint_at_any_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may be killed before and after each renaming."""
+    newest: list[int] = []
+    replace = os.replace
+
+    def look() -> None:
+        newest.append(step_of(newest_whole(tmp_path)[0]))
+
+    def watched(source: Path, target: Path) -> None:
+        if newest or (tmp_path / LAST).exists():
+            look()
+        replace(source, target)
+        look()
+
+    monkeypatch.setattr(files.os, "replace", watched)
+    writer = AtomicCheckpointIO()
+    for step in (1, 2, 3):
+        writer.save_checkpoint(content(step), tmp_path / LAST)
+    # of a save: before and after the old one is renamed, before and after the new one is
+    assert newest == [1, *(1, 1, 1, 2), *(2, 2, 2, 3)]
+    assert (step_of(tmp_path / LAST), step_of(tmp_path / PREVIOUS)) == (3, 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [LAST, PREVIOUS]
+
+
+def test_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(tmp_path: Path) -> None:
+    for step in (1, 2):
+        AtomicCheckpointIO().save_checkpoint(content(step), tmp_path / LAST)
+    (tmp_path / LAST).write_bytes(b"cut")
+    AtomicCheckpointIO().save_checkpoint(content(3), tmp_path / LAST)
+    assert (step_of(tmp_path / LAST), step_of(tmp_path / PREVIOUS)) == (3, 1)
+
+
+def test_what_a_killed_process_has_left_goes(compose: Compose, tmp_path: Path) -> None:
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / ".last.ckpt.0123abcd.unfinished").touch()
+    train(compose(*SMALL))
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["best.ckpt", LAST]
+
+
+# ---- by the clock
+
+
+def rows(folder: Path, after: int) -> list[dict[str, str]]:
+    """What was logged after step `after`, but for speeds."""
+    with (folder / "csv" / "metrics.csv").open() as file:
+        every = [{k: v for k, v in row.items() if v and not k.startswith("time/")} for row in csv.DictReader(file)]
+    return sorted((row for row in every if int(row["step"]) >= after and len(row) > 1), key=str)
+
+
+def state_of(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint without its folder's name."""
+    content = torch.load(path, weights_only=True)
+    for state in content["callbacks"].values():
+        for key in ("dirpath", "folder", "best_model_path", "kth_best_model_path", "best_k_models", "last_model_path"):
+            state.pop(key, None)
+    return dict(content)
+
+
+def assert_same(one: Any, other: Any, where: str = "") -> None:
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for place, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{where}[{place}]")
+    else:
+        assert one == other or (one != one and other != other), where
+
+
+GOES_ON = (*SMALL, "logger=csv", "callbacks.images=null", "trainer.limit_train_batches=10", "trainer.max_epochs=2")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("trainer.log_every_n_steps=3",),
+        ("trainer.log_every_n_steps=3", "trainer.compile=false", "model.lr_schedule.name=cosine"),
+        ("trainer.log_every_n_steps=2", "trainer.accumulate_grad_batches=3"),
+        ("trainer.log_every_n_steps=2", "trainer.val_check_interval=4", "callbacks=early_stopping"),
+    ],
+    ids=["fast", "lightnings", "accumulating", "validating"],
+)
+def test_training_goes_on_to_the_bit_from_a_checkpoint_by_the_clock(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
+) -> None:
+    copies: dict[int, Path] = {}
+    save = LastCheckpoint._save
+
+    def kept(self: LastCheckpoint, trainer: L.Trainer) -> None:
+        save(self, trainer)
+        copies[trainer.global_step] = tmp_path / f"{trainer.global_step}.ckpt"
+        shutil.copyfile(self.path, copies[trainer.global_step])
+
+    with monkeypatch.context() as watched:
+        watched.setattr(LastCheckpoint, "_save", kept)
+        train(compose(*GOES_ON, *settings, "callbacks.last_checkpoint.every_minutes=1e-9", folder="never"))
+    batches = 3 if "trainer.accumulate_grad_batches=3" in settings else 1
+    within = [step for step in copies if step % -(-10 // batches)]
+    assert len(within) >= 4
+    for step in (within[0], within[2], within[-1]):
+        train(compose(*GOES_ON, *settings, f"ckpt_path={copies[step]}", folder=f"rest_{step}"))
+        last = Path("checkpoints", LAST)
+        assert_same(state_of(tmp_path / "never" / last), state_of(tmp_path / f"rest_{step}" / last))
+        assert rows(tmp_path / f"rest_{step}", step) == rows(tmp_path / "never", step)
+        assert rows(tmp_path / f"rest_{step}", 0) == rows(tmp_path / f"rest_{step}", step), "nothing is logged twice"
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(3, [3, 6, 9, 12]), (0, [6, 12]), (5, [5, 6, 11, 12])])
+def test_clock_says_when(compose: Compose, monkeypatch: pytest.MonkeyPatch, minutes: int, expected: list[int]) -> None:
+    """Each of twelve steps takes a minute, six are an epoch, and the clock begins anew with every checkpoint."""
+    now, saved = [0.0], []
+    whole, save = Timing.on_train_batch_end, L.Trainer.save_checkpoint
+
+    def slow(*arguments: Any) -> None:
+        now[0] += 60
+        whole(*arguments)
+
+    def kept(trainer: L.Trainer, path: Path, *arguments: Any) -> None:
+        saved.extend([trainer.global_step] if Path(path).name == LAST else [])
+        save(trainer, path, *arguments)
+
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Timing, "on_train_batch_end", slow)
+    monkeypatch.setattr(L.Trainer, "save_checkpoint", kept)
+    lengths = ("trainer.limit_train_batches=6", "trainer.max_epochs=2", "trainer.log_every_n_steps=1")
+    train(compose(*SMALL, *lengths, f"callbacks.last_checkpoint.every_minutes={minutes}", "logger=none"))
+    assert saved == expected
+
+
+def test_clock_that_runs_backwards_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="every_minutes=-1"):
+        LastCheckpoint("checkpoints", every_minutes=-1)
 
 
 def test_last_checkpoint_says_where_training_stands(compose: Compose, tmp_path: Path) -> None:
@@ -122,3 +292,29 @@ def test_least_number_of_steps_is_kept_to_the_step(compose: Compose) -> None:
     for path in ("auto", "false"):
         result = train(compose(*SMALL, *early, *limits, f"trainer.compile={path}", folder=path))
         assert result.trainer.global_step == 47
+
+
+@pytest.mark.parametrize("step", [3, 12, 18])
+def test_interrupted_run_goes_on_in_its_folder_as_if_it_had_never_stopped(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """Weights, moments, early stopping, what is logged, frames of the animation: no gap, and nothing twice."""
+    settings = (*GOES_ON, "trainer.log_every_n_steps=3", "callbacks=early_stopping", "callbacks.animation.frames=4")
+    train(compose(*settings, folder="never"))
+    whole = Timing.on_train_batch_end
+
+    def hook(self: Timing, trainer: L.Trainer, *rest: Any) -> None:
+        whole(self, trainer, *rest)
+        if trainer.global_step == step:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Timing, "on_train_batch_end", hook)
+        assert train(compose(*settings)).trainer.global_step == step
+    rest = train(compose(*settings, f"ckpt_path={tmp_path}/run/checkpoints/{LAST}"))
+    assert rest.signal is None
+    last = Path("checkpoints", LAST)
+    assert_same(state_of(tmp_path / "never" / last), state_of(tmp_path / "run" / last))
+    assert rows(tmp_path / "run", 0) == rows(tmp_path / "never", 0)
+    frames = [sorted(path.name for path in (tmp_path / run / "animation").iterdir()) for run in ("never", "run")]
+    assert frames[0] == frames[1]

@@ -1,18 +1,22 @@
-"""Timing counts images and leaves out what is not training; Ctrl-C ends a run after a whole step."""
+"""Timing counts images and leaves out what is not training; a signal ends a run after a whole step."""
 
+import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytorch_lightning as L
 import torch
+from omegaconf import DictConfig
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lightning import VAE
 from vae_lightning.callbacks import StopOnInterrupt, Timing
+from vae_lightning.commands.train import Result, train
 
 
 def fit(tmp_path: Path, *callbacks: L.Callback, **trainer: Any) -> L.Trainer:
@@ -53,3 +57,80 @@ def test_interrupt_ends_training_between_two_optimizer_steps(tmp_path: Path, acc
     assert stop.interrupted
     assert trainer.global_step == (3 if accumulate == 1 else 2)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+# ---- a signal in a run
+
+
+Compose = Callable[..., DictConfig]
+SMALL = ("model.net.hidden=[16]", "model.latent_dim=2", "trainer.limit_train_batches=10", "trainer.log_every_n_steps=3")
+
+
+def train_until(
+    moment: str, number: signal.Signals, cfg: DictConfig, monkeypatch: pytest.MonkeyPatch, step: int = 0, fn: str = "fit"
+) -> Result:
+    """Train, and send signal `number` at hook `moment` at the first step that Lightning sees from `step` on."""
+    whole, sent = getattr(Timing, moment), []
+
+    def hook(self: Timing, trainer: L.Trainer, *rest: Any) -> None:
+        whole(self, trainer, *rest)
+        if not sent and trainer.global_step >= step and trainer.state.fn == fn:
+            sent.append(trainer.global_step)
+            signal.raise_signal(number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Timing, moment, hook)
+        result = train(cfg)
+    assert sent
+    return result
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "metrics.json").read_text()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_signal_leaves_a_run_that_says_so(compose: Compose, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    cfg = compose(*SMALL, "trainer.max_epochs=3", "logger=none")
+    result = train_until("on_train_batch_end", number, cfg, monkeypatch, step=12)
+    assert (result.signal, result.interrupted, result.trainer.global_step) == (number, True, 12)
+    metrics = record(result.folder)
+    assert (metrics["interrupted"], metrics["signal"]) == (True, number.name)
+    assert {key.partition("/")[0] for key in metrics["metrics"]} == {"train", "val"}, "those of the last whole epoch"
+    assert torch.load(result.folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 12
+    assert signal.getsignal(number) is before
+
+
+def test_run_that_nobody_interrupts_says_nothing_of_it(compose: Compose) -> None:
+    result = train(compose(*SMALL, "logger=none"))
+    assert result.signal is None
+    assert not {"interrupted", "signal"} & set(record(result.folder))
+
+
+@pytest.mark.parametrize(
+    ("moment", "step", "fn"),
+    [("on_validation_end", 0, "validate"), ("on_validation_start", 0, "validate"), ("on_validation_end", 0, "fit")],
+)
+def test_signal_in_a_validation(compose: Compose, monkeypatch: pytest.MonkeyPatch, moment: str, step: int, fn: str) -> None:
+    """Within training the validation is done first, at the end it is not waited for."""
+    cfg = compose(*SMALL, "trainer.max_epochs=2" if fn == "fit" else "trainer.max_epochs=1", "logger=none")
+    result = train_until(moment, signal.SIGTERM, cfg, monkeypatch, step, fn)
+    metrics = record(result.folder)
+    assert (metrics["interrupted"], metrics["signal"], result.trainer.global_step) == (True, "SIGTERM", 10)
+    assert not any(key.startswith("test/") for key in metrics["metrics"])
+    assert (result.folder / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_signal_while_a_graph_is_compiled(compose: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vae_lightning.machine import compilation
+
+    def slow(*_: Any, **__: Any) -> Any:
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("compiling went on")
+
+    monkeypatch.setattr(compilation, "_compiled", slow)
+    result = train(compose(*SMALL, "trainer.compile=true", "trainer.max_epochs=100", "logger=none"))
+    assert result.signal == signal.SIGTERM
+    assert result.trainer.global_step <= 3
+    assert (result.folder / "checkpoints" / "last.ckpt").is_file()

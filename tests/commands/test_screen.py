@@ -27,10 +27,18 @@ def test_run_shows_each_metric_of_each_split(capsys: pytest.CaptureFixture[str])
 
 
 def test_interrupted_run_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = Path("outputs/vae/now/checkpoints/last.ckpt")
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
     print_run(Path("outputs/vae/now"), {"train/elbo": -100.0}, interrupted=True)
     text = capsys.readouterr().out
     assert "ckpt_path=outputs/vae/now/checkpoints/last.ckpt" in text
     assert "evaluate.py" not in text
+
+
+def test_run_interrupted_before_its_first_step_has_nothing_to_go_on_from(capsys: pytest.CaptureFixture[str]) -> None:
+    print_run(Path("outputs/vae/now"), {}, interrupted=True)
+    assert capsys.readouterr().out == "interrupted before the first step: outputs/vae/now holds nothing that was learned\n"
 
 
 def test_folder_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:

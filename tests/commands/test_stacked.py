@@ -1,12 +1,16 @@
 """Stacked trainings leave run folders as `train` does."""
 
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytorch_lightning as L
 from omegaconf import DictConfig
 
+from vae_lightning.callbacks import LastCheckpoint, Timing
 from vae_lightning.commands.stacked import train_stacked
 from vae_lightning.commands.train import Result, train
 from vae_lightning.errors import ConfigurationError
@@ -49,3 +53,39 @@ def test_two_trainings_into_one_folder_are_refused(compose: Compose, tmp_path: P
     with pytest.raises(ConfigurationError, match=r"^run_dir="):
         train_stacked([compose(*SMALL, f"seed={seed}", folder="a") for seed in (0, 1)])
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.usefixtures("graphs_as_traced")
+def test_signal_ends_every_run_of_a_stack_and_their_clocks_keep_checkpoints(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run stands at a step of its own, in a file that is no larger than that of a run alone."""
+    steps: dict[str, list[int]] = {}
+    save, whole = LastCheckpoint._save, Timing.on_train_batch_end
+
+    def kept(self: LastCheckpoint, trainer: L.Trainer) -> None:
+        save(self, trainer)
+        steps.setdefault(self.path.parts[-3], []).append(trainer.global_step)
+
+    def hook(self: Timing, trainer: L.Trainer, *rest: Any) -> None:
+        whole(self, trainer, *rest)
+        if trainer.global_step == 12:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(LastCheckpoint, "_save", kept)
+    settings = (
+        *SMALL,
+        "trainer.limit_train_batches=20",
+        "callbacks.last_checkpoint.every_minutes=1e-9",
+        "trainer.log_every_n_steps=4",
+    )
+    train(compose(*settings, "trainer.max_epochs=1", folder="alone"))
+    monkeypatch.setattr(Timing, "on_train_batch_end", hook)
+    results = train_stacked([compose(*settings, f"seed={n}", "trainer.max_epochs=9", folder=f"run_{n}") for n in range(2)])
+    for n, result in enumerate(results):
+        assert isinstance(result, Result)
+        assert result.signal == signal.SIGTERM
+        assert json.loads((result.folder / "metrics.json").read_text())["signal"] == "SIGTERM"
+        assert {4, 8, 12} <= set(steps[f"run_{n}"])
+        last = Path("checkpoints", "last.ckpt")
+        assert (result.folder / last).stat().st_size < 1.1 * (tmp_path / "alone" / last).stat().st_size

@@ -17,6 +17,7 @@ from torch import Tensor
 from vae_lightning.abilities import classes_of, sorted_by_class
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted
+from vae_lightning.callbacks.progress import is_interrupted
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.latents import latent_mesh, mean_images
 from vae_lightning.machine.files import write_bytes
@@ -98,7 +99,7 @@ class FrameRecorder(Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # a training may end before the steps it was to take
-        if self._due:
+        if self._due and not is_interrupted(trainer):
             self._due = [trainer.global_step]
             self._record(trainer, pl_module)
 

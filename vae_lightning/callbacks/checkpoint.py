@@ -1,8 +1,10 @@
 """Checkpoints: whole or not there, and such that a run goes on from them as if it had never stopped."""
 
+import functools
 import io
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,10 +14,18 @@ from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
 
+from vae_lightning.arguments import require
+from vae_lightning.callbacks.progress import STEPS
 from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
-from vae_lightning.machine.checkpoints import read_any
+from vae_lightning.machine.checkpoints import LAST, PREVIOUS, is_whole, read_any
 from vae_lightning.machine.files import replacing
-from vae_lightning.machine.lightning import may_stop_now
+from vae_lightning.machine.lightning import (
+    after_each_batch,
+    as_after_the_step,
+    may_stop_now,
+    no_longer_after_batches,
+    validates_here,
+)
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 
@@ -38,30 +48,54 @@ INSTEAD = (
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's plugin for writing checkpoints: a checkpoint is written beside the old one, and then takes its place at once.
 
-    A full disk or a killed process leaves the previous checkpoint as it was.
+    A full disk or a killed process leaves the previous checkpoint as it was. Of last.ckpt, the previous one is kept beside the new
+    one; of the two names, one has a whole checkpoint at any moment.
 
     >>> trainer = L.Trainer(plugins=[AtomicCheckpointIO()], logger=False, accelerator="cpu")
     >>> type(trainer.strategy.checkpoint_io).__name__
     'AtomicCheckpointIO'
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._written: set[Path] = set()
+        """Checkpoints that were whole when they were written here."""
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None) -> None:
         target, content = Path(path), io.BytesIO()
         torch.save(checkpoint, content)  # to memory first: on a full disk, torch.save fails with an error that nobody understands
         try:
-            with replacing(target, durable=True) as unfinished:
+            with replacing(target, durable=True, previous=self._previous(target)) as unfinished:
                 unfinished.write_bytes(content.getbuffer())
         except StorageError as error:
-            kept = f"go on from the previous one with ckpt_path={target}" if target.exists() else "there is no previous one"
+            there = next((path for path in (target.with_name(LAST), target) if path.exists()), None)
+            kept = f"go on from the previous one with ckpt_path={there}" if there else "there is no previous one"
             raise StorageError(f"{error}; {kept}") from error
+
+    def _previous(self, path: Path) -> Path | None:
+        """The name under which the checkpoint that is at `path` is kept when another takes its place."""
+        if path.name != LAST:
+            return None
+        # a damaged one, of an earlier process, must not take the place of the whole one before it
+        keep = path in self._written or is_whole(path)
+        self._written.add(path)
+        return path.with_name(PREVIOUS) if keep else None
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps where training stands in `dirpath`/last.ckpt, after every epoch and wherever training ends.
+    """Keeps where training stands in `dirpath`/last.ckpt: after every epoch, every few minutes, and wherever training ends.
+
+    The file before it is kept beside it; see `machine.checkpoints.newest_whole`.
 
     The checkpoint is written while Lightning still takes the epoch for unfinished. One that Lightning writes later has two
     faults: an epoch that training ended in the middle of counts as done, and with `max_steps` the next epoch is skipped when
-    training is resumed.
+    training is resumed. Within an epoch, the checkpoint is written when everything that belongs to a batch is done, so that a
+    training that goes on from it logs what one that never stopped would log.
+
+    Args:
+        dirpath: folder of the file.
+        every_minutes: how long training goes on before the file is written again within an epoch, at one of the next 50 steps;
+            0: written at the end of an epoch only. Of several ranks, the clock of the first one counts.
 
     >>> LastCheckpoint("checkpoints").path.name
     'last.ckpt'
@@ -69,20 +103,46 @@ class LastCheckpoint(Checkpoint):
 
     sees_every_batch: ClassVar[bool] = False
 
-    def __init__(self, dirpath: str) -> None:
-        self.path = Path(dirpath, "last.ckpt")
+    def __init__(self, dirpath: str, every_minutes: float = 5) -> None:
+        require(every_minutes >= 0, "every_minutes", every_minutes, "a number of minutes, or 0 for never")
+        self.path = Path(dirpath, LAST)
+        self.every_minutes = every_minutes
         self._saved_step: int | None = None
+        self._saved_at = 0.0
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        # after the last batch of an epoch comes its validation, which must not be lost
-        if not trainer.is_last_batch and (may_stop_now(trainer) or trainer.global_step == trainer.max_steps):
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for left in self.path.parent.glob(f".{LAST}.*.unfinished"):  # by a process that was killed
+                left.unlink(missing_ok=True)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._saved_at = time.monotonic()
+        after_each_batch(trainer, functools.partial(self._after_batch, trainer))
+
+    def _after_batch(self, trainer: L.Trainer) -> None:
+        if trainer.is_last_batch:
+            return  # where the epoch ends
+        if may_stop_now(trainer) or trainer.global_step == trainer.max_steps:
+            self._saved_step = None  # what a validation saved here counts the step for not yet done
+            with as_after_the_step(trainer):
+                self._save(trainer)
+        elif self._is_due(trainer):
             self._save(trainer)
 
+    def _is_due(self, trainer: L.Trainer) -> bool:
+        if not self.every_minutes or (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches:
+            return False
+        due = time.monotonic() - self._saved_at >= 60 * self.every_minutes
+        if trainer.world_size > 1:  # which is asked now and then only, as ranks have to wait for each other
+            if trainer.global_step % STEPS:
+                return False
+            asked = torch.tensor(int(due and trainer.is_global_zero), device=trainer.strategy.root_device)
+            due = bool(trainer.strategy.reduce(asked, reduce_op="max"))
+        # after a validation within an epoch, Lightning would count the batch again
+        return due and not validates_here(trainer)
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        ends = trainer.is_last_batch or may_stop_now(trainer) or trainer.global_step == trainer.max_steps
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and ends:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking and trainer.is_last_batch:
             self._saved_step = None  # what was saved before the validation does not know of it
             self._save(trainer)
 
@@ -96,10 +156,18 @@ class LastCheckpoint(Checkpoint):
         for count in counts:
             count.processed += 1
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        no_longer_after_batches(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        no_longer_after_batches(trainer)
+
     def _save(self, trainer: L.Trainer) -> None:
         if self._saved_step != trainer.global_step and not getattr(trainer, "fast_dev_run", False):
+            for logger in trainer.loggers:
+                logger.save()  # a process that is killed from now on has logged what the checkpoint takes for logged
             trainer.save_checkpoint(self.path)
-            self._saved_step = trainer.global_step
+            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 
 class BestCheckpoint(ModelCheckpoint):

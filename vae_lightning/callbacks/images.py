@@ -19,6 +19,7 @@ from torch import Tensor
 from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
+from vae_lightning.callbacks.progress import is_interrupted
 from vae_lightning.distributions.factors import factors
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.latents import mean_images, quantile_mesh, traversals
@@ -61,7 +62,7 @@ class Images(Callback):
             self._draw(trainer, pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self._drawn_step != trainer.global_step:
+        if self._drawn_step != trainer.global_step and not is_interrupted(trainer):
             self._draw(trainer, pl_module)
 
     def _draw(self, trainer: L.Trainer, model: L.LightningModule) -> None:

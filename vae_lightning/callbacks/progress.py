@@ -1,17 +1,25 @@
-"""Timing of a run, and a Ctrl-C that ends it in good order."""
+"""Timing of a run, and signals that end it in good order."""
 
-import signal
-import sys
-import threading
+import functools
 import time
-from types import FrameType
+from contextlib import ExitStack
+from multiprocessing import parent_process
 from typing import Any, ClassVar
 
 import pytorch_lightning as L
+import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.trainer.states import TrainerFn
 
-__all__ = ["StopOnInterrupt", "Timing"]
+from vae_lightning.machine.lightning import after_each_batch, no_longer_after_batches
+from vae_lightning.machine.signals import handled, noted
+
+__all__ = ["StopOnInterrupt", "Timing", "is_interrupted"]
+
+STEPS = 50
+"""Optimizer steps after which several ranks ask each other whether to stop."""
+SIGNAL = "interrupted"
+"""The entry of Lightning's `callback_metrics` by which a spawned process says which signal ended training."""
 
 
 class Timing(Callback):
@@ -84,44 +92,97 @@ class Timing(Callback):
 
 
 class StopOnInterrupt(Callback):
-    """Lets the first Ctrl-C end training in good order, within 50 steps; a second Ctrl-C ends training at once.
+    """Ends training in good order, within 50 steps, after a signal that asks for it; see `machine.signals`.
 
-    >>> StopOnInterrupt().interrupted
+    Training stops where it stands, without a validation and without what is logged at the end of an epoch, so that it goes on from
+    last.ckpt as if it had never stopped. All ranks stop together, whichever of them got the signal.
+
+    >>> stop = StopOnInterrupt()
+    >>> stop.tell(2)
+    >>> stop.interrupted  # but not yet: training has not come to an end
     False
     """
 
     sees_every_batch: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self.interrupted = False
-        self._before: Any = None
+        self.signal: int | None = None
+        """The signal that ended training; None if none did."""
+        self.told: int | None = None
+        """The signal that reached this process."""
+        self._open: ExitStack | None = None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended training."""
+        return self.signal is not None
+
+    def tell(self, signum: int) -> None:
+        """Have training end in good order because of signal `signum`; may be called at any time."""
+        self.told = self.told or signum
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_open": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if parent_process() is not None:  # spawned for training: a signal may come while the ranks look for each other
+            self._listen()
+
+    def _listen(self) -> None:
+        if self._open is None:
+            self._open = ExitStack()
+            self._open.enter_context(handled())
+            self._open.enter_context(noted(self.tell))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return  # only the main thread may handle signals
+        self._listen()
 
-        def stop(_signal: int, _frame: FrameType | None) -> None:
-            self.interrupted = True
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            print("\nCtrl-C: stopping within 50 steps; press it again to stop at once", file=sys.stderr)
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        after_each_batch(trainer, functools.partial(self._after_batch, trainer))
 
-        self._before = signal.signal(signal.SIGINT, stop)
+    def _after_batch(self, trainer: L.Trainer) -> None:
+        # between two optimizer steps; with several ranks only now and then, as they have to wait for each other
+        stepped = (trainer.fit_loop.batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        asks = trainer.world_size == 1 or trainer.global_step % STEPS == 0
+        if stepped and asks and not trainer.is_last_batch and self.settle(trainer):
+            self._stop(trainer)
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        # asked here and not in the signal's handler, so that the last checkpoint is written between two optimizer steps
-        if self.interrupted and (trainer.is_last_batch or (batch_idx + 1) % trainer.accumulate_grad_batches == 0):
-            trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # these hold back early stopping, not a user
-            trainer.should_stop = True
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self.interrupted and self.settle(trainer):
+            self._stop(trainer)
+        elif self.interrupted and not trainer.is_last_batch:
+            raise StopIteration  # Lightning takes it as the end; the epoch has not ended, whatever Lightning calls this hook
+
+    def _stop(self, trainer: L.Trainer) -> None:
+        trainer.fit_loop.min_epochs = trainer.fit_loop.epoch_loop.min_steps = None  # these hold back early stopping, not a user
+        trainer.should_stop = True
+
+    def settle(self, trainer: L.Trainer) -> bool:
+        """Whether a signal has reached any of the ranks, all of which have to call this method at once."""
+        told = self.told or self.signal or 0
+        if trainer.world_size > 1:
+            told = int(trainer.strategy.reduce(torch.tensor(told, device=trainer.strategy.root_device), reduce_op="max"))
+            told = told or int(trainer.callback_metrics.get(SIGNAL, 0))
+        self.signal = told or None
+        return self.interrupted
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._restore()
+        if self.interrupted and parent_process() is not None:
+            # these are what Lightning brings back to the process that started this one
+            trainer.callback_metrics[SIGNAL] = torch.tensor(self.signal)
+        self._close(trainer)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._restore()
+        self._close(trainer)
 
-    def _restore(self) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+    def _close(self, trainer: L.Trainer) -> None:
+        no_longer_after_batches(trainer)
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+
+def is_interrupted(trainer: L.Trainer) -> bool:
+    """Whether a signal ended the training of `trainer`, which goes on some other time."""
+    return any(isinstance(c, StopOnInterrupt) and c.interrupted for c in trainer.callbacks)  # type: ignore[attr-defined]

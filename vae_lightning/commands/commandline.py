@@ -31,6 +31,7 @@ from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningEr
 from vae_lightning.machine import screen
 from vae_lightning.machine.collection import collect_seldom
 from vae_lightning.machine.shell import setting
+from vae_lightning.machine.signals import Interruption, handled, noted, received, status_of
 from vae_lightning.plugins import add_working_directory, search_working_directory
 
 __all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
@@ -77,11 +78,21 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
         add_working_directory()
     else:
         search_working_directory()
-    with one_line_errors():
+    with handled(at_once=True), _led(), one_line_errors():
         sys.argv[1:] = with_own_net(prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant), conf)
         main()
     if _failed_jobs:
         sys.exit(WENT_WRONG)
+
+
+@contextlib.contextmanager
+def _led() -> Iterator[None]:
+    """A block in which a process that belongs to another rank than the first leaves signals to the training, where ranks agree.
+
+    If the process left by itself, Lightning would kill all others.
+    """
+    with noted(lambda signum: None) if os.environ.get("LOCAL_RANK", "0") != "0" else contextlib.nullcontext():
+        yield
 
 
 def failed_job(error: NotFiniteError) -> float:
@@ -137,8 +148,14 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         _fail("interrupted")
         sys.exit(INTERRUPTED)
+    except Interruption as error:
+        _fail(str(error))
+        sys.exit(status_of(error.signal))
     except Exception as error:
         line = _line(error)
+        if line is None and (signal := received()) is not None:  # what a library makes of an interruption
+            _fail(str(Interruption(signal)))
+            sys.exit(status_of(signal))
         if line is None and BUG not in getattr(error, "__notes__", ()):
             error.add_note(BUG)
         if line is None or TRACEBACK:

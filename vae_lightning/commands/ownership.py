@@ -32,7 +32,20 @@ from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import purge_from
 from vae_lightning.machine.shell import path_setting
 from vae_lightning.runs.continuing import Continuation
-from vae_lightning.runs.layout import CHECKPOINTS, CONFIG, CSV, EVENTS, FRAMES, HYDRA, LAST, LOCK, METRICS, OVERRIDES, PRODUCTS
+from vae_lightning.runs.layout import (
+    CHECKPOINTS,
+    CONFIG,
+    CSV,
+    EVENTS,
+    FRAMES,
+    HYDRA,
+    LAST,
+    LOCK,
+    METRICS,
+    OVERRIDES,
+    PREVIOUS,
+    PRODUCTS,
+)
 from vae_lightning.runs.loggers import drop_hyperparameters, set_aside
 
 __all__ = ["KeepFolders", "RunFolder"]
@@ -127,8 +140,8 @@ class RunFolder:
             return
         for path in _products(self.path, trainer):
             if path.parent.resolve() not in owned:
-                last = self.path / LAST
-                on = f", or go on with that run: {path_setting('ckpt_path', str(last))}" if last.is_file() else ""
+                last = next((self.path / name for name in (LAST, PREVIOUS) if (self.path / name).is_file()), None)
+                on = f", or go on with that run: {path_setting('ckpt_path', str(last))}" if last else ""
                 raise ConfigurationError(f"hydra.run.dir={self.path}: {path} is of another run; choose another hydra.run.dir{on}")
 
     def take(self, cfg: DictConfig, trainer: L.Trainer, going_on: Continuation | None) -> None:
@@ -191,8 +204,10 @@ def _products(folder: Path, trainer: L.Trainer) -> Iterator[Path]:
         yield from sorted(folder.glob(pattern))
     for callback in trainer.checkpoint_callbacks:
         path = callback.path if isinstance(callback, LastCheckpoint | BestCheckpoint) else None
-        if path is not None and path.is_file():
-            yield path
+        if path is None:
+            continue
+        kept = [path.with_name(PREVIOUS.name)] if isinstance(callback, LastCheckpoint) else []
+        yield from (product for product in (path, *kept) if product.is_file())
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, FrameRecorder) and callback.frames:
             yield from sorted(callback.folder.glob(Path(FRAMES).name))

@@ -42,9 +42,13 @@ def print_run(
     def say(line: str) -> None:
         terminal.print(line, soft_wrap=True)
 
-    say("nats per image, mean over the split")
-    terminal.print(table)
+    if names:
+        say("nats per image, mean over the split")
+        terminal.print(table)
     path = short(folder)
+    if interrupted and not (folder / LAST).is_file():
+        say(f"interrupted before the first step: {shell_quoted(path)} holds nothing that was learned")
+        return
     if interrupted:
         say(f"interrupted: {shell_quoted(path)} holds what was learned so far; go on with")
         kept = [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]

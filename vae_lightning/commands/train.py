@@ -1,12 +1,15 @@
 """`train(cfg)`: one resolved config to a trained model and a run folder. The command line is only a wrapper around it."""
 
+import functools
 import logging
 import math
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGKILL, Signals
 from typing import Any
 
 from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
@@ -15,7 +18,7 @@ import pytorch_lightning as L  # isort: skip
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters
@@ -29,7 +32,9 @@ from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightnin
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.files import write_json
 from vae_lightning.machine.formats import FORMAT
+from vae_lightning.machine.lightning import spawns, tell_ranks, without_signal_handlers
 from vae_lightning.machine.shell import script, shell_quoted
+from vae_lightning.machine.signals import Interruption, handled, noted
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.continuing import Continuation, continuation
 from vae_lightning.runs.layout import METRICS
@@ -49,8 +54,8 @@ class Result:
     """Final metrics by `split/metric`: train over the last epoch, val and test of the best checkpoint."""
     objective: float | None
     """The value of the monitored metric, val/elbo for a VAE; None if there was no validation."""
-    interrupted: bool
-    """Whether Ctrl-C ended the training."""
+    signal: Signals | None
+    """The signal, such as SIGINT for Ctrl-C, that ended the training before its time."""
     folder: Path
     """The run folder."""
     model: L.LightningModule
@@ -59,6 +64,11 @@ class Result:
     """The data module that the model was trained on."""
     trainer: L.Trainer
     """The Trainer, in its state after training."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal ended the training."""
+        return self.signal is not None
 
 
 def train(cfg: DictConfig, started: float | None = None) -> Result:
@@ -90,7 +100,9 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     data = parts.data()
     model = parts.model(data)
     dashboard = Dashboard({"config": code(OmegaConf.to_yaml(cfg, resolve=True))}, hyperparameters_of(cfg))
-    trainer = parts.trainer(model, [timing, interrupt, dashboard, FirstBatch()])
+    trainer = parts.trainer(model, [timing, dashboard, FirstBatch()])
+    trainer.callbacks.insert(0, interrupt)  # type: ignore[attr-defined]  # first, so that it can keep the others from their hooks
+    without_signal_handlers(trainer)
     reason = install(trainer, model, cfg.trainer.compile)
     if reason and cfg.trainer.compile is not False:
         log.warning("Lightning's own loop and not the fast path, because %s", reason)
@@ -109,33 +121,55 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     dashboard.texts["provenance"] = code(OmegaConf.to_yaml(provenance))
     wrong: NotFiniteError | None = None
     try:
-        with quiet(), lightning_errors(), named_from_the_root(model, data):
+        with handled(), quiet(), lightning_errors(), named_from_the_root(model, data):
             resume = cfg.ckpt_path
-            trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
+            with _noted(trainer, interrupt):
+                trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
+                interrupt.settle(trainer)
             logged = _callback_metrics(trainer)
             # if Lightning trained in processes that it started, the step is not known here
             stands = trainer.world_size == 1 and trainer.global_step == (going_on.progress.steps if going_on else 0)
             if stands and not interrupt.interrupted:
                 log.warning("no step was trained, so that the metrics are of the weights as they were before")
             if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
-                logged |= _evaluate_best(trainer, model, data)
-    except (NotFiniteError, ProcessRaisedException) as error:
+                logged |= _evaluate_best(trainer, model, data, interrupt)
+    except Interruption as error:
+        interrupt.signal, logged = error.signal, _callback_metrics(trainer)
+    except (NotFiniteError, ProcessExitedException, ProcessRaisedException) as error:
         ours = _of_a_child(error) if isinstance(error, ProcessRaisedException) else error
-        if not isinstance(ours, NotFiniteError):
+        if interrupt.told and not isinstance(ours, VAELightningError):  # a process that had no time to end well
+            interrupt.signal = interrupt.told
+        elif not isinstance(ours, NotFiniteError):
             with named_from_the_root(model, data):
                 raise ours from None
-        wrong, logged = ours, _callback_metrics(trainer)
+        wrong, logged = ours if isinstance(ours, NotFiniteError) else None, _callback_metrics(trainer)
     # our own models keep their metrics in double precision, unless they were trained in processes that are gone
     metrics = (getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})) or logged
     wrong = wrong or _of_metrics(metrics)
     if trainer.is_global_zero:
-        more = {"not_finite": wrong.record} if wrong else {}
+        more: dict[str, Any] = {"not_finite": wrong.record} if wrong else {}
+        if interrupt.signal is not None:
+            more |= {"interrupted": True, "signal": Signals(interrupt.signal).name}
         write_json(folder / METRICS, _record(metrics, model, timing, provenance) | more)
     if wrong:
         more_there = "has the numbers of the batch's images" if wrong.record.get("images") else "says so too"
         raise NotFiniteError(f"{wrong}; {folder / METRICS} {more_there}", wrong.record) from wrong
     objective = metrics.get(monitor_of(cfg, model)[0])
-    return Result(metrics, objective, interrupt.interrupted, folder, model, data, trainer)
+    ended_by = None if interrupt.signal is None else Signals(interrupt.signal)
+    return Result(metrics, objective, ended_by, folder, model, data, trainer)
+
+
+@contextmanager
+def _noted(trainer: L.Trainer, interrupt: StopOnInterrupt) -> Iterator[None]:
+    """A block in which a signal ends what `trainer` does in good order, in every process of the training."""
+
+    def tell(signum: int) -> None:
+        interrupt.tell(signum)
+        if spawns(trainer):  # this process only waits for the others
+            tell_ranks(trainer, signum)
+
+    with noted(tell, leaving=functools.partial(tell_ranks, trainer, SIGKILL)):
+        yield
 
 
 def _command() -> str:
@@ -182,17 +216,26 @@ def _weights_only(function: Any, ckpt_path: str | None) -> dict[str, bool]:
     return {"weights_only": True} if ckpt_path and "weights_only" in parameters(function)[0] else {}
 
 
-def _evaluate_best(trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> dict[str, float]:
-    """The metrics of validation and test, both of the best checkpoint's weights."""
+def _evaluate_best(
+    trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, interrupt: StopOnInterrupt
+) -> dict[str, float]:
+    """The metrics of validation and test, both of the best checkpoint's weights.
+
+    Raises:
+        Interruption: a signal came; with several processes, between validation and test, where they can agree.
+    """
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     logged: dict[str, float] = {}
-    for function in (trainer.validate, trainer.test):
-        function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
-        logged |= _callback_metrics(trainer)
+    with _noted(trainer, interrupt) if trainer.world_size > 1 else nullcontext():
+        for number, function in enumerate((trainer.validate, trainer.test)):
+            if number and interrupt.settle(trainer):
+                break
+            function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
+            logged |= _callback_metrics(trainer)
     return logged
 
 
-def _of_a_child(error: ProcessRaisedException) -> Exception:
+def _of_a_child(error: ProcessRaisedException | ProcessExitedException) -> Exception:
     """The error of ours that ended a process started by Lightning, read from the traceback's end; other errors as they are."""
     said = re.findall(r"^vae_lightning\.errors\.(\w+): (.+)$", str(error), flags=re.MULTILINE)
     kind = getattr(errors, said[-1][0], None) if said else None

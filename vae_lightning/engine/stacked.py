@@ -6,21 +6,19 @@ busy that one small model leaves idle. Each model keeps a Trainer, data, loggers
 in a thread, one at a time (`engine.turns`), and wherever it would take steps, it waits until the others want steps, too.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from signal import SIGINT, default_int_handler, signal
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import pytorch_lightning as L
 
+from vae_lightning.callbacks import StopOnInterrupt
 from vae_lightning.engine.door import install
 from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.stack import MemberGraph, Stack, Steps
 from vae_lightning.engine.stackable import require_models_alike
 from vae_lightning.engine.turns import Turn, take_turns
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.machine.signals import handled, noted
 from vae_lightning.models.base import Module
 
 __all__ = ["Outcome", "Training", "run_stacked", "train_stacked"]
@@ -91,7 +89,7 @@ def run_stacked(functions: Sequence[Callable[[], Any]]) -> list[Outcome]:
         ConfigurationError: the models cannot be trained together; says which setting differs. Nothing was trained.
     """
     service = _Service()
-    with _first_interrupt(service.stop):
+    with handled(), noted(service.stop):
         turns = take_turns(functions, service.serve)
     service.dissolve()
     if service.refusal is not None:
@@ -110,15 +108,15 @@ class _Service:
 
     def __init__(self) -> None:
         self.stack: Stack | None = None
-        self._stops = False
+        self._stops: int | None = None
 
     def serve(self, turns: list[Turn]) -> None:
         requests = [turn.request for turn in turns]
         joining = [request for request in requests if isinstance(request, MemberGraph)]
-        if self._stops:
-            self._stops = False
+        if self._stops is not None:
             for request in requests:
-                _stop(request if isinstance(request, MemberGraph) else request.member)
+                _stop(request if isinstance(request, MemberGraph) else request.member, self._stops)
+            self._stops = None
         if joining:
             self._begin(joining, [request.member for request in requests if isinstance(request, Steps)])
         else:
@@ -143,31 +141,14 @@ class _Service:
             member.leave()
         self.stack = None
 
-    def stop(self) -> None:
-        """Let every training end in good order at its next steps."""
-        self._stops = True
+    def stop(self, signum: int) -> None:
+        """Let every training end in good order at its next steps, because of signal `signum`."""
+        self._stops = signum
 
 
-def _stop(member: MemberGraph) -> None:
-    for callback in member.trainer.callbacks:  # type: ignore[attr-defined]
-        if hasattr(callback, "interrupted"):
-            callback.interrupted = True
-    member.trainer.should_stop = True
-
-
-@contextmanager
-def _first_interrupt(stop: Callable[[], None]) -> Iterator[None]:
-    """A block in which the first Ctrl-C calls `stop`, and a second one interrupts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(_signal: int, _frame: FrameType | None) -> None:
-        signal(SIGINT, default_int_handler)
-        stop()
-
-    before = signal(SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal(SIGINT, before)
+def _stop(member: MemberGraph, signum: int) -> None:
+    stops = [callback for callback in member.trainer.callbacks if isinstance(callback, StopOnInterrupt)]  # type: ignore[attr-defined]
+    for callback in stops:
+        callback.tell(signum)
+    if not stops:
+        member.trainer.should_stop = True

@@ -13,10 +13,25 @@ from torch.utils._pytree import tree_map_only
 
 from vae_lightning.errors import CheckpointError, one_line
 
-__all__ = ["CHECKPOINT_FORMAT", "Progress", "compact", "migrate", "read", "read_any"]
+__all__ = [
+    "CHECKPOINT_FORMAT",
+    "LAST",
+    "PREVIOUS",
+    "Progress",
+    "compact",
+    "is_whole",
+    "migrate",
+    "newest_whole",
+    "read",
+    "read_any",
+]
 
 CHECKPOINT_FORMAT = 1
 """The format that this version writes; it grows when checkpoints of earlier versions can no longer be read."""
+LAST = "last.ckpt"
+"""The name of the checkpoint of where training stands."""
+PREVIOUS = "last.previous.ckpt"
+"""The name that the checkpoint has from when the next one takes its place."""
 
 
 def read_any(path: Path) -> dict[str, Any]:
@@ -28,10 +43,79 @@ def read_any(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file")
     try:
+        return _read(path)
+    except CheckpointError as error:
+        way_out = _before(path)
+        raise CheckpointError(f"{error}; {way_out}") if way_out else error from error.__cause__
+
+
+def _before(path: Path) -> str | None:
+    """What to use in place of a last.ckpt that cannot be read: the one before it, if that one can be read."""
+    previous = path.with_name(PREVIOUS)
+    if path.name != LAST or not is_whole(previous):
+        return None
+    return f"the one before it is whole: {previous}"
+
+
+def newest_whole(folder: Path) -> tuple[Path, str | None]:
+    """The newest whole checkpoint of where a training stood, among last.ckpt and the one before it.
+
+    Args:
+        folder: the folder of the checkpoints, or the run folder above it.
+
+    Returns:
+        The file, and a line that says so if it is not last.ckpt because that one is damaged.
+
+    Raises:
+        CheckpointError: there is none that is whole.
+    """
+    if not any((folder / name).is_file() for name in (LAST, PREVIOUS)) and (folder / "checkpoints").is_dir():
+        folder = folder / "checkpoints"
+    last, previous = folder / LAST, folder / PREVIOUS
+    if not last.is_file():
+        if previous.is_file():  # the process was killed between two renamings
+            _read(previous)
+            return previous, None
+        raise CheckpointError(f"{folder}: there is neither {LAST} nor {PREVIOUS}, so the training has to begin anew")
+    try:
+        _read(last)
+    except CheckpointError as error:
+        if not is_whole(previous):
+            raise
+        return previous, f"{error}; goes on from the one before it, {previous.name}"
+    return last, None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether `path` is a checkpoint of which every byte that counts is as it was written."""
+    try:
+        _read(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _require_sums(path: Path) -> None:
+    """Refuse a file whose content is not what its checksums say; torch does not look at them."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+            raise CheckpointError(f"{path}: is damaged: it claims to hold more than its size")
+        try:
+            wrong = archive.testzip()
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+            raise CheckpointError(f"{path}: is damaged ({one_line(error, 80)})") from error
+    if wrong is not None:
+        raise CheckpointError(f"{path}: is damaged: a part of it ({one_line(wrong, 80)}) is not what its checksum says")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """`read_any` of a file, without a way out."""
+    try:
         if not zipfile.is_zipfile(path):  # torch would name a cause that nobody understands
             raise CheckpointError(f"{path}: is damaged (cut, or empty), or never was a checkpoint")
+        _require_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (IsADirectoryError, PermissionError) as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except CheckpointError:
         raise

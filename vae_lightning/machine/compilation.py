@@ -18,6 +18,7 @@ from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflat
 from vae_lightning.machine.collection import seldom_collected
 from vae_lightning.machine.compiler import headers_ahead, import_for_cpu, quick_checks
 from vae_lightning.machine.graphs import know_realized, rewritten
+from vae_lightning.machine.signals import Interruption, abortable
 
 __all__ = ["Compiled", "compiled", "leaves", "without_validation"]
 
@@ -54,11 +55,13 @@ def compiled(
         few: up to how many numbers count as few, of which each is computed once before it is used in a loop over many.
     """
     try:
-        with torch.no_grad(), without_validation(), seldom_collected(), quick_checks():
+        with abortable(), torch.no_grad(), without_validation(), seldom_collected(), quick_checks():
             # what is changed in place are numbers that are learned or summed, and not images, which may be large
             examples = [tensor.clone() if tensor.is_floating_point() else tensor for tensor in leaves(arguments)]
             graph = _compiled(function, arguments, examples, twins, few)
             graph.of_leaves(examples)
+    except Interruption:
+        return None  # training ends within a few steps
     except Exception as error:  # whatever a compiler may raise: without a C++ compiler, on a model that cannot be traced
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         warnings.warn(f"goes on without compiling ({reason})", stacklevel=2)

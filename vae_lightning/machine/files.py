@@ -11,7 +11,10 @@ from typing import Any
 
 from vae_lightning.errors import StorageError, VAELightningError, one_line
 
-__all__ = ["at_home", "finite", "replacing", "write_bytes", "write_json"]
+__all__ = ["at_home", "finite", "remove_unfinished", "replacing", "write_bytes", "write_json"]
+
+_unfinished: set[Path] = set()
+"""Files that this process is writing."""
 
 
 def at_home(path: str) -> Path:
@@ -40,7 +43,7 @@ def finite(content: Any) -> Any:
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False, previous: Path | None = None) -> Iterator[Path]:
     """A path beside `path` to write a file to, which takes the place of `path` at once when the block ends.
 
     After a block that fails, the file is as it was before. Several processes may replace a file at once; each replaces all of it.
@@ -55,17 +58,21 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     Args:
         path: the file; the folders above it are made if need be.
         durable: whether the content must be on the disk, and not only on its way there, before the old file goes.
+        previous: where the old file goes, in place of what is there; None: nowhere.
 
     Raises:
         StorageError: the disk is full, or the folder may not be written to; the file that was there is as it was.
     """
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
+    _unfinished.add(unfinished)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield unfinished
         if durable:
             with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
+        if previous is not None and path.is_file():
+            os.replace(path, previous)
         os.replace(unfinished, path)
     except BaseException as error:
         with suppress(OSError):
@@ -74,6 +81,15 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
             of_it = error.strerror and error.filename in (None, unfinished, str(unfinished))
             raise StorageError(f"{path}: could not be written ({error.strerror if of_it else one_line(error)})") from error
         raise
+    finally:
+        _unfinished.discard(unfinished)
+
+
+def remove_unfinished() -> None:
+    """Remove the files that this process is writing, as the last thing that it does."""
+    for path in list(_unfinished):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:

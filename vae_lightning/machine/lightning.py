@@ -4,6 +4,8 @@ When Lightning changes one of these names, this file and `engine/loop.py` are th
 says which it was.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,27 @@ import pytorch_lightning as L
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
+from pytorch_lightning.strategies.launchers.multiprocessing import _MultiProcessingLauncher
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from pytorch_lightning.utilities import rank_zero_only
 
 __all__ = [
     "BATCHES_THAT_STEPPED",
     "WritingCSVLogger",
+    "after_each_batch",
     "allowed_seconds",
+    "as_after_the_step",
     "begins_an_epoch",
     "detects_anomaly",
     "has_trainer",
     "may_stop_now",
+    "no_longer_after_batches",
     "purge_from",
     "saves_between_validations",
+    "spawns",
+    "tell_ranks",
+    "validates_here",
+    "without_signal_handlers",
 ]
 
 BATCHES_THAT_STEPPED = "_batches_that_stepped"
@@ -44,6 +55,51 @@ def may_stop_now(trainer: L.Trainer) -> bool:
     return bool(trainer.should_stop and trainer.fit_loop._can_stop_early)
 
 
+def after_each_batch(trainer: L.Trainer, function: Callable[[], None]) -> None:
+    """Have `function` called after each batch that Lightning sees, until `no_longer_after_batches`.
+
+    No hook of a callback is called there: everything that belongs to the batch is done, what is logged of it is logged, and a
+    validation that follows it is over.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    whole = loop.on_advance_end
+
+    def on_advance_end(data_fetcher: Any) -> None:
+        whole(data_fetcher)
+        function()
+
+    loop.on_advance_end = on_advance_end  # type: ignore[method-assign]
+
+
+def no_longer_after_batches(trainer: L.Trainer) -> None:
+    """Take back all calls of `after_each_batch`."""
+    trainer.fit_loop.epoch_loop.__dict__.pop("on_advance_end", None)
+
+
+def validates_here(trainer: L.Trainer) -> bool:
+    """Whether a validation belongs after the batch at which `trainer` stands, be it told to stop or not."""
+    loop, fetcher, stops = trainer.fit_loop.epoch_loop, trainer.fit_loop._data_fetcher, trainer.should_stop
+    trainer.should_stop = False
+    try:
+        return fetcher is not None and loop._should_check_val_fx(fetcher)
+    finally:
+        trainer.should_stop = stops
+
+
+@contextmanager
+def as_after_the_step(trainer: L.Trainer) -> Iterator[None]:
+    """A block in which `trainer` stands after a batch as Lightning wants it to in a checkpoint.
+
+    A training that goes on from a checkpoint after whose batch a validation belongs, which has been done, counts the batch again.
+    """
+    loop, again = trainer.fit_loop.epoch_loop, int(validates_here(trainer))
+    loop._batches_that_stepped -= again
+    try:
+        yield
+    finally:
+        loop._batches_that_stepped += again
+
+
 def begins_an_epoch(trainer: L.Trainer) -> None:
     """Let `trainer`, which has restored a checkpoint, begin an epoch instead of going on within one."""
     trainer.fit_loop._restarting = False
@@ -63,6 +119,27 @@ def allowed_seconds(callback: Timer) -> float | None:
 def purge_from(logger: TensorBoardLogger, step: int) -> None:
     """Have TensorBoard hide what `logger` wrote from `step` on, unless its user said from where."""
     logger._kwargs.setdefault("purge_step", step)
+
+
+class _NoSignals(_SignalConnector):
+    def register_signal_handlers(self) -> None:
+        """Leave signals to `machine.signals`: Lightning's handlers end training without a checkpoint, and talk to other ranks."""
+
+
+def without_signal_handlers(trainer: L.Trainer) -> None:
+    """Have `trainer` handle no signals, not even Slurm's."""
+    trainer._signal_connector = _NoSignals(trainer)
+
+
+def spawns(trainer: L.Trainer) -> bool:
+    """Whether `trainer` trains in processes that it spawns or forks, and not in this one."""
+    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+def tell_ranks(trainer: L.Trainer, signum: int) -> None:
+    """Send a signal to the processes that `trainer` started, if it did."""
+    if trainer.strategy.launcher is not None:
+        trainer.strategy.launcher.kill(signum)
 
 
 class _Writer(ExperimentWriter):

@@ -9,13 +9,13 @@ from omegaconf import OmegaConf
 
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.files import at_home
-from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST
+from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST, PREVIOUS
 
 __all__ = ["find", "latest", "located"]
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = (BEST, LAST)
+WEIGHTS = (BEST, LAST, PREVIOUS)
 """The checkpoints of a run that may be evaluated; the first one that exists is."""
 SHOWN = 5
 """Runs that an error names, at most."""

@@ -4,7 +4,8 @@ outputs/<name>/<time>/
     .hydra/config.yaml        what was asked, resolved
     .hydra/overrides.yaml     what the command line said; hydra.yaml: Hydra's own settings
     .hydra/until_step_<n>/    the records of a training that went on in its folder, as they were at step n
-    checkpoints/best.ckpt     the weights that were best on validation; last.ckpt: where training stands
+    checkpoints/best.ckpt     the weights that were best on validation
+    checkpoints/last.ckpt     where training stands; last.previous.ckpt: the one before it, should last.ckpt be damaged
     tensorboard/              scalars
     csv/metrics.csv           scalars as a table, if `logger=csv` was asked for
     metrics.json              final metrics, with provenance
@@ -13,6 +14,8 @@ outputs/<name>/<time>/
 """
 
 from pathlib import Path
+
+from vae_lightning.machine import checkpoints
 
 __all__ = [
     "ANIMATION",
@@ -28,6 +31,7 @@ __all__ = [
     "LOCK",
     "METRICS",
     "OVERRIDES",
+    "PREVIOUS",
     "PRODUCTS",
     "TENSORBOARD",
 ]
@@ -36,7 +40,8 @@ CONFIG = Path(".hydra", "config.yaml")
 OVERRIDES = CONFIG.with_name("overrides.yaml")
 HYDRA = CONFIG.with_name("hydra.yaml")
 BEST = Path("checkpoints", "best.ckpt")
-LAST = BEST.with_name("last.ckpt")
+LAST = BEST.with_name(checkpoints.LAST)
+PREVIOUS = BEST.with_name(checkpoints.PREVIOUS)
 CHECKPOINTS = str(BEST.with_name("*.ckpt"))
 """A pattern of all checkpoints; `EVENTS` and `FRAMES` are patterns too."""
 TENSORBOARD = Path("tensorboard")
