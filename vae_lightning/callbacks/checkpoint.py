@@ -96,6 +96,10 @@ class LastCheckpoint(Checkpoint):
         for count in counts:
             count.processed += 1
 
+    def stands_at(self, step: int) -> None:
+        """Take the file for one that was written at `step`, such that it is not written again there."""
+        self._saved_step = step
+
     def _save(self, trainer: L.Trainer) -> None:
         if self._saved_step != trainer.global_step and not getattr(trainer, "fast_dev_run", False):
             trainer.save_checkpoint(self.path)
@@ -130,9 +134,11 @@ class BestCheckpoint(ModelCheckpoint):
         return Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        best, here = Path(state_dict["best_model_path"]), self.path
+        here, score = self.path, state_dict["best_model_score"]
+        # where the run folder was moved, the file has moved with it
+        best = next((path for path in (Path(state_dict["best_model_path"]), here) if self._is_of(path, score)), None)
         state = {**state_dict, "dirpath": self.dirpath, "best_model_path": "", "best_k_models": {}, "last_model_path": ""}
-        if self._is_of(best, state_dict["best_model_score"]):
+        if best is not None:
             if best != here:
                 with replacing(here) as unfinished:
                     shutil.copyfile(best, unfinished)

@@ -11,7 +11,7 @@ import torch
 
 from vae_lightning.errors import CheckpointError, one_line
 
-__all__ = ["CHECKPOINT_FORMAT", "Progress", "migrate", "read", "read_any"]
+__all__ = ["CHECKPOINT_FORMAT", "Progress", "migrate", "newest_whole", "read", "read_any"]
 
 CHECKPOINT_FORMAT = 1
 """The format that this version writes; it grows when checkpoints of earlier versions can no longer be read."""
@@ -49,6 +49,35 @@ def read_any(path: Path) -> dict[str, Any]:
     if not isinstance(content.get("vae_lightning", {}), dict):
         raise CheckpointError(f"{path}: is damaged: what it says of its version is no mapping")
     return content
+
+
+def newest_whole(folder: Path) -> tuple[Path, str | None]:
+    """The newest whole checkpoint of where a training stood, among last.ckpt and the one before it.
+
+    Args:
+        folder: the folder of the checkpoints, or the run folder above it.
+
+    Returns:
+        The file, and a line that says so if it is not last.ckpt because that one is damaged.
+
+    Raises:
+        CheckpointError: there is none that is whole.
+    """
+    names = ("last.ckpt", "last.previous.ckpt")
+    if not any((folder / name).is_file() for name in names) and (folder / "checkpoints").is_dir():
+        folder = folder / "checkpoints"
+    last, previous = (folder / name for name in names)
+    if not last.is_file():
+        read_any(previous)
+        return previous, None
+    try:
+        read_any(last)
+    except CheckpointError as error:
+        if not previous.is_file():
+            raise
+        read_any(previous)
+        return previous, f"{error}; goes on from the one before it, {previous.name}"
+    return last, None
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ __all__ = [
     "allowed_seconds",
     "begins_an_epoch",
     "detects_anomaly",
+    "ends_only",
     "has_trainer",
     "may_stop_now",
     "purge_from",
@@ -48,6 +49,26 @@ def begins_an_epoch(trainer: L.Trainer) -> None:
     """Let `trainer`, which has restored a checkpoint, begin an epoch instead of going on within one."""
     trainer.fit_loop._restarting = False
     trainer.fit_loop.epoch_loop.restarting = False
+
+
+def ends_only(trainer: L.Trainer) -> None:
+    """Let `trainer`, which will restore a checkpoint of where training ended, do what comes after its last batch and validation.
+
+    Hooks of the end of the epoch and of the end of training are called, and no batch is trained.
+    """
+    loop = trainer.fit_loop
+
+    def run() -> None:
+        loop.setup_data()
+        loop.reset()
+        loop.on_run_start()
+        loop.epoch_loop._batches_that_stepped = trainer.global_step
+        loop.on_advance_end()
+        loop.on_iteration_done()
+        loop._restarting = False
+        loop.on_run_end()
+
+    loop.run = run
 
 
 def saves_between_validations(callback: ModelCheckpoint) -> bool:

@@ -3,13 +3,16 @@
 import csv
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import WritingCSVLogger
 
-__all__ = ["CSVLogger", "drop_hyperparameters", "set_aside"]
+__all__ = ["CSVLogger", "cut_events", "set_aside"]
+
+STARTS = {"custom_scalars__config__", *(f"{text}/text_summary" for text in ("config", "glossary", "provenance"))}
+"""What the event file of every start of a training begins with."""
 
 
 class CSVLogger(WritingCSVLogger):
@@ -32,25 +35,45 @@ def set_aside(path: Path, steps: int) -> None:
     if not path.is_file():
         return
     header, rows = _read(path)
-    cut = next((place for place, row in enumerate(rows) if _is_after(row, steps)), len(rows))
-    if cut < len(rows):
+    place = _Place(steps)
+    after = [place.is_before({key for key, value in row.items() if value} - {"step"}, row.get("step")) for row in rows].count(True)
+    if after < len(rows):
         earlier = path.with_name("superseded.csv")
         columns, before = _read(earlier) if earlier.is_file() else ([], [])
         columns += [name for name in header if name not in columns]
-        write_bytes(earlier, _table(columns, before + rows[cut:]))
-        write_bytes(path, _table(header, rows[:cut]))
+        write_bytes(earlier, _table(columns, before + rows[after:]))
+        write_bytes(path, _table(header, rows[:after]))
 
 
-def _is_after(row: dict[str, str], steps: int) -> bool:
-    """Whether `row` was logged after `steps` steps.
+class _Place:
+    """The place of a checkpoint in what was logged.
 
-    A training step is logged under the number of steps before it, validation under the number of steps up to it.
+    A training step is logged under the number of steps before it, validation under the number of steps up to it; and under the
+    same number, once more, the validation and test of the best weights after training.
     """
-    try:
-        step = int(row["step"])
-    except (KeyError, TypeError, ValueError):
-        return False
-    return step > steps or (step == steps and any(value for key, value in row.items() if str(key).startswith(("train/", "lr"))))
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self._seen: set[str] = set()
+        self._passed = False
+
+    def is_before(self, tags: Collection[str], step: object) -> bool:
+        """Whether `tags`, logged at `step` next, were logged before the checkpoint was written."""
+        try:
+            number = int(str(step))
+        except ValueError:
+            return not self._passed
+        own = {tag for tag in tags if not tag.startswith(("time/", "epoch"))}
+        again = bool(own) and own <= self._seen
+        if number > self.steps or (number == self.steps and (again or any(map(_is_after_a_validation, own)))):
+            self._passed = True
+        if number == self.steps:
+            self._seen |= own
+        return not self._passed
+
+
+def _is_after_a_validation(tag: str) -> bool:
+    return tag.startswith(("train/", "lr", "test/"))
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -67,17 +90,40 @@ def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def drop_hyperparameters(events: Path) -> None:
-    """Remove a run's hyperparameters from an event file: of several sets in a folder, TensorBoard's HParams shows the first."""
+def cut_events(files: Iterable[Path], steps: int, *, redrawn: bool = False) -> None:
+    """Remove from event files what was logged after `steps` steps, and what every start of a training writes anew.
+
+    Of several sets of hyperparameters in a folder, TensorBoard's HParams shows the first.
+
+    Args:
+        files: all event files of a run, the earliest first.
+        steps: where the checkpoint stands from which the training goes on.
+        redrawn: whether the images of this step are drawn once more, as at the end of training.
+    """
     from tensorboard.compat.proto.event_pb2 import Event
 
-    content, kept = events.read_bytes(), bytearray()
-    for record, data in _records(content):
-        values = Event.FromString(data).summary.value
-        if not any(value.tag.startswith("_hparams_/session") for value in values):
+    seen: set[str] = set()
+    for path in files:
+        content, kept = path.read_bytes(), bytearray()
+        for record, data in _records(content):
+            event = Event.FromString(data)
+            tags = {value.tag for value in event.summary.value}
+            if any(map(_is_of_a_start, tags)) or event.step > steps:
+                continue
+            if event.step == steps and tags:
+                drawn = redrawn and any(value.HasField("image") for value in event.summary.value)
+                # an epoch's number is logged beside other values
+                alone = "epoch" in tags and not any(tag.startswith("val/") for tag in seen)
+                if drawn or alone or tags <= seen or any(map(_is_after_a_validation, tags)):
+                    continue
+                seen |= tags
             kept += record
-    if len(kept) < len(content):
-        write_bytes(events, bytes(kept))
+        if len(kept) < len(content):
+            write_bytes(path, bytes(kept))
+
+
+def _is_of_a_start(tag: str) -> bool:
+    return tag.startswith("_hparams_/session") or tag in STARTS
 
 
 def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
