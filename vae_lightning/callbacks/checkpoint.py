@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,6 +34,10 @@ INSTEAD = (
     "this callback keeps the best checkpoint alone, as best.ckpt; for others beside it, add another callback: "
     "pytorch_lightning.callbacks.ModelCheckpoint with a dirpath of its own"
 )
+
+
+WRITTEN = "written"
+"""The key in a checkpoint of `time.time()` when it was written."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -96,12 +101,17 @@ class LastCheckpoint(Checkpoint):
         for count in counts:
             count.processed += 1
 
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[WRITTEN] = time.time()
+
     def stands_at(self, step: int) -> None:
         """Take the file for one that was written at `step`, such that it is not written again there."""
         self._saved_step = step
 
     def _save(self, trainer: L.Trainer) -> None:
         if self._saved_step != trainer.global_step and not getattr(trainer, "fast_dev_run", False):
+            for logger in trainer.loggers:
+                logger.save()  # a process that is killed from now on has logged what the checkpoint takes for logged
             trainer.save_checkpoint(self.path)
             self._saved_step = trainer.global_step
 

@@ -23,7 +23,7 @@ LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
 
 
 def note_changes(going_on: Continuation, cfg: DictConfig, trainer: L.Trainer, model: L.LightningModule) -> None:
-    """Record in `going_on` which settings differ from those in the run folder of its checkpoint, and say what a new length means."""
+    """Record which settings differ from those in the run folder of the checkpoint, and say what a new length means."""
     before = _config_of(going_on)
     if before is None:
         return
@@ -31,12 +31,12 @@ def note_changes(going_on: Continuation, cfg: DictConfig, trainer: L.Trainer, mo
     going_on.changed = differing | going_on.changed
     if not any(key in differing for key in LENGTHS) or not isinstance(model, Module):
         return
-    lengths = [_steps(settings, going_on) for settings in (before["trainer"], trainer)]
-    if None in lengths or lengths[0] == lengths[1]:
+    length, longer = (_steps(settings, going_on) for settings in (before["trainer"], trainer))
+    if length is None or longer is None or length == longer:
         return
     steps, spec = going_on.progress.steps, model.lr_schedule
     each = max(1, steps // going_on.progress.epochs) if going_on.progress.epochs else max(1, steps)
-    if spec and depends_on_length(spec, steps, (int(lengths[0]), int(lengths[1])), each):
+    if spec and depends_on_length(spec, steps, (length, longer), each):
         log.warning(
             "%s follows the new length from step %d on; the steps before were taken with the rates of the old length, so that the "
             "result is not that of a training that was as long from the start",

@@ -3,7 +3,7 @@
 The run's own words come first, then those typed now, of which the later wins by key; then the run's folder and its newest whole
 checkpoint. A run that was killed before its first checkpoint begins anew in its folder.
 
-This module is imported before a command's arguments are read, so it imports neither torch nor Lightning before there is a `resume=`.
+This module is imported before a command's arguments are read; it imports torch only where there is a `resume=`.
 """
 
 import json
@@ -321,7 +321,8 @@ def merged(before: Sequence[str], typed: Sequence[str]) -> list[str]:
 def _fitting(before: Sequence[str], typed: Sequence[str], catalogue: Catalogue) -> tuple[list[str], list[str]]:
     """The settings `before` without those of an option that is replaced by one typed now, and what was left out."""
     chosen = dict(word.split("=", 1) for word in typed if word.partition("=")[0] in catalogue.groups)
-    kept, left_out = [], []
+    kept: list[str] = []
+    left_out: list[str] = []
     for word in before:
         group = next((group for group in chosen if _key(word).startswith(f"{group.replace('/', '.')}.")), None)
         fits = group is None or word.startswith("+") or catalogue.has(group, chosen[group], _key(word))

@@ -20,8 +20,8 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters
 from vae_lightning.callbacks import Dashboard, FirstBatch, StopOnInterrupt, Timing
-from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.changing import note_changes
+from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.commands.resuming import is_finished, resumes

@@ -68,7 +68,7 @@ def ends_only(trainer: L.Trainer) -> None:
         loop._restarting = False
         loop.on_run_end()
 
-    loop.run = run
+    loop.run = run  # type: ignore[method-assign]
 
 
 def saves_between_validations(callback: ModelCheckpoint) -> bool:

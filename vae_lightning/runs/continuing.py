@@ -15,6 +15,7 @@ from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 
 from vae_lightning.arguments import flattened, parameters
 from vae_lightning.callbacks import LastCheckpoint
+from vae_lightning.callbacks.checkpoint import WRITTEN
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.checkpoints import Progress, read, read_any
 from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch, ends_only
@@ -58,6 +59,8 @@ class Continuation(L.Callback):
 
     def __init__(self, path: Path, progress: Progress, changed: Mapping[str, Any], ends: bool = False) -> None:
         self.path, self.progress, self.changed, self.ends = path, progress, dict(changed), ends
+        self.written: float | None = None
+        """`time.time()` when the checkpoint was written, if it says so."""
         self.begin: Callable[[], object] | None = None
         """Called in the first process when the checkpoint has been restored and nothing has been trained yet."""
 
@@ -70,7 +73,8 @@ class Continuation(L.Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             return
-        states = checkpoint["callbacks"]
+        written, states = checkpoint.get(WRITTEN), checkpoint["callbacks"]
+        self.written = written if isinstance(written, float) else None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if callback.state_key in states:
                 states[callback.state_key] = _with_own_settings(callback, states[callback.state_key])

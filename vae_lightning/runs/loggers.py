@@ -3,7 +3,7 @@
 import csv
 import io
 import struct
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vae_lightning.machine.files import write_bytes
@@ -35,45 +35,31 @@ def set_aside(path: Path, steps: int) -> None:
     if not path.is_file():
         return
     header, rows = _read(path)
-    place = _Place(steps)
-    after = [place.is_before({key for key, value in row.items() if value} - {"step"}, row.get("step")) for row in rows].count(True)
-    if after < len(rows):
+    cut = next((place for place, row in enumerate(rows) if _is_after(row, steps)), len(rows))
+    if cut < len(rows):
         earlier = path.with_name("superseded.csv")
         columns, before = _read(earlier) if earlier.is_file() else ([], [])
         columns += [name for name in header if name not in columns]
-        write_bytes(earlier, _table(columns, before + rows[after:]))
-        write_bytes(path, _table(header, rows[:after]))
+        write_bytes(earlier, _table(columns, before + rows[cut:]))
+        write_bytes(path, _table(header, rows[:cut]))
 
 
-class _Place:
-    """The place of a checkpoint in what was logged.
+def _is_after(row: dict[str, str], steps: int) -> bool:
+    """Whether `row` was logged after `steps` steps.
 
-    A training step is logged under the number of steps before it, validation under the number of steps up to it; and under the
-    same number, once more, the validation and test of the best weights after training.
+    Lightning logs a training step under the number of steps before it, and so the validation after it; the validation and test of
+    the best weights, which end a training, under the number of all steps. A callback logs under the number of steps so far.
     """
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self._seen: set[str] = set()
-        self._passed = False
-
-    def is_before(self, tags: Collection[str], step: object) -> bool:
-        """Whether `tags`, logged at `step` next, were logged before the checkpoint was written."""
-        try:
-            number = int(str(step))
-        except ValueError:
-            return not self._passed
-        own = {tag for tag in tags if not tag.startswith(("time/", "epoch"))}
-        again = bool(own) and own <= self._seen
-        if number > self.steps or (number == self.steps and (again or any(map(_is_after_a_validation, own)))):
-            self._passed = True
-        if number == self.steps:
-            self._seen |= own
-        return not self._passed
+    try:
+        step = int(row["step"])
+    except (KeyError, TypeError, ValueError):
+        return False
+    return step > steps or (step == steps and any(value for key, value in row.items() if _is_of_a_step(str(key))))
 
 
-def _is_after_a_validation(tag: str) -> bool:
-    return tag.startswith(("train/", "lr", "test/"))
+def _is_of_a_step(tag: str) -> bool:
+    """Whether `tag` is logged by Lightning, or with a training step that is to come."""
+    return tag == "epoch" or tag.startswith(("train/", "lr", "test/"))
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -90,34 +76,32 @@ def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def cut_events(files: Iterable[Path], steps: int, *, redrawn: bool = False) -> None:
+def cut_events(files: Iterable[Path], steps: int, written: float | None = None, *, redrawn: bool = False) -> None:
     """Remove from event files what was logged after `steps` steps, and what every start of a training writes anew.
 
     Of several sets of hyperparameters in a folder, TensorBoard's HParams shows the first.
 
     Args:
-        files: all event files of a run, the earliest first.
+        files: all event files of a run.
         steps: where the checkpoint stands from which the training goes on.
+        written: `time.time()` when that was written, by which records of the same step are told apart.
         redrawn: whether the images of this step are drawn once more, as at the end of training.
     """
     from tensorboard.compat.proto.event_pb2 import Event
 
-    seen: set[str] = set()
     for path in files:
         content, kept = path.read_bytes(), bytearray()
         for record, data in _records(content):
             event = Event.FromString(data)
-            tags = {value.tag for value in event.summary.value}
-            if any(map(_is_of_a_start, tags)) or event.step > steps:
-                continue
-            if event.step == steps and tags:
-                drawn = redrawn and any(value.HasField("image") for value in event.summary.value)
-                # an epoch's number is logged beside other values
-                alone = "epoch" in tags and not any(tag.startswith("val/") for tag in seen)
-                if drawn or alone or tags <= seen or any(map(_is_after_a_validation, tags)):
-                    continue
-                seen |= tags
-            kept += record
+            tags = [value.tag for value in event.summary.value]
+            drawn = redrawn and any(value.HasField("image") for value in event.summary.value)
+            if written is None or any(tag.startswith("time/") for tag in tags):  # which is not measured again
+                later = any(map(_is_of_a_step, tags))
+            else:
+                later = event.wall_time > written
+            after = event.step > steps or (event.step == steps and bool(tags) and (later or drawn))
+            if not after and not any(map(_is_of_a_start, tags)):
+                kept += record
         if len(kept) < len(content):
             write_bytes(path, bytes(kept))
 
