@@ -155,6 +155,7 @@ class BestCheckpoint(ModelCheckpoint):
             kept = {"best_k_models": {str(here): state["best_model_score"]}, "kth_best_model_path": str(here)}
             state |= {"best_model_path": str(here), **kept}
         super().load_state_dict(state)
+        self.current_score = state_dict.get("current_score")  # which Lightning saves and does not restore
 
     def _is_of(self, path: Path, score: torch.Tensor | None) -> bool:
         """Whether `path` still is the checkpoint that reached `score`: the run that wrote it may have found a better one since."""

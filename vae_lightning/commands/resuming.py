@@ -111,7 +111,7 @@ def _folder(path: str, asks_for_more: bool) -> Path:
         raise CheckpointError(f"{named}: is a file; give the run folder that it is in, or go on from it with ckpt_path=")
     if not folder.is_dir():
         raise CheckpointError(f"{named}: there is no such folder")
-    return run_folder(folder, named, "resume").absolute()
+    return run_folder(folder, named, "resume").resolve()
 
 
 def _latest(asks_for_more: bool) -> Path:
@@ -127,7 +127,7 @@ def _latest(asks_for_more: bool) -> Path:
         hint = f"; of those that are not, the newest is {path_setting('resume', unfinished)}" if unfinished else ""
         more = f"ask for more, such as {_more(_read(newest / CONFIG))}"
         raise ConfigurationError(f"resume=latest: {newest} is finished; {more}{hint}")
-    return newest.absolute()
+    return newest.resolve()
 
 
 def _touched(folder: Path) -> float:
