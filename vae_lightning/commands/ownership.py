@@ -290,7 +290,7 @@ def _begin_again(
     _keep_records(folder, steps)
     (folder / METRICS).unlink(missing_ok=True)
     write()
-    cut_events(events, steps, going_on.written, redrawn=going_on.ends)
+    cut_events(events, steps, going_on.written)
     for log in logs:
         set_aside(log / CSV.name, steps)
         (log / "hparams.yaml").unlink(missing_ok=True)  # TensorBoardLogger does not replace an existing one

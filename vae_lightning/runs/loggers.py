@@ -76,7 +76,7 @@ def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def cut_events(files: Iterable[Path], steps: int, written: float | None = None, *, redrawn: bool = False) -> None:
+def cut_events(files: Iterable[Path], steps: int, written: float | None = None) -> None:
     """Remove from event files what was logged after `steps` steps, and what every start of a training writes anew.
 
     Of several sets of hyperparameters in a folder, TensorBoard's HParams shows the first.
@@ -85,7 +85,6 @@ def cut_events(files: Iterable[Path], steps: int, written: float | None = None, 
         files: all event files of a run.
         steps: where the checkpoint stands from which the training goes on.
         written: `time.time()` when that was written, by which records of the same step are told apart.
-        redrawn: whether the images of this step are drawn once more, as at the end of training.
     """
     from tensorboard.compat.proto.event_pb2 import Event
 
@@ -94,12 +93,11 @@ def cut_events(files: Iterable[Path], steps: int, written: float | None = None, 
         for record, data in _records(content):
             event = Event.FromString(data)
             tags = [value.tag for value in event.summary.value]
-            drawn = redrawn and any(value.HasField("image") for value in event.summary.value)
             if written is None or any(tag.startswith("time/") for tag in tags):  # which is not measured again
                 later = any(map(_is_of_a_step, tags))
             else:
                 later = event.wall_time > written
-            after = event.step > steps or (event.step == steps and bool(tags) and (later or drawn))
+            after = event.step > steps or (event.step == steps and bool(tags) and later)
             if not after and not any(map(_is_of_a_start, tags)):
                 kept += record
         if len(kept) < len(content):
