@@ -62,7 +62,7 @@ def ends_only(trainer: L.Trainer) -> None:
         loop.setup_data()
         loop.reset()
         loop.on_run_start()
-        loop.epoch_loop._batches_that_stepped = trainer.global_step
+        setattr(loop.epoch_loop, BATCHES_THAT_STEPPED, trainer.global_step)
         loop.on_advance_end()
         loop.on_iteration_done()
         loop._restarting = False
