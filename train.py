@@ -20,7 +20,7 @@ def main(cfg: DictConfig) -> float | None:
         # torch and Lightning take seconds to import, which --help should not wait for
         from vae_lightning.commands.screen import print_run
         from vae_lightning.commands.train import train
-        from vae_lightning.commands.typed import to_trust, typed_words
+        from vae_lightning.commands.typed import to_trust
 
         end_of_imports()
         paths_of_the_command(cfg)
@@ -29,9 +29,8 @@ def main(cfg: DictConfig) -> float | None:
         except NotFiniteError as error:
             return failed_job(error)
         first = result.trainer.is_global_zero  # of several processes, which all come here
-        words, trust = typed_words(), to_trust(cfg)
         if first:
-            print_run(result.folder, result.metrics, interrupted=result.interrupted, overrides=words, trust=trust)
+            print_run(result.folder, result.metrics, interrupted=result.interrupted, trust=to_trust(cfg))
     if result.signal is not None:
         # Lightning kills a training of which another rank than the first leaves with a status of its own
         sys.exit(status_of(result.signal) if first else 0)

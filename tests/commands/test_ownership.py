@@ -60,7 +60,7 @@ def test_new_training_in_a_used_folder_is_refused_with_the_way_on(compose: Compo
     with pytest.raises(ConfigurationError) as refusal:
         train(compose(*SMALL, "seed=1"))
     assert f"hydra.run.dir={run}" in str(refusal.value)
-    assert f"ckpt_path={run}/checkpoints/last.ckpt" in str(refusal.value)
+    assert f"resume={run}" in str(refusal.value)
     assert tree(run) == before
 
 
@@ -122,7 +122,11 @@ def test_going_on_in_its_folder_keeps_what_is_there(compose: Compose, run: Path)
     assert all(path.is_file() for path in before)
     history = runs.history(run)
     assert history["train/elbo"][0].tolist() == list(range(8)), "the curve goes on where it was"
-    assert [row for row in rows[1:] if row not in (run / "csv" / "metrics.csv").read_text().splitlines()] == []
+    later = (run / "csv" / "metrics.csv").read_text().splitlines()
+    # the validation and test that ended the shorter training are no longer at its end
+    assert [row for row in rows[1:] if row not in later] == rows[-2:]
+    aside = (run / "csv" / "superseded.csv").read_text().splitlines()
+    assert len(aside) == 3, "but set aside"
     assert OmegaConf.load(run / "tensorboard" / "hparams.yaml").optimizer.lr == 0.01
     assert OmegaConf.load(run / ".hydra" / "config.yaml").model.optimizer.lr == 0.01
     assert OmegaConf.load(run / ".hydra" / "until_step_4" / "config.yaml").model.optimizer.lr == 0.001

@@ -32,7 +32,7 @@ def test_interrupted_run_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -
     checkpoint.touch()
     print_run(Path("outputs/vae/now"), {"train/elbo": -100.0}, interrupted=True)
     text = capsys.readouterr().out
-    assert "ckpt_path=outputs/vae/now/checkpoints/last.ckpt" in text
+    assert "train.py resume=outputs/vae/now\n" in text
     assert "evaluate.py" not in text
 
 

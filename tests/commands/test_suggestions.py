@@ -80,7 +80,7 @@ def test_group_that_the_chosen_option_has_not() -> None:
 def test_every_other_word_leads_to_something_that_exists(meant: str) -> None:
     key, _, option = meant.lstrip("+").partition("=")
     in_optimizer = key.startswith("model.optimizer.")
-    known = key in TRAIN.settings or key in TRAIN.groups or key == "hydra.run.dir" or in_optimizer
+    known = key in TRAIN.settings or key in TRAIN.groups or key in ("hydra.run.dir", "resume") or in_optimizer
     assert known
     assert not option or option in TRAIN.groups[key]
 

@@ -45,6 +45,10 @@ INSTEAD = (
 )
 
 
+WRITTEN = "written"
+"""The key in a checkpoint of `time.time()` when it was written."""
+
+
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lightning's plugin for writing checkpoints: a checkpoint is written beside the old one, and then takes its place at once.
 
@@ -162,6 +166,13 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         no_longer_after_batches(trainer)
 
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[WRITTEN] = time.time()
+
+    def stands_at(self, step: int) -> None:
+        """Take the file for one that was written at `step`, such that it is not written again there."""
+        self._saved_step = step
+
     def _save(self, trainer: L.Trainer) -> None:
         if self._saved_step != trainer.global_step and not getattr(trainer, "fast_dev_run", False):
             for logger in trainer.loggers:
@@ -198,15 +209,18 @@ class BestCheckpoint(ModelCheckpoint):
         return Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        best, here = Path(state_dict["best_model_path"]), self.path
+        here, score = self.path, state_dict["best_model_score"]
+        # where the run folder was moved, the file has moved with it
+        best = next((path for path in (Path(state_dict["best_model_path"]), here) if self._is_of(path, score)), None)
         state = {**state_dict, "dirpath": self.dirpath, "best_model_path": "", "best_k_models": {}, "last_model_path": ""}
-        if self._is_of(best, state_dict["best_model_score"]):
+        if best is not None:
             if best != here:
                 with replacing(here) as unfinished:
                     shutil.copyfile(best, unfinished)
             kept = {"best_k_models": {str(here): state["best_model_score"]}, "kth_best_model_path": str(here)}
             state |= {"best_model_path": str(here), **kept}
         super().load_state_dict(state)
+        self.current_score = state_dict.get("current_score")  # which Lightning saves and does not restore
 
     def _is_of(self, path: Path, score: torch.Tensor | None) -> bool:
         """Whether `path` still is the checkpoint that reached `score`: the run that wrote it may have found a better one since."""

@@ -5,6 +5,7 @@ the ELBO! A linear VAE perspective on posterior collapse", Lucas et al., 2019, h
 """
 
 import logging
+from typing import Any
 
 import pytorch_lightning as L
 from pytorch_lightning.callbacks import Callback
@@ -47,6 +48,12 @@ class LatentDiagnostics(Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._images = fixed_images(trainer, "val", NUM_IMAGES) if isinstance(pl_module, LatentVariableModel) else None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"most": self._most, "without_kl": self._without_kl, "warned": self.warned}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._most, self._without_kl, self.warned = (state_dict[key] for key in ("most", "without_kl", "warned"))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # all processes would compute the same, so the first one does

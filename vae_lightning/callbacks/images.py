@@ -9,6 +9,7 @@
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytorch_lightning as L
 import torch
@@ -64,6 +65,14 @@ class Images(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._drawn_step != trainer.global_step and not is_interrupted(trainer):
             self._draw(trainer, pl_module)
+
+    # ---- of a run that goes on, what has been drawn is not drawn again
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"drawn_epoch": self._drawn_epoch, "drawn_step": self._drawn_step} if self.every_n_epochs else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._drawn_epoch, self._drawn_step = (state_dict.get(key, -1) for key in ("drawn_epoch", "drawn_step"))
 
     def _draw(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         writer = writer_of(trainer)

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from yaml import YAMLError
 from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
+from vae_lightning.commands.resuming import with_resumed
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
 from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
@@ -79,7 +80,8 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     else:
         search_working_directory()
     with handled(at_once=True), _led(), one_line_errors():
-        sys.argv[1:] = with_own_net(prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant), conf)
+        words = with_resumed if name == "train" else _words
+        sys.argv[1:] = with_own_net(words(sys.argv[1:], _catalogue), conf)
         main()
     if _failed_jobs:
         sys.exit(WENT_WRONG)
@@ -93,6 +95,10 @@ def _led() -> Iterator[None]:
     """
     with noted(lambda signum: None) if os.environ.get("LOCAL_RANK", "0") != "0" else contextlib.nullcontext():
         yield
+
+
+def _words(words: Sequence[str], catalogue: Catalogue) -> list[str]:
+    return prepared(words, catalogue.groups, catalogue.meant)
 
 
 def failed_job(error: NotFiniteError) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.shell import hydra_quoted, is_hydra_quoted
 
-__all__ = ["parts_of", "prepared", "takes_a_path"]
+__all__ = ["flags_first", "parts_of", "prepared", "takes_a_path"]
 
 PATHS = {"ckpt_path", "resume", "run", "run_dir", "root", "static_root", "path", "to", "name", "evaluation.classifier"}
 """Settings whose value is a path or a name, which Hydra's grammar must not interpret."""
@@ -43,13 +43,13 @@ def prepared(
     Raises:
         ConfigurationError: a word is neither a flag nor a setting.
     """
-    flags, settings = _flags_first(words, suggest)
+    flags, settings = flags_first(words, suggest)
     sweep = any(flag in ("-m", "--multirun") for flag in flags) or "hydra.mode=MULTIRUN" in settings
     settings = [_setting(word, settings[place + 1 :], sweep, suggest) for place, word in enumerate(settings)]
     return flags + [_option(word, groups or {}, sweep) for word in settings]
 
 
-def _flags_first(words: Sequence[str], suggest: Suggest) -> tuple[list[str], list[str]]:
+def flags_first(words: Sequence[str], suggest: Suggest) -> tuple[list[str], list[str]]:
     """Hydra's flags with their values, and the settings: argparse does not take settings on both sides of a flag."""
     flags: list[str] = []
     settings: list[str] = []

@@ -6,6 +6,7 @@ and writes the files in `.hydra` when everything has been checked and the lock i
 
 import contextlib
 import functools
+import itertools
 import logging
 import logging.handlers
 import os
@@ -27,12 +28,14 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoint
 from vae_lightning.commands.commandline import one_line_errors
+from vae_lightning.commands.resuming import resumes
 from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import purge_from
 from vae_lightning.machine.shell import path_setting
 from vae_lightning.runs.continuing import Continuation
 from vae_lightning.runs.layout import (
+    BEST,
     CHECKPOINTS,
     CONFIG,
     CSV,
@@ -46,7 +49,7 @@ from vae_lightning.runs.layout import (
     PREVIOUS,
     PRODUCTS,
 )
-from vae_lightning.runs.loggers import drop_hyperparameters, set_aside
+from vae_lightning.runs.loggers import cut_events, set_aside
 
 __all__ = ["KeepFolders", "RunFolder"]
 
@@ -136,12 +139,12 @@ class RunFolder:
             with _locked(self.path):
                 pass
         owned = self._owned(going_on)
-        if self.path.resolve() in owned:
+        if self.path.resolve() in owned or resumes(self.path):
             return
         for path in _products(self.path, trainer):
             if path.parent.resolve() not in owned:
-                last = next((self.path / name for name in (LAST, PREVIOUS) if (self.path / name).is_file()), None)
-                on = f", or go on with that run: {path_setting('ckpt_path', str(last))}" if last else ""
+                kept = any((self.path / name).is_file() for name in (LAST, PREVIOUS))
+                on = f", or go on with that run: {path_setting('resume', str(self.path))}" if kept else ""
                 raise ConfigurationError(f"hydra.run.dir={self.path}: {path} is of another run; choose another hydra.run.dir{on}")
 
     def take(self, cfg: DictConfig, trainer: L.Trainer, going_on: Continuation | None) -> None:
@@ -155,12 +158,14 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._open.enter_context(_locked(self.path))
             write = functools.partial(_write_config, self.path, _config_files(cfg))
+            logs = [Path(logger.log_dir) for logger in _file_loggers(trainer)]
+            events = [path for log in logs for path in sorted(log.glob(Path(EVENTS).name))]
             if going_on is not None and self.path.resolve() in self._owned(going_on):
-                logs = [Path(logger.log_dir) for logger in _file_loggers(trainer)]
-                events = [path for log in logs for path in log.glob(Path(EVENTS).name)]
-                going_on.begin = functools.partial(_begin_again, self.path, going_on.progress.steps, logs, events, write)
+                going_on.begin = functools.partial(_begin_again, self.path, going_on, logs, events, write)
                 _hide_later_events(trainer, going_on.progress.steps)
             else:
+                if resumes(self.path):
+                    _begin_anew(self.path, logs, events)
                 write()
         self._taken = True
         start = going_on.progress.steps if going_on is not None else 0
@@ -273,27 +278,46 @@ def _config_files(cfg: DictConfig) -> dict[Path, bytes]:
 
 
 def _write_config(folder: Path, files: dict[Path, bytes]) -> None:
-    for name in (CONFIG, OVERRIDES, HYDRA):
+    for name in (OVERRIDES, HYDRA, CONFIG):  # a folder with a config is a run, which the others belong to
         if name in files:
             write_bytes(folder / name, files[name])
         else:
             (folder / name).unlink(missing_ok=True)
 
 
-def _begin_again(folder: Path, steps: int, logs: list[Path], events: list[Path], write: functools.partial[None]) -> None:
+def _begin_again(
+    folder: Path, going_on: Continuation, logs: list[Path], events: list[Path], write: functools.partial[None]
+) -> None:
     """Replace the records of the training so far, after copying them to `.hydra/until_step_<steps>`."""
-    kept = folder / CONFIG.with_name(f"until_step_{steps}")
-    for path in (*(folder / CONFIG.parent).glob("*.yaml"), folder / METRICS):
-        if path.is_file():
-            kept.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, kept / path.name)
+    steps = going_on.progress.steps
+    _keep_records(folder, steps)
     (folder / METRICS).unlink(missing_ok=True)
     write()
-    for path in events:
-        drop_hyperparameters(path)
+    cut_events(events, steps, going_on.written)
     for log in logs:
         set_aside(log / CSV.name, steps)
         (log / "hparams.yaml").unlink(missing_ok=True)  # TensorBoardLogger does not replace an existing one
+
+
+def _begin_anew(folder: Path, logs: list[Path], events: list[Path]) -> None:
+    """Remove what a training logged that was killed before its first checkpoint: the same will be logged again."""
+    _keep_records(folder, 0)
+    for path in (folder / METRICS, folder / BEST, *events, *(log / name for log in logs for name in (CSV.name, "hparams.yaml"))):
+        path.unlink(missing_ok=True)
+
+
+def _keep_records(folder: Path, steps: int) -> None:
+    """Copy the config and the metrics to `.hydra/until_step_<steps>`, or to one with a further number if that holds others."""
+    content = {
+        path.name: path.read_bytes() for path in (*(folder / CONFIG.parent).glob("*.yaml"), folder / METRICS) if path.is_file()
+    }
+    for number in itertools.count(1):
+        kept = folder / CONFIG.with_name(f"until_step_{steps}" + (f"_{number}" if number > 1 else ""))
+        earlier = {path.name: path.read_bytes() for path in kept.glob("*.*")} if kept.is_dir() else {}
+        if all(earlier.get(name, data) == data for name, data in content.items()):
+            for name in sorted(content.keys() - earlier.keys()):
+                write_bytes(kept / name, content[name])
+            return
 
 
 def _hide_later_events(trainer: L.Trainer, steps: int) -> None:

@@ -52,6 +52,11 @@ COMMON = (
     *("data.num_labels", "callbacks.animation.frames"),
 )
 """The settings that the help text of train.py shows."""
+RESUME = (
+    "resume=<run folder>",
+    "or latest: go on with this run in its own folder, wherever it was stopped, to what it would have been; settings beside it win",
+)
+"""What no configuration file has, because a command line alone takes it."""
 
 
 # ---- the comments in conf/
@@ -179,7 +184,16 @@ def _commented(settings: Iterable[Setting]) -> str:
 
 
 def _training() -> str:
-    return _commented(_training_settings().values())
+    settings = [setting for setting in _training_settings().values() if setting.comment]
+    return table(["setting and default", "what it is"], ((f"`{name}`", said) for name, said in _typed_first(settings)))
+
+
+def _typed_first(settings: Iterable[Setting]) -> Iterator[tuple[str, str]]:
+    """Each setting and what it is; before `ckpt_path`, what a command line alone takes."""
+    for setting in settings:
+        if setting.key == "ckpt_path":
+            yield RESUME
+        yield setting.assigned, setting.comment
 
 
 def _training_settings() -> dict[str, Setting]:
@@ -274,7 +288,7 @@ def _help_of_evaluation() -> str:
 
 def _help_of_training() -> str:
     settings = _training_settings()
-    return _aligned((settings[key].assigned, settings[key].comment) for key in COMMON if key in settings)
+    return _aligned(_typed_first(settings[key] for key in COMMON if key in settings))
 
 
 HELP: dict[str, dict[str, Callable[[], str]]] = {

@@ -18,13 +18,11 @@ def print_run(
     metrics: Mapping[str, float],
     *,
     interrupted: bool = False,
-    overrides: Sequence[str] = (),
     trust: Sequence[str] = (),
 ) -> None:
     """Show the final metrics of a training run, and where everything is.
 
     Args:
-        overrides: what the command was given, to go on with.
         trust: packages that an evaluation has to be told to trust.
     """
     splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
@@ -51,8 +49,7 @@ def print_run(
         return
     if interrupted:
         say(f"interrupted: {shell_quoted(path)} holds what was learned so far; go on with")
-        kept = [word for word in overrides if not word.lstrip("+").startswith("ckpt_path=")]
-        say(f"  {command('train.py', *kept, path_setting('ckpt_path', f'{path}/{LAST}'))}")
+        say(f"  {command('train.py', path_setting('resume', path))}")
         return
     say(f"run folder: {shell_quoted(path)}")
     trusting = [f"trust=[{','.join(trust)}]"] if trust else []

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning.arguments import choose
+from vae_lightning.commands.overrides import NONE
 from vae_lightning.errors import ConfigurationError
 
 __all__ = ["Catalogue", "unknown_group", "unknown_option", "unknown_setting"]
@@ -45,7 +46,8 @@ OTHER_WORDS = {
     "data.root": "data_dir data_path datadir dataroot",
     "seed": "random_seed random_state",
     "hydra.run.dir": "output output_dir out_dir outdir log_dir logdir save_dir",
-    "ckpt_path": "checkpoint ckpt resume resume_from load",
+    "ckpt_path": "checkpoint ckpt load",
+    "resume": "resume_from resume_path continue restart",
     "callbacks=early_stopping": "early_stopping patience",
     "callbacks.animation.frames": "frames",
 }
@@ -53,11 +55,13 @@ OTHER_WORDS = {
 MEANT = {word: key for key, words in OTHER_WORDS.items() for word in words.split()}
 RENAMED = {"model.conditional_prior": "model/prior=class", "evaluation.digit": "evaluation.label"}
 """What earlier commits called a setting: what to write now."""
-GO_ON = "train.py goes on from a checkpoint with ckpt_path=<folder>/checkpoints/last.ckpt"
+GO_ON = "train.py goes on with a run with resume=<folder>"
+OF_THE_COMMAND_LINE = {"train": ["resume"], "evaluate": []}
+"""What a command line takes and no config has."""
 OF_THE_OTHER_SCRIPT = {
     "train": {"run": f"is of evaluate.py; {GO_ON}"},
     "evaluate": dict.fromkeys(
-        ("model", "data", "trainer", "callbacks", "logger", "experiment", "seed", "name"),
+        ("model", "data", "trainer", "callbacks", "logger", "experiment", "seed", "name", "resume"),
         "is of train.py; evaluate.py takes model and data from the run's folder, run=<folder>",
     ),
 }
@@ -116,6 +120,20 @@ class Catalogue:
         above, _, name = group.rpartition("/")
         return [f"{above}={option}" for option in self.groups.get(above, ()) if name in self._below(above, option)]
 
+    def has(self, group: str, option: str, key: str) -> bool:
+        """Whether `option` of `group` has the setting `key` or one below it; of an option that is no file here, nobody knows."""
+        if option in NONE:
+            return False
+        if option not in self.groups.get(group, ()):
+            return True
+        package, path = group.replace("/", "."), self.conf / group / f"{option}.yaml"
+        if any(f"{known}.".startswith(f"{key}.") or key.startswith(f"{known}.") for known in _keys(path, package)):
+            return True
+        defaults = _content(path).get("defaults", ())
+        if any(isinstance(entry, Mapping) for entry in defaults):  # which has groups below it
+            return True
+        return any(self.has(group, str(entry), key) for entry in defaults if entry != "_self_")
+
     def _below(self, group: str, option: str) -> set[str]:
         """The groups that `option` has below it, some of them by another option that it is built on."""
         found: set[str] = set()
@@ -130,7 +148,7 @@ class Catalogue:
         """The setting, group or option that was probably meant by `key`; an empty string if none is near."""
         bare = key.lstrip("+")
         leaf = re.split(r"[./]", bare)[-1]
-        if bare in self.settings or bare in self.groups:
+        if bare in self.settings or bare in self.groups or bare in OF_THE_COMMAND_LINE[self.name]:
             return bare
         for group, options in self.groups.items():
             if bare in options:
@@ -187,7 +205,8 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
         return ConfigurationError(f"{key}: {OF_THE_OTHER_SCRIPT[catalogue.name][key]}")
     if owners := catalogue.settings.get(key):
         return ConfigurationError(_of_another_option(key, owners, catalogue, typed))
-    names, above = sorted(map(str, siblings)), f"{prefix}." if prefix else ""
+    typable = () if prefix else OF_THE_COMMAND_LINE[catalogue.name]
+    names, above = sorted({*map(str, siblings), *typable}), f"{prefix}." if prefix else ""
     # first look for a slip of the pen, then for the setting's name in other projects
     slips = difflib.get_close_matches(leaf, names, n=1, cutoff=0.8) if leaf not in MEANT else []
     meant = f"{above}{slips[0]}" if slips else catalogue.meant(key)

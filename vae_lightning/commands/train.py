@@ -23,9 +23,11 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters
 from vae_lightning.callbacks import Dashboard, FirstBatch, StopOnInterrupt, Timing
+from vae_lightning.commands.changing import note_changes
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.ownership import RunFolder
+from vae_lightning.commands.resuming import is_finished, resumes
 from vae_lightning.commands.typed import typed_words
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
@@ -109,7 +111,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
     torch.set_num_threads(THREADS if cfg.trainer.threads == "auto" else cfg.trainer.threads)
     with named_from_the_root(model, data):
-        going_on = _going_on(cfg, trainer, model, data)
+        going_on = _going_on(cfg, trainer, model, data, may_end=resumes(folder) and not is_finished(folder))
     run_folder.check(trainer, going_on)
     with named_from_the_root(model, data):
         data.prepare_data()  # before Lightning starts, so that an error about data is one line
@@ -129,7 +131,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             logged = _callback_metrics(trainer)
             # if Lightning trained in processes that it started, the step is not known here
             stands = trainer.world_size == 1 and trainer.global_step == (going_on.progress.steps if going_on else 0)
-            if stands and not interrupt.interrupted:
+            if stands and not interrupt.interrupted and not (going_on and going_on.ends):
                 log.warning("no step was trained, so that the metrics are of the weights as they were before")
             if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
                 logged |= _evaluate_best(trainer, model, data, interrupt)
@@ -192,7 +194,9 @@ def _folder(cfg: DictConfig) -> Path:
     return folder
 
 
-def _going_on(cfg: DictConfig, trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule) -> Continuation | None:
+def _going_on(
+    cfg: DictConfig, trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, may_end: bool
+) -> Continuation | None:
     """How the training goes on from `cfg.ckpt_path`; None if it starts anew."""
     if cfg.ckpt_path is None:
         return None
@@ -206,7 +210,8 @@ def _going_on(cfg: DictConfig, trainer: L.Trainer, model: L.LightningModule, dat
         kinds = {L.Trainer: "trainer", L.LightningModule: "model", L.LightningDataModule: "data"}
         return f"{next(where for kind, where in kinds.items() if isinstance(owner, kind))}.{argument}"
 
-    callback = continuation(cfg.ckpt_path, trainer, model, data, name_of)
+    callback = continuation(cfg.ckpt_path, trainer, model, data, name_of, may_end=may_end)
+    note_changes(callback, cfg, trainer, model)
     trainer.callbacks.insert(0, callback)  # type: ignore[attr-defined]
     return callback
 

@@ -25,6 +25,7 @@ __all__ = [
     "as_after_the_step",
     "begins_an_epoch",
     "detects_anomaly",
+    "ends_only",
     "has_trainer",
     "may_stop_now",
     "no_longer_after_batches",
@@ -104,6 +105,26 @@ def begins_an_epoch(trainer: L.Trainer) -> None:
     """Let `trainer`, which has restored a checkpoint, begin an epoch instead of going on within one."""
     trainer.fit_loop._restarting = False
     trainer.fit_loop.epoch_loop.restarting = False
+
+
+def ends_only(trainer: L.Trainer) -> None:
+    """Let `trainer`, which will restore a checkpoint of where training ended, do what comes after its last batch and validation.
+
+    Hooks of the end of the epoch and of the end of training are called, and no batch is trained.
+    """
+    loop = trainer.fit_loop
+
+    def run() -> None:
+        loop.setup_data()
+        loop.reset()
+        loop.on_run_start()
+        setattr(loop.epoch_loop, BATCHES_THAT_STEPPED, trainer.global_step)
+        loop.on_advance_end()
+        loop.on_iteration_done()
+        loop._restarting = False
+        loop.on_run_end()
+
+    loop.run = run  # type: ignore[method-assign]
 
 
 def saves_between_validations(callback: ModelCheckpoint) -> bool:

@@ -36,6 +36,7 @@ __all__ = [
     "SteppedSchedule",
     "build_schedule",
     "check_length",
+    "depends_on_length",
     "unordered",
 ]
 
@@ -329,6 +330,28 @@ def check_length(
     unit = "steps" if schedule.interval == "step" else "epochs"
     key = next((key for key in ("total_steps", "epochs") if spec.get(key) is not None), "total_steps")
     require(asked >= taken, f"lr_schedule.{key}", spec.get(key), f"enough for the {taken} {unit} of the training, or null")
+
+
+def depends_on_length(spec: Mapping[str, Any], steps: int, lengths: tuple[int, int], steps_per_epoch: int) -> bool:
+    """Whether the first `steps` factors of a schedule differ between a training of one of `lengths`, in steps, and the other.
+
+    >>> depends_on_length({"name": "cosine"}, 100, (200, 400), 50), depends_on_length({"name": "burda"}, 100, (200, 400), 50)
+    (True, False)
+    """
+    spec = without_null(spec)
+    target = located_or_chosen("lr_schedule.name", _composed(spec.get("name")), SCHEDULES)
+    taken = parameters(target)[0] if callable(target) else {}
+    own = {key: value for key, value in spec.items() if key not in _ours(target)}
+    if "optimizer" in taken:
+        return "total_steps" in _lengths(target, own)
+    offered = [
+        {key: value for key, value in (("total_steps", length), ("steps_per_epoch", steps_per_epoch)) if key in taken}
+        for length in lengths
+    ]
+    first, second = (
+        build("lr_schedule", spec, SCHEDULES, **{k: v for k, v in values.items() if k not in spec}) for values in offered
+    )
+    return any(first(step) != second(step) for step in range(0, steps, max(1, steps // 100)))
 
 
 def _composed(name: object) -> object:

@@ -14,9 +14,11 @@ from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 
 from vae_lightning.arguments import flattened, parameters
+from vae_lightning.callbacks import LastCheckpoint
+from vae_lightning.callbacks.checkpoint import WRITTEN
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.checkpoints import Progress, read, read_any
-from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch
+from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch, ends_only
 from vae_lightning.models.base import Module
 from vae_lightning.runs.loading import settings_in
 
@@ -49,13 +51,16 @@ class Continuation(L.Callback):
     Args:
         path: the checkpoint.
         progress: how far the checkpoint's training had come.
-        changed: hyperparameters that have other values now, by name: the value then, and the value now.
+        changed: settings that have other values now, by name: the value then, and the value now.
+        ends: nothing is left to train, so that only what comes after training is done.
     """
 
     sees_every_batch = False
 
-    def __init__(self, path: Path, progress: Progress, changed: Mapping[str, Any]) -> None:
-        self.path, self.progress, self.changed = path, progress, dict(changed)
+    def __init__(self, path: Path, progress: Progress, changed: Mapping[str, Any], ends: bool = False) -> None:
+        self.path, self.progress, self.changed, self.ends = path, progress, dict(changed), ends
+        self.written: float | None = None
+        """`time.time()` when the checkpoint was written, if it says so."""
         self.begin: Callable[[], object] | None = None
         """Called in the first process when the checkpoint has been restored and nothing has been trained yet."""
 
@@ -68,15 +73,22 @@ class Continuation(L.Callback):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if trainer.state.fn != TrainerFn.FITTING:
             return
-        states = checkpoint["callbacks"]
+        written, states = checkpoint.get(WRITTEN), checkpoint["callbacks"]
+        self.written = written if isinstance(written, float) else None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if callback.state_key in states:
                 states[callback.state_key] = _with_own_settings(callback, states[callback.state_key])
-        if not self.progress.batches:
+        if self.ends:
+            ends_only(trainer)
+        elif not self.progress.batches:
             _end_epoch(checkpoint["loops"]["fit_loop"], self.progress.steps)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not self.progress.batches:
+        if self.ends:
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, LastCheckpoint):
+                    callback.stands_at(trainer.global_step)
+        elif not self.progress.batches:
             # with max_steps, Lightning takes any checkpoint for one within an epoch
             begins_an_epoch(trainer)
         if self.begin is not None and trainer.is_global_zero:
@@ -109,7 +121,13 @@ def _bare(owner: object, argument: str) -> str:
 
 
 def continuation(
-    ckpt_path: str, trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, name_of: NameOf = _bare
+    ckpt_path: str,
+    trainer: L.Trainer,
+    model: L.LightningModule,
+    data: L.LightningDataModule,
+    name_of: NameOf = _bare,
+    *,
+    may_end: bool = False,
 ) -> Continuation:
     """How `trainer` goes on from `ckpt_path` with `model` and `data`.
 
@@ -118,6 +136,7 @@ def continuation(
         trainer, model, data: as they will be given to `trainer.fit`.
         name_of: gives the caller's name for an argument of the trainer, of one of its callbacks, of the model or of the data, for
             the errors and the record: `name_of(trainer, "max_epochs")`. By default that is the argument's own name.
+        may_end: whether nothing may be left to train, as of a run that was killed in its last validation or test.
 
     Raises:
         CheckpointError: the file is missing, damaged, foreign, or of another model.
@@ -137,9 +156,15 @@ def continuation(
     was, now = flattened(content.get("hyper_parameters", {})), flattened(model.hparams)
     _require_model(path, content, model, was, now, name_of)
     _require_data(content, data, progress, trainer, name_of)
-    _require_something_left(content, progress, trainer, name_of)
+    ends = False
+    try:
+        _require_something_left(content, progress, trainer, name_of)
+    except _NothingLeft:
+        if not may_end:
+            raise
+        ends = True
     both = [key for key in now if key in was and was[key] != now[key]]
-    return Continuation(path, progress, {name_of(model, key): (was[key], now[key]) for key in both})
+    return Continuation(path, progress, {name_of(model, key): (was[key], now[key]) for key in both}, ends)
 
 
 def _require_model(
@@ -188,6 +213,10 @@ def _require_data(
         raise ConfigurationError(f"{name_of(trainer, 'limit_train_batches')}={limit}: {stands}")
 
 
+class _NothingLeft(ConfigurationError):
+    """Training has come to its end."""
+
+
 def _require_something_left(content: Mapping[str, Any], progress: Progress, trainer: L.Trainer, name_of: NameOf) -> None:
     if getattr(trainer, "fast_dev_run", False):
         tries = "tries the first steps of a training; leave ckpt_path out"
@@ -196,19 +225,19 @@ def _require_something_left(content: Mapping[str, Any], progress: Progress, trai
     for key, limit, trained in (("epochs", trainer.max_epochs, progress.epochs), ("steps", trainer.max_steps, progress.steps)):
         if limit not in (None, -1) and trained >= limit:
             name = name_of(trainer, f"max_{key}")
-            raise ConfigurationError(f"{name}={limit}: the checkpoint has trained {trained} {key}, {done} more {key}")
+            raise _NothingLeft(f"{name}={limit}: the checkpoint has trained {trained} {key}, {done} more {key}")
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         state = content["callbacks"].get(callback.state_key, {})
         allowed = allowed_seconds(callback) if isinstance(callback, Timer) else None
         if allowed is not None:
             taken = state.get("time_elapsed", {}).get(RunningStage.TRAINING.value, 0.0)
             if taken >= allowed:
-                raise ConfigurationError(
+                raise _NothingLeft(
                     f"{name_of(trainer, 'max_time')}: {allowed:.0f} seconds are for the whole training, which has taken "
                     f"{taken:.0f} up to the checkpoint, {done} more time"
                 )
         if isinstance(callback, EarlyStopping) and state.get("wait_count", 0) >= callback.patience and _may_stop(progress, trainer):
-            raise ConfigurationError(
+            raise _NothingLeft(
                 f"{name_of(callback, 'patience')}={callback.patience}: {callback.monitor} has not improved for "
                 f"{state['wait_count']} validations up to the checkpoint, {done} more patience"
             )

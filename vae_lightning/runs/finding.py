@@ -11,7 +11,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.files import at_home
 from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST, PREVIOUS
 
-__all__ = ["find", "latest", "located"]
+__all__ = ["find", "latest", "located", "run_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs"
         return _of_checkpoint(path, named)
     if not path.is_dir():
         raise CheckpointError(f"{named}: there is no such folder")
-    return _with_checkpoint(_run_of(path, named, key), named)
+    return _with_checkpoint(run_folder(path, named, key), named)
 
 
 def latest(outputs: str | Path) -> Path:
@@ -74,7 +74,7 @@ def _of_checkpoint(path: Path, named: str) -> tuple[Path, Path]:
     raise CheckpointError(f"{named}: is not in a run folder (none above it has {CONFIG})")
 
 
-def _run_of(path: Path, named: str, key: str) -> Path:
+def run_folder(path: Path, named: str, key: str) -> Path:
     """The run folder for `path`, which may be the run folder itself, its `checkpoints`, or a folder above a single run."""
     if (path / CONFIG).is_file():
         return path

@@ -3,13 +3,16 @@
 import csv
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import WritingCSVLogger
 
-__all__ = ["CSVLogger", "drop_hyperparameters", "set_aside"]
+__all__ = ["CSVLogger", "cut_events", "set_aside"]
+
+STARTS = {"custom_scalars__config__", *(f"{text}/text_summary" for text in ("config", "glossary", "provenance"))}
+"""What the event file of every start of a training begins with."""
 
 
 class CSVLogger(WritingCSVLogger):
@@ -44,13 +47,19 @@ def set_aside(path: Path, steps: int) -> None:
 def _is_after(row: dict[str, str], steps: int) -> bool:
     """Whether `row` was logged after `steps` steps.
 
-    A training step is logged under the number of steps before it, validation under the number of steps up to it.
+    Lightning logs a training step under the number of steps before it, and so the validation after it; the validation and test of
+    the best weights, which end a training, under the number of all steps. A callback logs under the number of steps so far.
     """
     try:
         step = int(row["step"])
     except (KeyError, TypeError, ValueError):
         return False
-    return step > steps or (step == steps and any(value for key, value in row.items() if str(key).startswith(("train/", "lr"))))
+    return step > steps or (step == steps and any(value for key, value in row.items() if _is_of_a_step(str(key))))
+
+
+def _is_of_a_step(tag: str) -> bool:
+    """Whether `tag` is logged by Lightning, or with a training step that is to come."""
+    return tag == "epoch" or tag.startswith(("train/", "lr", "test/"))
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -67,17 +76,36 @@ def _table(header: list[str], rows: list[dict[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def drop_hyperparameters(events: Path) -> None:
-    """Remove a run's hyperparameters from an event file: of several sets in a folder, TensorBoard's HParams shows the first."""
+def cut_events(files: Iterable[Path], steps: int, written: float | None = None) -> None:
+    """Remove from event files what was logged after `steps` steps, and what every start of a training writes anew.
+
+    Of several sets of hyperparameters in a folder, TensorBoard's HParams shows the first.
+
+    Args:
+        files: all event files of a run.
+        steps: where the checkpoint stands from which the training goes on.
+        written: `time.time()` when that was written, by which records of the same step are told apart.
+    """
     from tensorboard.compat.proto.event_pb2 import Event
 
-    content, kept = events.read_bytes(), bytearray()
-    for record, data in _records(content):
-        values = Event.FromString(data).summary.value
-        if not any(value.tag.startswith("_hparams_/session") for value in values):
-            kept += record
-    if len(kept) < len(content):
-        write_bytes(events, bytes(kept))
+    for path in files:
+        content, kept = path.read_bytes(), bytearray()
+        for record, data in _records(content):
+            event = Event.FromString(data)
+            tags = [value.tag for value in event.summary.value]
+            if written is None or any(tag.startswith("time/") for tag in tags):  # which is not measured again
+                later = any(map(_is_of_a_step, tags))
+            else:
+                later = event.wall_time > written
+            after = event.step > steps or (event.step == steps and bool(tags) and later)
+            if not after and not any(map(_is_of_a_start, tags)):
+                kept += record
+        if len(kept) < len(content):
+            write_bytes(path, bytes(kept))
+
+
+def _is_of_a_start(tag: str) -> bool:
+    return tag.startswith("_hparams_/session") or tag in STARTS
 
 
 def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:
