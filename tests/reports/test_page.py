@@ -94,7 +94,7 @@ def test_markdown_shows_names_as_they_are(page: Page, tmp_path: Path) -> None:
     odd = dataclasses.replace(page, title="a[v2]*b*", not_measured={"samples": "needs evaluation.classifier=<run of one>"})
     text = to_markdown(odd, tmp_path)
     assert text.startswith("# a\\[v2\\]\\*b\\*\n")
-    assert "evaluation.classifier=\\<run of one>" in text
+    assert "evaluation.classifier=&lt;run of one>" in text
     assert "<h1>a[v2]*b*</h1>" in to_html(odd)
 
 
