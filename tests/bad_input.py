@@ -1,19 +1,24 @@
 """Commands in this process, as a user gives them, and what they leave behind: for the catalogue in `test_bad_input.py`."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
 import pytest
+from omegaconf import DictConfig
 
 from vae_lightning.commands import commandline
 from vae_lightning.commands.commandline import CONF, one_line_errors, register_resolvers
+from vae_lightning.commands.config import check_config
+from vae_lightning.commands.evaluate import evaluate
 from vae_lightning.commands.overrides import prepared
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import Catalogue
+from vae_lightning.commands.train import train
 
-__all__ = ["give", "state"]
+__all__ = ["check", "give", "state"]
 
 CATALOGUES = {name: Catalogue(CONF, name) for name in ("train", "evaluate")}
 
@@ -26,6 +31,21 @@ def give(script: str, words: Sequence[str], settings: Sequence[str] = ()) -> Non
         words: as they are typed.
         settings: words of the test, which stand in front of them.
     """
+    with _command(script, words, settings) as cfg:
+        if script == "train":
+            train(cfg)
+        else:
+            evaluate(cfg)
+
+
+def check(words: Sequence[str], settings: Sequence[str] = ()) -> None:
+    """Compose and check what `train.py` with these words would train, and train nothing."""
+    with _command("train", words, settings) as cfg:
+        check_config(cfg)
+
+
+@contextmanager
+def _command(script: str, words: Sequence[str], settings: Sequence[str]) -> Iterator[DictConfig]:
     register_resolvers()
     catalogue = CATALOGUES[script]
     with pytest.MonkeyPatch.context() as patch:
@@ -35,14 +55,7 @@ def give(script: str, words: Sequence[str], settings: Sequence[str] = ()) -> Non
             typed = with_own_net(prepared([*settings, *words], catalogue.groups, catalogue.meant), CONF)
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
                 cfg = hydra.compose(script, typed)
-            if script == "train":
-                from vae_lightning.commands.train import train
-
-                train(cfg)
-            else:
-                from vae_lightning.commands.evaluate import evaluate
-
-                evaluate(cfg)
+            yield cfg
 
 
 def state(folder: Path) -> dict[str, str]:

@@ -183,6 +183,8 @@ def _line(error: Exception) -> str | None:
         return f"a configuration file is no YAML: {words}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in words.lower() for word in MEMORY)):
         return f"out of memory ({words[:160]}); a smaller data.batch_size, model.num_samples or net takes less"
+    if isinstance(error, OSError) and error.errno is None and (file := _being_loaded(error)):
+        return f"{file}: holds no settings, key: value a line ({words})"
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
         return f"{error.filename or 'writing'}: {error.strerror}"
     return None
@@ -194,6 +196,16 @@ def _raised_by_hydra(error: Exception) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("hydra.")
+
+
+def _being_loaded(error: Exception) -> str:
+    """The file that OmegaConf was reading as it raised `error`; an empty string if it was not."""
+    trace, file = error.__traceback__, ""
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") == "omegaconf.omegaconf":
+            file = str(getattr(trace.tb_frame.f_locals.get("f"), "name", file))
+        trace = trace.tb_next
+    return file
 
 
 def _composition(error: Exception) -> str:
