@@ -120,7 +120,13 @@ def test_config_of_ones_own(
     path.parent.mkdir(parents=True)
     path.write_text(content)
     before = state(tmp_path)
-    settings = [f"hydra.searchpath=[file://{tmp_path}/conf]", f"run_dir={tmp_path}/run", "name=test", f"data.root={mnist_root}", *QUICK]
+    settings = [
+        f"hydra.searchpath=[file://{tmp_path}/conf]",
+        f"run_dir={tmp_path}/run",
+        "name=test",
+        f"data.root={mnist_root}",
+        *QUICK,
+    ]
     with pytest.raises(SystemExit) as end:
         give("train", ["model=mine"], settings)
     assert end.value.code == 2
@@ -235,7 +241,10 @@ RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
     "model of another kind": (described(model={"_target_": "torch.nn.Linear"}), "is not a LightningModule; refused"),
     "model of a class that was": (described(model={"_target_": "vae_lightning.models.Was"}), "vae_lightning.models has no Was"),
     "data of another kind": (described(data={"_target_": "vae_lightning.models.VAE"}), "is not a LightningDataModule; refused"),
-    "data with an unknown key": (described(data=data_of(bach_size=3)), "data.bach_size: no such key; did you mean data.batch_size?"),
+    "data with an unknown key": (
+        described(data=data_of(bach_size=3)),
+        "data.bach_size: no such key; did you mean data.batch_size?",
+    ),
     "data with a wrong type": (described(data=data_of(batch_size="x")), "data.batch_size='x'"),
     "data out of range": (described(data=data_of(val_size=60_000)), "data.val_size=60000"),
     "data with a number for a path": (described(data=data_of(root=3)), "data.root=3"),
@@ -253,14 +262,20 @@ RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{f"checkpoint with a flipped bit at {share}": (flip(share), "best.ckpt: is ") for share in (0.1, 0.3, 0.5, 0.7, 0.9)},
     "checkpoint of a list": (lambda folder: torch.save([1], folder / CKPT), "is not a checkpoint of this project"),
     "checkpoint of weights alone": (lambda folder: torch.save(STATE, folder / CKPT), "is not a checkpoint of this project"),
-    "checkpoint of a model": (lambda folder: torch.save(torch.nn.Linear(1, 1), folder / CKPT), "more than weights and plain values"),
+    "checkpoint of a model": (
+        lambda folder: torch.save(torch.nn.Linear(1, 1), folder / CKPT),
+        "more than weights and plain values",
+    ),
     "no weights": (changed(state_dict={}), "its model cannot be built here: Error(s) in loading state_dict"),
     "weights as a list": (changed(state_dict=[1]), "is not a checkpoint of this project"),
     "weights of text": (changed(state_dict=dict.fromkeys(STATE, "x")), "its model cannot be built here"),
     "one weight too many": (changed(state_dict={**STATE, "x": torch.zeros(1)}), "Unexpected key(s)"),
     "weights of another shape": (changed(state_dict={k: v[..., :1] for k, v in STATE.items()}), "size mismatch"),
     "weights nowhere": (changed(state_dict={k: v.to("meta") for k, v in STATE.items()}), "on the device meta"),
-    "weights that claim more": (changed(state_dict={**STATE, "x": torch.zeros(1).expand(10**12)}), "claims 1,000,000,000,000 elements"),
+    "weights that claim more": (
+        changed(state_dict={**STATE, "x": torch.zeros(1).expand(10**12)}),
+        "claims 1,000,000,000,000 elements",
+    ),
     "no arguments": (changed(hyper_parameters=None), "is not a checkpoint of this project"),
     "arguments as a list": (changed(hyper_parameters=[1]), "is not a checkpoint of this project"),
     "arguments with an unknown one": (changed(hyper_parameters={**HPARAMS, "latent_dmi": 2}), "model.latent_dmi: no such key"),
@@ -344,7 +359,10 @@ ARRAYS: dict[str, tuple[bytes, str]] = {
     "texts": (npy(np.full((2, 8, 8), "a")), "holds <U1"),
     "dates": (npy(np.zeros((3, 8, 8), "datetime64[s]")), "holds datetime64[s]"),
     "records": (npy(np.zeros((3, 8, 8), [("a", "u1")])), "holds [('a', 'u1')]"),
-    "a claim of 10^12 images": (header("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 8, 8), }"), "its header claims"),
+    "a claim of 10^12 images": (
+        header("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000, 8, 8), }"),
+        "its header claims",
+    ),
     "a negative shape": (header("{'descr': '|u1', 'fortran_order': False, 'shape': (-1, 8, 8), }"), "path="),
     "code in a header": (header("__import__('os').system('touch executed')"), "is truncated or damaged"),
     "a header of no dict": (header("[1, 2]"), "is truncated or damaged"),
@@ -459,7 +477,10 @@ RAW: dict[str, tuple[Callable[[dict[str, bytes]], object], str]] = {
     "too few": (lambda files: files.update({LABELS: files[FILES["test"][1]]}), "holds 10 entries"),
     "labels above 9": (lambda files: files.update({LABELS: files[LABELS][:-1] + b"\x63"}), "labels from 0 to 99"),
     "a damaged archive": (lambda files: files.update({f"{IMAGES}.gz": files.pop(IMAGES)[:50]}), "is truncated or altered"),
-    "another checksum": (lambda files: files.update({"checksums.json": f'{{"{IMAGES}": "{"0" * 32}"}}'.encode()}), "truncated or altered"),
+    "another checksum": (
+        lambda files: files.update({"checksums.json": f'{{"{IMAGES}": "{"0" * 32}"}}'.encode()}),
+        "truncated or altered",
+    ),
 }
 
 
@@ -477,10 +498,12 @@ def test_raw_files(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 # ---- the environment, which only a process of its own can have
 
 ENVIRONMENTS = [
-    ({"MPLBACKEND": "nix"}, "evaluate.py", ["run=nix"], "run=nix: there is no such folder"),
+    ({"MPLBACKEND": "nix"}, "evaluate.py", ["run=nix"], "MPLBACKEND=nix: this environment variable names no backend"),
     ({"HYDRA_FULL_ERROR": "x"}, "train.py", ["seed=x"], "seed=x: must be an integer"),
     ({"COLUMNS": "x", "TERM": "nix", "LANG": "nix"}, "train.py", ["seed=x"], "seed=x: must be an integer"),
-    ({"WORLD_SIZE": "x", "RANK": "y", "LOCAL_RANK": "z", "NODE_RANK": ""}, "train.py", ["seed=x"], "seed=x: must be an integer"),
+    ({"WORLD_SIZE": "x", "NODE_RANK": ""}, "train.py", ["seed=x"], "seed=x: must be an integer"),
+    ({"RANK": "y"}, "train.py", ["seed=x"], "RANK=y: this environment variable must be a number"),
+    ({"SLURM_PROCID": ""}, "evaluate.py", ["run=nix"], "SLURM_PROCID=: this environment variable must be a number"),
 ]
 
 

@@ -47,7 +47,7 @@ def test_link_out_of_the_folder_is_refused_and_one_within_is_followed(tmp_path: 
     assert content_within(run / "inner" / "link", 10, run) == b"own"
     assert content_within(tmp_path / "latest" / "own", 10, tmp_path / "latest") == b"own"
     for path in (run / "out", run / "up" / "secret", run / ".." / "secret"):
-        with pytest.raises(UnfitFile, match="is a link that leads out of its folder, to .*secret"):
+        with pytest.raises(UnfitFile, match=r"is a link that leads out of its folder, to .*secret"):
             content_within(path, 10, run)
         with pytest.raises(UnfitFile):
             require_inside(path, run)

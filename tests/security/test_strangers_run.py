@@ -152,7 +152,9 @@ TEXTS = "t0: aaaaaaaaaa\n" + "".join(f"t{i}: '${{t{i - 1}}}${{t{i - 1}}}'\n" for
 TREES = "t0: [1]\n" + "".join(f"t{i}: ['${{t{i - 1}}}', '${{t{i - 1}}}']\n" for i in range(1, 60))
 
 
-@pytest.mark.parametrize("bomb", [ALIASES, MERGED, "a: &a [*a]\n", "a: " + "[" * 3000 + "]" * 3000 + "\n", "a: [" + "1," * 50_000 + "]\n"])
+@pytest.mark.parametrize(
+    "bomb", [ALIASES, MERGED, "a: &a [*a]\n", "a: " + "[" * 3000 + "]" * 3000 + "\n", "a: [" + "1," * 50_000 + "]\n"]
+)
 def test_config_that_multiplies_itself_is_refused_before_it_does(run: Path, bomb: str) -> None:
     write_config(run, bomb + (run / ".hydra" / "config.yaml").read_text())
     assert "config.yaml: cannot be read (" in refusal(run)
@@ -161,7 +163,8 @@ def test_config_that_multiplies_itself_is_refused_before_it_does(run: Path, bomb
 
 
 @pytest.mark.parametrize(
-    "bomb", [TEXTS, TREES, "t59: ${t59}\n", "t59: ${t58}\nt58: ${t59}\n", "t59: {a: '${t59}'}\n", "t59: '${t58}'\nt58: ['${t59}']\n"]
+    "bomb",
+    [TEXTS, TREES, "t59: ${t59}\n", "t59: ${t58}\nt58: ${t59}\n", "t59: {a: '${t59}'}\n", "t59: '${t58}'\nt58: ['${t59}']\n"],
 )
 def test_references_that_multiply_are_refused_before_they_do(run: Path, bomb: str) -> None:
     config = config_of(run)

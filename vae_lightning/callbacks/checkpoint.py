@@ -55,7 +55,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             kept = f"go on from the previous one with ckpt_path={target}" if target.exists() else "there is no previous one"
             raise StorageError(f"{error}; {kept}") from error
 
-    def load_checkpoint(self, path: str | os.PathLike[str], map_location: Any = None, weights_only: bool | None = None) -> Any:
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """The content of a checkpoint, read as the rest of this project reads it, unless pickles are asked for by name."""
         if weights_only is False:
             return super().load_checkpoint(path, map_location, weights_only)

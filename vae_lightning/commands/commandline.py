@@ -27,7 +27,7 @@ from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
-from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError, printable
+from vae_lightning.errors import ConfigurationError, NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
 from vae_lightning.machine.collection import collect_seldom
 from vae_lightning.machine.shell import setting
@@ -51,6 +51,8 @@ NAMES = """
 ENVIRONMENT = {getattr(errno, name) for name in NAMES.split() if hasattr(errno, name)}
 """Errors of the system that a user can mend: a full disk, a folder without permission to write, a name that is too long."""
 MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Environment variables that Lightning takes a process's rank from as it is imported."""
 BUG = "This is a mistake in vae_lightning, or in a class of your own, and not in how the command was written: please report it."
 
 
@@ -78,10 +80,19 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     else:
         search_working_directory()
     with one_line_errors():
+        _check_environment()
         sys.argv[1:] = with_own_net(prepared(sys.argv[1:], _catalogue.groups, _catalogue.meant), conf)
         main()
     if _failed_jobs:
         sys.exit(WENT_WRONG)
+
+
+def _check_environment() -> None:
+    """Refuse a rank that is no number, on which importing Lightning would fail."""
+    for variable in RANKS:
+        value = os.environ.get(variable, "0")
+        if re.fullmatch("[0-9]+", value) is None:
+            raise ConfigurationError(f"{variable}={value}: this environment variable must be a number of at least 0, or not set")
 
 
 def failed_job(error: NotFiniteError) -> float:
@@ -179,6 +190,8 @@ def _line(error: Exception) -> str | None:
         return _composition(error)
     if isinstance(error, ValueError) and _raised_by_hydra(error):
         return words
+    if isinstance(error, ValueError) and words.startswith("Key backend:") and "MPLBACKEND" in os.environ:
+        return f"MPLBACKEND={os.environ['MPLBACKEND']}: this environment variable names no backend of matplotlib; unset it"
     if isinstance(error, YAMLError):
         return f"a configuration file is no YAML: {words}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in words.lower() for word in MEMORY)):
@@ -203,7 +216,7 @@ def _being_loaded(error: Exception) -> str:
     trace, file = error.__traceback__, ""
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__") == "omegaconf.omegaconf":
-            file = str(getattr(trace.tb_frame.f_locals.get("f"), "name", file))
+            file = str(getattr(trace.tb_frame.f_locals.get("file_"), "name", file))
         trace = trace.tb_next
     return file
 

@@ -346,7 +346,9 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        known = isinstance(error, (MisconfigurationException, *kinds)) or (isinstance(error, ValueError) and _raised_by_lightning(error))
+        known = isinstance(error, (MisconfigurationException, *kinds)) or (
+            isinstance(error, ValueError) and _raised_by_lightning(error)
+        )
         if isinstance(error, VAELightningError) or not known:
             raise
         raise ConfigurationError(f"trainer: {one_line(error)}") from error
@@ -357,7 +359,9 @@ def _raised_by_lightning(error: Exception) -> bool:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith(("pytorch_lightning.", "lightning_fabric."))
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith(
+        ("pytorch_lightning.", "lightning_fabric.")
+    )
 
 
 @contextmanager

@@ -75,7 +75,12 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         StorageError: the disk is full; the previous checkpoint is still there.
     """
     load_declared()
-    require(bool(str(cfg.run_dir or "").strip()), "run_dir", cfg.run_dir, "a folder; in a command it is chosen with hydra.run.dir=<folder>")
+    require(
+        bool(str(cfg.run_dir or "").strip()),
+        "run_dir",
+        cfg.run_dir,
+        "a folder; in a command it is chosen with hydra.run.dir=<folder>",
+    )
     with RunFolder(_hydras_folder() or Path(cfg.run_dir)) as run_folder:
         return _train(cfg, started, run_folder)
 

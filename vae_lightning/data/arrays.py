@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_lightning.errors import DataError, printable
+from vae_lightning.errors import DataError, one_line, printable
 from vae_lightning.machine.archives import require_as_claimed, require_no_larger
 from vae_lightning.machine.reading import UnfitFile
 
@@ -79,7 +79,7 @@ def members_of(content: bytes, where: str) -> dict[str, tuple[Member, Member | N
     except MemoryError as error:
         raise DataError(f"{where}: its arrays do not fit into memory; give a smaller file") from error
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        words = " ".join(str(error).split())
+        words = one_line(error, 200)
         if "allow_pickle" in words:
             raise DataError(
                 f"{where}: holds Python objects, which are not read, as that would run code; save one array of numbers: "

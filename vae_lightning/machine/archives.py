@@ -60,7 +60,7 @@ def require_no_larger(content: bytes, most: int | None = None) -> None:
 
 
 def require_as_claimed(content: bytes) -> None:
-    """Refuse a `.npy` or `.npz` file with an array whose header claims more than the file holds, before so much memory is asked for.
+    """Refuse a `.npy` or `.npz` file with an array whose header claims more than the file holds, before memory is asked for.
 
     Raises:
         ValueError: there is such an array; the message continues "is damaged (".

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 __all__ = ["in_memory"]
 
 MOST = 2_000_000
-"""The most values in a checkpoint beside the elements of tensors: optimizers with a state of a hundred thousand tensors have less."""
+"""The most values in a checkpoint beside the elements of tensors: an optimizer of a hundred thousand tensors has fewer."""
 
 
 def in_memory(content: Any, size: int) -> Any:
@@ -34,7 +34,7 @@ class _Copy:
     def __init__(self, size: int) -> None:
         self.size = size
         self.known: dict[int, tuple[Any, int, Any]] = {}
-        """Of each container and tensor, by its identity: what takes its place, how many values that has, and itself."""
+        """What takes the place of each container and tensor, by its identity; how many values that has; and the original."""
         self.storages: dict[int, Tensor] = {}
 
     def of(self, value: Any) -> tuple[Any, int]:

@@ -4,7 +4,6 @@ A run folder or a data folder may have been unpacked from an archive of a strang
 ever, a device or a sparse file would fill the memory, and a link would show what lies elsewhere on this machine.
 """
 
-import errno
 import os
 import stat
 from pathlib import Path
@@ -44,14 +43,11 @@ def content_within(path: Path, most: int, folder: Path | None = None) -> bytes:
     """
     if folder is not None:
         require_inside(path, folder)
-    # without waiting, as a pipe would for someone to write into it
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with os.fdopen(descriptor, "rb") as file:
-        kind = os.fstat(descriptor)
-        if stat.S_ISDIR(kind.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(kind.st_mode):
-            raise UnfitFile("is no file but a pipe, a socket or a device")
+    # before it is opened, as whoever opens a pipe waits for someone to write into it
+    if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
+        raise UnfitFile("is no file but a pipe, a socket or a device")
+    with path.open("rb") as file:
+        kind = os.fstat(file.fileno())
         # by its size and not by what is allowed, as so much memory is asked for
         content = file.read(kind.st_size + 1) if kind.st_size <= most else b""
     if kind.st_size > most or len(content) > most:

@@ -135,7 +135,7 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         if there.exists() or not path.exists():
             resolved[key] = str(there)
         else:
-            said = one_line(value, 200), one_line(str(start), 200)
+            said = one_line(str(value), 200), one_line(str(start), 200)
             log.warning("%s: data.%s=%s is not in %s, where it was trained; taken from here", folder, key, *said)
     return resolved
 

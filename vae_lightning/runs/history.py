@@ -121,6 +121,6 @@ def _from_csv(path: Path, folder: Path) -> dict[str, list[tuple[int, float]]]:
         for key, value in row.items():
             with contextlib.suppress(ValueError, TypeError):  # a cell is empty; a killed training left half a line
                 step = int(row["step"])
-                if 0 <= step < LAST_STEP:
+                if isinstance(key, str) and 0 <= step < LAST_STEP:  # cells beyond the header have no key
                     logged.setdefault(key, []).append((step, float(value)))
     return logged
