@@ -271,7 +271,6 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
         if isinstance(value, int | float):
             require(value >= least, f"trainer.{key}", value, f"at least {least}")
     known = parameters(L.Trainer)[0]
-    check(L.Trainer, {k: v for k, v in arguments.items() if k in known}, "trainer")
     for key in arguments:
         if key not in known and key not in OURS:
             raise ConfigurationError(f"trainer.{key}: is not an argument of Lightning's Trainer")
@@ -282,6 +281,7 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
             )
         if key in SET_HERE:
             raise ConfigurationError(f"trainer.{key}: has a place of its own: the callbacks and logger groups, and run_dir")
+    check(L.Trainer, {k: v for k, v in arguments.items() if k in known}, "trainer")
 
 
 def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], logs_rate: bool) -> bool:
