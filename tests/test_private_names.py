@@ -11,7 +11,6 @@ import pytest
 import pytorch_lightning as L
 import torch
 import torchmetrics.utilities.imports
-from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
@@ -126,8 +125,6 @@ USED: dict[str, Callable[[], bool]] = {
     "_to_copy": lambda: torch.ops.aten._to_copy.default is not None,
     "_validate_args": lambda: Distribution._validate_args in (True, False),
     "_version": lambda: torch.zeros(1).add_(1)._version == 1,
-    # OmegaConf
-    "_get_node": lambda: OmegaConf.create({"a": "${b}"})._get_node("a") is not None,
 }
 
 BY_NAME: dict[str, Callable[[], bool]] = {

@@ -255,7 +255,12 @@ def _check_type(value: object, hint: Any, key: str) -> None:
     if adapter is None:
         return
     try:
-        adapter.validate_python(value)
+        checked = adapter.validate_python(value)
+        if isinstance(checked, Iterator) and not isinstance(value, Iterator):  # pydantic looks at items when they are asked for
+            if isinstance(value, str):
+                adapter.validate_python(None)  # of which each letter would count as an item
+            for _ in checked:
+                pass
     except ValidationError as error:
         name = hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "").replace("collections.abc.", "")
         # each type of a union has a message of its own

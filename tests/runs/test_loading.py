@@ -134,7 +134,7 @@ def test_what_says_where_the_data_lie_is_not_resolved_where_something_else_is_to
         load(run)
     loaded = runs.load(*runs.find(str(run), None), {"root": "elsewhere"})
     assert loaded.data.root == "elsewhere"  # type: ignore[attr-defined]
-    assert loaded.config.data._get_node("root")._value() == "${oc.env:SOMEBODYS_FOLDER}", "the record is as it was"
+    assert loaded.config.data.root == "${oc.env:SOMEBODYS_FOLDER}", "the record is as it was"
 
 
 def test_digest_is_of_the_weights_and_not_of_the_file(run: Path) -> None:

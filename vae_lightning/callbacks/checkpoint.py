@@ -76,6 +76,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             kept = f"go on from the previous one with ckpt_path={there}" if there else "there is no previous one"
             raise StorageError(f"{error}; {kept}") from error
 
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
+        """The content of a checkpoint, read as the rest of this project reads it, unless pickles are asked for by name."""
+        if weights_only is False:
+            return super().load_checkpoint(path, map_location, weights_only)
+        return read_any(Path(path))
+
     def _previous(self, path: Path) -> Path | None:
         """The name under which the checkpoint that is at `path` is kept when another takes its place."""
         if path.name != LAST:

@@ -28,7 +28,7 @@ from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.resuming import with_resumed
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
-from vae_lightning.errors import NotFiniteError, UnknownKeyError, VAELightningError, printable
+from vae_lightning.errors import ConfigurationError, NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
 from vae_lightning.machine.collection import collect_seldom
 from vae_lightning.machine.shell import setting
@@ -53,6 +53,8 @@ NAMES = """
 ENVIRONMENT = {getattr(errno, name) for name in NAMES.split() if hasattr(errno, name)}
 """Errors of the system that a user can mend: a full disk, a folder without permission to write, a name that is too long."""
 MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""Environment variables that Lightning takes a process's rank from as it is imported."""
 BUG = "This is a mistake in vae_lightning, or in a class of your own, and not in how the command was written: please report it."
 
 
@@ -80,6 +82,7 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     else:
         search_working_directory()
     with handled(at_once=True), _led(), one_line_errors():
+        _check_environment()
         words = with_resumed if name == "train" else _words
         sys.argv[1:] = with_own_net(words(sys.argv[1:], _catalogue), conf)
         main()
@@ -99,6 +102,14 @@ def _led() -> Iterator[None]:
 
 def _words(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     return prepared(words, catalogue.groups, catalogue.meant)
+
+
+def _check_environment() -> None:
+    """Refuse a rank that is no number, on which importing Lightning would fail."""
+    for variable in RANKS:
+        value = os.environ.get(variable, "0")
+        if re.fullmatch("[0-9]+", value) is None:
+            raise ConfigurationError(f"{variable}={value}: this environment variable must be a number of at least 0, or not set")
 
 
 def failed_job(error: NotFiniteError) -> float:
@@ -202,10 +213,14 @@ def _line(error: Exception) -> str | None:
         return _composition(error)
     if isinstance(error, ValueError) and _raised_by_hydra(error):
         return words
+    if isinstance(error, ValueError) and words.startswith("Key backend:") and "MPLBACKEND" in os.environ:
+        return f"MPLBACKEND={os.environ['MPLBACKEND']}: this environment variable names no backend of matplotlib; unset it"
     if isinstance(error, YAMLError):
         return f"a configuration file is no YAML: {words}"
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in words.lower() for word in MEMORY)):
         return f"out of memory ({words[:160]}); a smaller data.batch_size, model.num_samples or net takes less"
+    if isinstance(error, OSError) and error.errno is None and (file := _being_loaded(error)):
+        return f"{file}: holds no settings, key: value a line ({words})"
     if isinstance(error, OSError) and error.errno in ENVIRONMENT:
         return f"{error.filename or 'writing'}: {error.strerror}"
     return None
@@ -217,6 +232,16 @@ def _raised_by_hydra(error: Exception) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("hydra.")
+
+
+def _being_loaded(error: Exception) -> str:
+    """The file that OmegaConf was reading as it raised `error`; an empty string if it was not."""
+    trace, file = error.__traceback__, ""
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") == "omegaconf.omegaconf":
+            file = str(getattr(trace.tb_frame.f_locals.get("file_"), "name", file))
+        trace = trace.tb_next
+    return file
 
 
 def _composition(error: Exception) -> str:

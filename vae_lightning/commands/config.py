@@ -14,9 +14,9 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Checkpoint, ModelSummary, ProgressBar
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelSummary, ProgressBar
 from pytorch_lightning.callbacks.lr_monitor import LearningRateMonitor
-from pytorch_lightning.loggers import Logger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from vae_lightning.arguments import check, parameters, prefixed, require
 from vae_lightning.callbacks import AtomicCheckpointIO
@@ -36,6 +36,15 @@ LIGHTNING_LOG = logging.getLogger("pytorch_lightning.utilities.rank_zero")
 
 OURS = {"gpus", "compile", "matmul_precision", "threads"}
 """Keys of `trainer` that this project adds to Lightning's."""
+
+LEAST = {
+    "accumulate_grad_batches": 1,
+    "check_val_every_n_epoch": 1,
+    "gradient_clip_val": 0,
+    "log_every_n_steps": 0,
+    "num_sanity_val_steps": -1,
+}
+"""The least values of settings that Lightning does not look at before it divides by them, or takes a negative one for none."""
 
 SET_HERE = {"self", "logger", "callbacks", "plugins", "default_root_dir"}
 """Arguments of Lightning's Trainer that stand elsewhere in the config than below `trainer`."""
@@ -107,6 +116,9 @@ class Parts:
         loggers = [_instantiated(node, f"logger.{name}") for name, node in _wanted(resolved.logger).items()]
         built = {name: _instantiated(node, f"callbacks.{name}") for name, node in _wanted(resolved.callbacks).items()}
         check_finders(built)
+        for name, callback in built.items():
+            if isinstance(callback, EarlyStopping):
+                require(callback.patience >= 0, f"callbacks.{name}.patience", callback.patience, "at least 0")
         with prefixed("model", ["optimizer"]):
             rated = bool(loggers) and (not isinstance(model, Module) or model.has_learning_rate())
         callbacks = {name: c for name, c in built.items() if _is_wanted(c, arguments, rated)}
@@ -182,7 +194,20 @@ def _checked_class(node: Mapping[str, Any], base: type, where: str, *, of_data: 
         check(found, {k: v for k, v in known.items() if not (isinstance(v, Mapping) and "_target_" in v)}, where, offered=later)
     except UnknownKeyError as error:
         raise _of_another_class(error, found, where) from None
+    _check_passed_on(found, arguments, where)
     return found
+
+
+def _check_passed_on(found: type, arguments: Mapping[str, Any], where: str) -> None:
+    """Refuse what a logger would pass on, as training begins, to a writer that does not take it."""
+    beside = {key: value for key, value in arguments.items() if key not in parameters(found)[0]}
+    if beside and issubclass(found, TensorBoardLogger):
+        from torch.utils.tensorboard import SummaryWriter  # takes tenths of a second, which only these need to wait for
+
+        check(SummaryWriter, beside, where, offered=("log_dir", "purge_step"))
+        for key, value in beside.items():
+            kind = type(parameters(SummaryWriter)[0][key].default)  # which it has instead of annotations
+            require(type(value) is kind, f"{where}.{key}", value, kind.__name__)
 
 
 def _of_another_class(error: UnknownKeyError, own: type, where: str) -> ConfigurationError:
@@ -241,8 +266,11 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
     check(_own_trainer_keys, {k: v for k, v in arguments.items() if k in OURS}, "trainer")
     threads = arguments.get("threads", "auto")
     require(threads == "auto" or threads >= 1, "trainer.threads", threads, "auto (one a core) or at least 1")
+    for key, least in LEAST.items():
+        value = arguments.get(key)
+        if isinstance(value, int | float):
+            require(value >= least, f"trainer.{key}", value, f"at least {least}")
     known = parameters(L.Trainer)[0]
-    check(L.Trainer, {k: v for k, v in arguments.items() if k in known}, "trainer")
     for key in arguments:
         if key not in known and key not in OURS:
             raise ConfigurationError(f"trainer.{key}: is not an argument of Lightning's Trainer")
@@ -253,6 +281,7 @@ def _check_trainer(arguments: dict[str, Any]) -> None:
             )
         if key in SET_HERE:
             raise ConfigurationError(f"trainer.{key}: has a place of its own: the callbacks and logger groups, and run_dir")
+    check(L.Trainer, {k: v for k, v in arguments.items() if k in known}, "trainer")
 
 
 def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], logs_rate: bool) -> bool:
@@ -317,9 +346,22 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, VAELightningError) or not isinstance(error, (MisconfigurationException, *kinds)):
+        known = isinstance(error, (MisconfigurationException, *kinds)) or (
+            isinstance(error, ValueError) and _raised_by_lightning(error)
+        )
+        if isinstance(error, VAELightningError) or not known:
             raise
         raise ConfigurationError(f"trainer: {one_line(error)}") from error
+
+
+def _raised_by_lightning(error: Exception) -> bool:
+    """Whether Lightning itself raised `error`, which it does for settings that do not go with the data."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith(
+        ("pytorch_lightning.", "lightning_fabric.")
+    )
 
 
 @contextmanager

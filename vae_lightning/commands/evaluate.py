@@ -113,8 +113,8 @@ class _Evaluating:
         self.draw()
         report = self.write()
         page = _page(self.run, binarization_of(self.data), report, self.place.path)
-        write_bytes(self.place.path / "report.html", to_html(page).encode())
-        write_bytes(self.place.path / "report.md", to_markdown(page, self.place.path).encode())
+        write_bytes(self.place.path / "report.html", to_html(page).encode("utf-8", "backslashreplace"))
+        write_bytes(self.place.path / "report.md", to_markdown(page, self.place.path).encode("utf-8", "backslashreplace"))
         return Evaluation(report, self.place.path, self.gallery)
 
     def measure_parts(self, material: Material) -> None:

@@ -1,5 +1,6 @@
 """`draw(...)` draws the figures that fit a run into files, and gives what a report says of each."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -189,7 +190,7 @@ def subject_of(
         model=model_of_images(model, data),
         x=x,
         y=y,
-        labels=labels,
+        labels=dataclasses.replace(labels, names=tuple(name.replace("$", r"\$") for name in labels.names)),  # which are no formulas
         num_classes=classes_of(model),
         rates=rates,
         convergence=_convergence(report.get("test", {})),

@@ -1,5 +1,7 @@
 """The hyperparameters by which TensorBoard's HParams tells runs apart."""
 
+import re
+
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -35,5 +37,6 @@ def _overridden() -> list[str]:
 
 
 def code(text: str) -> str:
-    """Markdown that shows `text` as it is."""
-    return f"```\n{text.rstrip()}\n```"
+    """Markdown that shows `text` as it is, whatever stands in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{fence}\n{text.rstrip()}\n{fence}"

@@ -110,7 +110,9 @@ class Options:
                 part_of(name)
         of_parts = tuple(_built(kind, arguments.pop(key), key) for key, kind in SETTINGS.items() if key in arguments)
         check(cls, arguments, "evaluation", offered=("gpus", "trust", "of_parts"))
-        trust = [cfg.trust] if isinstance(cfg.trust, str) else list(cfg.trust or ())
+        asked_to_trust: Any = OmegaConf.to_container(cfg.trust) if OmegaConf.is_config(cfg.trust) else cfg.trust
+        trust: Any = [asked_to_trust] if isinstance(asked_to_trust, str) else asked_to_trust or []
+        require(isinstance(trust, list), "trust", trust, "names of packages: trust=[mypkg]")
         with at_evaluation():
             return cls(**arguments, gpus=cfg.gpus, trust=trust, of_parts=of_parts)
 

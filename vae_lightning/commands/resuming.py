@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
 from vae_lightning.commands.suggestions import Catalogue
@@ -40,8 +40,6 @@ GIVEN = {
 CARRIED = ("hydra.searchpath", "hydra.job.chdir")
 """Settings of Hydra's own that a run goes on with."""
 DIRECTORY, NAME = {"--config-dir", "-cd"}, {"--config-name", "-cn"}
-LARGEST = 1 << 24
-"""Bytes that a file in .hydra has at most."""
 
 
 def with_resumed(words: Sequence[str], catalogue: Catalogue) -> list[str]:
@@ -249,16 +247,14 @@ def _moved(path: Path, before: str, folder: Path) -> Path:
 
 def _read(path: Path) -> Any:
     """The content of a YAML file in .hydra, with nothing in it resolved."""
+    from vae_lightning.runs.yaml_files import read_yaml
+
     try:
-        if path.stat().st_size > LARGEST:
-            raise ConfigurationError(f"{path}: is too large to be of this project")
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        return read_yaml(path, path.parent.parent)
     except FileNotFoundError:
         way_out = "so the run cannot be resumed by its folder alone; give its settings and ckpt_path=<folder>/checkpoints/last.ckpt"
         raise ConfigurationError(f"{path}: is missing, {way_out}") from None
-    except ConfigurationError:
-        raise
-    except Exception as error:  # yaml and OmegaConf have many kinds of error, and all mean the same here
+    except (OSError, ValueError, YAMLError, RecursionError) as error:
         raise ConfigurationError(f"{path}: is damaged ({one_line(error, 120)})") from None
 
 

@@ -210,6 +210,8 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
     # first look for a slip of the pen, then for the setting's name in other projects
     slips = difflib.get_close_matches(leaf, names, n=1, cutoff=0.8) if leaf not in MEANT else []
     meant = f"{above}{slips[0]}" if slips else catalogue.meant(key)
+    if meant.lstrip("+") == key:  # which what is chosen does not take, by whatever sign
+        meant = ""
     if prefix and meant.startswith("hydra."):  # what is asked of a part is no folder
         meant = ""
     if not meant and (near := difflib.get_close_matches(leaf, names, n=1, cutoff=0.5)):

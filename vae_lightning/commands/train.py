@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from vae_lightning import errors, runs
-from vae_lightning.arguments import parameters
+from vae_lightning.arguments import parameters, require
 from vae_lightning.callbacks import Dashboard, FirstBatch, StopOnInterrupt, Timing
 from vae_lightning.commands.changing import note_changes
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
@@ -87,6 +87,12 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         StorageError: the disk is full; the previous checkpoint is still there.
     """
     load_declared()
+    require(
+        bool(str(cfg.run_dir or "").strip()),
+        "run_dir",
+        cfg.run_dir,
+        "a folder; in a command it is chosen with hydra.run.dir=<folder>",
+    )
     with RunFolder(_hydras_folder() or Path(cfg.run_dir)) as run_folder:
         return _train(cfg, started, run_folder)
 

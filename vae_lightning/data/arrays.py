@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_lightning.errors import DataError
+from vae_lightning.errors import DataError, one_line, printable
+from vae_lightning.machine.archives import require_as_claimed, require_no_larger
+from vae_lightning.machine.reading import UnfitFile
 
 __all__ = ["Member", "labels_of", "members_of", "to_pixels"]
 
@@ -62,6 +64,9 @@ def members_of(content: bytes, where: str) -> dict[str, tuple[Member, Member | N
     if not content.startswith((NPY, NPZ)):
         raise DataError(f"{where}: is neither a .npy nor a .npz file; np.save and np.savez write such files")
     try:
+        if content.startswith(NPZ):
+            require_no_larger(content)
+        require_as_claimed(content)
         held = np.load(io.BytesIO(content), allow_pickle=False)
         if content.startswith(NPY):
             return {"all": (Member(held, ""), None)}
@@ -69,10 +74,12 @@ def members_of(content: bytes, where: str) -> dict[str, tuple[Member, Member | N
             return {split: _pair(held, names) for split, names in _names(sorted(held.files), where)}
     except DataError:
         raise
+    except UnfitFile as error:
+        raise DataError(f"{where}: {error}; give a smaller file") from error
     except MemoryError as error:
         raise DataError(f"{where}: its arrays do not fit into memory; give a smaller file") from error
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        words = " ".join(str(error).split())
+        words = one_line(error, 200)
         if "allow_pickle" in words:
             raise DataError(
                 f"{where}: holds Python objects, which are not read, as that would run code; save one array of numbers: "
@@ -99,7 +106,7 @@ def _names(held: list[str], where: str) -> Iterator[tuple[str, tuple[str, str | 
         raise DataError(f"{where}: holds {', '.join(held) or 'no arrays'}, and none is called as images are: {WANTED}")
     left = sorted({*held} - {name for pair in pairs.values() for name in pair})
     if left:
-        log.warning("%s: passed over what is neither images nor labels (%s)", where, ", ".join(left[:5]))
+        log.warning("%s: passed over what is neither images nor labels (%s)", where, printable(", ".join(left[:5])[:300]))
     yield from pairs.items()
 
 

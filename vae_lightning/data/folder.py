@@ -28,6 +28,8 @@ __all__ = ["FolderDataModule"]
 
 AT_ONCE = 512
 """Files that the threads read before the pixels are put together."""
+MOST = 1 << 30
+"""The most bytes of the file of one image."""
 SHOWN_FROM = 2000
 """The number of files from which on reading shows a progress bar."""
 
@@ -115,7 +117,7 @@ def _decoded(files: list[Path], form: Form) -> Iterator[tuple[str, NDArray[np.ui
 
 
 def _one(file: Path, form: Form) -> tuple[str, NDArray[np.uint8]]:
-    content = content_of(file)
+    content = content_of(file, MOST)
     if content is None:
         lost = "is a link to what is not there; mend or remove it" if file.is_symlink() else "is not there any more"
         raise DataError(f"{file}: {lost}")

@@ -7,6 +7,7 @@ http://proceedings.mlr.press/v15/larochelle11a.html.
 
 import hashlib
 import io
+import struct
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from vae_lightning.data.root import (
 )
 from vae_lightning.data.sources import Verified
 from vae_lightning.errors import DataError, one_line
+from vae_lightning.machine.archives import arrays_in, inflates_to
 from vae_lightning.machine.files import replacing
 
 __all__ = ["FOLDER", "load", "recover_labels"]
@@ -47,7 +49,12 @@ LABELS_SHA256 = {
     "test": "f7cd9d3a7438833ddaff2865a3ef3497a9479b8a1fc1e2dc2db0faf6648419c2",
 }
 """SHA-256 of the labels, as bytes 0 to 9, that `recover_labels` finds for these images, by split."""
+MOST = 512 << 20
+"""The most bytes of a file: 50,000 images of 784 double numbers are 314 million."""
+MOST_LABELS = 1 << 20
 MIRROR = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
+MATLAB_HEADER, MATLAB_PACKED = 128, 15
+"""Bytes before the first element of a MATLAB 5 file, and the type of an element that is packed by zlib."""
 FOLDER = STATIC_FOLDER
 LABELS = "labels.npz"
 
@@ -85,7 +92,7 @@ def _name(split: str) -> str:
 def _images(folder: Path, split: str, *, fetch: bool) -> tuple[Tensor, str]:
     """Pixels 0 or 1 `(N, 1, 28, 28)`, and the MD5 of the file they were read from."""
     path = folder / _name(split)
-    content = content_of(path)
+    content = content_of(path, MOST)
     pixels = None if content is None else _verified(content, split)
     if pixels is None:
         if not fetch:
@@ -93,7 +100,7 @@ def _images(folder: Path, split: str, *, fetch: bool) -> tuple[Tensor, str]:
             raise DataError(f"{path} is {state}; name a folder that holds Larochelle's three files: static_root=<folder>")
         refuse_foreign(folder.parent)
         with locked_folder(folder):
-            content = content_of(path)  # another run may have fetched it while this one waited
+            content = content_of(path, MOST)  # another run may have fetched it while this one waited
             pixels = None if content is None else _verified(content, split)
             if pixels is None:
                 content, pixels = _fetch(path, split)
@@ -107,7 +114,8 @@ def _verified(content: bytes, split: str) -> Bytes | None:
         import scipy.io  # takes a fifth of a second, which only these files need to wait for
 
         try:
-            pixels = np.ascontiguousarray(scipy.io.loadmat(io.BytesIO(content))["X"], dtype=np.uint8)
+            _require_small(content)
+            pixels = np.ascontiguousarray(scipy.io.loadmat(io.BytesIO(content), variable_names=["X"])["X"], dtype=np.uint8)
         except Exception:  # scipy raises many kinds for a damaged file, and all mean the same here
             return None
     else:
@@ -116,6 +124,19 @@ def _verified(content: bytes, split: str) -> Bytes | None:
     if hashlib.sha256(pixels.tobytes()).hexdigest() != PIXELS_SHA256[split]:
         return None
     return pixels
+
+
+def _require_small(content: bytes) -> None:
+    """Refuse a MATLAB file that unpacks to more than such a file holds."""
+    place, order = MATLAB_HEADER, "<" if content[MATLAB_HEADER - 2 : MATLAB_HEADER] == b"IM" else ">"
+    total = 0
+    while place + 8 <= len(content):
+        kind, size = struct.unpack_from(f"{order}II", content, place)
+        packed = content[place + 8 : place + 8 + size]
+        total += inflates_to(packed, MOST) if kind == MATLAB_PACKED else size
+        if total > MOST:
+            raise ValueError("it unpacks to more than Larochelle's pixels")
+        place += 8 + size
 
 
 def _fetch(path: Path, split: str) -> tuple[bytes, Bytes]:
@@ -145,12 +166,11 @@ def _fetch(path: Path, split: str) -> tuple[bytes, Bytes]:
 
 def _kept_labels(folder: Path) -> dict[str, Tensor] | None:
     """The labels in a file of this project, if they are those of Larochelle's images; None, and a line, if they are not."""
-    content = content_of(folder / LABELS)
+    content = content_of(folder / LABELS, MOST_LABELS)
     if content is None:
         return None
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            labels = {split: stored[split] for split in LABELS_SHA256}
+        labels = arrays_in(content, LABELS_SHA256, MOST_LABELS)
     except Exception:  # numpy and zipfile raise many kinds for a damaged file, and all mean the same here
         labels = {}
     known = {split: hashlib.sha256(array.tobytes()).hexdigest() for split, array in labels.items() if array.dtype == np.uint8}

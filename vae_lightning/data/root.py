@@ -6,6 +6,7 @@
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from vae_lightning.errors import DataError, one_line
+from vae_lightning.machine.reading import UnfitFile, content_within, memory
 
 __all__ = [
     "DATASETS",
@@ -37,18 +39,19 @@ NAMES = tuple(name for names in FILES.values() for name in names)
 STATIC_FOLDER = "binarized_mnist"
 
 
-def content_of(path: Path) -> bytes | None:
+def content_of(path: Path, most: int | None = None) -> bytes | None:
     """The bytes of a file; None where there is none.
 
+    Args:
+        most: how many bytes such a file has at most; None: as many as this machine's memory.
+
     Raises:
-        DataError: there is something that cannot be read as a file.
+        DataError: there is something that cannot be read as a file, or is larger.
     """
     try:
-        if not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            raise DataError(f"{path}: is no file but a pipe, a socket or a device; move it elsewhere")  # its reading may never end
-        return path.read_bytes()
-    except DataError:
-        raise
+        return content_within(path, most or memory() or sys.maxsize)
+    except UnfitFile as error:
+        raise DataError(f"{path}: {error}; move it elsewhere") from error
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:

@@ -5,7 +5,6 @@ damaged. Fetched files are verified before they are put in place, and put in pla
 runs that start at once one fetches while the other waits.
 """
 
-import gzip
 import hashlib
 import json
 import re
@@ -34,7 +33,9 @@ from vae_lightning.data.root import (
     replace_file,
 )
 from vae_lightning.errors import DataError, StorageError, one_line
+from vae_lightning.machine.archives import gunzip
 from vae_lightning.machine.files import write_json
+from vae_lightning.machine.reading import UnfitFile
 from vae_lightning.types import MNIST_SHAPE
 
 __all__ = ["DATASETS", "FILES", "Verified", "load", "raw_folder", "read"]
@@ -47,6 +48,8 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+MOST = 64 << 20
+"""The most bytes of a file of these data sets, packed or unpacked: the largest has 47 million."""
 CHECKSUMS = "checksums.json"
 """A file beside raw files whose MD5 is not published, with the MD5 that they had as they came out of a verified archive."""
 
@@ -128,7 +131,7 @@ def _verified(dataset: str, raw: Path, *, keep: bool = True) -> Verified:
 def _content(dataset: str, raw: Path, name: str, md5: str | None) -> bytes:
     """The bytes of a raw file, or of its unpacked archive; their MD5 must be `md5` if that is known."""
     path, archive = raw / name, raw / f"{name}.gz"
-    content = content_of(path)
+    content = content_of(path, MOST)
     if content is None:
         path, content = archive, _unpacked(dataset, archive)
         if content is None:
@@ -148,7 +151,7 @@ def _content(dataset: str, raw: Path, name: str, md5: str | None) -> bytes:
 
 def _unpacked(dataset: str, archive: Path) -> bytes | None:
     """The content of an archive, None if there is none; where raw files have no published MD5, the archive's must be right."""
-    packed = content_of(archive)
+    packed = content_of(archive, MOST)
     if packed is None:
         return None
     if dataset != "mnist":
@@ -158,8 +161,8 @@ def _unpacked(dataset: str, archive: Path) -> bytes | None:
         if digest != published:
             raise Unusable(f"{archive} is truncated or altered (its MD5 is not {published})")
     try:
-        return gzip.decompress(packed)
-    except (OSError, EOFError, zlib.error) as error:
+        return gunzip(packed, MOST)
+    except (OSError, EOFError, zlib.error, UnfitFile) as error:
         raise Unusable(f"{archive} is truncated or damaged ({one_line(error)})") from error
 
 
@@ -212,12 +215,12 @@ def _refuse_other_sets(dataset: str, raw: Path, checksums: Mapping[str, str]) ->
 
 def _recorded(raw: Path) -> dict[str, str] | None:
     """MD5 by file name from the record in `raw`, as far as it can be read; None if there is no record."""
-    content = content_of(raw / CHECKSUMS)
+    content = content_of(raw / CHECKSUMS, 1 << 20)
     if content is None:
         return None
     try:
         record = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     items = record.items() if isinstance(record, dict) else ()
     return {name: md5 for name, md5 in items if name in NAMES and isinstance(md5, str) and re.fullmatch("[0-9a-f]{32}", md5)}
@@ -276,7 +279,7 @@ def _put_in_place(scratch: Path, raw: Path) -> None:
     for name in (CHECKSUMS, *NAMES):
         if not (scratch / name).is_file():
             continue
-        before = content_of(raw / name)
+        before = content_of(raw / name, MOST)
         if name in NAMES and before is not None and _is_whole(before) and before != (scratch / name).read_bytes():
             replace_file(raw / name, raw / f"{name}.replaced")
             print(f"{raw / name}: replaced by the published file, and kept as {name}.replaced", file=sys.stderr)

@@ -12,7 +12,7 @@ leave behind, are passed over; any other file counts as an image.
 import logging
 from pathlib import Path
 
-from vae_lightning.errors import DataError
+from vae_lightning.errors import DataError, printable
 
 __all__ = ["UNLABELLED", "image_files", "parts_of"]
 
@@ -85,7 +85,7 @@ def image_files(folder: Path, where: str) -> dict[str, list[Path]]:
         )
     classes = {sub.name: _below(sub, passed_over, []) for sub in folders} if folders else {UNLABELLED: files}
     if passed_over:
-        names = ", ".join(sorted({path.name for path in passed_over})[:3])
+        names = printable(", ".join(sorted({path.name for path in passed_over})[:3]))
         log.warning("%s: passed over %d hidden files and the like (%s)", where, len(passed_over), names)
     for name, below in classes.items():
         if not below:

@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vae_lightning.errors import DataError
+from vae_lightning.machine.archives import arrays_in
+from vae_lightning.machine.reading import content_within
 
 __all__ = ["Recording", "read_recording"]
 
+FRAME = 256 << 20
+"""The most bytes of a frame, packed or unpacked: 500 colour images of 256 x 256 pixels are 100 million."""
+MOST_CLASSES = 100_000
+RECORDING = 4 << 30
+"""The most bytes of all frames."""
 HELD = ("epoch", "reconstructions", "decoded", "z", "labels")
 
 
@@ -49,12 +55,14 @@ def read_recording(folder: Path) -> Recording:
     frames = []
     for path in paths:
         try:
-            with np.load(path) as file:
-                frames.append({name: torch.from_numpy(file[name]) for name in HELD})
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error) as error:
+            held = arrays_in(content_within(path, FRAME, folder), HELD, FRAME)
+            frames.append({name: torch.from_numpy(array) for name, array in held.items()})
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error, RuntimeError) as error:
             raise DataError(f"{path}: is damaged; remove it, the animation can do without") from error
         if not _is_frame(frames[-1], frames[0]):
             raise DataError(f"{path}: is no frame of this training; remove it, the animation can do without")
+        if sum(array.nbytes for array in frames[-1].values()) * len(paths) > RECORDING:
+            raise DataError(f"{folder}: its frames are larger than those of a training; remove some of them")
     return Recording(
         [float(frame["epoch"]) for frame in frames],
         [frame["reconstructions"] / 255 for frame in frames],
@@ -69,4 +77,6 @@ def _is_frame(frame: dict[str, Tensor], first: dict[str, Tensor]) -> bool:
     alike = all(frame[name].shape == first[name].shape for name in HELD)
     pictures = all(frame[name].dim() in (3, 4) and frame[name].dtype == torch.uint8 for name in ("reconstructions", "decoded"))
     points = frame["z"].dim() == 2 and frame["z"].is_floating_point() and frame["labels"].shape == frame["z"].shape[:1]
-    return alike and pictures and points and frame["epoch"].numel() == 1
+    labels = frame["labels"]
+    numbers = not labels.is_floating_point() and (not len(labels) or 0 <= int(labels.min()) <= int(labels.max()) < MOST_CLASSES)
+    return alike and pictures and points and numbers and frame["epoch"].numel() == 1

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
 from vae_lightning.errors import CheckpointError, one_line
+from vae_lightning.machine.archives import require_whole
+from vae_lightning.machine.held import in_memory
 
 __all__ = [
     "CHECKPOINT_FORMAT",
@@ -95,26 +97,14 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def _require_sums(path: Path) -> None:
-    """Refuse a file whose content is not what its checksums say; torch does not look at them."""
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-            raise CheckpointError(f"{path}: is damaged: it claims to hold more than its size")
-        try:
-            wrong = archive.testzip()
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise CheckpointError(f"{path}: is damaged ({one_line(error, 80)})") from error
-    if wrong is not None:
-        raise CheckpointError(f"{path}: is damaged: a part of it ({one_line(wrong, 80)}) is not what its checksum says")
-
-
 def _read(path: Path) -> dict[str, Any]:
     """`read_any` of a file, without a way out."""
     try:
         if not zipfile.is_zipfile(path):  # torch would name a cause that nobody understands
             raise CheckpointError(f"{path}: is damaged (cut, or empty), or never was a checkpoint")
-        _require_sums(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        require_whole(path)
+        # mapped, so that no tensor can claim to be what lies behind the file's own bytes in memory
+        content = in_memory(torch.load(path, map_location="cpu", weights_only=True, mmap=True), path.stat().st_size)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except CheckpointError:
@@ -124,7 +114,7 @@ def _read(path: Path) -> dict[str, Any]:
         if refused:
             way_out = "those are read by running code; a model of your own keeps numbers, texts, lists and dicts of them instead"
             raise CheckpointError(f"{path}: holds more than weights and plain values ({refused[1]}), and {way_out}") from error
-        reason = one_line(error, 120)
+        reason = one_line(str(error).partition("Exception raised from")[0], 120) or type(error).__name__
         raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
@@ -205,10 +195,17 @@ class Progress:
 
     @classmethod
     def of(cls, checkpoint: Mapping[str, Any]) -> "Progress":
-        """The progress in the content of a checkpoint, which Lightning writes while it still takes the epoch for unfinished."""
+        """The progress in the content of a checkpoint, which Lightning writes while it still takes the epoch for unfinished.
+
+        Raises:
+            KeyError, TypeError: the checkpoint has no such record.
+        """
         loops = checkpoint["loops"]["fit_loop"]
         epoch, batch = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
         ready = batch["current"]["ready"]
         finished = batch["is_last_batch"] and batch["current"]["completed"] == ready > 0
         under_way = epoch["processed"] < epoch["ready"] and not finished
-        return cls(epoch["ready"] - under_way, ready if under_way else 0, checkpoint["global_step"])
+        progress = cls(epoch["ready"] - under_way, ready if under_way else 0, checkpoint["global_step"])
+        if not all(isinstance(count, int) and count >= 0 for count in (progress.epochs, progress.batches, progress.steps)):
+            raise TypeError("a count is no number of at least 0")
+        return progress

@@ -315,6 +315,10 @@ def build_schedule(
         if not isinstance(scheduler, LRScheduler) or isinstance(scheduler, ReduceLROnPlateau):
             right = "must give a scheduler of torch's that looks at no metric"
             raise ConfigurationError(f"lr_schedule.name={spec['name']}: gives {kind_of(scheduler)}; it {right}")
+        for first in (float(group["lr"]) for group in optimizer.param_groups):
+            require(
+                0 <= first < math.inf, f"lr_schedule.name={spec['name']}: its first learning rate", first, "at least 0 and finite"
+            )
         return scheduler
 
     return SteppedSchedule(optimizer, make, interval)

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError, one_line
 from vae_lightning.machine.files import finite, write_json
 from vae_lightning.machine.formats import too_new
+from vae_lightning.machine.reading import JSON, content_within
 from vae_lightning.reports.merging import is_report, merged
 
 __all__ = ["ReportFolder", "owned"]
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 EARLIER = "earlier"
+LARGEST_PICTURE = 64 << 20
+"""The most bytes of a figure: an animation has some millions."""
 OURS = ("report.json", "report.md", "report.html", "figures")
 
 
@@ -114,7 +117,7 @@ class ReportFolder:
 
     def _with_its_figures(self, content: dict[str, Any]) -> dict[str, Any]:
         files = {name: self.path / figure["file"] for name, figure in content.get("figures", {}).items()}
-        there = [name for name, file in files.items() if file.is_file() and not file.is_symlink()]
+        there = [name for name, file in files.items() if _is_picture(file)]
         return {**content, "figures": {name: content["figures"][name] for name in there}}
 
     def _put_aside(self, reason: str, weights: Mapping[str, Any]) -> None:
@@ -127,10 +130,15 @@ class ReportFolder:
         log.warning("%s: %s; it is kept, with its figures, in %s", self.path / "report.json", reason, kept)
 
 
+def _is_picture(file: Path) -> bool:
+    """Whether a page may hold the content of `file`, which may be somebody else's."""
+    return not file.is_symlink() and file.is_file() and file.stat().st_size <= LARGEST_PICTURE
+
+
 def _read(path: Path) -> tuple[dict[str, Any], str | None]:
     """The report in `path` and None; or an empty report and the reason why `path` holds none."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(content_within(path, JSON, path.parent))
     except FileNotFoundError:
         return {}, "is missing"
     except (OSError, ValueError, RecursionError) as error:
@@ -146,7 +154,7 @@ def _require_known_format(path: Path) -> None:
     """Refuse, before anything is computed, to merge into a report that a later version of this project has written."""
     content: object = None
     with suppress(OSError, ValueError, RecursionError):  # an unreadable report is moved aside when the first one is written
-        content = json.loads(path.read_bytes())
+        content = json.loads(content_within(path, JSON, path.parent))
     reason = too_new(content)
     if reason is not None:
         raise CheckpointError(f"{path}: {reason}, or write the evaluation elsewhere: to=<folder>")
@@ -164,7 +172,7 @@ def _described(weights: Mapping[str, Any]) -> str:
 def _name(weights: Mapping[str, Any]) -> str:
     """A folder's name for `weights`: their optimizer step, and the beginning of their digest, which tells weights apart."""
     step, digest = weights.get("step"), str(weights.get("sha256"))
-    known = isinstance(step, int) and digest.isalnum() and len(digest) >= 8
+    known = isinstance(step, int) and 0 <= step < 1 << 63 and digest.isalnum() and len(digest) >= 8
     return f"step_{step}_{digest[:8]}" if known else "unknown"
 
 

@@ -18,6 +18,7 @@ __all__ = ["is_report", "merged", "with_others"]
 OUTCOMES = {"worst error of an image, nats", "shares", "iterations"}
 """Settings that are results of an estimation, and so do not identify an estimate."""
 
+LARGEST = 1e300
 Plain = Mapping[str, Any]
 """An estimate in the form that it has in `report.json`."""
 
@@ -100,10 +101,18 @@ def _identity(estimate: Plain) -> str:
 
 
 def _is_estimate(content: Any) -> bool:
+    """Whether `content` has all that a page shows of an estimate, in the kinds that it is shown as."""
     return (
         isinstance(content, dict)
-        and {"value", "standard_error", "binarization", "estimator", "seconds", "section"} <= set(content)
         and isinstance(content.get("settings"), dict)
-        and all(isinstance(content.get(key), int) for key in ("num_images", "num_samples"))
-        and (content["value"] is None or isinstance(content["value"], float | int))
+        and all(isinstance(content.get(key), str) for key in ("binarization", "estimator", "section"))
+        and all(_is_number(content.get(key), int) for key in ("num_images", "num_samples"))
+        and all(key in content and _is_number(content[key], int | float | None) for key in ("value", "standard_error", "seconds"))
+        and _is_number(content.get("seed"), int | None)
+        and isinstance(content.get("measured", ""), str)
     )
+
+
+def _is_number(value: Any, kinds: Any) -> bool:
+    """Whether `value` is of these kinds, and no number that is beyond any estimate, such as a float cannot hold."""
+    return isinstance(value, kinds) and (value is None or not abs(value) >= LARGEST)

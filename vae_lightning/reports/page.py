@@ -157,9 +157,14 @@ def _environment(*, autoescape: bool) -> Environment:
 
 def _without_tags(text: object) -> str:
     """Markdown whose text holds neither tags nor links."""
-    return re.sub(r"([<\[])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\\[])", r"\\\1", _without_entities(text))
 
 
 def _as_it_is(text: object) -> str:
     """`text` escaped for Markdown, in which `<folder>` would be a tag, and `*` or `|` in a name would be markup."""
-    return re.sub(r"([\\`*<\[\]|])", r"\\\1", " ".join(str(text).split()))
+    return re.sub(r"([\\`*\[\]|])", r"\\\1", _without_entities(text))
+
+
+def _without_entities(text: object) -> str:
+    """`text` on one line without what could begin a tag; not by a backslash, which some readers of Markdown show before a `<`."""
+    return re.sub(r"&(?=#?\w+;)", "&amp;", " ".join(str(text).split())).replace("<", "&lt;")

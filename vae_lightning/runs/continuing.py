@@ -5,7 +5,8 @@ optimizer's numbers, patience, length, time) is as the command says. The model's
 the metrics so far, and the place within an epoch, depend on them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from vae_lightning.arguments import flattened, parameters
 from vae_lightning.callbacks import LastCheckpoint
 from vae_lightning.callbacks.checkpoint import WRITTEN
-from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 from vae_lightning.machine.checkpoints import Progress, read, read_any
 from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch, ends_only
 from vae_lightning.models.base import Module
@@ -153,18 +154,43 @@ def continuation(
         missing = {"loops"}
     if missing:
         raise CheckpointError(f"{path}: holds weights without the state of their training; go on from a last.ckpt")
-    was, now = flattened(content.get("hyper_parameters", {})), flattened(model.hparams)
-    _require_model(path, content, model, was, now, name_of)
-    _require_data(content, data, progress, trainer, name_of)
     ends = False
-    try:
-        _require_something_left(content, progress, trainer, name_of)
-    except _NothingLeft:
-        if not may_end:
-            raise
-        ends = True
+    with _damaged(path):
+        _require_form(content)
+        was, now = flattened(content.get("hyper_parameters", {})), flattened(model.hparams)
+        _require_model(path, content, model, was, now, name_of)
+        _require_data(content, data, progress, trainer, name_of)
+        try:
+            _require_something_left(content, progress, trainer, name_of)
+        except _NothingLeft:
+            if not may_end:
+                raise
+            ends = True
     both = [key for key in now if key in was and was[key] != now[key]]
     return Continuation(path, progress, {name_of(model, key): (was[key], now[key]) for key in both}, ends)
+
+
+@contextmanager
+def _damaged(path: Path) -> Iterator[None]:
+    """A block in which a value of another kind than training writes becomes an error about the file."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, RecursionError, TypeError) as error:
+        raise CheckpointError(f"{path}: is damaged ({type(error).__name__}: {one_line(error, 120)}); go on from another") from error
+
+
+def _require_form(content: Mapping[str, Any]) -> None:
+    """Refuse, by a TypeError, states of another form than those that Lightning restores."""
+    optimizers, schedulers, callbacks = (content[key] for key in ("optimizer_states", "lr_schedulers", "callbacks"))
+    for kind, states in (("optimizers", optimizers), ("schedulers", schedulers)):
+        if not isinstance(states, list) or not all(isinstance(state, dict) for state in states):
+            raise TypeError(f"the states of its {kind} are no list of mappings")
+    for state in optimizers:
+        groups = state["param_groups"]
+        if not isinstance(state["state"], dict) or not all(isinstance(group["params"], list) for group in groups):
+            raise TypeError("the state of an optimizer is no state of torch's")
+    if not isinstance(callbacks, dict) or not all(isinstance(state, dict) for state in callbacks.values()):
+        raise TypeError("the states of its callbacks are no mapping of mappings")
 
 
 def _require_model(

@@ -5,11 +5,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 from vae_lightning.machine.files import at_home
+from vae_lightning.machine.reading import require_inside
 from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST, PREVIOUS
+from vae_lightning.runs.yaml_files import read_yaml, resolved
 
 __all__ = ["find", "latest", "located", "run_folder"]
 
@@ -68,7 +68,8 @@ def _of_checkpoint(path: Path, named: str) -> tuple[Path, Path]:
         if path.is_dir():
             raise CheckpointError(f"{named}: is a folder; give a file, or the run: run={shlex.quote(str(path))}")
         raise CheckpointError(f"{named}: there is no such file")
-    for folder in path.resolve().parents:
+    # a link to another run's checkpoint is of that run; one to a file elsewhere is of the run that it lies in, as the user says
+    for folder in (*path.resolve().parents, *path.absolute().parents):
         if (folder / CONFIG).is_file():
             return folder, path
     raise CheckpointError(f"{named}: is not in a run folder (none above it has {CONFIG})")
@@ -97,11 +98,21 @@ def run_folder(path: Path, named: str, key: str) -> Path:
 def _with_checkpoint(folder: Path, named: str) -> tuple[Path, Path]:
     for weights in WEIGHTS:
         if (folder / weights).is_file():
+            _require_own(folder, folder / weights, named)
             return folder, folder / weights
     others = sorted(folder.glob(CHECKPOINTS))
     if others:
         raise CheckpointError(f"{named}: has neither {BEST.name} nor {LAST.name}; choose: ckpt_path={shlex.quote(str(others[-1]))}")
     raise CheckpointError(f"{named}: has no checkpoint (no {BEST} or {LAST.name}); train it first")
+
+
+def _require_own(folder: Path, checkpoint: Path, named: str) -> None:
+    """Refuse a run whose checkpoint is a link to elsewhere: somebody else's folder does not say which files are read here."""
+    try:
+        require_inside(checkpoint, folder)
+    except ValueError as error:
+        own = f"if that is meant: ckpt_path={shlex.quote(str(checkpoint))}"
+        raise CheckpointError(f"{named}: {checkpoint.relative_to(folder)} {error}; {own}") from None
 
 
 # ---- where the data of a run lie
@@ -124,14 +135,15 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         if there.exists() or not path.exists():
             resolved[key] = str(there)
         else:
-            log.warning("%s: data.%s=%s is not in %s, where it was trained; taken from here", folder, key, value, start)
+            said = one_line(str(value), 200), one_line(str(start), 200)
+            log.warning("%s: data.%s=%s is not in %s, where it was trained; taken from here", folder, key, *said)
     return resolved
 
 
 def trained_in(folder: Path) -> Path | None:
     """The working directory of the command that trained the run in `folder`; None if the run folder does not say."""
     try:
-        start = OmegaConf.select(OmegaConf.load(folder / HYDRA), "hydra.runtime.cwd")
-    except Exception:  # yaml and OmegaConf have many kinds of error, and all mean the same here
+        start = resolved(read_yaml(folder / HYDRA, folder), "hydra", "runtime", "cwd")
+    except Exception:  # yaml has many kinds of error, and all mean the same here
         return None
     return Path(start) if isinstance(start, str) else None

@@ -2,23 +2,32 @@
 
 import contextlib
 import csv
+import io
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor
 
 from vae_lightning.errors import one_line
 from vae_lightning.machine.formats import too_new
+from vae_lightning.machine.reading import JSON, content_within, require_inside
 from vae_lightning.machine.shell import shell_quoted
 from vae_lightning.runs.layout import CSV, METRICS, OVERRIDES, TENSORBOARD
+from vae_lightning.runs.yaml_files import read_yaml
 
 __all__ = ["asked_with", "history", "record"]
 
 log = logging.getLogger(__name__)
+
+TABLE = 512 << 20
+"""The most bytes of a `metrics.csv`: a row a step of a million steps is some hundred megabytes."""
+LOGS = 4 << 30
+"""The most bytes of all event files of a training, which hold images too."""
+LAST_STEP = 1 << 53
+"""A step that no training reaches, and up to which every number is exact in a figure."""
 
 
 def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
@@ -29,7 +38,7 @@ def history(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     rows: dict[str, list[tuple[int, float]]] = {}
     for of, path in ((_from_tensorboard, folder / TENSORBOARD), (_from_csv, folder / CSV)):
         try:
-            rows = rows or of(path)
+            rows = rows or of(path, folder)
         except Exception as error:  # each reader has its own errors, and all mean the same here
             log.warning("%s: cannot be read (%s), so no curves of it", path, one_line(error, 300))
     # after training, the best checkpoint is validated and tested, and logged at the step where training ended
@@ -53,7 +62,7 @@ def record(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(content_within(path, JSON, folder))
         reason = too_new(content) or "is not a record of this project"
         if too_new(content) is None and isinstance(content, dict) and _is_provenance(content.get("provenance", {})):
             return content
@@ -73,7 +82,7 @@ def asked_with(folder: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        overrides = OmegaConf.to_container(OmegaConf.load(path))
+        overrides = read_yaml(path, folder)
     except Exception as error:  # yaml has many kinds of error, and all mean the same here
         log.warning("%s: cannot be read (%s), so the report has no command", path, one_line(error, 300))
         return None
@@ -82,13 +91,20 @@ def asked_with(folder: Path) -> str | None:
     return " ".join(["python", "train.py", *(shell_quoted(str(word), "utf-8") for word in overrides)])
 
 
-def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    if not any(folder.glob("events.out.tfevents.*")):
+def _from_tensorboard(path: Path, folder: Path) -> dict[str, list[tuple[int, float]]]:
+    files = list(path.glob("*tfevents*"))  # what TensorBoard takes for its own
+    if not files:
         return {}
+    for file in files:
+        require_inside(file, folder)
+        if not file.is_file():
+            raise ValueError(f"{file.name} is no file")
+    if sum(file.stat().st_size for file in files) > LOGS:
+        raise ValueError("its event files are larger than those of a training")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     # 0 keeps every scalar, as figures show all of them
-    events = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "images": 1, "tensors": 1, "histograms": 1})
     events.Reload()
     logged = {key: [(event.step, event.value) for event in events.Scalars(key)] for key in events.Tags()["scalars"]}
     if not logged:  # the reader passes over a file that it cannot read
@@ -96,14 +112,15 @@ def _from_tensorboard(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return logged
 
 
-def _from_csv(path: Path) -> dict[str, list[tuple[int, float]]]:
+def _from_csv(path: Path, folder: Path) -> dict[str, list[tuple[int, float]]]:
     if not path.is_file():
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    text = io.StringIO(content_within(path, TABLE, folder).decode(), newline="")
     logged: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
+    for row in csv.DictReader(text):
         for key, value in row.items():
             with contextlib.suppress(ValueError, TypeError):  # a cell is empty; a killed training left half a line
-                logged.setdefault(key, []).append((int(row["step"]), float(value)))
+                step = int(row["step"])
+                if isinstance(key, str) and 0 <= step < LAST_STEP:  # cells beyond the header have no key
+                    logged.setdefault(key, []).append((step, float(value)))
     return logged

@@ -13,16 +13,18 @@ from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anyt
 import pytorch_lightning as L  # isort: skip
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from vae_lightning.arguments import check, parameters, prefixed
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import read, read_any
+from vae_lightning.machine.construction import NoMoreThan, numbers_in
+from vae_lightning.machine.reading import UnfitFile
 from vae_lightning.models.base import Module
 from vae_lightning.plugins import locate, require_trust, trusting
 from vae_lightning.runs.finding import located
 from vae_lightning.runs.layout import CONFIG
 from vae_lightning.runs.left_to_data import with_data
+from vae_lightning.runs.yaml_files import Unresolved, literal, read_yaml, resolved
 from vae_lightning.version import __version__
 
 __all__ = ["LoadedRun", "load", "settings_in"]
@@ -45,7 +47,7 @@ class LoadedRun:
     epoch: int
     """The epoch of that step, counted from 0."""
     config: DictConfig
-    """The resolved config that the model was trained with."""
+    """The config that the model was trained with, resolved but for references to other keys of it."""
     digest: str
     """SHA-256 of the weights, which does not depend on the file that holds them."""
     trained_on: Mapping[str, Any] = field(default_factory=dict)
@@ -72,11 +74,11 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read, or asks for a package
             that is not trusted.
     """
-    config = _config(folder)
-    arguments = _arguments(config, folder, data_overrides or {})
+    plain = _config(folder)
+    arguments = _arguments(plain, folder, data_overrides or {})
     with trusting(trust):
-        model_class = _class(config, "model", L.LightningModule, folder)
-        data_class = _class(config, "data", L.LightningDataModule, folder)
+        model_class = _class(plain, "model", L.LightningModule, folder)
+        data_class = _class(plain, "data", L.LightningDataModule, folder)
         _require_places(data_class, data_overrides or {})
         ours = issubclass(model_class, Module)
         content = (read if ours else read_any)(checkpoint)
@@ -89,11 +91,12 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         if isinstance(getattr(data, "fetch", None), bool):
             data.fetch = "root" in (data_overrides or {})
         with _said_of(f"{checkpoint}: its model cannot be built here{other}"):
-            model_arguments = _model_arguments(model_class, content, config, folder, data)
+            model_arguments = _model_arguments(model_class, content, plain, folder, data)
             check(model_class, model_arguments, "model")
-            with prefixed("model", parameters(model_class)[0]):
+            with prefixed("model", parameters(model_class)[0]), NoMoreThan(numbers_in(content["state_dict"])):
                 model = model_class(**model_arguments)
             model.load_state_dict(content["state_dict"])
+    config = OmegaConf.create(literal(plain))
     place = content.get("global_step", 0), content.get("epoch", 0)
     return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]), settings_in(content))
 
@@ -101,7 +104,7 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
 def settings_in(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
     """The settings of the data that a training saved in its checkpoint; empty where its data have none."""
     held = (value["settings"] for value in checkpoint.values() if isinstance(value, dict) and "settings" in value)
-    return next(held, {})
+    return next((settings for settings in held if isinstance(settings, Mapping)), {})
 
 
 def _require_places(data_class: type, places: Mapping[str, Any]) -> None:
@@ -141,27 +144,25 @@ def _digest(state: dict[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _config(folder: Path) -> DictConfig:
+def _config(folder: Path) -> dict[str, Any]:
     try:
-        config = OmegaConf.load(folder / CONFIG)
+        config = read_yaml(folder / CONFIG, folder)
     except Exception as error:  # yaml has many kinds of error, and all mean the same here
-        raise CheckpointError(f"{folder / CONFIG}: cannot be read ({type(error).__name__})") from error
-    groups = [config._get_node(group) for group in ("model", "data")] if isinstance(config, DictConfig) else [None]
-    if not isinstance(config, DictConfig) or not all(isinstance(group, DictConfig) for group in groups):
+        said = one_line(error, 200) if isinstance(error, UnfitFile) or type(error) is ValueError else type(error).__name__
+        raise CheckpointError(f"{folder / CONFIG}: cannot be read ({said})") from error
+    if not isinstance(config, dict) or not all(isinstance(config.get(group), dict) for group in ("model", "data")):
         raise CheckpointError(f"{folder / CONFIG}: has no model and data, so it is not of a training run")
     return config
 
 
-def _arguments(config: DictConfig, folder: Path, overrides: dict[str, Any]) -> dict[str, Any]:
+def _arguments(config: dict[str, Any], folder: Path, overrides: dict[str, Any]) -> dict[str, Any]:
     """The arguments of the run's data; one in `overrides` need not be resolvable from the config on this machine."""
-    known = config.copy()
-    for key, value in overrides.items():
-        OmegaConf.update(known, f"data.{key}", value, force_add=True)
-    return located(folder, _own_arguments(known, "data", folder)) | overrides
+    data = config["data"] | {key: "" if "${" in str(value) else value for key, value in overrides.items()}
+    return located(folder, _own_arguments({**config, "data": data}, "data", folder)) | overrides
 
 
 def _model_arguments(
-    model: type[L.LightningModule], content: dict[str, Any], config: DictConfig, folder: Path, data: L.LightningDataModule
+    model: type[L.LightningModule], content: dict[str, Any], config: dict[str, Any], folder: Path, data: L.LightningDataModule
 ) -> dict[str, Any]:
     """What builds the run's model: the checkpoint knows it of our own classes, whose names may since have changed.
 
@@ -177,28 +178,24 @@ def _model_arguments(
     return with_data(model, asked | saved, data)
 
 
-def _own_arguments(config: DictConfig, group: str, folder: Path) -> dict[str, Any]:
+def _own_arguments(config: dict[str, Any], group: str, folder: Path) -> dict[str, Any]:
     """The keys of a group of the config as plain values, without the group's `_target_`."""
+    others = {**config, group: {key: value for key, value in config[group].items() if key != "_target_"}}
     try:
-        plain = OmegaConf.to_container(config[group], resolve=True)
-    except OmegaConfBaseException as error:
-        key, message = str(error.full_key or group), one_line(error.msg or error)
-        name = key.removeprefix("data.")
-        moved = f"; where the data lie now: {name}=<folder>" if key in ("data.root", "data.static_root", "data.path") else ""
+        plain = resolved(others, group)
+    except Unresolved as error:
+        name = error.key.removeprefix("data.")
+        moved = f"; where the data lie now: {name}=<folder>" if name != error.key and name in PLACES else ""
+        key, message = one_line(error.key, 200), one_line(error, 300)
         raise CheckpointError(f"{folder / CONFIG}: {key} cannot be resolved ({message}){moved}") from None
-    if not isinstance(plain, dict):
-        raise CheckpointError(f"{folder / CONFIG}: its {group} is not a group of keys")
-    return {str(key): value for key, value in plain.items() if key != "_target_"}
+    return {str(key): value for key, value in plain.items()}
 
 
-def _class(config: DictConfig, group: str, base: type[Class], folder: Path) -> type[Class]:
+def _class(config: dict[str, Any], group: str, base: type[Class], folder: Path) -> type[Class]:
     """The class that `config` names, if it is of the right kind and its package is trusted."""
-    try:
-        for target in _targets(config[group]):
-            require_trust(target, f"{folder}: its {group}._target_={one_line(target, 200)}")
-        target = one_line(str(config[group].get("_target_")), 200)
-    except OmegaConfBaseException as error:
-        raise CheckpointError(f"{folder / CONFIG}: its {group}._target_ cannot be resolved ({one_line(error, 200)})") from None
+    for target in _targets(config[group]):
+        require_trust(target, f"{folder}: its {group}._target_={one_line(target, 200)}")
+    target = one_line(str(config[group].get("_target_")), 200)
     try:
         named = locate(target, f"{folder}: its {group}._target_")
     except ConfigurationError as error:
@@ -209,9 +206,7 @@ def _class(config: DictConfig, group: str, base: type[Class], folder: Path) -> t
 
 
 def _targets(node: Any) -> list[str]:
-    if isinstance(node, DictConfig):
-        here = [str(node._get_node("_target_"))] if "_target_" in node else []
-        return here + [t for key in node if not OmegaConf.is_interpolation(node, str(key)) for t in _targets(node[key])]
-    if OmegaConf.is_list(node):
-        return [t for item in node for t in _targets(item)]
-    return []
+    if isinstance(node, dict):
+        here = [str(node["_target_"])] if "_target_" in node else []
+        return here + [target for value in node.values() for target in _targets(value)]
+    return [target for item in node for target in _targets(item)] if isinstance(node, list) else []
