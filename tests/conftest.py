@@ -2,12 +2,13 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
 import pytest
 from omegaconf import DictConfig
+from session import compile_into_a_folder_of_its_own, everything_once
 
 from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.data import larochelle, sources
@@ -29,16 +30,31 @@ QUICK = [
 ]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    compile_into_a_folder_of_its_own(config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def once_a_session() -> Iterator[None]:
+    """Nothing that stays as it is is read and digested anew by each test."""
+    with everything_once(data_root(), REPOSITORY / "conf"):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget where the command of an earlier test was given."""
     monkeypatch.setattr(screen, "_command_folder", None)
 
 
+def data_root() -> Path:
+    return Path(os.environ.get("VAE_LIGHTNING_DATA", REPOSITORY / "data"))
+
+
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """A folder with real MNIST: VAE_LIGHTNING_DATA, or the repository's `data`, fetched to if need be."""
-    root = Path(os.environ.get("VAE_LIGHTNING_DATA", REPOSITORY / "data"))
+    root = data_root()
     sources.raw_folder("mnist", root)
     return root
 
