@@ -8,12 +8,15 @@ from pathlib import Path
 import hydra
 import pytest
 from omegaconf import DictConfig
+from quick_traces import quick_make_fx
 from session import compile_into_a_folder_of_its_own, everything_once
 
 from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.data import larochelle, sources
 from vae_lightning.data.binarization import binarize
-from vae_lightning.machine import screen
+from vae_lightning.engine import purity
+from vae_lightning.engine.update import traced
+from vae_lightning.machine import compilation, screen
 from vae_lightning.noise import generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -106,3 +109,10 @@ def graphs_as_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch._inductor
 
     monkeypatch.setattr(torch._inductor, "standalone_compile", lambda module, *_, **__: lambda *tensors: module(*tensors))
+
+
+@pytest.fixture
+def graphs_quickly_traced(graphs_as_traced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs run as they were traced, by a tracer that is quicker than torch's."""
+    for module in (compilation, purity, traced):
+        monkeypatch.setattr(module, "make_fx", quick_make_fx)

@@ -1,4 +1,4 @@
-"""What a session of tests does once, and not in each test: digests of files that stay, imports of configs, tracebacks of nobody's errors."""
+"""What a session of tests does once instead of in each test: digesting files that stay, parsing this project's configs, compiling."""
 
 import copy
 import functools
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.config_repository import ConfigRepository
 
 from vae_lightning.data import sources
 
@@ -35,10 +35,10 @@ def compile_into_a_folder_of_its_own(config: pytest.Config) -> None:
 
 @contextmanager
 def everything_once(lasting: Path, conf: Path) -> Iterator[None]:
-    """A block in which real data in `lasting` are verified once, and configs in `conf` parsed once, as long as no file changes."""
+    """A block in which the data in `lasting` are verified once as long as no file changes, and this project's configs are parsed once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "_verified", _verified_once(sources._verified, lasting.resolve()))
-        patch.setattr(FileConfigSource, "load_config", _parsed_once(FileConfigSource.load_config, conf))
+        patch.setattr(ConfigRepository, "load_config", _parsed_once(ConfigRepository.load_config, conf))
         patch.setattr("torch._subclasses.fake_tensor.traceback", _without_stacks())
         yield
 
@@ -64,14 +64,13 @@ def _parsed_once(load: Callable[..., Any], conf: Path) -> Callable[..., Any]:
     known: dict[Any, Any] = {}
 
     @functools.wraps(load)
-    def once(self: Any, config_path: str) -> Any:
-        path = Path(self.path) / f"{config_path.removesuffix('.yaml')}.yaml"
-        if not path.is_relative_to(conf) or not path.is_file():
+    def once(self: ConfigRepository, config_path: str) -> Any:
+        sources = tuple((source.provider, source.scheme(), source.path) for source in self.get_sources())
+        if any(scheme == "file" and path != str(conf) for _, scheme, path in sources):
             return load(self, config_path)
-        key = self.provider, self.path, config_path, path.stat().st_mtime_ns
-        if key not in known:
-            known[key] = load(self, config_path)
-        return copy.deepcopy(known[key])
+        if (sources, config_path) not in known:
+            known[sources, config_path] = load(self, config_path)
+        return copy.deepcopy(known[sources, config_path])
 
     return once
 
