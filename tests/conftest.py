@@ -54,6 +54,13 @@ def data_root() -> Path:
     return Path(os.environ.get("VAE_LIGHTNING_DATA", REPOSITORY / "data"))
 
 
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged, but for torch's record of what it traces, which comes or not as earlier tests have traced."""
+    with caplog.filtering(lambda record: not record.name.startswith("torch.")):  # type: ignore[arg-type]
+        yield caplog
+
+
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """A folder with real MNIST: VAE_LIGHTNING_DATA, or the repository's `data`, fetched to if need be."""
