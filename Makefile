@@ -5,9 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 ARGS ?=
+FAST := $(addprefix tests/,test_noise.py test_arguments.py test_abilities.py test_batches.py test_types.py distributions objectives nets data \
+	$(addprefix inference/test_,chunks.py elbo.py hmc.py latents.py observed.py pixels.py quadrature.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs test-exhaustive setup train test evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
+.PHONY: help docs test-exhaustive setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +37,9 @@ notebooks: setup ## Write the .ipynb of the notebooks, which are kept as text
 
 test: setup ## Run the test suite, but for what takes long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
+
+test-fast: setup ## Run the tests of pure functions: noise, arguments, distributions, objectives, nets, data; under a minute
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(FAST) $(ARGS)
 
 test-slow: setup ## Run the tests that take long: real commands, one after the other
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not exhaustive" tests $(ARGS)

@@ -2,17 +2,21 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hydra
 import pytest
 from omegaconf import DictConfig
+from quick_traces import quick_make_fx
+from session import compile_into_a_folder_of_its_own, everything_once
 
 from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.data import larochelle, sources
 from vae_lightning.data.binarization import binarize
-from vae_lightning.machine import screen
+from vae_lightning.engine import purity
+from vae_lightning.engine.update import traced
+from vae_lightning.machine import compilation, screen
 from vae_lightning.noise import generator
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -29,16 +33,38 @@ QUICK = [
 ]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    compile_into_a_folder_of_its_own(config)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def once_a_session() -> Iterator[None]:
+    """Nothing that stays as it is is read and digested anew by each test."""
+    with everything_once(data_root(), REPOSITORY / "conf"):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget where the command of an earlier test was given."""
     monkeypatch.setattr(screen, "_command_folder", None)
 
 
+def data_root() -> Path:
+    return Path(os.environ.get("VAE_LIGHTNING_DATA", REPOSITORY / "data"))
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What is logged, but for torch's record of what it traces, which comes or not as earlier tests have traced."""
+    with caplog.filtering(lambda record: not record.name.startswith("torch.")):  # type: ignore[arg-type]
+        yield caplog
+
+
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """A folder with real MNIST: VAE_LIGHTNING_DATA, or the repository's `data`, fetched to if need be."""
-    root = Path(os.environ.get("VAE_LIGHTNING_DATA", REPOSITORY / "data"))
+    root = data_root()
     sources.raw_folder("mnist", root)
     return root
 
@@ -90,3 +116,10 @@ def graphs_as_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch._inductor
 
     monkeypatch.setattr(torch._inductor, "standalone_compile", lambda module, *_, **__: lambda *tensors: module(*tensors))
+
+
+@pytest.fixture
+def graphs_quickly_traced(graphs_as_traced: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs run as they were traced, by a tracer that is quicker than torch's."""
+    for module in (compilation, purity, traced):
+        monkeypatch.setattr(module, "make_fx", quick_make_fx)

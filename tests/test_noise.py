@@ -33,15 +33,6 @@ def test_global_generator_is_neither_used_nor_moved() -> None:
     assert first("x") == one
 
 
-def test_stream_is_the_same_in_another_process() -> None:
-    """Python's own hash() of a string is not."""
-    code = "import torch; from vae_lightning.noise import generator; "
-    code += "print(torch.randint(2**31, (4,), generator=generator(3, 'val')).tolist())"
-    root = Path(__file__).parents[1]
-    printed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == str(list(first(3, "val")))
-
-
 def test_neighbouring_keys_give_independent_streams() -> None:
     streams = torch.stack([torch.randn(10_000, generator=generator(0, batch)) for batch in range(20)])
     correlation = torch.corrcoef(streams) - torch.eye(20)
@@ -114,13 +105,18 @@ def test_each_purpose_epoch_and_seed_has_numbers_of_its_own() -> None:
     assert correlation.abs().max() < 5 / 800**0.5
 
 
-def test_source_is_the_same_in_another_process() -> None:
+def test_streams_and_sources_are_the_same_in_another_process() -> None:
+    """Python's own hash() of a string is not."""
     code = (
-        "import torch; from vae_lightning.noise import Source; print(Source.of(torch.zeros(2), 3, 'a').integers16('b', 4).tolist())"
+        "import torch; from vae_lightning.noise import Source, generator; "
+        "print(torch.randint(2**31, (4,), generator=generator(3, 'val')).tolist()); "
+        "print(Source.of(torch.zeros(2), 3, 'a').integers16('b', 4).tolist())"
     )
     root = Path(__file__).parents[1]
     printed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
-    assert printed.strip() == str(Source.of(torch.zeros(2), 3, "a").integers16("b", 4).tolist())
+    stream, source = printed.strip().splitlines()
+    assert stream == str(list(first(3, "val")))
+    assert source == str(Source.of(torch.zeros(2), 3, "a").integers16("b", 4).tolist())
 
 
 def test_models_of_a_stack_draw_what_each_draws_alone() -> None:

@@ -2,7 +2,6 @@ import ast
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
@@ -47,17 +46,9 @@ def executed(path: Path, root: Path, folder: Path) -> NotebookNode:
     return notebook
 
 
-@pytest.fixture(scope="module")
-def runs(mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[Path, NotebookNode]:
-    folders = [tmp_path_factory.mktemp(path.stem) for path in NOTEBOOKS]
-    with ThreadPoolExecutor() as pool:
-        done = list(pool.map(executed, NOTEBOOKS, [mnist_root] * len(NOTEBOOKS), folders))
-    return dict(zip(NOTEBOOKS, done, strict=True))
-
-
 @each
-def test_every_figure_of_a_tiny_run_is_shown(path: Path, runs: dict[Path, NotebookNode]):
-    drawing = [cell for cell in code(runs[path]) if drawn_by(cell.source)]
+def test_every_figure_of_a_tiny_run_is_shown(path: Path, mnist_root: Path, tmp_path: Path):
+    drawing = [cell for cell in code(executed(path, mnist_root, tmp_path)) if drawn_by(cell.source)]
     assert len(drawing) > 15
     for cell in drawing:
         shown = [kind for output in cell.outputs for kind in output.get("data", {}) if kind in ("image/png", "image/gif")]

@@ -81,6 +81,7 @@ def test_bfloat16_products_read_kept_copies_of_the_weights(compose: Compose, tmp
     assert whole.metrics["val/elbo"] == pytest.approx(plain.metrics["val/elbo"], rel=1e-2)
 
 
+@pytest.mark.usefixtures("graphs_quickly_traced")
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_training_resumes_to_the_bit_within_an_epoch(compose: Compose, tmp_path: Path, optimizer: str) -> None:
     settings = ("model=vae", f"model.optimizer.name={optimizer}", "model.optimizer.lr=1e-3")

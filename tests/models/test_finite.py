@@ -62,7 +62,7 @@ def fit(
     )
 
 
-@pytest.mark.usefixtures("graphs_as_traced")
+@pytest.mark.usefixtures("graphs_quickly_traced")
 @pytest.mark.parametrize("way", [{}, {"fast": True}, {"fast": True, "compile": True}])
 @pytest.mark.parametrize("log_every_n_steps", [1, 50])
 def test_loss_stops_training_before_the_step_it_is_of(tmp_path: Path, way: dict[str, bool], log_every_n_steps: int) -> None:

@@ -299,7 +299,7 @@ class Anneals(L.Callback):
         owner.beta = 1.0 + 2.0 * trainer.current_epoch  # type: ignore[union-attr]
 
 
-@pytest.mark.usefixtures("graphs_as_traced")
+@pytest.mark.usefixtures("graphs_quickly_traced")
 @pytest.mark.parametrize("path", ["beta", "objective_of.beta"])
 def test_a_number_that_a_callback_changes_is_followed_without_a_new_graph(path: str, tmp_path: Path) -> None:
     def build() -> Module:
@@ -316,7 +316,7 @@ def test_a_number_that_a_callback_changes_is_followed_without_a_new_graph(path: 
 # ---- one's own
 
 
-@pytest.mark.usefixtures("graphs_as_traced")
+@pytest.mark.usefixtures("graphs_quickly_traced")
 @pytest.mark.parametrize("kind", [VAE, M2])
 def test_an_objective_that_learns_does_so_on_the_fast_path(kind: Any, tmp_path: Path) -> None:
     own = {"classifier": CLASSIFIER} if kind is M2 else {}

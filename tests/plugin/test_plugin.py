@@ -82,7 +82,7 @@ def test_foreign_parts_take_the_fast_path(compose_foreign: Compose, tmp_path: Pa
     assert (tmp_path / "diary.txt").read_text().startswith("step 20\n")
 
 
-@pytest.mark.usefixtures("graphs_as_traced")
+@pytest.mark.usefixtures("graphs_quickly_traced")
 def test_compiled_steps_are_lightnings_own_but_for_rounding(compose_foreign: Compose, tmp_path: Path) -> None:
     plain, fast, compiled = (
         train(compose_foreign(tmp_path / path, EXPERIMENT, f"trainer.compile={path}", "trainer.max_epochs=1"))
