@@ -37,3 +37,9 @@ def test_packages_of_ones_own_are_to_be_trusted(compose: Callable[..., DictConfi
     assert to_trust(compose("model.net.name=mypkg.nets.Pair", "model.lr_schedule.name=theirs.f")) == ["mypkg", "theirs"]
     assert to_trust(compose("data._target_=own.Data", "model.optimizer.name=torch.optim.RAdam")) == ["own"]
     assert to_trust(compose("++model.encoder={name: mypkg.E, parts: [{name: other.F}]}", "name=v1.2")) == ["mypkg", "other"]
+
+
+def test_a_run_that_is_resumed_has_to_be_trusted_in_all_its_parts(compose: Callable[..., DictConfig]) -> None:
+    cfg = compose("+callbacks.mine._target_=mypkg.C", "logger=csv", "model.net.name=nets.Pair", "+callbacks.mine.name=a.b")
+    assert to_trust(cfg) == ["nets"]
+    assert to_trust(cfg, all_parts=True) == ["mypkg", "nets"]

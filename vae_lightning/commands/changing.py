@@ -8,12 +8,14 @@ from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anyt
 
 import pytorch_lightning as L  # isort: skip
 from omegaconf import DictConfig, OmegaConf
+from yaml import YAMLError
 
 from vae_lightning.commands.resuming import changes
 from vae_lightning.models.base import Module
 from vae_lightning.models.schedules import depends_on_length
 from vae_lightning.runs.continuing import Continuation
 from vae_lightning.runs.layout import CONFIG
+from vae_lightning.runs.yaml_files import read_yaml
 
 __all__ = ["note_changes"]
 
@@ -50,8 +52,8 @@ def _config_of(going_on: Continuation) -> dict[str, Any] | None:
     for folder in going_on.path.resolve().parents:
         if (folder / CONFIG).is_file():
             try:
-                content = OmegaConf.to_container(OmegaConf.load(folder / CONFIG), resolve=False)
-            except Exception:  # yaml and OmegaConf have many kinds of error; the checkpoint itself says what matters
+                content = read_yaml(folder / CONFIG, folder)
+            except (OSError, ValueError, YAMLError, RecursionError):  # the checkpoint itself says what matters
                 return None
             return _plain(content) if isinstance(content, Mapping) and isinstance(content.get("trainer"), Mapping) else None
     return None

@@ -26,7 +26,7 @@ from yaml import YAMLError
 from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
-from vae_lightning.commands.resuming import with_resumed
+from vae_lightning.commands.resuming import is_resume, with_resumed
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
 from vae_lightning.errors import ConfigurationError, NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
@@ -77,7 +77,7 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     collect_seldom()
     screen.prepare()
     register_resolvers()
-    if name == "train":
+    if name == "train" and not any(map(is_resume, sys.argv[1:])):
         add_working_directory()
     else:
         search_working_directory()

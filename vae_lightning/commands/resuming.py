@@ -18,11 +18,12 @@ from yaml import YAMLError
 
 from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
 from vae_lightning.commands.suggestions import Catalogue
+from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
 from vae_lightning.errors import ConfigurationError, one_line, printable
 from vae_lightning.machine.files import at_home
 from vae_lightning.machine.shell import is_hydra_quoted, path_setting, setting
 
-__all__ = ["changes", "is_finished", "merged", "resumes", "with_resumed"]
+__all__ = ["changes", "is_finished", "is_resume", "merged", "resumes", "with_resumed"]
 
 RESUMES = "VAE_LIGHTNING_RESUMES"
 """An environment variable with the folder that this command resumes, which processes that Lightning starts have to know too."""
@@ -42,6 +43,12 @@ CARRIED = ("hydra.searchpath", "hydra.job.chdir")
 DIRECTORY, NAME = {"--config-dir", "-cd"}, {"--config-name", "-cn"}
 
 
+def is_resume(word: str) -> bool:
+    """Whether a word of a command line says which run is resumed."""
+    match = RESUME.fullmatch(word)
+    return match is not None and match["path"].strip().lower() != "null"
+
+
 def with_resumed(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     """The words of a command line as Hydra reads them; `resume=` in them is replaced by what it means.
 
@@ -53,10 +60,13 @@ def with_resumed(words: Sequence[str], catalogue: Catalogue) -> list[str]:
         CheckpointError: there is no such run, or its checkpoints are damaged.
     """
     named = [match for match in map(RESUME.fullmatch, words) if match]
-    rest = prepared([word for word in words if not RESUME.fullmatch(word)], catalogue.groups, catalogue.meant)
+    asked = any(map(is_resume, words))
+    own = [word for word in words if not (RESUME.fullmatch(word) or (asked and is_trust(word)))]
+    rest = prepared(own, catalogue.groups, catalogue.meant)
     if "LOCAL_RANK" not in os.environ:
-        os.environ.pop(RESUMES, None)
-    if not named or named[0]["path"].strip().lower() == "null":
+        for variable in (RESUMES, TRUSTS):
+            os.environ.pop(variable, None)
+    if not asked:
         return rest
     if len(named) > 1:
         raise ConfigurationError(f"{named[1][0]}: one run is resumed at a time")
@@ -66,10 +76,12 @@ def with_resumed(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     resumed = _Resumed(folder)
     if not typed:
         resumed.require_unfinished(path_setting("resume", named[0]["path"]))
-    own, left_out = _fitting(resumed.words(), typed, catalogue)
+    before, trust = resumed.words(), named_in(words)
+    require_trusted_configs(before, trust)
+    own, left_out = _fitting(before, typed, catalogue)
     for word in left_out:
         _say(f"{word} is left out, as what is chosen now has no such setting")
-    os.environ[RESUMES] = str(folder)
+    os.environ[RESUMES], os.environ[TRUSTS] = str(folder), ",".join(trust)
     place = [setting("hydra.run.dir", folder), *resumed.stands()]
     return [*resumed.flags(flags), *flags, *merged(own, typed), *place]
 
@@ -192,11 +204,13 @@ class _Resumed:
         return [*carried, *own, *(self._paths() if elsewhere else ())]
 
     def _without_environment(self, word: str) -> str:
-        """`word` with the value that it had then, if it was taken from the environment, which is another one now."""
-        if "${oc.env" not in word:
+        from vae_lightning.runs.yaml_files import asks_for_more
+
+        """`word` with the value that it had then, if it asks for more than other keys: the environment is another one now."""
+        if not asks_for_more(word):
             return word
         value = _get(self.config, _key(word))
-        if value is None or isinstance(value, Mapping | list):
+        if value is None or isinstance(value, Mapping | list) or (isinstance(value, str) and asks_for_more(value)):
             raise ConfigurationError(f"{word}: was taken from the environment; say it anew beside resume=")
         told = setting("", value)[1:] if isinstance(value, str) else json.dumps(value)
         return f"{word.partition('=')[0]}={told}"

@@ -23,7 +23,7 @@ def print_run(
     """Show the final metrics of a training run, and where everything is.
 
     Args:
-        trust: packages that an evaluation has to be told to trust.
+        trust: packages that the next command has to be told to trust.
     """
     splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
@@ -44,15 +44,15 @@ def print_run(
         say("nats per image, mean over the split")
         terminal.print(table)
     path = short(folder)
+    trusting = [f"trust=[{','.join(trust)}]"] if trust else []
     if interrupted and not (folder / LAST).is_file():
         say(f"interrupted before the first step: {shell_quoted(path)} holds nothing that was learned")
         return
     if interrupted:
         say(f"interrupted: {shell_quoted(path)} holds what was learned so far; go on with")
-        say(f"  {command('train.py', path_setting('resume', path))}")
+        say(f"  {command('train.py', path_setting('resume', path), *trusting)}")
         return
     say(f"run folder: {shell_quoted(path)}")
-    trusting = [f"trust=[{','.join(trust)}]"] if trust else []
     say(f"evaluate:   {command('evaluate.py', path_setting('run', path), *trusting)}")
     if any(folder.glob(EVENTS)):
         # the folder of all runs, if it lies below the working directory

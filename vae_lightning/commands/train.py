@@ -28,6 +28,7 @@ from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, n
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.commands.resuming import is_finished, resumes
+from vae_lightning.commands.trusted import only_trusted
 from vae_lightning.commands.typed import typed_words
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
@@ -93,7 +94,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         cfg.run_dir,
         "a folder; in a command it is chosen with hydra.run.dir=<folder>",
     )
-    with RunFolder(_hydras_folder() or Path(cfg.run_dir)) as run_folder:
+    resumed = resumes(_hydras_folder() or Path(cfg.run_dir))
+    with only_trusted(cfg) if resumed else nullcontext(), RunFolder(_hydras_folder() or Path(cfg.run_dir)) as run_folder:
         return _train(cfg, started, run_folder)
 
 

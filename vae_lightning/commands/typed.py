@@ -25,23 +25,29 @@ def typed_words() -> list[str]:
     return [*words, *searched, *config.overrides.task]
 
 
-def to_trust(cfg: DictConfig) -> list[str]:
+def to_trust(cfg: DictConfig, *, all_parts: bool = False) -> list[str]:
     """The packages that an evaluation of the run of `cfg` has to be told to trust: a user's own that declare no entry point.
+
+    Args:
+        all_parts: also those of callbacks and loggers, which a training that is resumed has to be told to trust.
 
     >>> to_trust(OmegaConf.create({"model": {"net": {"name": "mypkg.Net"}}, "data": {"_target_": "vae_lightning.data.Shapes"}}))
     ['mypkg']
     """
-    parts = OmegaConf.to_container(OmegaConf.create({key: cfg[key] for key in ("model", "data")}), resolve=False)
-    known = {"torch", "vae_lightning", *declared()}
-    return sorted({path.partition(".")[0] for path in _paths(parts)} - known)
+    parts: Any = OmegaConf.to_container(cfg, resolve=False)
+    paths = list(_paths({key: parts[key] for key in ("model", "data")}, NAMING))
+    if all_parts:
+        paths += _paths(parts, ("_target_",))
+    known = {"pytorch_lightning", "torch", "vae_lightning", *declared()}
+    return sorted({path.partition(".")[0] for path in paths} - known)
 
 
-def _paths(node: Any) -> Iterator[str]:
+def _paths(node: Any, keys: Sequence[str]) -> Iterator[str]:
     if isinstance(node, Mapping):
         for key, value in node.items():
-            if key in NAMING and isinstance(value, str) and is_path(value) and "${" not in value:
+            if key in keys and isinstance(value, str) and is_path(value) and "${" not in value:
                 yield value
-            yield from _paths(value)
+            yield from _paths(value, keys)
     elif isinstance(node, Sequence) and not isinstance(node, str):
         for item in node:
-            yield from _paths(item)
+            yield from _paths(item, keys)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from vae_lightning.machine.reading import TEXT, content_within
 
-__all__ = ["Unresolved", "literal", "read_yaml", "resolved"]
+__all__ = ["Unresolved", "asks_for_more", "literal", "read_yaml", "resolved"]
 
 MOST = 20_000
 """The most values of a file, counted wherever they are repeated by an anchor or a reference; a run's config has some hundred."""
@@ -90,16 +90,21 @@ def literal(node: Any) -> Any:
         return {key: literal(value) for key, value in node.items()}
     if isinstance(node, list):
         return [literal(value) for value in node]
-    if isinstance(node, str) and "${" in _without_references(node):
+    if isinstance(node, str) and asks_for_more(node):
         return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", node)
     return node
 
 
-def _without_references(text: str) -> str:
+def asks_for_more(text: str) -> bool:
+    """Whether OmegaConf would ask for more than other keys to resolve `text`, such as for the environment.
+
+    >>> asks_for_more("${data.root}/${oc.env:HOME}"), asks_for_more("${data.root}/x")
+    (True, False)
+    """
     before = ""
     while before != text:
         before, text = text, REFERENCE.sub("", text)
-    return text
+    return "${" in text
 
 
 def resolved(root: Mapping[str, Any], *keys: str) -> Any:
