@@ -30,7 +30,9 @@ def main(cfg: DictConfig) -> float | None:
             return failed_job(error)
         first = result.trainer.is_global_zero  # of several processes, which all come here
         if first:
-            print_run(result.folder, result.metrics, interrupted=result.interrupted, trust=to_trust(cfg, all_parts=result.interrupted))
+            print_run(
+                result.folder, result.metrics, interrupted=result.interrupted, trust=to_trust(cfg, all_parts=result.interrupted)
+            )
     if result.signal is not None:
         # Lightning kills a training of which another rank than the first leaves with a status of its own
         sys.exit(status_of(result.signal) if first else 0)

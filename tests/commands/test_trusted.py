@@ -68,7 +68,10 @@ def test_a_class_anywhere_is_imported_when_its_package_is_trusted_and_not_before
     compose: Compose, package: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
     cfg = compose(*words)
-    with pytest.raises(CheckpointError, match=r"^[\w.]+_target_=theirs\.Own: is of package theirs; .*trust=\[theirs\]"), only_trusted(cfg):
+    with (
+        pytest.raises(CheckpointError, match=r"^[\w.]+_target_=theirs\.Own: is of package theirs; .*trust=\[theirs\]"),
+        only_trusted(cfg),
+    ):
         pytest.fail("trained")
     assert not package.exists()
     monkeypatch.setenv(TRUSTS, "theirs")
@@ -77,7 +80,8 @@ def test_a_class_anywhere_is_imported_when_its_package_is_trusted_and_not_before
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "pytorch_lightning.callbacks.checkpoint.os.system", "torch.hub.load", "builtins.exec", "hydra.utils.get_method"]
+    "target",
+    ["os.system", "pytorch_lightning.callbacks.checkpoint.os.system", "torch.hub.load", "builtins.exec", "hydra.utils.get_method"],
 )
 def test_a_function_that_could_do_anything_is_refused(compose: Compose, target: str) -> None:
     with pytest.raises(CheckpointError), only_trusted(compose(f"+callbacks.own._target_={target}")):
@@ -85,6 +89,8 @@ def test_a_function_that_could_do_anything_is_refused(compose: Compose, target: 
 
 
 def test_what_this_project_s_own_runs_name_is_trusted(compose: Compose) -> None:
-    cfg = compose("logger=csv", "callbacks=early_stopping", "+trainer.profiler={_target_: pytorch_lightning.profilers.SimpleProfiler}")
+    cfg = compose(
+        "logger=csv", "callbacks=early_stopping", "+trainer.profiler={_target_: pytorch_lightning.profilers.SimpleProfiler}"
+    )
     with only_trusted(cfg):
         pass
