@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.data import larochelle, sources
 from vae_lightning.data.binarization import binarize
 from vae_lightning.engine import purity
-from vae_lightning.engine.update import traced
 from vae_lightning.machine import compilation, screen
 from vae_lightning.noise import generator
 
@@ -34,6 +34,8 @@ QUICK = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it does not wait for so, and commands inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     compile_into_a_folder_of_its_own(config)
 
 
@@ -121,5 +123,5 @@ def graphs_as_traced(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def graphs_quickly_traced(graphs_as_traced: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Graphs run as they were traced, by a tracer that is quicker than torch's."""
-    for module in (compilation, purity, traced):
+    for module in (compilation, purity):
         monkeypatch.setattr(module, "make_fx", quick_make_fx)

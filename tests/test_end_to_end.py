@@ -119,7 +119,7 @@ def test_signal_to_a_sweep_ends_its_job_and_the_sweep(mnist_root: Path, tmp_path
     assert process.returncode == 143, err
     (job,) = (tmp_path / "sweep").glob("*/.hydra")
     assert json.loads((job.parent / "metrics.json").read_text())["signal"] == "SIGTERM"
-    assert f"{job.parent.relative_to(tmp_path)}/checkpoints/last.ckpt" in out.replace("\\", "")
+    assert f"train.py resume={job.parent.relative_to(tmp_path)}\n" in out.replace("\\", "")
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs to know the processes of a process")

@@ -50,6 +50,7 @@ NEVER = frozenset(("torch", "vae_lightning", *sys.stdlib_module_names))
 NO_PART = "is none of the parts that a run folder may name; refused"
 
 _trusted: ContextVar[frozenset[str] | None] = ContextVar("trusted", default=None)
+_kinds: ContextVar[frozenset[str]] = ContextVar("kinds", default=frozenset(KINDS))
 _directory: str | None = None
 """The directory of the command, from which nothing has been imported yet."""
 
@@ -127,8 +128,11 @@ def _failed(asked: str, what: str, error: BaseException) -> ConfigurationError:
 
 
 @contextmanager
-def trusting(packages: Iterable[str]) -> Iterator[None]:
+def trusting(packages: Iterable[str], kinds: Iterable[str] = ()) -> Iterator[None]:
     """Within, `locate` gives only what is of this project, of torch, of `packages`, or of one that declares the entry point.
+
+    Args:
+        kinds: import paths of classes whose subclasses in this project and in torch may be named, beside `KINDS`.
 
     Raises:
         ConfigurationError: one of `packages` cannot be trusted as a whole.
@@ -137,11 +141,12 @@ def trusting(packages: Iterable[str]) -> Iterator[None]:
     for package in packages:
         if package in NEVER:
             raise ConfigurationError(f"trust={package}: is no package of parts; name the one that the run's own classes are of")
-    token = _trusted.set(frozenset((*packages, *declared())) - NEVER)
+    tokens = _trusted.set(frozenset((*packages, *declared())) - NEVER), _kinds.set(frozenset((*KINDS, *kinds)))
     try:
         yield
     finally:
-        _trusted.reset(token)
+        _trusted.reset(tokens[0])
+        _kinds.reset(tokens[1])
 
 
 def require_trust(path: str, asked: str) -> None:
@@ -191,7 +196,7 @@ def _require_own_thing(found: Any, package: str, asked: str) -> None:
     if owner in trusted:
         return
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in found.__mro__} if isinstance(found, type) else set()
-    if _is_below(home, OWN) and kinds & KINDS:
+    if _is_below(home, OWN) and kinds & _kinds.get():
         return
     if package in trusted and _is_below(f"{type(found).__module__}", OWN):  # such as a NetPair of the package's own nets
         return

@@ -117,8 +117,9 @@ def rows(folder: Path, after: int) -> list[dict[str, str]]:
 
 
 def state_of(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint without its folder's name."""
+    """The content of a checkpoint without its folder's name, and when it was written."""
     content = torch.load(path, weights_only=True)
+    assert content.pop("written") > 0
     for state in content["callbacks"].values():
         for key in ("dirpath", "folder", "best_model_path", "kth_best_model_path", "best_k_models", "last_model_path"):
             state.pop(key, None)

@@ -17,7 +17,7 @@ from pytorch_lightning.trainer.states import TrainerFn
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.progress import STEPS
 from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
-from vae_lightning.machine.checkpoints import LAST, PREVIOUS, is_whole, read_any
+from vae_lightning.machine.checkpoints import LAST, PREVIOUS, content_of, is_whole, read_any
 from vae_lightning.machine.files import replacing
 from vae_lightning.machine.lightning import (
     after_each_batch,
@@ -80,7 +80,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """The content of a checkpoint, read as the rest of this project reads it, unless pickles are asked for by name."""
         if weights_only is False:
             return super().load_checkpoint(path, map_location, weights_only)
-        return read_any(Path(path))
+        return content_of(Path(path))  # of weights alone, too, by which a spawned process gives its model back
 
     def _previous(self, path: Path) -> Path | None:
         """The name under which the checkpoint that is at `path` is kept when another takes its place."""

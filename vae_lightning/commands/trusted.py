@@ -19,7 +19,9 @@ __all__ = ["TRUSTS", "is_trust", "named_in", "only_trusted", "require_trusted_co
 TRUSTS = "VAE_LIGHTNING_TRUSTS"
 """An environment variable with the packages that this command trusts, which processes that Lightning starts have to know too."""
 LIGHTNING = "pytorch_lightning"
-"""The package of a run's callbacks and loggers, which it may name as it stands."""
+"""The package of which a training may name everything that is its own."""
+KINDS = ("pytorch_lightning.callbacks.callback.Callback", "pytorch_lightning.loggers.logger.Logger")
+"""What of this project a training may name beside what an evaluation may."""
 TRUST = re.compile(r"\+{0,2}trust=(?P<packages>.*)", re.DOTALL)
 PACKAGE = re.compile(r"pkg://(?P<path>[\w.]+)")
 
@@ -68,7 +70,7 @@ def only_trusted(cfg: DictConfig) -> Iterator[None]:
         CheckpointError: something is not; nothing was imported.
     """
     packages = [package for package in os.environ.get(TRUSTS, "").split(",") if package]
-    with trusting([*packages, LIGHTNING]):
+    with trusting([*packages, LIGHTNING], KINDS):
         for key, target in _targets(OmegaConf.to_container(cfg, resolve=True), ""):
             locate(str(target), key)
         yield

@@ -21,6 +21,7 @@ __all__ = [
     "PREVIOUS",
     "Progress",
     "compact",
+    "content_of",
     "is_whole",
     "migrate",
     "newest_whole",
@@ -97,8 +98,12 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """`read_any` of a file, without a way out."""
+def content_of(path: Path) -> Any:
+    """What torch saved in a file, whatever it is, read without executing a pickle.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or holds more than weights and plain values.
+    """
     try:
         if not zipfile.is_zipfile(path):  # torch would name a cause that nobody understands
             raise CheckpointError(f"{path}: is damaged (cut, or empty), or never was a checkpoint")
@@ -116,6 +121,12 @@ def _read(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path}: holds more than weights and plain values ({refused[1]}), and {way_out}") from error
         reason = one_line(str(error).partition("Exception raised from")[0], 120) or type(error).__name__
         raise CheckpointError(f"{path}: is damaged, or holds more than weights and plain values ({reason})") from error
+    return content
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """`read_any` of a file, without a way out."""
+    content = content_of(path)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
     for key in ("global_step", "epoch"):

@@ -49,7 +49,12 @@ def read_yaml(path: Path, folder: Path) -> Any:
     """
     text = content_within(path, TEXT, folder).decode()
     _require_few(text)
-    return OmegaConf.to_container(OmegaConf.create(text), resolve=False) if text.strip() else {}
+    if not text.strip():
+        return {}
+    try:
+        return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+    except AssertionError as error:  # of OmegaConf, which says no more
+        raise ValueError("is neither a mapping nor a list") from error
 
 
 def _require_few(text: str) -> None:
