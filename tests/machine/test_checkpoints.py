@@ -101,5 +101,5 @@ def test_any_flipped_bit_is_seen_that_would_be_read(folder: Path) -> None:
 def test_file_that_claims_more_than_it_is_is_damaged(folder: Path) -> None:
     with zipfile.ZipFile(folder / LAST, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", b"0" * 10_000_000)
-    with pytest.raises(CheckpointError, match="is damaged.*compressed, as torch saves nothing"):
+    with pytest.raises(CheckpointError, match=r"is damaged.*compressed, as torch saves nothing"):
         read_any(folder / LAST)
