@@ -81,7 +81,13 @@ def test_a_class_anywhere_is_imported_when_its_package_is_trusted_and_not_before
 
 @pytest.mark.parametrize(
     "target",
-    ["os.system", "pytorch_lightning.callbacks.model_checkpoint.os.system", "torch.hub.load", "builtins.exec", "hydra.utils.get_method"],
+    [
+        "os.system",
+        "pytorch_lightning.callbacks.model_checkpoint.os.system",
+        "torch.hub.load",
+        "builtins.exec",
+        "hydra.utils.get_method",
+    ],
 )
 def test_a_function_that_could_do_anything_is_refused(compose: Compose, target: str) -> None:
     with pytest.raises(CheckpointError), only_trusted(compose(f"+callbacks.own._target_={target}")):

@@ -18,7 +18,9 @@ def test_a_test_that_the_page_names_exists(file: str, name: str) -> None:
 
 
 def test_every_row_has_a_promise_and_names_a_test() -> None:
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith(("| promise", "| setting", "| room"))]
+    rows = [
+        line for line in PAGE.splitlines() if line.startswith("| ") and not line.startswith(("| promise", "| setting", "| room"))
+    ]
     assert len(rows) > 30
     promises = [row for row in rows if row.count("|") == 4 and "::" in row]
     assert len(promises) > 30
