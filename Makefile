@@ -9,7 +9,7 @@ FAST := $(addprefix tests/,test_noise.py test_arguments.py test_abilities.py tes
 	$(addprefix inference/test_,chunks.py elbo.py hmc.py latents.py observed.py pixels.py quadrature.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs test-exhaustive setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
+.PHONY: help docs lock audit test-exhaustive setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -79,6 +79,17 @@ $(PEERS)/ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
+
+lock: ## Write requirements.lock: requirements.txt and what it needs on every platform, with the hashes of all files
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lock/bin/uv pip compile requirements.txt --output-file requirements.lock --generate-hashes --universal --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --quiet
+
+audit: ## Ask whether anything in requirements.lock has a known vulnerability; needs a network, and fails where there is no answer
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv-lock/bin/pip-audit --requirement requirements.lock --disable-pip --strict --progress-spinner off
 
 hooks: setup ## Check style, types and imports before every commit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pre-commit

@@ -1,6 +1,7 @@
 """What is installed is all that there is: packages, configs, templates."""
 
 import configparser
+import re
 from pathlib import Path
 
 from vae_lightning.commands.commandline import conf_of
@@ -42,3 +43,21 @@ def test_configs_are_found_where_the_package_is(tmp_path: Path) -> None:
     installed = tmp_path / "site-packages" / "vae_lightning" / "conf"
     installed.mkdir(parents=True)
     assert conf_of(installed.parent) == installed
+
+
+def test_every_requirement_is_locked_to_its_version_and_hashes() -> None:
+    pinned = dict(line.split("==") for line in (ROOT / "requirements.txt").read_text().splitlines() if "==" in line)
+    entries = re.split(r"\n(?=\S)", (ROOT / "requirements.lock").read_text().strip())
+    locked: dict[str, set[str]] = {}
+    for entry in entries:
+        name, version = re.match(r"([\w.-]+)==(\S+)", entry).groups()  # type: ignore[union-attr]
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), name
+        locked.setdefault(name.lower(), set()).add(version)
+    assert len(pinned) > 50
+    for name, version in pinned.items():
+        assert version in locked[re.sub(r"[-_.]+", "-", name).lower()], name
+
+
+def test_malicious_releases_are_left_out() -> None:
+    (lightning,) = (line for line in setup()["options"]["install_requires"].splitlines() if line.startswith("pytorch-lightning"))
+    assert {"!=2.6.2", "!=2.6.3"} <= set(re.split(r"[,\s]+", re.sub(r"^[\w-]+", "", lightning)))
