@@ -26,7 +26,14 @@ __all__ = [
 
 
 class VAELightningError(Exception):
-    """Base of every error raised on purpose by this project."""
+    r"""Base of every error raised on purpose by this project. Of a name in its message, what a terminal would obey is escaped.
+
+    >>> str(VAELightningError("a\x1b[31m.npz: is damaged"))
+    'a\\x1b[31m.npz: is damaged'
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigurationError(VAELightningError, ValueError):

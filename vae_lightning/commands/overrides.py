@@ -23,6 +23,8 @@ FLAGS_WITH_VALUE |= {"--experimental-rerun"}
 INFO = {"--info", "-i"}
 INFORMATION = {"all", "config", "defaults", "defaults-tree", "plugins", "searchpath"}
 SETTING = re.compile(r"(?P<key>\+{0,2}[^=+~\s'\"]+)=(?P<value>.*)", re.DOTALL)
+OPTION = re.compile(r"(['\"]?)(?!(?:null|true|false|nan|inf)\b)[A-Za-z_$][^'\"\[\]{}]*\1", re.IGNORECASE)
+"""A name in a list of options; Hydra fails on a number."""
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 WRONG_MINUS = re.compile("(?<![\\w./])[\u2212\u2013\u2014](?=[0-9.])")
 
@@ -121,6 +123,10 @@ def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:
         # as a value the name would replace the whole group, with settings such as model.net.hidden
         return f"{named}={value}"
     options = groups.get(key.lstrip("+"))
+    for part in parts if options is not None else ():
+        listed = re.fullmatch(r"\[(.*)\]", part.strip(), re.DOTALL)
+        if listed and not all(OPTION.fullmatch(name.strip()) for name in parts_of(listed[1])):
+            raise ConfigurationError(f"{word}: takes names: {', '.join(options or ())}")
     if options is None or not any(part.strip().lower() in NONE for part in parts):
         return word
     if "none" not in options:

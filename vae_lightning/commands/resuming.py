@@ -20,7 +20,7 @@ from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
 from vae_lightning.errors import ConfigurationError, one_line, printable
-from vae_lightning.machine.files import at_home
+from vae_lightning.machine.files import at_home, is_there
 from vae_lightning.machine.shell import is_hydra_quoted, path_setting, setting
 
 __all__ = ["changes", "is_finished", "is_resume", "merged", "resumes", "with_resumed"]
@@ -222,7 +222,7 @@ class _Resumed:
                 continue
             path = at_home(value)
             there = self.start / path
-            if not path.is_absolute() and (there.exists() or not path.exists()) and self.start.is_dir():
+            if not path.is_absolute() and (is_there(there) or not is_there(path)) and is_there(self.start):
                 yield setting(key, there)
 
     def stands(self) -> list[str]:

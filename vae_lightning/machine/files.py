@@ -11,7 +11,7 @@ from typing import Any
 
 from vae_lightning.errors import StorageError, VAELightningError, one_line
 
-__all__ = ["at_home", "finite", "remove_unfinished", "replacing", "write_bytes", "write_json"]
+__all__ = ["at_home", "finite", "is_there", "remove_unfinished", "replacing", "write_bytes", "write_json"]
 
 _unfinished: set[Path] = set()
 """Files that this process is writing."""
@@ -27,6 +27,18 @@ def at_home(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; not, if the name is longer than a system takes, on which Python would raise an error.
+
+    >>> is_there(Path("a" * 1000))
+    False
+    """
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def finite(content: Any) -> Any:

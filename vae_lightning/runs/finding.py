@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
-from vae_lightning.machine.files import at_home
+from vae_lightning.machine.files import at_home, is_there
 from vae_lightning.machine.reading import require_inside
 from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST, PREVIOUS
 from vae_lightning.runs.yaml_files import read_yaml, resolved
@@ -132,7 +132,7 @@ def located(folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
         if path is None or path.is_absolute() or start is None or start == Path.cwd():
             continue
         there = start / path
-        if there.exists() or not path.exists():
+        if is_there(there) or not is_there(path):
             resolved[key] = str(there)
         else:
             said = one_line(str(value), 200), one_line(str(start), 200)
