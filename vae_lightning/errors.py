@@ -33,7 +33,7 @@ class VAELightningError(Exception):
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return "\n".join(map(printable, super().__str__().split("\n")))
 
 
 class ConfigurationError(VAELightningError, ValueError):

@@ -189,9 +189,9 @@ def test_clock_says_when(compose: Compose, monkeypatch: pytest.MonkeyPatch, minu
         now[0] += 60
         whole(*arguments)
 
-    def kept(trainer: L.Trainer, path: Path, *arguments: Any) -> None:
+    def kept(trainer: L.Trainer, path: Path, *arguments: Any, **settings: Any) -> None:
         saved.extend([trainer.global_step] if Path(path).name == LAST else [])
-        save(trainer, path, *arguments)
+        save(trainer, path, *arguments, **settings)
 
     monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(Timing, "on_train_batch_end", slow)

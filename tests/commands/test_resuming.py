@@ -419,6 +419,8 @@ def test_the_command_resumes_from_another_directory_under_another_name(tmp_path:
     assert "is finished; ask for more" in done.stderr
     more = command("resume=p=a,rt", "trainer.max_epochs=2", cwd=tmp_path / "else where")
     assert more.returncode == 0, more.stderr
+    assert "GPU available" not in more.stderr, "Lightning's own words belong into train.log"
+    assert (moved / "train.log").read_text().count("GPU available") == 2
     found = [json.loads((folder / "metrics.json").read_text())["metrics"] for folder in (moved, tmp_path / "whole")]
     assert found[0] == found[1]
     assert runs.history(moved)["train/elbo"][0].tolist() == list(range(8))

@@ -183,7 +183,7 @@ class LastCheckpoint(Checkpoint):
         if self._saved_step != trainer.global_step and not getattr(trainer, "fast_dev_run", False):
             for logger in trainer.loggers:
                 logger.save()  # a process that is killed from now on has logged what the checkpoint takes for logged
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 

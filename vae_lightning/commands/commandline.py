@@ -8,6 +8,7 @@ This module is imported before a command's arguments are read, so it imports nei
 
 import contextlib
 import errno
+import logging
 import math
 import os
 import re
@@ -74,6 +75,8 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     """Run `main`, made by `hydra.main`, as the command of the script `name`: "train" or "evaluate"."""
     global _catalogue
     _catalogue = Catalogue(conf, name)
+    # Lightning, where it is imported before Hydra says what becomes of logs, would write to the terminal and not to train.log
+    logging.getLogger().addHandler(logging.NullHandler())
     collect_seldom()
     screen.prepare()
     register_resolvers()
