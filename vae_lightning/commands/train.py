@@ -33,6 +33,7 @@ from vae_lightning.commands.typed import typed_words
 from vae_lightning.engine import install
 from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
+from vae_lightning.machine.expendable import unraised_in_threads
 from vae_lightning.machine.files import write_json
 from vae_lightning.machine.formats import FORMAT
 from vae_lightning.machine.lightning import spawns, tell_ranks, without_signal_handlers
@@ -131,7 +132,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     dashboard.texts["provenance"] = code(OmegaConf.to_yaml(provenance))
     wrong: NotFiniteError | None = None
     try:
-        with handled(), quiet(), lightning_errors(), named_from_the_root(model, data):
+        with handled(), quiet(), unraised_in_threads(), lightning_errors(), named_from_the_root(model, data):
             resume = cfg.ckpt_path
             with _noted(trainer, interrupt):
                 trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
