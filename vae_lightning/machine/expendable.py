@@ -7,6 +7,7 @@ that is learned. A logger keeps its class for `isinstance`, and goes to other pr
 import functools
 import logging
 import threading
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,10 @@ __all__ = ["expendable", "unraised_in_threads"]
 
 log = logging.getLogger(__name__)
 
-CALLS = ("after_save_checkpoint", "finalize", "log_graph", "log_hyperparams", "log_image", "log_metrics", "log_text", "save", "watch")
+CALLS = (
+    *("after_save_checkpoint", "finalize", "log_graph", "log_hyperparams", "log_image", "log_metrics", "log_text"),
+    *("save", "watch"),
+)
 """What a logger is asked to do while a model is trained; not every logger can do each."""
 QUESTIONS = ("name", "version")
 """What a logger may have to ask its server for, beside its experiment."""
@@ -88,7 +92,8 @@ def _expendable(kind: type[Logger]) -> type[Logger]:
     body |= {n: _asked(getattr(kind, n), value) for n, value in instead.items() if isinstance(getattr(kind, n, None), property)}
     body |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__, "__doc__": kind.__doc__}
     body["__reduce__"] = lambda self: (_blank, (kind,), self.__getstate__())
-    return type(kind)(kind.__name__, (kind,), body)
+    made: type[Logger] = types.new_class(kind.__name__, (kind,), exec_body=lambda names: names.update(body))
+    return made
 
 
 def _blank(kind: type[Logger]) -> Logger:
@@ -143,14 +148,14 @@ def _failure(logger: Logger, error: BaseException) -> BaseException | None:
     if not isinstance(logger, FILES):
         return None if isinstance(error, VAELightningError) and not isinstance(error, OSError) else error
     cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError | UnicodeError):  # Lightning makes a ValueError of whatever was raised
+    while cause is not None and not isinstance(cause, OSError | UnicodeError):  # Lightning makes a ValueError of anything
         cause = cause.__cause__
     return cause
 
 
 def _with_guarded_calls(writer: Any, logger: Logger) -> Any:
     """TensorBoard's `writer`, SummaryWriter or FileWriter, with public methods that end nothing, for callbacks that call them."""
-    kind = type(writer)
+    kind: Any = type(writer)
     if kind.__module__ == "torch.utils.tensorboard.writer" and "_logger" not in writer.__dict__:
         writer._logger = logger
         writer.__class__ = _writing(kind)
@@ -158,7 +163,7 @@ def _with_guarded_calls(writer: Any, logger: Logger) -> Any:
 
 
 @functools.cache
-def _writing(kind: type) -> type:
+def _writing(kind: Any) -> Any:
     def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def call(self: Any, *arguments: Any, **named: Any) -> Any:
