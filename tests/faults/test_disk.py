@@ -4,7 +4,6 @@ import csv
 import json
 import logging
 import logging.handlers
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import pytorch_lightning as L
 import torch
 from faults.conftest import Mount, fill
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -51,11 +50,15 @@ def without_times(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not name.startswith("time/")}
 
 
-def test_checkpoint_is_kept_and_training_goes_on_from_it_when_there_is_room(compose: Compose, small_disk: Mount, tmp_path: Path) -> None:
+def test_checkpoint_is_kept_and_training_goes_on_from_it_when_there_is_room(
+    compose: Compose, small_disk: Mount, tmp_path: Path
+) -> None:
     whole = train(compose(*EPOCHS, "logger=csv")).metrics
     disk = small_disk(2048)
     cfg = compose(*EPOCHS, "logger=csv", f"run_dir={disk / 'run'}", *filled(disk, 2))
-    with pytest.raises(StorageError, match=r"could not be written \(No space left on device\); go on from .*=\S*last.ckpt$") as error:
+    with pytest.raises(
+        StorageError, match=r"could not be written \(No space left on device\); go on from .*=\S*last.ckpt$"
+    ) as error:
         train(cfg)
     assert "\n" not in str(error.value)
     last, said = newest_whole(disk / "run" / "checkpoints")
@@ -79,7 +82,8 @@ def test_logger_that_cannot_write_ends_no_training_and_is_said_once(
     logger: str,
     fault: str,
 ) -> None:
-    settings = (*EPOCHS, f"logger={logger}")
+    # so many rows that the file outgrows the page of the disk that it has
+    settings = (*SMALL, f"logger={logger}", f"trainer.max_epochs={20 if fault == 'full later' else 3}")
     whole = train(compose(*settings, folder="whole")).metrics
     disk = small_disk(1024)
     if fault == "read-only":
@@ -90,7 +94,7 @@ def test_logger_that_cannot_write_ends_no_training_and_is_said_once(
     caplog.clear()
     result = train(compose(*settings, f"logger.{logger}.save_dir={disk}", *later))
     assert without_times(result.metrics) == without_times(whole)
-    (said,) = [record.getMessage() for record in caplog.records if "logger" in record.getMessage()]
+    (said,) = [record.getMessage() for record in caplog.records if "this logger" in record.getMessage()]
     reason = "Read-only file system" if fault == "read-only" else "No space left on device"
     assert said.startswith(f"logger.{logger}: cannot write")
     assert said.endswith(f"({reason}); the training goes on without this logger")
@@ -181,7 +185,7 @@ def test_log_that_cannot_be_written_is_said_once(small_disk: Mount, capfd: pytes
         for number in range(3):
             log.warning("warning %d", number)
     (line,) = capfd.readouterr().err.splitlines()
-    assert line == f"{disk / 'train.log'}: cannot be written any more (No space left on device); the training goes on"
+    assert line == f"{disk / 'app.log'}: cannot be written any more (No space left on device); the training goes on"
 
 
 # ---- evaluation
@@ -189,18 +193,16 @@ def test_log_that_cannot_be_written_is_said_once(small_disk: Mount, capfd: pytes
 
 @pytest.fixture
 def run(compose: Compose, tmp_path: Path) -> Path:
-    from omegaconf import OmegaConf
-
     cfg = compose(*SMALL, "logger=none")
     train(cfg)
     OmegaConf.save(cfg, tmp_path / "run" / ".hydra" / "config.yaml")
     return tmp_path / "run"
 
 
-def evaluated(run: Path, to: Path, *overrides: str) -> Any:
+def evaluated(run: Path, to: Path | None, *overrides: str) -> Any:
     quick = ["gpus=0", "evaluation.num_samples=2", "evaluation.num_images=30", "evaluation.train_images=10"]
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return evaluate(hydra.compose("evaluate", [*quick, f"run={run}", f"to={to}", *overrides]))
+        return evaluate(hydra.compose("evaluate", [*quick, f"run={run}", f"to={to or 'null'}", *overrides]))
 
 
 @pytest.mark.parametrize("room", [0, 20, 60, 120])
@@ -212,7 +214,7 @@ def test_report_and_figures_on_a_full_disk_are_one_line_and_the_earlier_ones_sta
     with ballast.open("rb+") as file:
         file.truncate(ballast.stat().st_size - room * 1024)
     with pytest.raises(StorageError, match=r"could not be written \(No space left on device\)") as error:
-        evaluated(run, disk / "evaluation", "seed=1", "evaluation.figures=[samples,reconstructions,prior_samples]")
+        evaluated(run, disk / "evaluation", "evaluation.seed=1", "evaluation.figures=[samples,reconstructions,interpolations]")
     assert "\n" not in str(error.value)
     report = json.loads((disk / "evaluation" / "report.json").read_text())
     assert report["splits"]["test"]["elbo"]["value"] < 0
@@ -223,13 +225,11 @@ def test_report_and_figures_on_a_full_disk_are_one_line_and_the_earlier_ones_sta
     assert not list(disk.rglob("*.unfinished"))
     ballast.unlink()
     again = evaluated(run, disk / "evaluation", "evaluation.figures=[samples]")
-    assert again.report["splits"]["test"]["elbo"]["value"] == report["splits"]["test"]["elbo"]["value"]
-    shutil.copy(disk / "evaluation" / "report.json", run)
+    assert again.report["splits"]["test"]["elbo"]["value"] < 0
+    assert not (disk / "evaluation" / "earlier").exists(), "the report was whole, and so gone on with"
 
 
 def test_evaluation_into_a_folder_that_may_not_be_written_to_says_where_else(run: Path, read_only: Callable[[Path], None]) -> None:
     read_only(run)
     with pytest.raises(StorageError, match=r"evaluation: cannot be written to \(Read-only file system\); .* to=<folder>"):
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = hydra.compose("evaluate", ["gpus=0", f"run={run}"])
-        evaluate(cfg)
+        evaluated(run, None)
