@@ -68,17 +68,16 @@ def test_sizes_at_the_ends_of_their_range_train(compose: Compose, settings: tupl
 
 
 class Sets(L.Callback):
-    """Fills parameters whose names end in `name` with `value` before training."""
+    """Lets the linear layer `name` give `value` whatever goes into it."""
 
     def __init__(self, name: str, value: float) -> None:
         self.name, self.value = name, value
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        found = [p for name, p in pl_module.named_parameters() if name.endswith(self.name)]
-        assert found
+        layer = pl_module.get_submodule(self.name)
         with torch.no_grad():
-            for parameter in found:
-                parameter.fill_(self.value)
+            layer.get_parameter("weight").zero_()
+            layer.get_parameter("bias").fill_(self.value)
 
 
 def setting(name: str, value: float) -> tuple[str, ...]:
@@ -90,13 +89,13 @@ SGD = ("model.latent_dim=2", "model.optimizer.name=sgd", "model.optimizer.lr=1e-
 
 
 @pytest.mark.parametrize("loop", ["auto", "false"])
-@pytest.mark.parametrize("value", [-1000.0, -200, -80, 0, 60, 120, 1000])
+@pytest.mark.parametrize("value", [-1000.0, -200, -80, 0, 30, 120, 1000])
 def test_extreme_log_variances_train_or_stop_by_name(compose: Compose, tmp_path: Path, value: float, loop: str) -> None:
-    cfg = compose(*SMALL, *SGD, *setting("log_variance.bias", value), f"trainer.compile={loop}")
+    cfg = compose(*SMALL, *SGD, *setting("encoder.log_variance", value), f"trainer.compile={loop}")
     if abs(value) < 87:  # the variance is a float32 that is neither 0 nor infinite
         metrics = train(cfg).metrics
         exact = 0.5 * 2 * (math.exp(value) - 1 - value)
-        assert metrics["train/kl"] == pytest.approx(exact, rel=0.02, abs=0.1)
+        assert metrics["train/kl"] == pytest.approx(exact, rel=1e-3, abs=0.3)
         return
     with pytest.raises(
         NotFiniteError, match=r"the loss of step 1 \(epoch 0\) is not finite; the first tensor that is not: .*; try"
@@ -125,7 +124,7 @@ def test_saturated_outputs_have_finite_likelihoods_and_gradients(likelihood: str
 @pytest.mark.parametrize("infinity", [math.nan, math.inf])
 def test_loss_that_is_lost_says_all_that_is_needed(compose: Compose, tmp_path: Path, infinity: float) -> None:
     with pytest.raises(NotFiniteError, match=r"step 1 \(epoch 0\).*weights decoder\.\S*bias; try a smaller learning rate") as error:
-        train(compose(*SMALL, *SGD, *setting("decoder.output_bias", infinity)))
+        train(compose(*SMALL, *SGD, *setting("decoder.body.2", infinity)))
     record = strict(tmp_path / "run" / "metrics.json")
     assert record["not_finite"]["epoch"] == 0
     assert len(set(record["not_finite"]["images"])) == 32

@@ -8,11 +8,22 @@ import time
 from pathlib import Path
 
 import pytest
+from pytorch_lightning.strategies import SingleDeviceStrategy
+from pytorch_lightning.utilities.data import has_len_all_ranks
 
+from vae_lightning.commands.config import lightning_errors
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.checkpoints import newest_whole
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SHAPES = ("data=shapes2d", "data.train_size=2000", "data.val_size=100", "data.test_size=100", "data.batch_size=10")
+SHAPES = (
+    "data=shapes2d",
+    "data.train_size=2000",
+    "data.val_size=100",
+    "data.test_size=100",
+    "data.batch_size=50",
+    "data.eval_batch_size=50",
+)
 LONG = (*SHAPES, "model.net.hidden=[8]", "model.latent_dim=2", "trainer.max_epochs=100000", "trainer.enable_progress_bar=false")
 TWO = ("trainer.accelerator=cpu", "trainer.devices=2", "callbacks.latents=null", "logger=none")
 
@@ -27,6 +38,14 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_process_without_a_batch_is_refused_by_name() -> None:
+    with (
+        pytest.raises(ConfigurationError, match=r"^data: a process has no batch of validation .* data\.eval_batch_size"),
+        lightning_errors(),
+    ):
+        has_len_all_ranks([], SingleDeviceStrategy("cpu"), False)
 
 
 @pytest.mark.slow
@@ -46,6 +65,7 @@ def test_rank_that_is_killed_ends_the_job_within_a_minute(tmp_path: Path, strate
         deadline = time.monotonic() + 240
         while not (tmp_path / "run/checkpoints/last.ckpt").exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.1)
+        assert process.poll() is None, err.read_text()
         ranks = [process.pid, *children(process.pid)]
         os.kill(ranks[0 if victim == "first" else -1], signal.SIGKILL)
         killed = time.monotonic()

@@ -351,6 +351,11 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
         known = isinstance(error, (MisconfigurationException, *kinds)) or (
             isinstance(error, ValueError) and _raised_by_lightning(error)
         )
+        if isinstance(error, RuntimeError) and "within local rank has zero length" in str(error):
+            raise ConfigurationError(
+                "data: a process has no batch of validation or test images, which the processes share; smaller data.eval_batch_size "
+                "or data.batch_size, or fewer trainer.devices"
+            ) from error
         if isinstance(error, VAELightningError) or not known:
             raise
         raise ConfigurationError(f"trainer: {one_line(error)}") from error
