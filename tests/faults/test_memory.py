@@ -11,8 +11,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHAPES = ("data=shapes2d", "data.train_size=256", "data.val_size=64", "data.test_size=64", "data.batch_size=32")
 SMALL = (*SHAPES, "model.net.hidden=[32]", "model.latent_dim=2", "trainer.gpus=0", "trainer.enable_progress_bar=false")
-MEGABYTES = 12.0
-"""How much more may be held; the least that a job of the sweep could leave is its data, 1.6 MB, fifty times."""
+MEGABYTES = 3.0
+"""How much more may be held; the config of every job would be 7 MB more, and every job's data 9."""
 
 
 def megabytes(folder: Path, *words: str) -> list[float]:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from pytorch_lightning.utilities.data import has_len_all_ranks
+from torch import Tensor
 
 from vae_lightning.commands.config import lightning_errors
 from vae_lightning.errors import ConfigurationError
@@ -40,12 +42,19 @@ def alive(pid: int) -> bool:
         return False
 
 
+class OfTwo(SingleDeviceStrategy):
+    """A process beside another one that has a batch."""
+
+    def reduce(self, tensor: Tensor, *_: Any, **__: Any) -> Tensor:
+        return tensor + 1
+
+
 def test_process_without_a_batch_is_refused_by_name() -> None:
     with (
         pytest.raises(ConfigurationError, match=r"^data: a process has no batch of validation .* data\.eval_batch_size"),
         lightning_errors(),
     ):
-        has_len_all_ranks([], SingleDeviceStrategy("cpu"), False)
+        has_len_all_ranks([], OfTwo("cpu"), False)
 
 
 @pytest.mark.slow

@@ -353,8 +353,8 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
         )
         if isinstance(error, RuntimeError) and "within local rank has zero length" in str(error):
             raise ConfigurationError(
-                "data: a process has no batch of validation or test images, which the processes share; smaller data.eval_batch_size "
-                "or data.batch_size, or fewer trainer.devices"
+                "data: a process has no batch of validation or test images, which the processes share; choose a smaller "
+                "data.eval_batch_size, or fewer trainer.devices"
             ) from error
         if isinstance(error, VAELightningError) or not known:
             raise

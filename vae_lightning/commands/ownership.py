@@ -24,6 +24,7 @@ import pytorch_lightning as L  # isort: skip
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback as HydraCallback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
@@ -67,6 +68,10 @@ class KeepFolders(HydraCallback):
         with one_line_errors():
             _note(_folder_of(config, "run"))
             _check_output_subdir(config)
+
+    def on_job_end(self, config: DictConfig, job_return: Any, **_: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN:  # Hydra keeps every job's result until the last one, which needs no config
+            job_return.cfg = job_return.hydra_cfg = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with one_line_errors():
