@@ -7,7 +7,13 @@ from vae_lightning import errors
 
 @pytest.mark.parametrize(
     ("name", "builtin"),
-    [("ConfigurationError", ValueError), ("DataError", OSError), ("CheckpointError", RuntimeError), ("StorageError", OSError)],
+    [
+        ("ConfigurationError", ValueError),
+        ("DataError", OSError),
+        ("CheckpointError", RuntimeError),
+        ("StorageError", OSError),
+        ("LostRankError", RuntimeError),
+    ],
 )
 def test_error_is_the_projects_own_and_a_builtin(name: str, builtin: type[Exception]) -> None:
     error = getattr(errors, name)

@@ -15,6 +15,7 @@ __all__ = [
     "ConfigurationError",
     "DataError",
     "Interruption",
+    "LostRankError",
     "NotFiniteError",
     "StorageError",
     "UnknownKeyError",
@@ -78,6 +79,10 @@ class NotFiniteError(VAELightningError, ArithmeticError):
     def __init__(self, message: str, record: dict[str, Any] | None = None) -> None:
         super().__init__(message)
         self.record = record or {}
+
+
+class LostRankError(VAELightningError, RuntimeError):
+    """Another process of a training has died, so that none can go on: the message says which, and what there is to go on from."""
 
 
 class StorageError(VAELightningError, OSError):

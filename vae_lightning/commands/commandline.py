@@ -29,9 +29,10 @@ from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.resuming import is_resume, with_resumed
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
-from vae_lightning.errors import ConfigurationError, NotFiniteError, UnknownKeyError, VAELightningError, printable
+from vae_lightning.errors import ConfigurationError, LostRankError, NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
 from vae_lightning.machine.collection import collect_seldom
+from vae_lightning.machine.parent import ended_with_parent
 from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import Interruption, handled, noted, received, status_of
 from vae_lightning.plugins import add_working_directory, search_working_directory
@@ -97,9 +98,13 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
 def _led() -> Iterator[None]:
     """A block in which a process that belongs to another rank than the first leaves signals to the training, where ranks agree.
 
-    If the process left by itself, Lightning would kill all others.
+    If the process left by itself, Lightning would kill all others. It ends with the process that started it.
     """
-    with noted(lambda signum: None) if os.environ.get("LOCAL_RANK", "0") != "0" else contextlib.nullcontext():
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        yield
+        return
+    ended_with_parent()
+    with noted(lambda signum: None):
         yield
 
 
@@ -181,7 +186,7 @@ def one_line_errors() -> Iterator[None]:
         if line is None or TRACEBACK:
             raise
         _fail(line)
-        sys.exit(WENT_WRONG if isinstance(error, NotFiniteError) else WRONG)
+        sys.exit(WENT_WRONG if isinstance(error, NotFiniteError | LostRankError) else WRONG)
 
 
 @contextlib.contextmanager

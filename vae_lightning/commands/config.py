@@ -25,6 +25,7 @@ from vae_lightning.commands.rehearsal import check_finders, check_monitors, chec
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.errors import ConfigurationError, UnknownKeyError, VAELightningError, kind_of, one_line
 from vae_lightning.glossary import LOGGED
+from vae_lightning.machine.expendable import expendable
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
 from vae_lightning.plugins import is_path, locate
@@ -113,7 +114,8 @@ class Parts:
         arguments.update(devices_of(cfg.trainer))
         monitor, mode = monitor_of(cfg, model)
         resolved = OmegaConf.merge(cfg, {"monitor": monitor, "monitor_mode": mode})
-        loggers = [_instantiated(node, f"logger.{name}") for name, node in _wanted(resolved.logger).items()]
+        wanted = {f"logger.{name}": node for name, node in _wanted(resolved.logger).items()}
+        loggers = [expendable(_instantiated(node, name), name) for name, node in wanted.items()]
         built = {name: _instantiated(node, f"callbacks.{name}") for name, node in _wanted(resolved.callbacks).items()}
         check_finders(built)
         for name, callback in built.items():
@@ -349,6 +351,11 @@ def lightning_errors(*kinds: type[Exception]) -> Iterator[None]:
         known = isinstance(error, (MisconfigurationException, *kinds)) or (
             isinstance(error, ValueError) and _raised_by_lightning(error)
         )
+        if isinstance(error, RuntimeError) and "within local rank has zero length" in str(error):
+            raise ConfigurationError(
+                "data: a process has no batch of validation or test images, which the processes share; choose a smaller "
+                "data.eval_batch_size, or fewer trainer.devices"
+            ) from error
         if isinstance(error, VAELightningError) or not known:
             raise
         raise ConfigurationError(f"trainer: {one_line(error)}") from error

@@ -11,6 +11,7 @@ import logging
 import logging.handlers
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,13 +24,14 @@ import pytorch_lightning as L  # isort: skip
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback as HydraCallback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoint
 from vae_lightning.commands.commandline import one_line_errors
 from vae_lightning.commands.resuming import resumes
-from vae_lightning.errors import ConfigurationError, DataError
+from vae_lightning.errors import ConfigurationError, DataError, StorageError
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import purge_from
 from vae_lightning.machine.shell import path_setting
@@ -66,6 +68,10 @@ class KeepFolders(HydraCallback):
         with one_line_errors():
             _note(_folder_of(config, "run"))
             _check_output_subdir(config)
+
+    def on_job_end(self, config: DictConfig, job_return: Any, **_: Any) -> None:
+        if config.hydra.mode == RunMode.MULTIRUN:  # Hydra keeps every job's result until the last one, which needs no config
+            job_return.cfg = job_return.hydra_cfg = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with one_line_errors():
@@ -118,7 +124,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._made_after = _present(path)
-        self._taken = False
+        self._taken = self._ready = False
         self._has_trained: Callable[[], bool] = lambda: False
         self._open = contextlib.ExitStack()
 
@@ -138,6 +144,9 @@ class RunFolder:
         if (self.path / LOCK).is_file():
             with _locked(self.path):
                 pass
+        self._refuse_used(trainer, going_on)
+
+    def _refuse_used(self, trainer: L.Trainer, going_on: Continuation | None) -> None:
         owned = self._owned(going_on)
         if self.path.resolve() in owned or resumes(self.path):
             return
@@ -155,8 +164,10 @@ class RunFolder:
         """
         self.check(trainer, going_on)
         if trainer.is_global_zero:
-            self.path.mkdir(parents=True, exist_ok=True)
+            _make(self.path)
             self._open.enter_context(_locked(self.path))
+            self._refuse_used(trainer, going_on)  # once more, as a run that began at the same time may have come and gone
+            self._taken = True
             write = functools.partial(_write_config, self.path, _config_files(cfg))
             logs = [Path(logger.log_dir) for logger in _file_loggers(trainer)]
             events = [path for log in logs for path in sorted(log.glob(Path(EVENTS).name))]
@@ -167,7 +178,7 @@ class RunFolder:
                 if resumes(self.path):
                     _begin_anew(self.path, logs, events)
                 write()
-        self._taken = True
+        self._taken = self._ready = True
         start = going_on.progress.steps if going_on is not None else 0
         self._has_trained = lambda: trainer.global_step > start
         self._open.enter_context(_logged_to(self.path))
@@ -178,7 +189,9 @@ class RunFolder:
 
     def _was_refused(self, error: BaseException | None) -> bool:
         """Whether `error` refused a training before its first step, in a folder that was made for the run."""
-        refused = isinstance(error, ConfigurationError | DataError) and self.path.resolve() not in self._made_after
+        if self.path.resolve() in self._made_after:
+            return False
+        refused = isinstance(error, ConfigurationError | DataError) or not self._ready
         return refused and not self._has_trained() and not any(self.path.glob(CHECKPOINTS))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -195,6 +208,13 @@ class RunFolder:
                     path.rmdir()
             except OSError:  # another program has put something there
                 return
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"hydra.run.dir={folder}: cannot be made ({error.strerror}); choose another hydra.run.dir") from error
 
 
 def _home(checkpoint: Path) -> Path:
@@ -243,6 +263,28 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+class _LogFile(logging.FileHandler):
+    """The log of a run, without which the training goes on where the disk is full: that is said once."""
+
+    lost = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not self.lost:
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.lost:
+            self.lost = True
+            print(f"{self.baseFilename}: cannot be written any more ({error.strerror}); the training goes on", file=sys.stderr)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what could not be written before cannot be now
+            super().close()
+
+
 @contextlib.contextmanager
 def _logged_to(folder: Path) -> Iterator[None]:
     """A block in which the program logs into the run folder, beginning with what it has logged so far."""
@@ -251,7 +293,7 @@ def _logged_to(folder: Path) -> Iterator[None]:
         yield
         return
     (memory, *_) = held
-    file = logging.FileHandler(folder / f"{HydraConfig.get().job.name}.log")
+    file = _LogFile(folder / f"{HydraConfig.get().job.name}.log", encoding="utf-8", errors="surrogateescape")
     file.setFormatter(memory.formatter)
     memory.setTarget(file)
     memory.flush()

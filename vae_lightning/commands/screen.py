@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from vae_lightning.machine.screen import console, short
+from vae_lightning.machine.screen import console, print_table, short
 from vae_lightning.machine.shell import command, path_setting, shell_quoted, tensorboard
 from vae_lightning.runs.layout import EVENTS, LAST
 
@@ -42,7 +42,7 @@ def print_run(
 
     if names:
         say("nats per image, mean over the split")
-        terminal.print(table)
+        print_table(terminal, table)
     path = short(folder)
     trusting = [f"trust=[{','.join(trust)}]"] if trust else []
     if interrupted and not (folder / LAST).is_file():

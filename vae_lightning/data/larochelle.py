@@ -9,7 +9,6 @@ import hashlib
 import io
 import struct
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from rich.progress import track
 from torch import Tensor
 
 from vae_lightning.data import sources
-from vae_lightning.data.fetching import ARCHIVE_ERRORS, network_timeout
+from vae_lightning.data.downloading import downloaded
+from vae_lightning.data.fetching import ARCHIVE_ERRORS
 from vae_lightning.data.idx import Bytes
 from vae_lightning.data.root import (
     STATIC_FOLDER,
@@ -28,12 +28,11 @@ from vae_lightning.data.root import (
     data_folder,
     locked_folder,
     refuse_foreign,
-    replace_file,
 )
 from vae_lightning.data.sources import Verified
 from vae_lightning.errors import DataError, one_line
 from vae_lightning.machine.archives import arrays_in, inflates_to
-from vae_lightning.machine.files import replacing
+from vae_lightning.machine.files import replacing, write_bytes
 
 __all__ = ["FOLDER", "load", "recover_labels"]
 
@@ -140,19 +139,14 @@ def _require_small(content: bytes) -> None:
 
 
 def _fetch(path: Path, split: str) -> tuple[bytes, Bytes]:
-    from torchvision.datasets.utils import download_url
-
     url = MIRROR + path.name
     try:
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as scratch:
-            print(f"fetching {url}", file=sys.stderr)
-            with network_timeout():
-                download_url(url, scratch, path.name)
-            content = (Path(scratch) / path.name).read_bytes()
-            pixels = _verified(content, split)
-            if pixels is None:
-                raise DataError(f"{url} does not hold Larochelle's pixels (SHA-256 differs)")
-            replace_file(Path(scratch) / path.name, path)
+        print(f"fetching {url}", file=sys.stderr)
+        content = downloaded(url, MOST)
+        pixels = _verified(content, split)
+        if pixels is None:
+            raise DataError(f"{url} does not hold Larochelle's pixels (SHA-256 differs)")
+        write_bytes(path, content)
     except ARCHIVE_ERRORS as error:
         raise DataError(
             f"{path} is missing or altered and could not be fetched ({one_line(error)}). Name a folder with "

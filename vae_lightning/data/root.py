@@ -19,6 +19,7 @@ from vae_lightning.machine.reading import UnfitFile, content_within, memory
 __all__ = [
     "DATASETS",
     "FILES",
+    "MOST",
     "NAMES",
     "STATIC_FOLDER",
     "content_of",
@@ -37,6 +38,8 @@ FILES = {
 """Images and labels of each split, the same names in every data set."""
 NAMES = tuple(name for names in FILES.values() for name in names)
 STATIC_FOLDER = "binarized_mnist"
+MOST = 64 << 20
+"""The most bytes of a file of these data sets, packed or unpacked: the largest has 47 million."""
 
 
 def content_of(path: Path, most: int | None = None) -> bytes | None:

@@ -8,6 +8,7 @@ runs that start at once one fetches while the other waits.
 import hashlib
 import json
 import re
+import shutil
 import sys
 import tempfile
 import warnings
@@ -25,6 +26,7 @@ from vae_lightning.data.fetching import ARCHIVE_ERRORS, archive_md5, fetchers
 from vae_lightning.data.root import (
     DATASETS,
     FILES,
+    MOST,
     NAMES,
     content_of,
     data_folder,
@@ -48,8 +50,6 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-MOST = 64 << 20
-"""The most bytes of a file of these data sets, packed or unpacked: the largest has 47 million."""
 CHECKSUMS = "checksums.json"
 """A file beside raw files whose MD5 is not published, with the MD5 that they had as they came out of a verified archive."""
 
@@ -248,6 +248,8 @@ def _write_record(folder: Path, checksums: Mapping[str, str]) -> None:
 def _fetched(dataset: str, raw: Path, problem: str) -> Verified:
     """The data set from the first source that has it intact, put into `raw`."""
     failures = []
+    for left in raw.glob(".fetch-*"):  # by a process that was killed, as whoever fetches holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     for source, fetch in fetchers(dataset):
         try:
             with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as scratch:

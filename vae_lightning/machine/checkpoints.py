@@ -1,8 +1,10 @@
 """Read checkpoint files safely, and find out how far the training of a checkpoint had come."""
 
+import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +111,8 @@ def content_of(path: Path) -> Any:
             raise CheckpointError(f"{path}: is damaged (cut, or empty), or never was a checkpoint")
         require_whole(path)
         # mapped, so that no tensor can claim to be what lies behind the file's own bytes in memory
-        content = in_memory(torch.load(path, map_location="cpu", weights_only=True, mmap=True), path.stat().st_size)
+        with _openable(path) as name:
+            content = in_memory(torch.load(name, map_location="cpu", weights_only=True, mmap=True), path.stat().st_size)
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
     except CheckpointError:
@@ -136,6 +139,17 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content.get("vae_lightning", {}), dict):
         raise CheckpointError(f"{path}: is damaged: what it says of its version is no mapping")
     return content
+
+
+@contextmanager
+def _openable(path: Path) -> Iterator[str]:
+    """A name of the file for torch, which can map none into memory whose name is no UTF-8."""
+    try:
+        os.fspath(path).encode()
+        yield str(path)
+    except UnicodeEncodeError:
+        with path.open("rb") as file:
+            yield f"/dev/fd/{file.fileno()}"
 
 
 def read(path: Path) -> dict[str, Any]:

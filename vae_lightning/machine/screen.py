@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-__all__ = ["console", "prepare", "short"]
+__all__ = ["console", "prepare", "print_table", "short"]
 
 PLAIN = {"•": "*", "–": "-", "—": "-", "−": "-", "…": "...", "±": "+-", "×": "x", "✓": "v", "“": '"', "”": '"', "’": "'"}
 LINES = dict.fromkeys("─━═╌╍╴╸╺╶", "-") | dict.fromkeys("│┃║", "|")
@@ -68,6 +69,20 @@ def console() -> "Console":
     from rich.console import Console  # imported here, so that --help does not wait for rich
 
     return Console(markup=False, emoji=False, highlight=False)
+
+
+def print_table(terminal: "Console", table: "Table") -> None:
+    """Print `table`; row by row, a cell a line, on a terminal so narrow that figures would be cut."""
+    wanted = table.__rich_measure__(terminal, terminal.options.update(max_width=1000)).maximum
+    if wanted <= terminal.width:
+        terminal.print(table)
+        return
+    headers = [str(column.header) for column in table.columns]
+    for first, *others in zip(*(column.cells for column in table.columns), strict=True):
+        terminal.print(str(first), soft_wrap=True)
+        for header, cell in zip(headers[1:], others, strict=True):
+            if str(cell):
+                terminal.print(f"  {header} {cell}", soft_wrap=True)
 
 
 _command_folder: str | None = None

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from vae_lightning.errors import printable
 from vae_lightning.evaluation.sanity import SIMULATED
-from vae_lightning.machine.screen import console, short
+from vae_lightning.machine.screen import console, print_table, short
 from vae_lightning.reports.document import splits_of
 from vae_lightning.reports.merging import with_others
 
@@ -61,7 +61,7 @@ def print_report(
         terminal.print(printable(line), soft_wrap=True, style=style)
 
     say(f"nats per image (or shares, counts, distances), mean ± standard error over images; binarization: {', '.join(treatments)}")
-    terminal.print(table)
+    print_table(terminal, table)
     for warning in report.get("warnings", ()):
         say(f"WARNING: {warning}", "bold red")
     say(f"checkpoint: {_short(Path(report['checkpoint']))}")

@@ -23,6 +23,7 @@ LONGEST = 1 << 16
 """The most characters of a text that is put together from others."""
 REFERENCE = re.compile(r"\$\{(?P<up>\.*)(?P<path>[^${}:\s]+)\}")
 """What refers to another key, without anything else in the braces."""
+ESCAPED_BYTE = re.compile(r"\\uDC[89A-F][0-9A-F]")
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -70,7 +71,8 @@ def _require_few(text: str) -> None:
         if anchor is not None:
             sizes[anchor] = size
 
-    for event in yaml.parse(text, Loader=LOADER):
+    # libyaml refuses the escapes in which a name of bytes that are no UTF-8 is written
+    for event in yaml.parse(text, Loader=yaml.SafeLoader if ESCAPED_BYTE.search(text) else LOADER):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor not in sizes:
                 raise ValueError(f"*{event.anchor} stands in what it is short for, or for nothing")

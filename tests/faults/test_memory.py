@@ -1,0 +1,45 @@
+"""Long trainings and many trainings in one process hold no more memory at their end than after their beginning."""
+
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHAPES = ("data=shapes2d", "data.train_size=256", "data.val_size=64", "data.test_size=64", "data.batch_size=32")
+SMALL = (*SHAPES, "model.net.hidden=[32]", "model.latent_dim=2", "trainer.gpus=0", "trainer.enable_progress_bar=false")
+MEGABYTES = 3.0
+"""How much more may be held; the config of every job would be 7 MB more, and every job's data 9."""
+
+
+def megabytes(folder: Path, *words: str) -> list[float]:
+    noting = ("+callbacks.noting._target_=resident.Resident", f"+callbacks.noting.file={folder / 'megabytes'}")
+    where = os.environ | {"PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(REPOSITORY / "train.py"), *words, *SMALL, *noting]
+    subprocess.run(command, cwd=folder, env=where, check=True, capture_output=True)
+    return [float(line) for line in (folder / "megabytes").read_text().split()]
+
+
+def growth(held: list[float]) -> float:
+    """From the second fifth, when everything is imported and compiled, to the last one."""
+    fifth = len(held) // 5
+    return statistics.median(held[-fifth:]) - statistics.median(held[fifth : 2 * fifth])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not say what is resident")
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (20, ("trainer.max_epochs=20", "+callbacks.noting.epochs=true")),
+        (50, ("-m", "seed=range(0,50)", "trainer.max_epochs=1", "+callbacks.noting.epochs=false")),
+    ],
+    ids=["epochs", "jobs"],
+)
+def test_memory_stays_as_it_is(tmp_path: Path, count: int, words: tuple[str, ...]) -> None:
+    held = megabytes(tmp_path, *words)
+    assert len(held) == count
+    assert growth(held) < MEGABYTES, held
