@@ -7,6 +7,7 @@ from pathlib import Path
 
 import hydra
 import pytest
+from nothing import refuse_all_of_nothing
 from omegaconf import DictConfig
 from quick_traces import quick_make_fx
 from session import compile_into_a_folder_of_its_own, everything_once
@@ -35,6 +36,10 @@ QUICK = [
 
 def pytest_configure(config: pytest.Config) -> None:
     compile_into_a_folder_of_its_own(config)
+
+
+def pytest_collection_finish() -> None:
+    refuse_all_of_nothing()
 
 
 @pytest.fixture(scope="session", autouse=True)
