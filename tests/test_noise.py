@@ -1,6 +1,7 @@
 """Random numbers are a function of their key, and uniform."""
 
 import hashlib
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -80,7 +81,7 @@ def source_of(*places: int) -> Source:
 
 
 DRAWS = {
-    "normal": lambda source: source.normal("posterior", 3, 5).mT,  # the images last but one, as in the others
+    "normal": lambda source: source.normal("posterior", 3, 5),
     "uniform": lambda source: source.uniform("dropout", (5,)),
     "integers16": lambda source: source.integers16("pixels", 7),
 }
@@ -114,6 +115,18 @@ def test_numbers_are_threefrys_words_of_key_purpose_place_and_counter(count: int
 def test_numbers_of_an_image_are_its_own_whatever_the_batch(name: str) -> None:
     batch, other = (DRAWS[name](source_of(*places)) for places in ((4, 9, 2), (2, 4)))
     assert torch.equal(batch[[2, 0]], other)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_numbers_of_images_are_theirs_however_these_are_split_into_batches(seed: int) -> None:
+    chance = random.Random(seed)
+    places = chance.sample(range(-(2**31), 2**31), chance.randint(2, 40))
+    order, cuts = chance.sample(places, len(places)), sorted(chance.choices(range(len(places) + 1), k=3))
+    parts = [source_of(*order[start:end]) for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
+    back = torch.tensor([order.index(place) for place in places])
+    for draw in DRAWS.values():
+        together = torch.cat([draw(part) for part in parts], -2)
+        assert torch.equal(together.index_select(-2, back), draw(source_of(*places)))
 
 
 def test_normal_number_depends_on_neither_batch_nor_samples_nor_features() -> None:

@@ -25,8 +25,7 @@ from cosmic_ray.commands import init
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB
-
-from executing import Tests, tests_of
+from executing import Tests
 from running import REPOSITORY, copy_of_checkout, prepare, result_of
 
 PACKAGE = "vae_lightning"
@@ -132,7 +131,9 @@ def mutate(room: str, arguments: argparse.Namespace, folder: Path) -> tuple[int,
         if result in SURVIVED:
             lived.append(f"  {result}: {line} ({mutant.operator.rpartition('/')[2]})")
     killed = len(mutants) - len(lived)
-    print(f"{room}: {killed} of {len(mutants)} killed ({killed / max(1, len(mutants)):.1%}), seed {arguments.seed}", *lived, sep="\n")
+    print(
+        f"{room}: {killed} of {len(mutants)} killed ({killed / max(1, len(mutants)):.1%}), seed {arguments.seed}", *lived, sep="\n"
+    )
     return killed, len(mutants)
 
 

@@ -45,7 +45,9 @@ def prepare() -> None:
 def copy_of_checkout(folder: Path) -> Path:
     """A copy of what git does not ignore."""
     copy = folder / "checkout"
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, check=True, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    )
     for name in listed.stdout.splitlines():
         if (REPOSITORY / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
