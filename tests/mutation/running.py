@@ -34,7 +34,7 @@ class Chosen:
 
 
 def prepare() -> None:
-    """Import what all have in common; no bytecode is written, which is known by size and second, as its mutant may have them too."""
+    """Import what all have in common; of a mutant no bytecode is written, which would be taken for another of its size and second."""
     sys.dont_write_bytecode = True
     os.environ |= {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "agg"}
     os.environ.setdefault("VAE_LIGHTNING_DATA", str(REPOSITORY / "data"))
