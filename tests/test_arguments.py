@@ -397,9 +397,41 @@ def test_module_takes_nothing_more_once_torch_has_compiled() -> None:
 
 # ---- whatever the signature and the arguments
 
-HINTS = (int, float, bool, str, int | None, float | None, list[int], Sequence[float], Mapping[str, Any], Literal["a", 1], Callable[..., Any])
+HINTS = (
+    int,
+    float,
+    bool,
+    str,
+    int | None,
+    float | None,
+    list[int],
+    Sequence[float],
+    Mapping[str, Any],
+    Literal["a", 1],
+    Callable[..., Any],
+)
 HINTS += (Any, inspect.Parameter.empty, "NameOfNothing", 3, nn.Module, torch.Tensor, tuple[int, ...], dict[str, list[int | None]])
-VALUES = (0, -1, 10**30, 1.5, float("nan"), True, None, "", "a", "two\nlines", "\x1b[31m", b"a", [1], [None], [[]], (), {"a": [1]}, {1: 2}, {})
+VALUES = (
+    0,
+    -1,
+    10**30,
+    1.5,
+    float("nan"),
+    True,
+    None,
+    "",
+    "a",
+    "two\nlines",
+    "\x1b[31m",
+    b"a",
+    [1],
+    [None],
+    [[]],
+    (),
+    {"a": [1]},
+    {1: 2},
+    {},
+)
 VALUES += (len, nn.Linear(1, 1), torch.ones(2), object(), type, ..., {1}, range(3))
 NAMES = ("a", "b", "long_name", "self", "name", "class", "A", "a b", "")
 

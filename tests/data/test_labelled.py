@@ -21,7 +21,9 @@ def test_labelled_images_are_distinct_and_balanced(seed: int) -> None:
     assert labels[places].bincount(minlength=num_classes).tolist() == [each] * num_classes
     assert torch.equal(places, places_of_labelled(labels, each * num_classes, num_classes, generator(seed)))
     most = min(counts) * num_classes
-    with pytest.raises(ConfigurationError, match=f"^num_labels={most + num_classes}: must be at most {most}, equally many a class$"):
+    with pytest.raises(
+        ConfigurationError, match=f"^num_labels={most + num_classes}: must be at most {most}, equally many a class$"
+    ):
         places_of_labelled(labels, most + num_classes, num_classes, generator(seed))
 
 

@@ -230,7 +230,9 @@ def test_an_epoch_goes_on_anywhere_with_batches_of_any_size_that_fit(seed: int) 
             next(batches)
     assert len({tuple(loader.state_dict().values()) for loader in before}) == 1
     done = min(stop * setting.size * setting.ranks, setting.count)
-    ranks, size = setting.chance.choice([(r, s) for r in range(1, 6) for s in range(1, 60) if done % (r * s) == 0 or done == setting.count])
+    ranks, size = setting.chance.choice(
+        [(r, s) for r in range(1, 6) for s in range(1, 60) if done % (r * s) == 0 or done == setting.count]
+    )
     after = []
     for rank in range(ranks):
         loader = setting.loader(rank, ranks, size)

@@ -16,10 +16,9 @@ EVERYWHERE = ""
 AN_HOUR = 3600.0
 
 
-def tests_of(room: str, files: Sequence[str]) -> list[str]:
-    """The tests of a room, and the examples in its files."""
+def tests_of(room: str) -> list[str]:
     folder = f"tests/{room}"
-    return [folder if (REPOSITORY / folder).is_dir() else f"tests/test_{room}.py", *files]
+    return [folder if (REPOSITORY / folder).is_dir() else f"tests/test_{room}.py"]
 
 
 class Noted:
@@ -40,13 +39,13 @@ class Noted:
         self.measured.switch_context(EVERYWHERE)
 
 
-def note(room: str, files: Sequence[str], kept: Path) -> int:
-    """Run the tests of a room as it is, and write down what each executes, and bytecode, which all of the unchanged files share."""
+def note(paths: Sequence[str], files: Sequence[str], kept: Path) -> int:
+    """Run the tests in `paths` with the `files` as they are, and write down what each executes, and bytecode, which all of the unchanged files share."""
     sys.dont_write_bytecode = False
     measured = coverage.Coverage(data_file=None, config_file=False, include=[str(Path.cwd() / file) for file in files])
     noted = Noted(measured)
     measured.start()
-    pytest.main([*OPTIONS, *tests_of(room, files)], [noted])
+    pytest.main([*OPTIONS, *paths], [noted])
     measured.stop()
     data = measured.get_data()
     lines = {file: data.contexts_by_lineno(str(Path.cwd() / file)) for file in files}
@@ -64,18 +63,18 @@ class Tests:
     """By file and line, the names of the tests that execute it."""
 
     @classmethod
-    def noted(cls, room: str, files: Sequence[str], folder: Path) -> "Tests":
-        """The tests as they are noted now.
+    def noted(cls, paths: Sequence[str], files: Sequence[str], folder: Path) -> "Tests":
+        """The tests in `paths`, and the examples in the `files` of a room, as they are noted now.
 
         Raises:
             RuntimeError: they do not pass once more in the way in which mutants are tested.
         """
-        kept = folder / f"{room}.json"
-        in_a_fork(lambda: note(room, files, kept), folder / "log", AN_HOUR)
+        kept = folder / "executing.json"
+        in_a_fork(lambda: note([*paths, *files], files, kept), folder / "log", AN_HOUR)
         tests = cls(**json.loads(kept.read_text()))
         few = dict(list(tests._quickest_first(tests.seconds).items())[:50])
         if tested(few, folder / "log") != pytest.ExitCode.OK:
-            raise RuntimeError(f"the tests of {room} do not pass:\n{(folder / 'log').read_text()[-3000:]}")
+            raise RuntimeError(f"the tests do not pass:\n{(folder / 'log').read_text()[-3000:]}")
         return tests
 
     def described(self) -> str:

@@ -25,7 +25,7 @@ from cosmic_ray.commands import init
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB
-from executing import Tests
+from executing import Tests, tests_of
 from running import REPOSITORY, copy_of_checkout, prepare, result_of
 
 PACKAGE = "vae_lightning"
@@ -119,7 +119,7 @@ def mutate(room: str, arguments: argparse.Namespace, folder: Path) -> tuple[int,
     files = files_of(room)
     mutants, places = sampled(files, arguments.sample, arguments.seed)
     mutants = [mutant for mutant in mutants if arguments.only in f"{mutant.file}:{mutant.line}"]
-    tests = Tests.noted(room, list(map(str, files)), folder)
+    tests = Tests.noted(arguments.tests or tests_of(room), list(map(str, files)), folder)
     print(f"{room}: {places} places, {len(mutants)} mutants, {tests.described()}", flush=True)
     lived = []
     for mutant in mutants:
@@ -142,6 +142,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("rooms", nargs="*", default=ROOMS, help=f"of {PACKAGE}, as {', '.join(ROOMS)}; these if none is named")
     parser.add_argument("--sample", type=int, default=80, help="mutants of a room")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--tests", nargs="*", help="files and folders of tests that are to notice, in place of the room's")
     parser.add_argument("--only", default="", help="mutants of the sample whose file:line has this in it")
     arguments = parser.parse_args(words)
     prepare()
