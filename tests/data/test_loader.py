@@ -141,6 +141,13 @@ def test_labelled_images_are_drawn_by_epoch_and_batch_for_each_rank() -> None:
     assert ranks[0][10:12] + ranks[1][10:12] == together[20:24]
 
 
+def test_labelled_images_have_new_numbers_each_time_they_come_in_an_epoch() -> None:
+    loaders = [with_few_labels(rank, 2) for rank in range(2)]
+    places = torch.cat([batch.source.places[-2:] for loader in loaders for batch in loader])
+    assert len(places.unique()) == len(places) == 2 * 2 * len(loaders[0])
+    assert places.min() == 103, "after those of the images themselves"
+
+
 def test_state_goes_on_with_the_same_labelled_images() -> None:
     loader = with_few_labels()
     loader.set_epoch(2)

@@ -135,6 +135,7 @@ def test_files_are_read_once_a_data_module(mnist_root: Path, monkeypatch: pytest
 @pytest.mark.parametrize("binarization", ["dynamic", "static"])
 def test_nothing_is_made_where_nothing_is_to_be_fetched(tmp_path: Path, binarization: str) -> None:
     data = MNISTDataModule(root=str(tmp_path / "data"), binarization=binarization)
+    assert data.fetch, "unless somebody says otherwise"
     data.fetch = False
     with pytest.raises(DataError, match=r"(give root=|missing; name a folder .*: static_root=)"):
         data.evaluation_loader("test")
