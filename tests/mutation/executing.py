@@ -87,6 +87,9 @@ class Tests:
         names = {name for each in statement(Path(file).read_text(), line) for name in known.get(str(each), ())}
         return self._quickest_first(self.seconds if EVERYWHERE in names else names)
 
+    def but_for(self, names: Collection[str]) -> dict[str, float]:
+        return self._quickest_first(self.seconds.keys() - names)
+
     def _quickest_first(self, names: Collection[str]) -> dict[str, float]:
         passing = (name for name in names if name in self.seconds and name not in self.failed)
         return {name: self.seconds[name] for name in sorted(passing, key=lambda name: (self.seconds[name], name))}

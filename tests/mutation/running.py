@@ -90,10 +90,16 @@ def tested(names: Mapping[str, float], log: Path) -> int | None:
     return in_a_fork(lambda: int(pytest.main([*OPTIONS, "-x", *files], [Chosen(names)])), log, 30 + 5 * sum(names.values()))
 
 
-def result_of(file: str, changed: str, names: Mapping[str, float], log: Path) -> tuple[str, float, int]:
-    """What came of a mutant of a file of the copy, the present folder; seconds; and how many tests execute it."""
+def result_of(
+    file: str, changed: str, names: Mapping[str, float], log: Path, without: str = "not executed"
+) -> tuple[str, float, int]:
+    """What came of a mutant of a file of the copy, the present folder; seconds; and how many tests there were.
+
+    Args:
+        without: what comes of it if there is no test.
+    """
     if not names:
-        return "not executed", 0.0, 0
+        return without, 0.0, 0
     path, started = Path(file), time.monotonic()
     original = path.read_text()
     path.write_text(changed)
