@@ -119,6 +119,7 @@ def test_defaults_are_the_papers() -> None:
 def test_capacity_of_nothing_is_a_weighted_kl() -> None:
     terms = toy_terms()
     torch.testing.assert_close(CapacityELBO(gamma=3.0, capacity_max=0.0)(terms), BetaELBO(D, SHAPE, beta=3.0)(terms))
+    assert torch.equal(CapacityELBO(gamma=0.0)(terms), terms.log_likelihood)
 
 
 def test_only_the_doubly_reparameterised_gradient_needs_a_gaussian_posterior() -> None:
