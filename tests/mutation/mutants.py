@@ -118,7 +118,7 @@ def mutate(room: str, arguments: argparse.Namespace, folder: Path) -> tuple[int,
     """Run the mutants of a room and print what came of each; how many were killed, and of how many."""
     files = files_of(room)
     mutants, places = sampled(files, arguments.sample, arguments.seed)
-    mutants = [mutant for mutant in mutants if f"{mutant.file}:{mutant.line}".endswith(tuple(arguments.only))]
+    mutants = [mutant for mutant in mutants if any(word in f"{mutant.file}:{mutant.line}" for word in arguments.only)]
     tests = Tests.noted(arguments.tests or tests_of(room), list(map(str, files)), folder)
     print(f"{room}: {places} places, {len(mutants)} mutants, {tests.described()}", flush=True)
     lived = []
@@ -147,7 +147,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--sample", type=int, default=80, help="mutants of a room")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     parser.add_argument("--tests", nargs="*", help="files and folders of tests that are to notice, in place of the room's")
-    parser.add_argument("--only", nargs="*", default=[""], help="mutants of the sample whose file:line ends in one of these")
+    parser.add_argument("--only", nargs="*", default=[""], help="mutants of the sample whose file:line has one of these in it")
     arguments = parser.parse_args(words)
     prepare()
     with tempfile.TemporaryDirectory(prefix="mutants_") as folder:
