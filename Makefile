@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+TRIALS := .venv-trials
 ARGS ?=
 FAST := $(addprefix tests/,test_noise.py test_arguments.py test_abilities.py test_batches.py test_types.py distributions objectives nets data \
 	$(addprefix inference/test_,chunks.py elbo.py hmc.py latents.py observed.py pixels.py quadrature.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs lock audit test-exhaustive setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
+.PHONY: help docs lock audit test-exhaustive test-shuffled coverage mutants setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -46,6 +47,18 @@ test-slow: setup ## Run the tests that take long: real commands, one after the o
 
 test-exhaustive: setup ## Run the tests of every combination, and the whole of make gpu on a CPU: a quarter of an hour and more
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m exhaustive tests $(ARGS)
+
+test-shuffled: setup $(TRIALS)/ready ## Run the test suite in a random order, or ARGS="--randomly-seed=3 tests/data"
+	OMP_NUM_THREADS=1 $(TRIALS)/bin/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
+
+coverage: setup $(TRIALS)/ready ## Measure which lines and branches of the package the tests execute; at least 95 %
+	rm -f .coverage .coverage.*
+	OMP_NUM_THREADS=1 $(TRIALS)/bin/python -m coverage run -m pytest -n auto --dist loadfile -p no:randomly -m "not exhaustive" $(ARGS)
+	$(TRIALS)/bin/python -m coverage combine --quiet
+	$(TRIALS)/bin/python -m coverage report
+
+mutants: setup $(TRIALS)/ready ## Change the code at random places, and see whether its tests notice: ARGS="objectives --sample 80 --seed 0"
+	$(TRIALS)/bin/python tests/mutation/mutants.py $(ARGS)
 
 docs: setup ## Write the tables of README.md, docs/ and the help texts from the code
 	$(BIN)/python -m vae_lightning.commands.reference --write
@@ -91,6 +104,14 @@ audit: ## Ask whether anything in requirements.lock has a known vulnerability; n
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	.venv-lock/bin/pip-audit --requirement requirements.lock --disable-pip --strict --progress-spinner off
 
+# an environment that has all of the other one too
+$(TRIALS)/ready: tests/requirements.txt $(VENV)/ready
+	$(PYTHON) -m venv $(TRIALS)
+	$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" > $(TRIALS)/beside.pth
+	$(TRIALS)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" | xargs cp $(TRIALS)/beside.pth
+	$(TRIALS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 hooks: setup ## Check style, types and imports before every commit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pre-commit
 	$(BIN)/pre-commit install
@@ -98,4 +119,4 @@ hooks: setup ## Check style, types and imports before every commit
 check: lint types imports test test-slow ## Everything that continuous integration checks
 
 clean: ## Remove the environment and all caches; data and outputs stay
-	rm -rf $(VENV) $(PEERS) .gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(TRIALS) .gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import hydra
 import pytest
+from nothing import refuse_all_of_nothing
 from omegaconf import DictConfig
 from quick_traces import quick_make_fx
 from session import compile_into_a_folder_of_its_own, everything_once
@@ -37,6 +38,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it does not wait for so, and commands inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     compile_into_a_folder_of_its_own(config)
+
+
+def pytest_collection_finish() -> None:
+    refuse_all_of_nothing()
 
 
 @pytest.fixture(scope="session", autouse=True)

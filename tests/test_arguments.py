@@ -1,6 +1,8 @@
 """Arguments are checked against signatures, and every error names the key and what would be right."""
 
 import functools
+import inspect
+import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -391,3 +393,99 @@ def test_module_takes_nothing_more_once_torch_has_compiled() -> None:
         assert parameters(Own) == ({}, False)
     finally:
         nn.Module.__init__ = before  # type: ignore[method-assign]
+
+
+# ---- whatever the signature and the arguments
+
+HINTS = (
+    int,
+    float,
+    bool,
+    str,
+    int | None,
+    float | None,
+    list[int],
+    Sequence[float],
+    Mapping[str, Any],
+    Literal["a", 1],
+    Callable[..., Any],
+)
+HINTS += (Any, inspect.Parameter.empty, "NameOfNothing", 3, nn.Module, torch.Tensor, tuple[int, ...], dict[str, list[int | None]])
+VALUES = (
+    0,
+    -1,
+    10**30,
+    1.5,
+    float("nan"),
+    True,
+    None,
+    "",
+    "a",
+    "two\nlines",
+    "\x1b[31m",
+    b"a",
+    [1],
+    [None],
+    [[]],
+    (),
+    {"a": [1]},
+    {1: 2},
+    {},
+)
+VALUES += (len, nn.Linear(1, 1), torch.ones(2), object(), type, ..., {1}, range(3))
+NAMES = ("a", "b", "long_name", "self", "name", "class", "A", "a b", "")
+
+
+def random_target(chance: random.Random) -> Callable[..., Any]:
+    """A function, or a class, with any signature that may be written."""
+    kinds = inspect.Parameter
+    names = chance.sample([name for name in NAMES if name.isidentifier() and name not in ("self", "class")], chance.randint(0, 4))
+    chosen = sorted(chance.choice((kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)) for _ in names)
+    given = [(kind == kinds.KEYWORD_ONLY and chance.random() < 0.5) or chance.random() < 0.4 for kind in chosen]
+    if (first := next((place for place, has in enumerate(given) if has), None)) is not None:
+        given[first:] = [has or kind != kinds.KEYWORD_ONLY for has, kind in zip(given[first:], chosen[first:], strict=True)]
+    parameters = [
+        kinds(name, kind, default=None if has else kinds.empty, annotation=chance.choice(HINTS))
+        for name, kind, has in zip(names, chosen, given, strict=True)
+    ]
+    if chance.random() < 0.3:
+        parameters.insert(chosen.count(kinds.POSITIONAL_OR_KEYWORD), kinds("rest", kinds.VAR_POSITIONAL))
+    if chance.random() < 0.3:
+        parameters.append(kinds("more", kinds.VAR_KEYWORD))
+
+    def target(*positional: Any, **named: Any) -> Any: ...
+
+    hints = {parameter.name: parameter.annotation for parameter in parameters if parameter.annotation is not kinds.empty}
+    if chance.random() < 0.5:
+        target.__signature__, target.__annotations__ = inspect.Signature(parameters), hints  # type: ignore[attr-defined]
+        return target
+    own = kinds("self", kinds.POSITIONAL_OR_KEYWORD)
+    target.__signature__, target.__annotations__ = inspect.Signature([own, *parameters]), hints  # type: ignore[attr-defined]
+    return type("Target", (), {"__init__": target})
+
+
+@pytest.mark.filterwarnings("ignore:3 is not a Python type")
+def test_any_arguments_of_any_signature_are_taken_or_refused_in_one_line() -> None:
+    """What is taken can be passed, and what is refused by its name cannot; the types have tests of their own."""
+    taken = 0
+    for seed in range(2000):
+        chance = random.Random(seed)
+        target = random_target(chance)
+        known = list(inspect.signature(target).parameters)
+        names = {chance.choice(known if known and chance.random() < 0.7 else NAMES) for _ in range(chance.randint(0, 4))}
+        arguments = {name: chance.choice(VALUES) for name in sorted(names)}
+        try:
+            inspect.signature(target).bind(**arguments)
+            fits = "self" not in arguments
+        except TypeError:
+            fits = False
+        said = None
+        try:
+            check(target, arguments, chance.choice(("", "model", "model.net")))
+        except ConfigurationError as error:
+            said = str(error)
+        taken += said is None
+        assert said is None or said.isprintable(), (seed, said)
+        assert fits or said is not None, (seed, inspect.signature(target), arguments)
+        assert not (fits and said and (said.endswith(": missing") or "no such key" in said)), (seed, arguments, said)
+    assert 200 < taken < 1800, "both happen often"

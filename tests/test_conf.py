@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from hydra import compose as compose_config
 from hydra import initialize_config_dir
 from hydra.utils import get_class
@@ -15,7 +17,12 @@ from vae_lightning.arguments import parameters
 from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.commands.config import OURS, SET_HERE, check_config
 from vae_lightning.commands.train import train
+from vae_lightning.distributions.likelihoods import LIKELIHOODS
+from vae_lightning.distributions.posteriors import POSTERIORS
+from vae_lightning.distributions.priors import PRIORS
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.nets.building import CLASSIFIERS, ENCODERS
+from vae_lightning.objectives.goals import OBJECTIVES
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TWO_STEPS = ("trainer.limit_train_batches=2", "logger=none")
@@ -146,6 +153,24 @@ def test_configs_hold_the_defaults_of_the_code(compose: Compose, model: str) -> 
     for key, value in node.items():
         if not isinstance(value, dict):
             assert value == named[key].default, key
+
+
+PARTS: dict[str, dict[str, Any]] = {
+    "likelihood": LIKELIHOODS,
+    "net": ENCODERS | CLASSIFIERS,
+    "objective": OBJECTIVES,
+    "posterior": POSTERIORS,
+    "prior": PRIORS,
+}
+
+
+@pytest.mark.parametrize(("group", "part"), [(group, part) for group in PARTS for part in options(f"model/{group}")])
+def test_configs_of_parts_hold_the_defaults_of_the_code(group: str, part: str) -> None:
+    node = yaml.safe_load((CONF / "model" / group / f"{part}.yaml").read_text())
+    named = parameters(PARTS[group][node.pop("name")])[0]
+    for key, value in node.items():
+        default = named[key].default
+        assert value == (list(default) if isinstance(default, tuple) else default), key
 
 
 def test_trainer_reaches_every_argument_of_lightnings(compose: Compose) -> None:

@@ -1,5 +1,7 @@
 """Random numbers are a function of their key, and uniform."""
 
+import hashlib
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +41,18 @@ def test_neighbouring_keys_give_independent_streams() -> None:
     assert correlation.abs().max() < 5 / 100
 
 
+def digest(*key: int | str) -> bytes:
+    return hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+
+
+@pytest.mark.parametrize("key", [(), (1,), (0, "train", 7), ("posterior",)], ids=str)
+def test_keys_are_all_64_bits_of_a_hash_and_seeds_63_of_them(key: tuple[int | str, ...]) -> None:
+    """For good: what an earlier version has begun goes on in a later one with the same numbers."""
+    assert generator(*key).initial_seed() == int.from_bytes(digest(*key), "little") >> 1, "torch takes seeds of 63 bits"
+    words = key_of(*key).numpy().view("uint32")
+    assert words.tolist() == [int.from_bytes(digest(*key)[start : start + 4], "little") for start in (0, 4)]
+
+
 # ---- counter-based numbers
 
 
@@ -67,16 +81,52 @@ def source_of(*places: int) -> Source:
 
 
 DRAWS = {
-    "normal": lambda source: source.normal("posterior", 3, 5).mT,  # the images last but one, as in the others
+    "normal": lambda source: source.normal("posterior", 3, 5),
     "uniform": lambda source: source.uniform("dropout", (5,)),
     "integers16": lambda source: source.integers16("pixels", 7),
 }
+
+
+def words_of(source: Source, purpose: str, counters: int, repeat: int = 0) -> torch.Tensor:
+    """Threefry's two words of each image's counters, 0 to 2**32 - 1, `(2, B, counters)`."""
+    first, second = source.key ^ key_of(purpose)
+    counter = torch.arange(counters, dtype=torch.int32)
+    pair = threefry((first, second ^ repeat), (source.places.unsqueeze(-1), counter))
+    return torch.stack(pair).long() & 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 5, 8])
+def test_numbers_are_threefrys_words_of_key_purpose_place_and_counter(count: int) -> None:
+    """For good, as the keys: of 32 bits a uniform number takes the highest 24, and a normal number all of the first word."""
+    source = source_of(4, 9)
+    drawn = source.uniform("a", (count,), repeats=2).view(2, 2, count)
+    for repeat in (0, 1):
+        words = torch.cat([*words_of(source, "a", (count + 1) // 2, repeat)], -1)[:, :count]
+        assert torch.equal(drawn[repeat].double() * 2**24, (words // 2**8).double())
+    first, second = words_of(source, "a", (count + 3) // 4)
+    parts = [first % 2**16, first // 2**16, second % 2**16, second // 2**16]
+    assert torch.equal(source.integers16("a", count), torch.cat(parts, -1)[:, :count].int())
+    for number in (0, 1):
+        first, _ = words_of(source, "a", count, repeat=number)
+        assert torch.equal(source.normal("a", 1, count, first=number)[0], _normal(first.to(torch.int32)))
 
 
 @pytest.mark.parametrize("name", ["uniform", "integers16"])
 def test_numbers_of_an_image_are_its_own_whatever_the_batch(name: str) -> None:
     batch, other = (DRAWS[name](source_of(*places)) for places in ((4, 9, 2), (2, 4)))
     assert torch.equal(batch[[2, 0]], other)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_numbers_of_images_are_theirs_however_these_are_split_into_batches(seed: int) -> None:
+    chance = random.Random(seed)
+    places = chance.sample(range(-(2**31), 2**31), chance.randint(2, 40))
+    order, cuts = chance.sample(places, len(places)), sorted(chance.choices(range(len(places) + 1), k=3))
+    parts = [source_of(*order[start:end]) for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
+    back = torch.tensor([order.index(place) for place in places])
+    for draw in DRAWS.values():
+        together = torch.cat([draw(part) for part in parts], -2)
+        assert torch.equal(together.index_select(-2, back), draw(source_of(*places)))
 
 
 def test_normal_number_depends_on_neither_batch_nor_samples_nor_features() -> None:
@@ -181,6 +231,14 @@ def test_bits15_have_the_shape_asked_for(shape: tuple[int, ...]) -> None:
     bits = bits15(shape, generator(0))
     assert bits.shape == shape
     assert bits.dtype == torch.int16
+
+
+@pytest.mark.parametrize(("count", "draws"), [(1, 1), (4, 1), (5, 2), (12, 3)])
+def test_bits15_draw_once_for_each_four(count: int, draws: int) -> None:
+    source, other = generator(0), generator(0)
+    bits15((count,), source)
+    torch.empty(draws, dtype=torch.int64).random_(generator=other)
+    assert torch.equal(source.get_state(), other.get_state())
 
 
 def test_bits15_are_uniform() -> None:

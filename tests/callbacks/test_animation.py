@@ -33,7 +33,7 @@ def test_schedule_is_dense_at_the_start_and_ends_at_the_end(total: int) -> None:
     assert steps[-1] == total
     assert len(steps) == len(set(steps)) <= 25
     gaps = np.diff(steps[2:])
-    assert all(np.diff(gaps) >= -1), "gaps do not shrink"
+    assert np.diff(gaps).min(initial=0) >= -1, "gaps do not shrink, where there are two"
 
 
 def test_frames_are_what_the_model_makes_of_test_images(compose: Compose, tmp_path: Path) -> None:

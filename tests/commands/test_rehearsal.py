@@ -11,6 +11,7 @@ import pytorch_lightning as L
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from short_fits import Written
 
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.rehearsal import check_monitors, check_precision, direction, logged_metrics, nearest_metric, rehearse
@@ -197,8 +198,9 @@ def test_precision_that_costs_accuracy_is_warned_of() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:trainer.precision=bf16-true")
-def test_mistakes_of_a_classifier_are_drawn_in_another_precision(compose: Compose) -> None:
+def test_confusion_of_a_classifier_is_drawn_in_another_precision(compose: Compose, tmp_path: Path) -> None:
     train(compose("model=cnn", "trainer.precision=bf16-true", "trainer.limit_train_batches=1"))
+    assert Written(tmp_path / "run" / "tensorboard").images == ["test/confusion"]
 
 
 def test_flow_trains_in_double_precision(compose: Compose) -> None:

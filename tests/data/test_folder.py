@@ -1,10 +1,11 @@
 """A folder of files: every image once, values as they are, an order of its own, splits that are disjoint."""
 
+import errno
 import hashlib
 import itertools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -237,6 +238,19 @@ def test_places_that_hold_no_folder_are_named(tmp_path: Path) -> None:
             module(path).setup()
     with pytest.raises(ConfigurationError, match=r"^path: where do the images lie\? path=<folder>"):
         FolderDataModule()
+
+
+def test_folder_that_may_not_be_read_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, read = write(*NAMES), Path.iterdir
+
+    def forbidden(path: Path) -> Iterator[Path]:
+        if path.parent == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # which nothing is for the superuser of a container
+        return read(path)
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    with pytest.raises(DataError, match=rf"^{folder}/\w+: cannot be read \(Permission denied\)$"):
+        module(folder).setup()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links")

@@ -1,8 +1,10 @@
 """Larochelle's static binarization: only the known pixels, in either container, with the right labels."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -99,6 +101,20 @@ def test_labels_that_were_kept_are_read_without_grey_images(static_root: Path, c
         assert all(torch.equal(after[split][1], before[split][1]) for split in before)
     assert not elsewhere.exists()
     assert not capsys.readouterr().err
+
+
+def test_labels_that_cannot_be_kept_are_used_all_the_same(
+    static_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(_: Path) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(larochelle, "replacing", full)
+    assert len(larochelle.load(static_root, None).splits["valid"][1]) == 100
+    assert not (static_root / larochelle.FOLDER / "labels.npz").exists()
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("labels of the static binarization will be recovered again next time: ")
+    assert "No space left on device" in line
 
 
 @pytest.fixture

@@ -1,5 +1,8 @@
 """Every image once an epoch, in an order that is a function of seed and epoch, dealt to ranks, resumable."""
 
+import itertools
+import random
+
 import pytest
 import torch
 from torch.utils.data import SequentialSampler
@@ -138,6 +141,13 @@ def test_labelled_images_are_drawn_by_epoch_and_batch_for_each_rank() -> None:
     assert ranks[0][10:12] + ranks[1][10:12] == together[20:24]
 
 
+def test_labelled_images_have_new_numbers_each_time_they_come_in_an_epoch() -> None:
+    loaders = [with_few_labels(rank, 2) for rank in range(2)]
+    places = torch.cat([batch.source.places[-2:] for loader in loaders for batch in loader])
+    assert len(places.unique()) == len(places) == 2 * 2 * len(loaders[0])
+    assert places.min() == 103, "after those of the images themselves"
+
+
 def test_state_goes_on_with_the_same_labelled_images() -> None:
     loader = with_few_labels()
     loader.set_epoch(2)
@@ -146,3 +156,95 @@ def test_state_goes_on_with_the_same_labelled_images() -> None:
     resumed = with_few_labels()
     resumed.load_state_dict(loader.state_dict())
     assert head + order(resumed, 2) == order(with_few_labels(), 2)
+
+
+# ---- whatever the sizes
+
+MANY = range(40)
+
+
+class Setting:
+    """A data set and how it is dealt, by a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = random.Random(seed)
+        self.count, self.size, self.ranks = self.chance.randint(1, 200), self.chance.randint(1, 40), self.chance.randint(1, 5)
+        self.seed, self.epoch = self.chance.randint(0, 9), self.chance.randint(0, 30)
+        self.labelled = torch.randperm(self.count)[: self.chance.randint(1, self.count)] if self.chance.random() < 0.3 else None
+
+    def loader(self, rank: int = 0, ranks: int = 1, size: int | None = None, shuffled: bool = True) -> TensorLoader:
+        images = torch.zeros(self.count, 1, 1, 1, dtype=torch.uint8)
+        few = {} if self.labelled is None or not shuffled else {"labelled": self.labelled, "labelled_batch_size": 3}
+        size = self.size if size is None else size
+        loader = TensorLoader(images, torch.arange(self.count), size, self.seed if shuffled else None, rank, ranks, **few)
+        loader.set_epoch(self.epoch)
+        return loader
+
+    def unlabelled(self, loader: TensorLoader) -> list[list[int]]:
+        """The places of the epoch's images in each batch that is still to come."""
+        taken = loader.labelled_batch_size
+        return [batch.source.places[: len(batch.labels) - taken].tolist() for batch in loader]
+
+
+@pytest.mark.parametrize("seed", MANY)
+def test_ranks_share_each_batch_of_one_process_equally(seed: int) -> None:
+    setting = Setting(seed)
+    dealt = [setting.unlabelled(setting.loader(rank, setting.ranks)) for rank in range(setting.ranks)]
+    alone = setting.unlabelled(setting.loader(size=setting.size * setting.ranks))
+    assert {len(batches) for batches in dealt} == {len(setting.loader(0, setting.ranks))}
+    left_out = setting.count % (setting.size * setting.ranks) % setting.ranks
+    seen = 0
+    for shares, whole in zip(zip(*dealt, strict=True), alone, strict=False):
+        assert len({len(share) for share in shares}) == 1, "as many images each"
+        together = [place for share in shares for place in share]
+        assert together == whole[: len(together)]
+        seen += len(together)
+    assert seen == setting.count - left_out
+    assert sorted(place for batch in alone for place in batch) == list(range(setting.count))
+
+
+@pytest.mark.parametrize("seed", MANY)
+def test_ranks_evaluate_every_image_once(seed: int) -> None:
+    setting = Setting(seed)
+    loaders = [setting.loader(rank, setting.ranks, shuffled=False) for rank in range(setting.ranks)]
+    batches = [[batch.labels.tolist() for batch in loader] for loader in loaders]
+    assert [len(each) for each in batches] == [len(loader) for loader in loaders]
+    assert sorted(label for each in batches for batch in each for label in batch) == list(range(setting.count))
+
+
+@pytest.mark.parametrize("seed", MANY)
+def test_order_is_a_function_of_seed_and_epoch_alone(seed: int) -> None:
+    setting = Setting(seed)
+    orders = {}
+    for other, epoch in itertools.product((0, 1), repeat=2):
+        setting.seed, setting.epoch = other, epoch
+        orders[other, epoch] = [place for batch in setting.unlabelled(setting.loader()) for place in batch]
+        setting.size += 1
+        assert orders[other, epoch] == [place for batch in setting.unlabelled(setting.loader()) for place in batch]
+    assert setting.count < 10 or len({tuple(order) for order in orders.values()}) == 4
+
+
+@pytest.mark.parametrize("seed", MANY)
+def test_an_epoch_goes_on_anywhere_with_batches_of_any_size_that_fit(seed: int) -> None:
+    """The new batches of all ranks together have to divide what has been dealt."""
+    setting = Setting(seed)
+    setting.labelled = None
+    whole = [place for batch in setting.unlabelled(setting.loader()) for place in batch]
+    before = [setting.loader(rank, setting.ranks) for rank in range(setting.ranks)]
+    stop = setting.chance.randint(0, len(before[0]))
+    for batches in map(iter, before):
+        for _ in range(stop):
+            next(batches)
+    assert len({tuple(loader.state_dict().values()) for loader in before}) == 1
+    done = min(stop * setting.size * setting.ranks, setting.count)
+    ranks, size = setting.chance.choice(
+        [(r, s) for r in range(1, 6) for s in range(1, 60) if done % (r * s) == 0 or done == setting.count]
+    )
+    after = []
+    for rank in range(ranks):
+        loader = setting.loader(rank, ranks, size)
+        loader.load_state_dict(before[0].state_dict())
+        after.append(setting.unlabelled(loader))
+    rest = [place for shares in zip(*after, strict=True) for share in shares for place in share]
+    assert len(rest) >= setting.count - done - (ranks - 1)
+    assert rest == whole[done : done + len(rest)]

@@ -135,6 +135,7 @@ def test_files_are_read_once_a_data_module(mnist_root: Path, monkeypatch: pytest
 @pytest.mark.parametrize("binarization", ["dynamic", "static"])
 def test_nothing_is_made_where_nothing_is_to_be_fetched(tmp_path: Path, binarization: str) -> None:
     data = MNISTDataModule(root=str(tmp_path / "data"), binarization=binarization)
+    assert data.fetch, "unless somebody says otherwise"
     data.fetch = False
     with pytest.raises(DataError, match=r"(give root=|missing; name a folder .*: static_root=)"):
         data.evaluation_loader("test")
@@ -259,3 +260,10 @@ def test_place_of_one_training_is_not_that_of_the_next(mnist_root: Path) -> None
     assert len(list(module.train_dataloader())) == 1
     module.setup("fit")  # as Lightning does at the start of each
     assert len(list(module.train_dataloader())) == 550
+
+
+def test_a_batch_may_hold_all_training_images_and_no_more(tmp_path: Path) -> None:
+    assert MNISTDataModule(root=str(tmp_path), batch_size=60_000, eval_batch_size=60_000).batch_size == 60_000
+    for name in ("batch_size", "eval_batch_size"):
+        with pytest.raises(ConfigurationError, match=f"^{name}=60001: must be from 1 to 60000"):
+            MNISTDataModule(root=str(tmp_path), **{name: 60_001})

@@ -171,3 +171,13 @@ def test_arguments_of_mnist_are_known() -> None:
     check(Shapes2DDataModule, {"train_size": 10, "batch_size": 3, "augment_shift": 1.0, "root": "data"}, "data")
     with pytest.raises(ConfigurationError, match=r"data\.batch_sise: no such key; did you mean data\.batch_size"):
         check(Shapes2DDataModule, {"batch_sise": 3}, "data")
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shape_has_its_centre_of_mass_at_zero_and_its_farthest_point_at_one(name: str) -> None:
+    axis = torch.linspace(-1.5, 1.5, 1501, dtype=torch.float64)
+    u, v = torch.meshgrid(axis, axis, indexing="ij")
+    inside = SHAPES[name](u, v)
+    assert abs(float(u[inside].mean())) < 1e-3
+    assert abs(float(v[inside].mean())) < 1e-3
+    assert float(torch.hypot(u, v)[inside].max()) == pytest.approx(1, abs=5e-3)

@@ -27,7 +27,7 @@ IAF = {"name": "iaf", "hidden": [9, 8], "context": 2}
 def model_of(kind: type[VAE] = VAE, trained: bool = True, **arguments: Any) -> Any:
     """With steps that do something, as after training, or as they start."""
     torch.manual_seed(0)
-    model = kind(latent_dim=D, net=MLP, posterior=IAF, **arguments).double()
+    model = kind(**{"latent_dim": D, "net": MLP, "posterior": IAF, **arguments}).double()
     for step in model.posterior_of.steps if trained else ():
         torch.nn.init.normal_(step.hyper[-1].weight, std=0.5)
     return model
@@ -94,6 +94,14 @@ def test_dimensions_depend_on_each_other_and_on_the_image(x: Tensor) -> None:
     same = q.from_noise(noise(1)[:, :1].expand(1, B, D))
     rescaled = (same - q.base.mean) / q.base.stddev
     assert not torch.allclose(rescaled[0, 0], rescaled[0, 1])
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_one_step_goes_through_the_dimensions_in_one_order_and_two_in_both(x: Tensor, steps: int) -> None:
+    model = model_of(posterior={**IAF, "steps": steps})
+    change = jacobian(lambda e: model.posterior(x[:1]).from_noise(e[None])[0], noise(1)[0, 0]) != 0
+    both = torch.ones(D, D, dtype=torch.bool)
+    assert torch.equal(change, both if steps == 2 else both.triu())
 
 
 def test_a_flow_is_not_drawn_into_mixed_precision(x: Tensor) -> None:

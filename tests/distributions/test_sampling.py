@@ -47,6 +47,7 @@ def test_sample_of_a_rare_draw_is_finite() -> None:
     quantile = torch.special.log_ndtr(epsilon[1:2].double()).float() + math.log(2)
     torch.testing.assert_close(z[1:3], torch.cat([quantile, -quantile]), rtol=1e-6, atol=0)
     assert z.isfinite().all()
+    assert from_noise(MIXTURE, torch.tensor([[-40.0, 0.0], [40.0, 0.0]], dtype=torch.float64)).isfinite().all()
 
 
 def test_a_mixtures_components_come_up_by_their_shares_and_keep_their_shape() -> None:

@@ -1,15 +1,27 @@
 """Places in latent space are where they are said to be."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import Independent, Normal
 from toys import Painter
 
 from vae_lightning.distributions.sampling import GaussianMixture
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.inference.latents import great_circle, labels_for, latent_mesh, line, mean_images, quantile_mesh, traversals
+from vae_lightning.inference.latents import (
+    great_circle,
+    labels_for,
+    latent_mesh,
+    line,
+    mean_images,
+    posterior_means,
+    quantile_mesh,
+    traversals,
+)
+from vae_lightning.models import VAE
 
 
 def test_mesh_reads_from_the_top_left_with_the_second_dimension_upwards() -> None:
@@ -70,6 +82,23 @@ def test_mean_images_do_not_depend_on_the_batches() -> None:
     assert torch.allclose(images[:, 0, 5, 0], z[:, 0].sigmoid())
     assert labels_for(z, None) is None
     assert torch.equal(mean_images(model, z, labels_for(z, 1))[:, 0, 0, 0].round(), torch.ones(25))
+
+
+@pytest.mark.parametrize("between", [line, great_circle])
+def test_ways_between_many_pairs_are_those_between_each(between: Callable[..., Tensor]) -> None:
+    start, end = torch.randn(2, 4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    ways = [between(one, other, 5) for one, other in zip(start, end, strict=True)]
+    assert torch.allclose(between(start, end, 5), torch.stack(ways, 1))
+
+
+def test_means_keep_no_graph_of_what_they_were_computed_from() -> None:
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}).eval()
+    x = torch.rand(5, 1, 28, 28)
+    means = posterior_means(model, x)
+    assert torch.allclose(means, model.posterior(x).mean)
+    assert torch.allclose(posterior_means(model, x, max_batch=2), means, atol=1e-6)
+    assert not means.requires_grad
+    assert not mean_images(model, means.requires_grad_()).requires_grad
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as L
 import torch
 
 from vae_lightning.errors import CheckpointError
-from vae_lightning.machine.checkpoints import LAST, PREVIOUS, is_whole, newest_whole, read_any
+from vae_lightning.machine.checkpoints import LAST, PREVIOUS, Progress, is_whole, newest_whole, read_any
 
 
 def written(path: Path, step: int) -> Path:
@@ -103,3 +104,71 @@ def test_file_that_claims_more_than_it_is_is_damaged(folder: Path) -> None:
         archive.writestr("archive/data.pkl", b"0" * 10_000_000)
     with pytest.raises(CheckpointError, match=r"is damaged.*compressed, as torch saves nothing"):
         read_any(folder / LAST)
+
+
+class Steps(L.LightningModule):
+    """Trains on batches of a number each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+        return (self.weight - batch).square().mean()
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None: ...
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class Stops(L.Callback):
+    """What a checkpoint would say of a training's progress wherever one may be written, and what is true there."""
+
+    def __init__(self) -> None:
+        self.truth = {"epochs": 0, "batches": 0, "steps": 0}
+        self.at: list[tuple[Progress, dict[str, int]]] = []
+
+    def note(self, trainer: L.Trainer) -> None:
+        if not trainer.sanity_checking:
+            self.at.append((Progress.of(trainer._checkpoint_connector.dump_checkpoint()), dict(self.truth)))
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.note(trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.truth["batches"] += 1
+        self.truth["steps"] = trainer.global_step
+        self.note(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.truth["batches"] == trainer.num_training_batches:
+            self.truth |= {"epochs": trainer.current_epoch + 1, "batches": 0}
+        self.note(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.truth |= {"epochs": trainer.current_epoch + 1, "batches": 0}  # also where no validation comes after the last batch
+        self.note(trainer)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("seed", range(6))
+def test_progress_is_right_wherever_a_training_may_be_stopped(seed: int, tmp_path: Path) -> None:
+    chance = random.Random(seed)
+    batches, epochs, together = chance.randint(1, 5), chance.randint(1, 3), chance.randint(1, 2)
+    quiet = {"enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False, "logger": False}
+    stops = Stops()
+    trainer = L.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        accumulate_grad_batches=together,
+        val_check_interval=chance.randint(1, batches),
+        callbacks=[stops],
+        default_root_dir=tmp_path,
+        **quiet,
+    )
+    loader = torch.utils.data.DataLoader(torch.arange(float(batches)), batch_size=1)
+    trainer.fit(Steps(), loader, torch.utils.data.DataLoader(torch.zeros(2), batch_size=1))
+    assert len(stops.at) > epochs * batches
+    for found, truth in stops.at:
+        assert vars(found) == truth

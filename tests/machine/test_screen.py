@@ -63,15 +63,17 @@ def test_what_nobody_reads_is_dropped() -> None:
     os.close(reader)
     stream = screen.Steady(os.fdopen(writer, "w"))
     for _ in range(3):
-        stream.write("x" * 100_000)
+        assert stream.write("x" * 100_000) == 100_000
         stream.flush()
     stream.close()
+    assert stream.closed
 
 
 def test_closed_stream_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     screen.prepare()
     print("nobody reads this")
+    assert sys.stdout.name == os.devnull
 
 
 def test_path_is_short_below_the_folder_of_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

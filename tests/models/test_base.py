@@ -198,14 +198,16 @@ def test_noise_depends_on_its_key_and_the_shape_of_the_images_alone(model: Modul
     model.eval()
     assert torch.equal(flat(model.draw_noise(1 - x, Source.of(x, 1, "train", 0, 0))), first)
     others = [flat(model.draw_noise(x, Source.of(x, *key))) for key in ((2, "train", 0, 0), (1, "val", 0, 0), (1, "train", 0, 1))]
-    for other in others if first.numel() else ():
-        assert not torch.equal(other, first)
+    assert [torch.equal(other, first) for other in others] == [first.numel() == 0] * 3
 
 
 def test_noise_is_normal_for_the_posterior_and_uniform_for_dropout(make: Callable[[], Module]) -> None:
     model = make()
     x = torch.zeros(3000, 1, 28, 28)
     noise = model.draw_noise(x, Source.of(x, 0))
+    assert bool(noise.posterior.numel()) == (not isinstance(model, Classifier))
+    spec = model.hparams["net"]
+    assert bool(noise.dropout) == (isinstance(spec, dict) and spec.get("dropout", 0.0) > 0)
     if noise.posterior.numel():
         count = noise.posterior.numel()
         assert abs(noise.posterior.mean().item()) < 5 / count**0.5

@@ -1,6 +1,7 @@
 """Schedules against the papers they come from and against torch's own, and what they take of a checkpoint."""
 
 import math
+import random
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -165,6 +166,49 @@ def test_scheduler_of_torch_is_torchs_and_stands_after_a_checkpoint_where_it_sto
     restored.step()
     schedule.step()
     assert settings(again) == settings(ours)
+
+
+OWN = {"cosine": {"warmup": 0.3, "final": 0.1}, "burda": {"stages": 3}}
+
+
+@pytest.mark.parametrize("name", ["reduce_lr_on_plateau", *OWN, *STEPPED])
+def test_schedule_is_defined_at_every_step_and_goes_on_after_a_stop_at_any(name: str) -> None:
+    """As long as the training is, and after it too, where the schedule has no end of its own."""
+    spec, total = {"name": name, **OWN.get(name, {}), **STEPPED.get(name, {})}, 20
+    steps = total - 1 if name == "one_cycle_lr" else 2 * total
+
+    def advance(schedule: Any, step: int) -> list[float]:
+        schedule.optimizer.step()
+        schedule.observe({"val/elbo": [3.0, 1.0, 2.0][step % 3]}) if name == "reduce_lr_on_plateau" else schedule.step()
+        return settings(schedule.optimizer)
+
+    whole, states = built(optimizer_at(), spec, total), []
+    rates = []
+    for step in range(steps):
+        states.append(whole.state_dict())
+        rates.append(advance(whole, step))
+    assert all(math.isfinite(rate) and rate >= 0 for rate, _ in rates)
+    assert len({rate for rate, _ in rates}) > 1, "the rate is scheduled"
+    for stop, state in enumerate(states):
+        schedule = built(optimizer_at(), spec, total)
+        schedule.load_state_dict(state)
+        assert [advance(schedule, step) for step in range(stop, min(stop + 5, steps))] == rates[stop : stop + 5], stop
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_factors_of_this_projects_schedules_are_defined_at_every_step_of_any_training(seed: int) -> None:
+    chance = random.Random(seed)
+    epoch = chance.randint(1, 20)
+    total = epoch * chance.randint(1, 10)
+    warmup, final = chance.choice((0.0, chance.random())), chance.choice((0.0, 1.0, chance.random()))
+    schedules = [CosineSchedule(total, epoch, warmup, final), BurdaSchedule(total, epoch, chance.randint(1, 5))]
+    for schedule in schedules:
+        factors = [schedule(step) for step in range(2 * total)]
+        assert all(0 <= factor <= 1 for factor in factors)
+        peak = factors.index(max(factors))
+        assert factors[:peak] == sorted(factors[:peak]), "up to the peak"
+        assert factors[peak:] == sorted(factors[peak:], reverse=True), "and down from there"
+    assert schedules[0](total) == pytest.approx(final)
 
 
 def test_schedule_of_a_checkpoint_has_the_settings_asked_for_now() -> None:

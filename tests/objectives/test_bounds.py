@@ -1,6 +1,7 @@
 """Objectives against closed forms, and their gradients against each other, on a linear-Gaussian model."""
 
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from vae_lightning.objectives.bounds import (
     elbo,
     iwae_bound,
     kl,
+    kl_is_closed,
     kl_per_dimension,
     log_weights,
     mean_log_likelihood,
@@ -55,8 +57,10 @@ def test_kl_per_dimension_adds_up_and_refuses_what_does_not_factorise() -> None:
     each = kl_per_dimension(taken.posterior, taken.prior)
     assert each.shape == (1, model.latent_dim)
     assert torch.allclose(each.sum(-1), kl(taken))
-    with pytest.raises(NotImplementedError, match="factorise"):
-        kl_per_dimension(taken.posterior, MultivariateNormal(torch.zeros(2), torch.eye(2)))
+    whole = MultivariateNormal(torch.zeros(2), torch.eye(2))
+    for pair in ((taken.posterior, whole), (whole, taken.prior)):
+        with pytest.raises(NotImplementedError, match="MultivariateNormal does not factorise over dimensions"):
+            kl_per_dimension(*pair)
 
 
 def random_gaussians(*shape: int) -> tuple[Tensor, Tensor]:
@@ -105,6 +109,8 @@ def test_kl_that_torch_has_no_closed_form_of_is_the_mean_over_samples() -> None:
     posterior, prior = Independent(LogNormal(0 * scale, scale), 1), diagonal(0 * scale, 0 * scale + 1)
     with pytest.raises(NotImplementedError):
         kl_divergence(posterior, prior)
+    assert not kl_is_closed(posterior, prior)
+    assert kl_is_closed(prior, prior)
     torch.manual_seed(0)
     z = posterior.sample((200_000,))
     log_ratio = posterior.log_prob(z) - prior.log_prob(z)
@@ -217,6 +223,8 @@ def test_warmup_is_a_pure_function_of_the_step() -> None:
     assert one_by_one == ramp(torch.tensor(steps)).tolist()
     assert ramp(torch.tensor(7)).item() == one_by_one[0]
     assert ramp == LinearWarmup(steps=10)
+    with pytest.raises(FrozenInstanceError):
+        ramp.steps = 5  # type: ignore[misc]
 
 
 def test_warmup_of_no_steps_is_the_end_at_once() -> None:
@@ -250,6 +258,17 @@ def test_doubly_reparameterised_gradient_is_the_plain_one_in_expectation(samples
     difference = doubly - plain
     assert (difference.mean(0).abs() < 4.5 * standard_error(difference) + 1e-12).all()
     assert (plain.mean(0).abs() > 20 * standard_error(difference)).any()
+
+
+def test_weight_of_the_log_ratio_is_one_unless_another_is_given() -> None:
+    model = LinearGaussian(shift=0.4, stretch=1.3)
+    output = draw(model, x := image(model).expand(3, -1), 4)
+    ends = []
+    for beta in ((), (1.0,)):
+        z = output.z.detach().requires_grad_()
+        weights = log_weights(output._replace(z=z, likelihood=model.likelihood(z)), x, *beta, fixed_density=True)
+        ends.append(torch.autograd.grad(doubly_reparameterised(weights, z, *beta).sum(), z)[0])
+    assert torch.equal(*ends)
 
 
 def test_doubly_reparameterised_gradient_vanishes_at_the_exact_posterior_where_the_plain_one_is_noise() -> None:
@@ -292,6 +311,14 @@ def test_detached_is_the_same_gaussian_without_gradients() -> None:
     assert torch.equal(fixed.log_prob(z), posterior.log_prob(z))
     assert posterior.log_prob(z).requires_grad
     assert not fixed.log_prob(z).requires_grad
+
+
+def test_detached_is_not_a_number_where_its_gaussian_is_not() -> None:
+    """It is the loss that has to be finite, and who sees to that says more than torch's checks of arguments."""
+    unknown = Normal(torch.tensor([float("nan")]), torch.ones(1), validate_args=False)
+    fixed = detached(Independent(unknown, 1, validate_args=False))
+    assert fixed.log_prob(torch.zeros(1)).isnan()
+    assert fixed.log_prob(torch.full((1,), float("nan"))).isnan()
 
 
 @pytest.mark.parametrize("distribution", [Independent(Laplace(torch.zeros(2), torch.ones(2)), 1)], ids=str)

@@ -11,7 +11,7 @@ import torch
 from engine_fits import assert_same, fit, graphs
 from foreign_objectives import LearnedWeight
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import Independent, Normal, kl_divergence
 from toys import LinearGaussian
 
 from vae_lightning.errors import ConfigurationError
@@ -107,6 +107,42 @@ def test_each_is_its_formula(name: str) -> None:
 
 def test_every_objective_has_a_formula_here() -> None:
     assert {type(objective) for objective, _ in FORMULAS.values()} == set(OBJECTIVES.values())
+
+
+def test_defaults_are_the_papers() -> None:
+    """Higgins et al. take beta = 4 for most data; Burgess et al. gamma = 1,000 and a capacity of 25 nats after 100,000 steps."""
+    assert BetaELBO(D, SHAPE).beta == 4
+    objective = CapacityELBO()
+    assert (objective.gamma, *vars(objective.capacity).values()) == (1000, 25, 100_000, 0)
+
+
+def test_capacity_of_nothing_is_a_weighted_kl() -> None:
+    terms = toy_terms()
+    torch.testing.assert_close(CapacityELBO(gamma=3.0, capacity_max=0.0)(terms), BetaELBO(D, SHAPE, beta=3.0)(terms))
+    assert torch.equal(CapacityELBO(gamma=0.0)(terms), terms.log_likelihood)
+
+
+def test_only_the_doubly_reparameterised_gradient_needs_a_gaussian_posterior() -> None:
+    assert [name for name in NAMES if OBJECTIVES[name].needs_gaussian_posterior] == ["dreg"]
+
+
+@pytest.mark.parametrize("weight", [1.0, WEIGHT])
+def test_gradient_of_dreg_is_the_doubly_reparameterised_one(weight: float) -> None:
+    """By autograd of sum v (1 - w + w v) log w, in whose density the posterior is fixed and whose factors are constants."""
+    terms = toy_terms(weight)
+    loc, scale = (part.detach().requires_grad_() for part in (terms.draw.posterior.mean, terms.draw.posterior.stddev))
+    noise = ((terms.draw.z - loc) / scale).detach()
+
+    def drawn() -> Draw:
+        z = loc + scale * noise
+        return terms.draw._replace(posterior=Independent(Normal(loc, scale), 1), z=z, likelihood=LinearGaussian().likelihood(z))
+
+    (found,) = torch.autograd.grad(DRegIWAE()(terms._replace(draw=drawn())).sum(), loc)
+    draw, fixed = drawn(), Independent(Normal(loc.detach(), scale.detach()), 1)
+    log_w = draw.likelihood.log_prob(terms.x) + weight * (draw.prior.log_prob(draw.z) - fixed.log_prob(draw.z))
+    v = log_w.detach().softmax(0)
+    (expected,) = torch.autograd.grad((v * (1 - weight + weight * v) * log_w).sum(), loc)
+    torch.testing.assert_close(found, expected)
 
 
 def test_figures_of_the_bound_are_without_warmup() -> None:
