@@ -93,6 +93,7 @@ def test_distribution_that_does_not_factorise_is_reordered_as_a_whole() -> None:
 
     whole = Whole()
     around = Reordered(whole, permute, unpermute)
+    assert around.support == whole.support
     assert torch.equal(around.mean, unpermute(whole.mean))
     x = whole.mean
     assert torch.equal(around.log_prob(unpermute(x)), whole.log_prob(x))
