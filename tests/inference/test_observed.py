@@ -20,6 +20,14 @@ def test_halves_are_each_others_rest(one: str, other: str, shape: tuple[int, ...
     assert torch.equal(observed_mask(one, shape), ~observed_mask(other, shape))
 
 
+def test_halves_are_counted_along_their_own_side() -> None:
+    top, left = observed_mask("top", (3, 5, 8)), observed_mask("left", (3, 5, 8))
+    assert top.any(-1).any(0).tolist() == [True, True, False, False, False]
+    assert left.any(-2).any(0).tolist() == [True] * 4 + [False] * 4
+    assert top[..., :2, :].all()
+    assert left[..., :4].all()
+
+
 def test_quadrant_is_where_its_halves_meet() -> None:
     for rows in ("top", "bottom"):
         for columns in ("left", "right"):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Dirichlet, Distribution, Independent
+from torch.distributions import Dirichlet, Distribution, Independent, Normal
 from toys import Painter
 
 from vae_lightning.evaluation.report import Settings, latent_variable_report
@@ -96,6 +96,11 @@ def test_distribution_that_does_not_factorise_is_reordered_as_a_whole() -> None:
     assert torch.equal(around.mean, unpermute(whole.mean))
     x = whole.mean
     assert torch.equal(around.log_prob(unpermute(x)), whole.log_prob(x))
+
+
+def test_images_that_are_reordered_have_the_support_of_those_within() -> None:
+    inner = Normal(torch.zeros(1, 28, 28), 1.0)
+    assert Reordered(inner, permute, unpermute).support is inner.support
 
 
 def test_classes_are_those_of_the_permuted_images() -> None:

@@ -134,6 +134,13 @@ def test_joint_on_a_mesh_is_prior_times_likelihood(y: Tensor | None) -> None:
     assert not result.requires_grad
 
 
+def test_mass_is_found_in_as_small_a_box_as_one_says() -> None:
+    model = Precise(latent_dim=1)
+    x = (model.weight @ torch.tensor([0.1], dtype=torch.float64) + model.bias)[:1].detach().expand(1, -1)
+    found = quadrature(model, x, extent=0.5).log_evidence
+    torch.testing.assert_close(found, log_evidence(model, x, ALL), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

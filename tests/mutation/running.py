@@ -87,7 +87,7 @@ def in_a_fork(act: Callable[[], int], log: Path, seconds: float) -> int | None:
 def tested(names: Mapping[str, float], log: Path) -> int | None:
     """pytest's exit code for the tests of these names, which take so many seconds; None: they take many times as long."""
     files = list(dict.fromkeys(name.partition("::")[0] for name in names))
-    return in_a_fork(lambda: int(pytest.main([*OPTIONS, "-x", *files], [Chosen(names)])), log, 30 + 5 * sum(names.values()))
+    return in_a_fork(lambda: int(pytest.main([*OPTIONS, "-x", *files], [Chosen(names)])), log, 120 + 5 * sum(names.values()))
 
 
 def result_of(
