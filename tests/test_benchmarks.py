@@ -54,8 +54,9 @@ def test_contenders_are_there_and_compared_to_one_of_the_list(device: str) -> No
         assert contender.reference in {**chosen, **stacks_on_a_gpu("data")}, name
     assert {"ours, default", "ours, cvae_cnn3", "ours, precision=bf16-mixed"} < set(chosen)
     # what a contender is compared to takes its turn before it, so that a session that is cut off knows the ratio
-    names = list(stacks_on_a_gpu("data") if device == "cuda" else chosen)
-    assert all(names.index(chosen[name].reference) <= names.index(name) for name in names if name in chosen)
+    taking_turns = stacks_on_a_gpu("data") if device == "cuda" else chosen
+    names = list(taking_turns)
+    assert all(names.index(contender.reference) <= names.index(name) for name, contender in taking_turns.items())
 
 
 def results(*speeds: float | None) -> list[Any]:
