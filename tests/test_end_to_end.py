@@ -52,6 +52,7 @@ def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: P
     assert page.read_text().count("data:image/") == 19
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model_and_report_the_metrics_of_one(mnist_root: Path, tmp_path: Path) -> None:
     two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp_spawn"]
     run = [f"data.root={mnist_root}", "hydra.run.dir=run", "trainer.limit_val_batches=0"]
@@ -122,6 +123,7 @@ def test_signal_to_a_sweep_ends_its_job_and_the_sweep(mnist_root: Path, tmp_path
     assert f"train.py resume={job.parent.relative_to(tmp_path)}\n" in out.replace("\\", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs to know the processes of a process")
 @pytest.mark.parametrize(("strategy", "to"), [("ddp", "other"), ("ddp_spawn", "first")])
 def test_signal_to_one_of_two_processes_ends_both_in_good_order(mnist_root: Path, tmp_path: Path, strategy: str, to: str) -> None:

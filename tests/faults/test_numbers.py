@@ -46,7 +46,7 @@ def test_every_precision_trains_or_is_refused_before_training(compose: Compose, 
     assert all(math.isfinite(value) for value in metrics.values())
 
 
-@pytest.mark.parametrize("loop", ["auto", "false"])
+@pytest.mark.parametrize("loop", ["auto", pytest.param("false", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -88,7 +88,7 @@ def setting(name: str, value: float) -> tuple[str, ...]:
 SGD = ("model.latent_dim=2", "model.optimizer.name=sgd", "model.optimizer.lr=1e-30", "trainer.max_epochs=1")
 
 
-@pytest.mark.parametrize("loop", ["auto", "false"])
+@pytest.mark.parametrize("loop", ["auto", pytest.param("false", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("value", [-1000.0, -200, -80, 0, 30, 120, 1000])
 def test_extreme_log_variances_train_or_stop_by_name(compose: Compose, tmp_path: Path, value: float, loop: str) -> None:
     cfg = compose(*SMALL, *SGD, *setting("encoder.log_variance", value), f"trainer.compile={loop}")
