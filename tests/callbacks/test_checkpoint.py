@@ -98,6 +98,25 @@ def test_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(tmp_path: Pat
     assert (step_of(tmp_path / LAST), step_of(tmp_path / PREVIOUS)) == (3, 1)
 
 
+def test_damaged_checkpoint_stays_out_of_the_way_though_the_disk_was_full_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        AtomicCheckpointIO().save_checkpoint(content(step), tmp_path / LAST)
+    (tmp_path / LAST).write_bytes(b"cut")
+    writer = AtomicCheckpointIO()
+    with monkeypatch.context() as full:
+        full.setattr(checkpoint, "replacing", no_room)
+        with pytest.raises(StorageError, match="no room"):
+            writer.save_checkpoint(content(3), tmp_path / LAST)
+    writer.save_checkpoint(content(3), tmp_path / LAST)
+    assert (step_of(tmp_path / LAST), step_of(tmp_path / PREVIOUS)) == (3, 1)
+
+
+def no_room(*_: Any, **__: Any) -> Any:
+    raise StorageError("no room")
+
+
 def test_what_a_killed_process_has_left_goes(compose: Compose, tmp_path: Path) -> None:
     checkpoints = tmp_path / "run" / "checkpoints"
     checkpoints.mkdir(parents=True)

@@ -71,6 +71,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             with replacing(target, durable=True, previous=self._previous(target)) as unfinished:
                 unfinished.write_bytes(content.getbuffer())
+            self._written.add(target)
         except StorageError as error:
             there = next((path for path in (target.with_name(LAST), target) if path.exists()), None)
             kept = f"go on from the previous one with ckpt_path={there}" if there else "there is no previous one"
@@ -87,15 +88,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if path.name != LAST:
             return None
         # a damaged one, of an earlier process, must not take the place of the whole one before it
-        keep = path in self._written or is_whole(path)
-        self._written.add(path)
-        return path.with_name(PREVIOUS) if keep else None
+        return path.with_name(PREVIOUS) if path in self._written or is_whole(path) else None
 
 
 class LastCheckpoint(Checkpoint):
     """Keeps where training stands in `dirpath`/last.ckpt: after every epoch, every few minutes, and wherever training ends.
 
-    The file before it is kept beside it; see `machine.checkpoints.newest_whole`.
+    The file before it is kept beside it as last.previous.ckpt, to go on from should last.ckpt be damaged.
 
     The checkpoint is written while Lightning still takes the epoch for unfinished. One that Lightning writes later has two
     faults: an epoch that training ended in the middle of counts as done, and with `max_steps` the next epoch is skipped when
