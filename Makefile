@@ -119,4 +119,4 @@ hooks: setup ## Check style, types and imports before every commit
 check: lint types imports test test-slow ## Everything that continuous integration checks
 
 clean: ## Remove the environment and all caches; data and outputs stay
-	rm -rf $(VENV) $(PEERS) $(TRIALS) .gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(TRIALS) .venv-lock .gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -92,7 +92,7 @@ class Timing(Callback):
 
 
 class StopOnInterrupt(Callback):
-    """Ends training in good order, within 50 steps, after a signal that asks for it; see `machine.signals`.
+    """Ends training in good order, within 50 steps, after SIGINT (Ctrl-C), SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2.
 
     Training stops where it stands, without a validation and without what is logged at the end of an epoch, so that it goes on from
     last.ckpt as if it had never stopped. All ranks stop together, whichever of them got the signal.

@@ -97,8 +97,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         cfg.run_dir,
         "a folder; in a command it is chosen with hydra.run.dir=<folder>",
     )
-    resumed = resumes(_hydras_folder() or Path(cfg.run_dir))
-    with only_trusted(cfg) if resumed else nullcontext(), RunFolder(_hydras_folder() or Path(cfg.run_dir)) as run_folder:
+    folder = _hydras_folder() or Path(cfg.run_dir)
+    with only_trusted(cfg) if resumes(folder) else nullcontext(), RunFolder(folder) as run_folder:
         return _train(cfg, started, run_folder)
 
 
