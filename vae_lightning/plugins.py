@@ -10,7 +10,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.machinery import PathFinder
@@ -31,6 +31,7 @@ __all__ = [
     "require_trust",
     "search_working_directory",
     "trusting",
+    "values_under",
 ]
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,22 @@ def is_path(name: object) -> bool:
     (True, False)
     """
     return isinstance(name, str) and "." in name
+
+
+def values_under(node: Any, keys: Collection[str] = ("_target_",), where: str = "") -> Iterator[tuple[str, Any]]:
+    """What stands under one of `keys` anywhere in `node`, plain containers, each with its own key in full.
+
+    >>> list(values_under({"net": {"_target_": "mypkg.Net", "of": [{"_target_": "mypkg.Part"}]}}))
+    [('net._target_', 'mypkg.Net'), ('net.of.0._target_', 'mypkg.Part')]
+    """
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key in keys:
+                yield f"{where}{key}", value
+            yield from values_under(value, keys, f"{where}{key}.")
+    elif isinstance(node, Sequence) and not isinstance(node, str):
+        for place, value in enumerate(node):
+            yield from values_under(value, keys, f"{where}{place}.")
 
 
 def locate(path: str, key: str = "") -> Any:

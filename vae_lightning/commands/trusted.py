@@ -5,14 +5,13 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.plugins import locate, require_trust, trusting
+from vae_lightning.plugins import locate, require_trust, trusting, values_under
 
 __all__ = ["TRUSTS", "is_trust", "named_in", "only_trusted", "require_trusted_configs"]
 
@@ -71,18 +70,6 @@ def only_trusted(cfg: DictConfig) -> Iterator[None]:
     """
     packages = [package for package in os.environ.get(TRUSTS, "").split(",") if package]
     with trusting([*packages, LIGHTNING], KINDS):
-        for key, target in _targets(OmegaConf.to_container(cfg, resolve=True), ""):
+        for key, target in values_under(OmegaConf.to_container(cfg, resolve=True)):
             locate(str(target), key)
         yield
-
-
-def _targets(node: Any, where: str) -> Iterator[tuple[str, Any]]:
-    """What is to be built anywhere in `node`, with its key."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key == "_target_":
-                yield f"{where}{key}", value
-            yield from _targets(value, f"{where}{key}.")
-    elif isinstance(node, Sequence) and not isinstance(node, str):
-        for place, value in enumerate(node):
-            yield from _targets(value, f"{where}{place}.")

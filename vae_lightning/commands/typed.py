@@ -1,12 +1,11 @@
 """What a command was given, such that it can be given again: a training that goes on, a report's command, the next step."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lightning.plugins import declared, is_path
+from vae_lightning.plugins import declared, is_path, values_under
 
 __all__ = ["to_trust", "typed_words"]
 
@@ -35,19 +34,9 @@ def to_trust(cfg: DictConfig, *, all_parts: bool = False) -> list[str]:
     ['mypkg']
     """
     parts: Any = OmegaConf.to_container(cfg, resolve=False)
-    paths = list(_paths({key: parts[key] for key in ("model", "data")}, NAMING))
+    found = list(values_under({key: parts[key] for key in ("model", "data")}, NAMING))
     if all_parts:
-        paths += _paths(parts, ("_target_",))
+        found += values_under(parts)
+    paths = [path for _, path in found if is_path(path) and "${" not in path]
     known = {"pytorch_lightning", "torch", "vae_lightning", *declared()}
     return sorted({path.partition(".")[0] for path in paths} - known)
-
-
-def _paths(node: Any, keys: Sequence[str]) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key in keys and isinstance(value, str) and is_path(value) and "${" not in value:
-                yield value
-            yield from _paths(value, keys)
-    elif isinstance(node, Sequence) and not isinstance(node, str):
-        for item in node:
-            yield from _paths(item, keys)

@@ -20,7 +20,7 @@ from vae_lightning.machine.checkpoints import read, read_any
 from vae_lightning.machine.construction import NoMoreThan, numbers_in
 from vae_lightning.machine.reading import UnfitFile
 from vae_lightning.models.base import Module
-from vae_lightning.plugins import locate, require_trust, trusting
+from vae_lightning.plugins import locate, require_trust, trusting, values_under
 from vae_lightning.runs.finding import located
 from vae_lightning.runs.layout import CONFIG
 from vae_lightning.runs.left_to_data import with_data
@@ -193,8 +193,8 @@ def _own_arguments(config: dict[str, Any], group: str, folder: Path) -> dict[str
 
 def _class(config: dict[str, Any], group: str, base: type[Class], folder: Path) -> type[Class]:
     """The class that `config` names, if it is of the right kind and its package is trusted."""
-    for target in _targets(config[group]):
-        require_trust(target, f"{folder}: its {group}._target_={one_line(target, 200)}")
+    for _, target in values_under(config[group]):
+        require_trust(str(target), f"{folder}: its {group}._target_={one_line(str(target), 200)}")
     target = one_line(str(config[group].get("_target_")), 200)
     try:
         named = locate(target, f"{folder}: its {group}._target_")
@@ -203,10 +203,3 @@ def _class(config: dict[str, Any], group: str, base: type[Class], folder: Path) 
     if not (isinstance(named, type) and issubclass(named, base)):
         raise CheckpointError(f"{folder}: its {group}._target_={target}: is not a {base.__name__}; refused")
     return named
-
-
-def _targets(node: Any) -> list[str]:
-    if isinstance(node, dict):
-        here = [str(node["_target_"])] if "_target_" in node else []
-        return here + [target for value in node.values() for target in _targets(value)]
-    return [target for item in node for target in _targets(item)] if isinstance(node, list) else []
