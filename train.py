@@ -7,6 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from vae_lightning.commands.commandline import failed_job, one_line_errors, paths_of_the_command, start
+from vae_lightning.commands.job import is_job
 from vae_lightning.errors import NotFiniteError
 from vae_lightning.machine.collection import end_of_imports
 from vae_lightning.machine.signals import status_of
@@ -29,7 +30,7 @@ def main(cfg: DictConfig) -> float | None:
         except NotFiniteError as error:
             return failed_job(error)
         first = result.trainer.is_global_zero  # of several processes, which all come here
-        if first:
+        if first and not is_job():
             print_run(
                 result.folder, result.metrics, interrupted=result.interrupted, trust=to_trust(cfg, all_parts=result.interrupted)
             )

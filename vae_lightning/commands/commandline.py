@@ -27,8 +27,11 @@ from yaml import YAMLError
 from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
-from vae_lightning.commands.resuming import is_resume, with_resumed
+from vae_lightning.commands.job import job_folder, note_reason
+from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
+from vae_lightning.commands.sweep import register
+from vae_lightning.commands.sweeping import with_sweep
 from vae_lightning.errors import ConfigurationError, LostRankError, NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
 from vae_lightning.machine.collection import collect_seldom
@@ -87,7 +90,7 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
         search_working_directory()
     with handled(at_once=True), _led(), one_line_errors():
         _check_environment()
-        words = with_resumed if name == "train" else _words
+        words = _training_words if name == "train" else _words
         sys.argv[1:] = with_own_net(words(sys.argv[1:], _catalogue), conf)
         main()
     if _failed_jobs:
@@ -110,6 +113,12 @@ def _led() -> Iterator[None]:
 
 def _words(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     return prepared(words, catalogue.groups, catalogue.meant)
+
+
+def _training_words(words: Sequence[str], catalogue: Catalogue) -> list[str]:
+    register()
+    prepared_words, job = with_resumed(words, catalogue), job_folder()
+    return with_sweep(prepared_words, catalogue) if job is None else with_begun(prepared_words, job)
 
 
 def _check_environment() -> None:
@@ -183,6 +192,7 @@ def one_line_errors() -> Iterator[None]:
             sys.exit(status_of(signal))
         if line is None and BUG not in getattr(error, "__notes__", ()):
             error.add_note(BUG)
+            note_reason(f"{type(error).__name__}: {_flat(str(error))}")
         if line is None or TRACEBACK:
             raise
         _fail(line)
@@ -208,6 +218,8 @@ def _full_errors() -> Iterator[None]:
 
 def _fail(message: str) -> None:
     print(f"error: {printable(message)}", file=sys.stderr)
+    if message != "interrupted":
+        note_reason(message)
 
 
 def _line(error: Exception) -> str | None:

@@ -21,6 +21,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from vae_lightning.arguments import check, parameters, prefixed, require
 from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.devices import _in_a_sweep, devices_of
+from vae_lightning.commands.job import is_job
 from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, nearest_metric, rehearse
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.errors import ConfigurationError, UnknownKeyError, VAELightningError, kind_of, one_line
@@ -294,7 +295,7 @@ def _is_wanted(callback: L.Callback, arguments: Mapping[str, Any], logs_rate: bo
         return arguments["enable_progress_bar"] is not False
     if isinstance(callback, ModelSummary):
         asked = arguments["enable_model_summary"]
-        return bool(asked) if asked is not None else not _in_a_sweep()
+        return bool(asked) if asked is not None else not (is_job() or _in_a_sweep())
     if isinstance(callback, Checkpoint):
         return arguments["enable_checkpointing"] is not False
     if isinstance(callback, LearningRateMonitor):

@@ -78,8 +78,6 @@ class KeepFolders(HydraCallback):
             folder = _folder_of(config, "sweep")
             _note(folder, *(Path(root) for root, _, _ in os.walk(folder)))
             _check_output_subdir(config)
-            if (folder / "multirun.yaml").is_file() and "LOCAL_RANK" not in os.environ:
-                raise ConfigurationError(f"hydra.sweep.dir={folder}: holds a sweep already; choose another")
 
 
 def _folder_of(config: DictConfig, mode: str) -> Path:

@@ -23,7 +23,7 @@ from vae_lightning.errors import ConfigurationError, one_line, printable
 from vae_lightning.machine.files import at_home, is_there
 from vae_lightning.machine.shell import is_hydra_quoted, path_setting, setting
 
-__all__ = ["changes", "is_finished", "is_resume", "merged", "resumes", "with_resumed"]
+__all__ = ["changes", "is_finished", "is_resume", "merged", "resumes", "with_begun", "with_resumed"]
 
 RESUMES = "VAE_LIGHTNING_RESUMES"
 """An environment variable with the folder that this command resumes, which processes that Lightning starts have to know too."""
@@ -84,6 +84,14 @@ def with_resumed(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     os.environ[RESUMES], os.environ[TRUSTS] = str(folder), ",".join(trust)
     place = [setting("hydra.run.dir", folder), *resumed.stands()]
     return [*resumed.flags(flags), *flags, *merged(own, typed), *place]
+
+
+def with_begun(words: Sequence[str], folder: Path) -> list[str]:
+    """The words of a job of a sweep, whose run folder is `folder`; they go on with its run if that has begun."""
+    if not (folder / CONFIG).is_file():
+        return list(words)
+    os.environ[RESUMES] = str(folder)
+    return [*words, *_Resumed(folder).stands()]
 
 
 def resumes(folder: Path) -> bool:

@@ -1,55 +1,71 @@
-"""Check the jobs of a sweep before the first one starts."""
+"""Hydra's sweeper `basic`: `python train.py -m ...` to jobs, each with a run folder of its own, and to a table of what came out.
 
-import itertools
-import math
-from collections.abc import Iterator
+A sweep has a record in its folder (`sweeps.record`), and how its jobs stand is read from their run folders (`sweeps.status`). So the
+same command goes on with a sweep wherever it was stopped, and two commands at once share its jobs.
+
+This module is imported before a command's arguments are read, so it imports neither torch nor Lightning.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import hydra
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.experimental.callback import Callback as HydraCallback
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from vae_lightning.commands.commandline import one_line_errors
-from vae_lightning.commands.config import check_config
-from vae_lightning.machine.collection import end_of_imports
+from vae_lightning.commands.processes import Processes, fork_server
+from vae_lightning.commands.sweeping import wanted
 
-__all__ = ["CheckSweep"]
+__all__ = ["Sweep", "register"]
 
-JOBS = 50
-"""Jobs up to which a sweep is checked completely: a check takes a tenth of a second."""
+OURS = "hydra_plugins.vae_lightning"
+"""The name under which Hydra knows our plugins: it takes plugins from the package hydra_plugins alone."""
 
 
-class CheckSweep(HydraCallback):
-    """Hydra's callback that checks the jobs of a sweep before the first one starts.
+def register() -> None:
+    """Put the sweeper and the launcher of this project into the place of Hydra's own, which are called `basic`."""
+    plugins = Plugins.instance()  # which stores Hydra's own configs, so it comes first
+    for group, plugin, settings in (("sweeper", Sweep, {"params": {}}), ("launcher", Processes, {"jobs": "auto"})):
+        target = f"{OURS}.{plugin.__name__}"
+        plugins.class_name_to_class[target] = plugin
+        node = {"_target_": target, **settings}
+        ConfigStore.instance().store(group=f"hydra/{group}", name="basic", node=node, provider="vae_lightning")
 
-    Of up to `JOBS` jobs all are checked; of more, each value of a setting once, beside the first values of the other settings.
+
+class Sweep(Sweeper):
+    """Hydra's sweeper that trains the jobs of a sweep, goes on with those that were stopped, and shows the table.
+
+    Args:
+        params: settings that are varied, as a command line would: `{"model.beta": "1,4,10"}`; the command line wins.
     """
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        end_of_imports()  # before there are models and data, which a check leaves behind
-        overrides = list(config.hydra.overrides.task)
-        parsed = OverridesParser.create().parse_overrides(overrides)
-        choices = [
-            [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
-            if override.is_sweep_override()
-            else [override.input_line or ""]
-            for override in parsed
-        ]
-        # Hydra turns errors of callbacks into warnings, so the error has to end the program here
-        with one_line_errors():
-            seen: dict[str, Any] = {}
-            for job in _jobs(choices):
-                check_config(hydra.compose(config.hydra.job.config_name, [*job, "run_dir=."]), seen)
+    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+        self.params = dict(params or {})
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take the parts that Hydra gives to a sweeper."""
+        self.hydra_context, self.config = hydra_context, config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
-def _jobs(choices: list[list[str]]) -> Iterator[list[str]]:
-    """The overrides of each job to be checked, from the values of each override."""
-    if math.prod(map(len, choices)) <= JOBS:
-        yield from map(list, itertools.product(*choices))
-        return
-    firsts = [options[0] for options in choices]
-    yield firsts
-    for place, options in enumerate(choices):
-        for option in options[1:]:
-            yield [*firsts[:place], option, *firsts[place + 1 :]]
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the sweep; end the program with status 1 if jobs failed, and with 128 + signal if a signal ended it."""
+        fork_server()  # which imports torch while this process does
+        from vae_lightning.commands.running import SweepRun
+
+        asked = wanted()
+        words = arguments if asked.words is None else asked.words
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        status = SweepRun(self.config, parser, self.launcher, asked).run(self._with_params(words, parser))
+        if status:
+            sys.exit(status)
+
+    def _with_params(self, words: Sequence[str], parser: OverridesParser) -> list[str]:
+        typed = {override.key_or_group for override in parser.parse_overrides(list(words))}
+        return [*(f"{key}={value}" for key, value in self.params.items() if key.lstrip("+") not in typed), *words]

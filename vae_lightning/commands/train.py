@@ -26,6 +26,7 @@ from vae_lightning.callbacks import Dashboard, FirstBatch, StopOnInterrupt, Timi
 from vae_lightning.commands.changing import note_changes
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
+from vae_lightning.commands.job import is_job
 from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.commands.resuming import is_finished, resumes
 from vae_lightning.commands.trusted import only_trusted
@@ -98,7 +99,8 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
         "a folder; in a command it is chosen with hydra.run.dir=<folder>",
     )
     folder = _hydras_folder() or Path(cfg.run_dir)
-    with only_trusted(cfg) if resumes(folder) else nullcontext(), RunFolder(folder) as run_folder:
+    strangers = resumes(folder) and not is_job()  # a job's settings are those of the sweep's command
+    with only_trusted(cfg) if strangers else nullcontext(), RunFolder(folder) as run_folder:
         return _train(cfg, started, run_folder)
 
 

@@ -1,0 +1,262 @@
+"""Run a sweep: find or make its folder, check its jobs, run those without a result, and show what came out."""
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
+
+import torch  # isort: skip
+from filelock import FileLock
+
+from vae_lightning.commands.asking import Configs, checked_places, expanded
+from vae_lightning.commands.config import check_config
+from vae_lightning.commands.job import environment_of
+from vae_lightning.commands.processes import Processes, Task, cores
+from vae_lightning.commands.sweeping import Wanted
+from vae_lightning.commands.trusted import only_trusted
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.machine.screen import console, short
+from vae_lightning.machine.shell import command, path_setting, setting
+from vae_lightning.machine.signals import status_of as status_of_signal
+from vae_lightning.sweeps.naming import labelled, short_keys
+from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, lock_of, log_of, reason_of
+from vae_lightning.sweeps.status import State, Status, claimed, note_reason, status_of, statuses
+
+__all__ = ["run_sweep"]
+
+FAILED = 1
+"""Exit status of a sweep of which a job failed."""
+OF_THE_SWEEP = ("hydra.sweep", "hydra.sweeper", "hydra/sweeper", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run")
+"""Beginnings of words for Hydra that are the sweep's, and not its jobs'."""
+
+
+class SweepRun:
+    """A command that runs jobs of a sweep.
+
+    Args:
+        config: of the sweep, with Hydra's below `hydra`.
+        parser: of words.
+        launcher: that runs the jobs.
+        wanted: what the command says of the sweep that it is of.
+    """
+
+    def __init__(self, config: DictConfig, parser: OverridesParser, launcher: Processes, wanted: Wanted) -> None:
+        self.config, self.parser, self.launcher, self.wanted = config, parser, launcher, wanted
+        hydra = config.hydra
+        told = [*hydra.overrides.hydra]
+        self.of_hydra = [word for word in told if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
+        folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+        named = [] if hydra.job.config_name == hydra.job.name else ["--config-name", str(hydra.job.config_name)]
+        self.flags = [*(word for folder in folders for word in ("--config-dir", str(folder))), *named, *self.of_hydra]
+        of_sweep = [word for word in told if word.startswith("hydra.sweep.dir")]
+        self.configs = Configs(hydra.job.config_name, [*self.of_hydra, *of_sweep], parser, hydra.runtime.choices)
+        self.terminal = console()
+
+    def run(self, words: Sequence[str]) -> int:
+        """Run the jobs that `words` ask for; return the exit status."""
+        if self.wanted.everything and self.wanted.folder is not None:
+            folder, record = self.wanted.folder, Record.read(self.wanted.folder)
+            mine = {job.digest for job in record.jobs}
+            self._check([list(job.words) for job in record.jobs], range(len(record.jobs)))
+        else:
+            jobs, axes = expanded(words, self.parser)
+            counts = _counts(jobs)
+            asked = self._check(jobs, [*checked_places(counts)])
+            folder, record = self._recorded(asked, axes, words)
+            mine = {job.digest for job in asked}
+        return self._jobs(folder, record, [job for job in record.jobs if job.digest in mine])
+
+    def _check(self, jobs: Sequence[Sequence[str]], places: Sequence[int]) -> list[Asked]:
+        """The jobs with these words; those at `places` are checked as what they are.
+
+        Raises:
+            ConfigurationError: a job's config is wrong; nothing was written.
+        """
+        seen: dict[str, Any] = {}
+        checked, every = set(places), []
+        if len(places) > 20:
+            self._say(f"checking {len(places)} jobs before the first one starts")
+        for place, words in enumerate(jobs):
+            config, asked = self.configs.of(words)
+            every.append(asked)
+            if place in checked:
+                with only_trusted(config) if self.wanted.folder is not None else contextlib.nullcontext():
+                    check_config(config, seen)
+        return every
+
+    # ---- which folder
+
+    def _recorded(self, asked: Sequence[Asked], axes: Sequence[str], words: Sequence[str]) -> tuple[Path, Record]:
+        """The folder of the sweep, and its record with all jobs that are asked for."""
+        chosen = Path(str(OmegaConf.select(self.configs.with_hydra(asked[0].words), "hydra.sweep.dir"))).absolute()
+        with _one_at_a_time(chosen.parent):
+            folder = self.wanted.folder or self._same_command(chosen, asked, axes) or chosen
+            there = (folder / JOBS).is_file()
+            if not there and folder.is_dir() and any(folder.iterdir()):
+                raise ConfigurationError(f"hydra.sweep.dir={folder}: holds what is no sweep; choose another folder")
+            record = Record.read(folder) if there else Record.empty(os.getcwd())  # noqa: PTH109
+            record = record.with_jobs(asked, axes, words, self.flags)
+            record.write(folder)
+        return folder, record
+
+    def _same_command(self, chosen: Path, asked: Sequence[Asked], axes: Sequence[str]) -> Path | None:
+        """The newest sweep beside `chosen` that varies the same settings, and has the others in common with this one."""
+        if self.wanted.new or (chosen / JOBS).is_file():
+            return None
+        found = sorted(chosen.parent.glob(f"*/{JOBS}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in found:
+            with contextlib.suppress(RuntimeError):  # a damaged record is not that of the same command
+                record = Record.read(path.parent.parent)
+                if set(record.axes) == set(axes) and not record.contradictions(asked, axes):
+                    return path.parent.parent
+        return None
+
+    # ---- the jobs
+
+    def _jobs(self, folder: Path, record: Record, jobs: Sequence[Job]) -> int:
+        self.names = short_keys(record.axes)
+        before = [status_of(folder, job) for job in jobs]
+        todo = [status.job for status in before if status.state is not State.FINISHED]
+        self._say(f"sweep {short(folder)}: {_counted(before)}")
+        gpus = _gpus()
+        at_once = self.launcher.at_once(len(gpus))
+        extra = self._threads(at_once)
+        self.done = len(jobs) - len(todo)
+        self.total = len(jobs)
+        tasks = {job.folder: self._task(folder, job, extra) for job in todo}
+        by_log = {task.log: job for job, task in zip(todo, tasks.values(), strict=True)}
+
+        def ended(task: Task, code: int) -> None:
+            self._ended(folder, by_log[task.log], code)
+
+        signum = self.launcher.run([*tasks.values()], at_once, gpus if at_once > 1 else [], ended)
+        after = [status_of(folder, job) for job in jobs]
+        return self._shown(folder, record, after, signum)
+
+    def _task(self, folder: Path, job: Job, extra: Sequence[str]) -> Task:
+        run = folder / job.folder
+        typed = {word.partition("=")[0] for word in job.words}
+        more = [word for word in extra if word.partition("=")[0] not in typed]
+        words = [*self.flags, *job.words, *more, setting("hydra.run.dir", str(run))]
+        script = os.path.abspath(sys.argv[0])  # noqa: PTH100
+        return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), functools.partial(_claim, folder, job))
+
+    def _threads(self, at_once: int) -> list[str]:
+        """Settings by which jobs that run at once share the processor cores; each alone has all of them."""
+        on_gpu = torch.cuda.device_count() > 0
+        return [] if at_once == 1 or on_gpu else [f"trainer.threads={max(1, cores() // at_once)}"]
+
+    def _ended(self, folder: Path, job: Job, code: int) -> None:
+        """Say how a job ended, and note why if it does not say so itself."""
+        run = folder / job.folder
+        status = status_of(folder, job)
+        stopped = code > 128 and code - 128 in set(Signals)
+        if status.state is not State.FINISHED and not reason_of(run).is_file() and not stopped:
+            note_reason(run, _reason(code))
+        status = _settled(folder, job)
+        self.done += 1
+        name = labelled(job.settings, self.names)
+        if status.state is State.FINISHED:
+            self._say(f"[{self.done}/{self.total}] {name}: {_first(status.metrics)}")
+        elif status.reason is not None:
+            log = log_of(run) if log_of(run).is_file() else run / "train.log"
+            where = f" ({short(log)})" if log.is_file() else ""
+            self._say(f"[{self.done}/{self.total}] {name}: failed: {status.reason}{where}")
+        else:
+            self._say(f"[{self.done}/{self.total}] {name}: {status.state}")
+
+    # ---- what came out
+
+    def _shown(self, folder: Path, record: Record, after: Sequence[Status], signum: int | None) -> int:
+        again = command("train.py", "-m", path_setting("sweep", short(folder)))
+        left = [status for status in after if status.state is not State.FINISHED]
+        if left:
+            self._say(f"{_counted(after)}; go on with")
+            self._say(f"  {again}")
+        if signum is not None:
+            return status_of_signal(signum)
+        return FAILED if any(status.state is State.FAILED for status in after) else 0
+
+    def _say(self, line: str) -> None:
+        self.terminal.print(line, soft_wrap=True)
+
+
+def _settled(folder: Path, job: Job) -> Status:
+    """The status of a job whose process has ended, though its claim is still held here."""
+    status = status_of(folder, job)
+    if status.state is not State.RUNNING:
+        return status
+    run = folder / job.folder
+    import json
+
+    reason = json.loads(reason_of(run).read_text())["reason"] if reason_of(run).is_file() else None
+    return Status(job, State.INTERRUPTED if reason is None else State.FAILED, reason)
+
+
+@contextlib.contextmanager
+def _claim(folder: Path, job: Job) -> Iterator[bool]:
+    """Whether this process has the job for itself, and there is something left of it to do."""
+    with claimed(folder / job.folder) as mine:
+        todo = mine and status_of(folder, job).state is not State.FINISHED
+        if todo:
+            reason_of(folder / job.folder).unlink(missing_ok=True)
+        yield todo
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """A block in which no other command begins a sweep in `folder`, so that two of the same share one."""
+    made = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".sweeps.lock")
+    try:
+        with lock:
+            yield
+    except BaseException:
+        (folder / ".sweeps.lock").unlink(missing_ok=True)
+        for path in made:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def _counts(jobs: Sequence[Sequence[str]]) -> list[int]:
+    """How many values each word has among the jobs, which are a product of them."""
+    return [len({words[place] for words in jobs}) for place in range(len(jobs[0]))]
+
+
+def _counted(found: Sequence[Status]) -> str:
+    counts = {state: sum(status.state is state for status in found) for state in State}
+    parts = [f"{count} {state}" for state, count in counts.items() if count]
+    return f"{len(found)} job{'s' * (len(found) != 1)}, {', '.join(parts)}"
+
+
+def _first(metrics: Mapping[str, float]) -> str:
+    """The metric that a line about a run has room for."""
+    key = next((key for key in ("test/elbo", "val/elbo", *metrics) if key in metrics), None)
+    return "finished" if key is None else f"{key} {metrics[key]:.2f}"
+
+
+def _reason(code: int) -> str:
+    if code < 0:
+        name = Signals(-code).name if -code in set(Signals) else f"signal {-code}"
+        hint = ", as the system does where memory runs out" if name == "SIGKILL" else ""
+        return f"its process was killed by {name}{hint}"
+    return f"its process ended with status {code} and no word"
+
+
+def _gpus() -> list[str]:
+    """The names of the GPUs that jobs may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    named = [name.strip() for name in visible.split(",")] if visible else [str(number) for number in range(count)]
+    return named[:count]

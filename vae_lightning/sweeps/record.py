@@ -1,0 +1,238 @@
+"""The record of a sweep: what was asked for, and which jobs that makes.
+
+outputs/<name>/<sweep>/
+    .sweep/jobs.json            what was asked for, and the jobs: `Record`
+    .sweep/reasons/<job>.json   why the last attempt of a job ended without a result
+    .sweep/locks/<job>          locked by whoever runs the job
+    .sweep/logs/<job>.log       what the job printed, where it did not go to the terminal
+    <job>/                      the run folder of a job
+    sweep.csv, sweep.json, sweep.md, sweep.html
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
+from vae_lightning.machine.files import write_json
+from vae_lightning.machine.reading import JSON, content_within
+from vae_lightning.machine.shell import shell_quoted
+from vae_lightning.sweeps.naming import folder_name, short_keys, shown
+
+__all__ = ["JOBS", "Asked", "Job", "Record", "identity", "lock_of", "log_of", "reason_of"]
+
+JOBS = Path(".sweep", "jobs.json")
+FORMAT = 1
+"""The format of `jobs.json`, and the only one that this version reads."""
+APART = (
+    *("run_dir", "ckpt_path", "data.root", "data.static_root", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("trainer.threads", "logger", "callbacks.progress_bar", "callbacks.model_summary"),
+)
+"""Settings that change no result, so that jobs that differ in them alone are one job; and all below them."""
+
+
+def reason_of(folder: Path) -> Path:
+    """The file that says why the last attempt of the job with this run folder ended without a result."""
+    return folder.parent / ".sweep" / "reasons" / f"{folder.name}.json"
+
+
+def lock_of(folder: Path) -> Path:
+    """The file that is locked while the job with this run folder runs."""
+    return folder.parent / ".sweep" / "locks" / folder.name
+
+
+def log_of(folder: Path) -> Path:
+    """The file with what the job with this run folder printed."""
+    return folder.parent / ".sweep" / "logs" / f"{folder.name}.log"
+
+
+def identity(flat: Mapping[str, Any]) -> str:
+    """A digest of a config by which two jobs are one: of all settings that may change a result.
+
+    Args:
+        flat: the resolved config, by dotted key.
+
+    >>> identity({"seed": 1, "run_dir": "a"}) == identity({"seed": 1.0, "run_dir": "b"}) != identity({"seed": 2})
+    True
+    """
+    kept = {key: _number(value) for key, value in flat.items() if not _is_apart(key)}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _is_apart(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in APART)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53 else value
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A job as a command asks for it."""
+
+    words: tuple[str, ...]
+    """Its settings as words of a command line."""
+    flat: Mapping[str, Any]
+    """Its resolved config by dotted key, and beside it the options of groups, by the group's path."""
+    digest: str
+    """The `identity` of its config."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a sweep."""
+
+    folder: str
+    """The name of its run folder."""
+    words: tuple[str, ...]
+    """Its settings as words of a command line."""
+    settings: Mapping[str, Any]
+    """The values of what differs between jobs, by dotted key."""
+    digest: str
+    """The `identity` of its config."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a sweep was asked for, and its jobs."""
+
+    words: tuple[str, ...]
+    """The settings of the last command that asked for jobs, swept ones with all their values."""
+    flags: tuple[str, ...]
+    """Words for Hydra itself that every job needs, such as where further configs are."""
+    start: str
+    """The working directory of the first command, from which relative paths are taken."""
+    axes: tuple[str, ...]
+    """The keys that differ between jobs."""
+    shared: Mapping[str, Any]
+    """The settings that all jobs have in common, by dotted key."""
+    jobs: tuple[Job, ...]
+
+    @classmethod
+    def empty(cls, start: str) -> "Record":
+        return cls((), (), start, (), {}, ())
+
+    def with_jobs(self, asked: Sequence[Asked], axes: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> "Record":
+        """The record with those of `asked` that it does not have yet.
+
+        Args:
+            axes: the keys that differ between the jobs that are asked for.
+
+        Raises:
+            ConfigurationError: a setting contradicts what all jobs so far have in common.
+        """
+        everything = tuple(dict.fromkeys([*self.axes, *axes]))
+        names = short_keys(everything)
+        if self.jobs:
+            self._refuse_contradiction(asked, axes)
+        jobs = [self._completed(job, everything) for job in self.jobs]
+        there = {job.digest for job in jobs}
+        for job in asked:
+            if job.digest in there:
+                continue
+            there.add(job.digest)
+            settings = {key: job.flat[key] for key in everything if key in job.flat}
+            name = folder_name(settings, names, [other.folder for other in jobs])
+            jobs.append(Job(name, job.words, settings, job.digest))
+        shared = dict(self.shared if self.jobs else asked[0].flat)
+        for job in asked:
+            shared = {key: value for key, value in shared.items() if key in job.flat and job.flat[key] == value}
+        return Record(tuple(words), tuple(flags), self.start, everything, shared, tuple(jobs))
+
+    def _completed(self, job: Job, axes: Sequence[str]) -> Job:
+        """`job` with the value that it has always had of what is varied only now."""
+        settings = {**{key: self.shared[key] for key in axes if key in self.shared}, **job.settings}
+        return Job(job.folder, job.words, {key: settings[key] for key in axes if key in settings}, job.digest)
+
+    def contradictions(self, asked: Sequence[Asked], axes: Sequence[str]) -> list[str]:
+        """The keys in which the jobs that are asked for differ from all jobs so far, though neither command varies them."""
+        there = {job.digest for job in self.jobs}
+        varied = {*self.axes, *axes}
+        found: dict[str, None] = {}
+        for job in asked:
+            for key, value in self.shared.items() if job.digest not in there else ():
+                other = key not in varied and not _is_apart(key) and key in job.flat and job.flat[key] != value
+                if other and not any(_belongs(key, axis) for axis in varied):
+                    found[key] = None
+        return sorted(found, key=lambda key: (key.count("."), key))
+
+    def _refuse_contradiction(self, asked: Sequence[Asked], axes: Sequence[str]) -> None:
+        found = self.contradictions(asked, axes)
+        if found:
+            key, was = found[0], shown(self.shared[found[0]])
+            now = next(shown(job.flat[key]) for job in asked if job.flat.get(key) != self.shared[key])
+            raise ConfigurationError(
+                f"{key}={now}: all jobs of the sweep have {key}={was}; vary it, {key}={was},{now}, or start another sweep: sweep=new"
+            )
+
+    # ---- the file
+
+    def write(self, folder: Path) -> None:
+        """Write the record into the sweep's folder."""
+        write_json(folder / JOBS, {"format": FORMAT, **asdict(self)})
+
+    @classmethod
+    def read(cls, folder: Path) -> "Record":
+        """The record in the sweep's folder.
+
+        Raises:
+            CheckpointError: there is none, or it is damaged; the message names the file.
+        """
+        path = folder / JOBS
+        try:
+            content = json.loads(content_within(path, JSON, folder))
+        except FileNotFoundError:
+            raise CheckpointError(f"sweep={shell_quoted(str(folder))}: is no folder of a sweep (it has no {JOBS})") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path}: is damaged ({one_line(error, 120)})") from None
+        if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
+            raise CheckpointError(f"{path}: is of format {content['format']}, and this version of vae_lightning knows {FORMAT}")
+        try:
+            return _read(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{path}: is damaged (it is no record of a sweep: {one_line(error, 120)})") from None
+
+
+def _belongs(key: str, axis: str) -> bool:
+    """Whether the setting `key` comes with the option of a group that is varied: `model._target_` with `model`."""
+    group = axis.replace("/", ".")
+    return key.startswith(f"{group}.") or axis == "experiment"
+
+
+def _read(content: Any) -> Record:
+    jobs = tuple(
+        Job(_folder(job["folder"]), _texts(job["words"]), _mapping(job["settings"]), _text(job["digest"])) for job in content["jobs"]
+    )
+    texts = {name: _texts(content[name]) for name in ("words", "flags", "axes")}
+    return Record(texts["words"], texts["flags"], _text(content["start"]), texts["axes"], _mapping(content["shared"]), jobs)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is no list")
+    return tuple(map(_text, value))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r} is no mapping")
+    return value
+
+
+def _folder(value: Any) -> str:
+    name = _text(value)
+    if Path(name).name != name or name in ("", ".", "..") or name.startswith("."):
+        raise ValueError(f"{name!r} is no name of a folder")
+    return name

@@ -1,0 +1,127 @@
+"""How the jobs of a sweep stand: read from their run folders, so that it is right whoever ran them, and however it ended."""
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vae_lightning.errors import ConfigurationError, one_line
+from vae_lightning.machine.files import write_json
+from vae_lightning.machine.reading import JSON, TEXT, content_within
+from vae_lightning.runs.layout import LAST, METRICS, PREVIOUS
+from vae_lightning.sweeps.record import Job, Record, lock_of, reason_of
+
+__all__ = ["State", "Status", "claimed", "note_reason", "status_of", "statuses"]
+
+
+class State(StrEnum):
+    """How a job stands."""
+
+    FINISHED = "finished"
+    RUNNING = "running"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a job stands, and what came out of it."""
+
+    job: Job
+    state: State
+    reason: str | None = None
+    """Why there is no result; None where nobody knows."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Final metrics by `split/metric`, nats per image where they are in nats; empty without a result."""
+    seconds: float | None = None
+    """How long the training took."""
+
+
+def statuses(folder: Path, record: Record) -> list[Status]:
+    """The status of every job of a sweep."""
+    return [status_of(folder, job) for job in record.jobs]
+
+
+def status_of(folder: Path, job: Job) -> Status:
+    """The status of a job.
+
+    Args:
+        folder: the sweep's.
+    """
+    run = folder / job.folder
+    content = _read(run / METRICS, folder, JSON)
+    metrics = _numbers(content.get("metrics"))
+    lost = content.get("not_finite")
+    if content and metrics and not content.get("interrupted") and not isinstance(lost, dict):
+        timing = content.get("timing")
+        seconds = timing.get("seconds") if isinstance(timing, dict) else None
+        return Status(job, State.FINISHED, None, metrics, seconds if isinstance(seconds, int | float) else None)
+    if _is_held(run):
+        return Status(job, State.RUNNING)
+    reason = _read(reason_of(run), folder, TEXT).get("reason")
+    if isinstance(reason, str):
+        return Status(job, State.FAILED, one_line(reason, 500))
+    if isinstance(lost, dict):
+        return Status(job, State.FAILED, f"{one_line(str(lost.get('what')), 200)} was not finite")
+    begun = any((run / name).is_file() for name in (LAST, PREVIOUS))
+    return Status(job, State.INTERRUPTED if begun or content else State.MISSING)
+
+
+def note_reason(run: Path, reason: str) -> None:
+    """Note why an attempt of the job with this run folder ended without a result."""
+    write_json(reason_of(run), {"reason": reason})
+
+
+@contextlib.contextmanager
+def claimed(run: Path) -> Iterator[bool]:
+    """A block in which nobody else runs the job with this run folder; False if somebody does.
+
+    The system releases the claim of a process that dies.
+    """
+    path = lock_of(run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except NotImplementedError as error:
+        raise ConfigurationError(f"{path}: this file system has no locks, which the jobs of a sweep need") from error
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _is_held(run: Path) -> bool:
+    if not lock_of(run).is_file():
+        return False
+    with claimed(run) as free:
+        return not free
+
+
+def _read(path: Path, folder: Path, most: int) -> dict[str, Any]:
+    """The content of a JSON file in the sweep; empty if there is none that can be read."""
+    try:
+        content = json.loads(content_within(path, most, folder))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _numbers(content: Any) -> dict[str, float]:
+    pairs = content.items() if isinstance(content, dict) else ()
+    return {key: float(value) for key, value in pairs if type(value) in (int, float) and math.isfinite(value)}
+
+
+def unfinished(found: Sequence[Status]) -> list[Status]:
+    """Those of `found` without a result."""
+    return [status for status in found if status.state is not State.FINISHED]
