@@ -9,14 +9,14 @@ import os
 import runpy
 import signal
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -29,7 +29,7 @@ from vae_lightning.machine.signals import noted
 
 __all__ = ["Processes", "Task", "cores", "fork_server"]
 
-PRELOADED = ["vae_lightning.commands.train", "vae_lightning.commands.screen", "vae_lightning.commands.typed"]
+PRELOADED = ["vae_lightning.commands.preloaded"]
 LOCKED = 0.5
 """Seconds after which a job that another process runs is looked at again."""
 
@@ -46,8 +46,10 @@ class Task:
     """Environment variables that it has beside those of the sweep."""
     log: Path
     """The file for what it prints, where it does not have the terminal for itself."""
-    claim: Callable[[], Any]
+    claim: Callable[[], AbstractContextManager[bool]]
     """Gives a context whose value says whether this process may run the command, and no other does."""
+    begins: Callable[[], None]
+    """Called before the command starts with the terminal for itself."""
 
 
 @dataclass
@@ -132,7 +134,9 @@ class _Run:
         environment = dict(task.environment)
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[place % len(self.gpus)]
-        log = None if self.alone and sys.stderr.isatty() else task.log
+        log = None if self.alone and sys.stdout.isatty() else task.log
+        if log is None:
+            task.begins()
         process = fork_server().Process(target=_command, args=(task.script, task.words, environment, log))  # type: ignore[attr-defined]
         process.start()
         return process
@@ -206,15 +210,13 @@ def _command(script: str, words: Sequence[str], environment: Mapping[str, str], 
 
 
 def _end_with_the_sweep() -> None:
-    """Ask this process to end when the sweep has died, as its fork server does then."""
-    import threading
-
-    parent = os.getppid()
+    """Ask this process to end when the one has died that runs the sweep."""
+    sweep = multiprocessing.parent_process()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGTERM)
+        if sweep is not None:
+            sweep.join()
+            os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="sweep", daemon=True).start()
 

@@ -66,16 +66,16 @@ class SweepRun:
         if self.wanted.everything and self.wanted.folder is not None:
             folder, record = self.wanted.folder, Record.read(self.wanted.folder)
             mine = {job.digest for job in record.jobs}
-            self._check([list(job.words) for job in record.jobs], range(len(record.jobs)))
+            self._check([list(job.words) for job in record.jobs], record.axes, range(len(record.jobs)))
         else:
             jobs, axes = expanded(words, self.parser)
             counts = _counts(jobs)
-            asked = self._check(jobs, [*checked_places(counts)])
+            asked = self._check(jobs, axes, [*checked_places(counts)])
             folder, record = self._recorded(asked, axes, words)
             mine = {job.digest for job in asked}
         return self._jobs(folder, record, [job for job in record.jobs if job.digest in mine])
 
-    def _check(self, jobs: Sequence[Sequence[str]], places: Sequence[int]) -> list[Asked]:
+    def _check(self, jobs: Sequence[Sequence[str]], axes: Sequence[str], places: Sequence[int]) -> list[Asked]:
         """The jobs with these words; those at `places` are checked as what they are.
 
         Raises:
@@ -86,7 +86,7 @@ class SweepRun:
         if len(places) > 20:
             self._say(f"checking {len(places)} jobs before the first one starts")
         for place, words in enumerate(jobs):
-            config, asked = self.configs.of(words)
+            config, asked = self.configs.of(words, axes)
             every.append(asked)
             if place in checked:
                 with only_trusted(config) if self.wanted.folder is not None else contextlib.nullcontext():
@@ -148,12 +148,16 @@ class SweepRun:
         more = [word for word in extra if word.partition("=")[0] not in typed]
         words = [*self.flags, *job.words, *more, setting("hydra.run.dir", str(run))]
         script = os.path.abspath(sys.argv[0])  # noqa: PTH100
-        return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), functools.partial(_claim, folder, job))
+        claim, begins = functools.partial(_claim, folder, job), functools.partial(self._begins, job)
+        return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), claim, begins)
 
     def _threads(self, at_once: int) -> list[str]:
         """Settings by which jobs that run at once share the processor cores; each alone has all of them."""
         on_gpu = torch.cuda.device_count() > 0
         return [] if at_once == 1 or on_gpu else [f"trainer.threads={max(1, cores() // at_once)}"]
+
+    def _begins(self, job: Job) -> None:
+        self._say(f"[{self.done + 1}/{self.total}] {labelled(job.settings, self.names)}")
 
     def _ended(self, folder: Path, job: Job, code: int) -> None:
         """Say how a job ended, and note why if it does not say so itself."""

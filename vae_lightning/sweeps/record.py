@@ -49,16 +49,17 @@ def log_of(folder: Path) -> Path:
     return folder.parent / ".sweep" / "logs" / f"{folder.name}.log"
 
 
-def identity(flat: Mapping[str, Any]) -> str:
-    """A digest of a config by which two jobs are one: of all settings that may change a result.
+def identity(flat: Mapping[str, Any], axes: Sequence[str] = ()) -> str:
+    """A digest of a config by which two jobs are one: of all settings that may change a result, or are varied.
 
     Args:
         flat: the resolved config, by dotted key.
+        axes: the keys that are varied.
 
     >>> identity({"seed": 1, "run_dir": "a"}) == identity({"seed": 1.0, "run_dir": "b"}) != identity({"seed": 2})
     True
     """
-    kept = {key: _number(value) for key, value in flat.items() if not _is_apart(key)}
+    kept = {key: _number(value) for key, value in flat.items() if key in axes or not _is_apart(key)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
