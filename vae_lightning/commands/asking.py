@@ -69,9 +69,7 @@ class Configs:
         rest = tuple(str(override.input_line) for override in parsed if not self._is_value(override))
         keys = tuple(override.get_key_element() for override in values)
         if (*rest, *keys) not in self._composed:
-            self._composed[*rest, *keys] = hydra.compose(
-                self.name, [*self.common, *words, "run_dir=."], return_hydra_config=True
-            )
+            self._composed[*rest, *keys] = hydra.compose(self.name, [*self.common, *words, "run_dir=."], return_hydra_config=True)
         config = deepcopy(self._composed[*rest, *keys])
         for override in values:
             OmegaConf.update(config, override.get_key_element(), override.value(), merge=True)
@@ -92,7 +90,8 @@ class Configs:
         choices = {group: option for group, option in config.hydra.runtime.choices.items() if not group.startswith("hydra/")}
         with open_dict(config):
             del config["hydra"]
-        flat = flattened(OmegaConf.to_container(config, resolve=True))
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        flat = flattened(plain)
         return config, Asked(tuple(words), {**flat, **choices}, identity(flat, axes))
 
 

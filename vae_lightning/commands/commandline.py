@@ -25,9 +25,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning.arguments import unknown_key
+from vae_lightning.commands.job import job_folder, note_reason
 from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
-from vae_lightning.commands.job import job_folder, note_reason
 from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
 from vae_lightning.commands.sweep import register
@@ -90,8 +90,8 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
         search_working_directory()
     with handled(at_once=True), _led(), one_line_errors():
         _check_environment()
-        words = _training_words if name == "train" else _words
-        sys.argv[1:] = with_own_net(words(sys.argv[1:], _catalogue), conf)
+        words = with_own_net((with_resumed if name == "train" else _words)(sys.argv[1:], _catalogue), conf)
+        sys.argv[1:] = _of_a_sweep(words, _catalogue) if name == "train" else words
         main()
     if _failed_jobs:
         sys.exit(WENT_WRONG)
@@ -115,10 +115,11 @@ def _words(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     return prepared(words, catalogue.groups, catalogue.meant)
 
 
-def _training_words(words: Sequence[str], catalogue: Catalogue) -> list[str]:
+def _of_a_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
+    """The words of a training, which may be a sweep or a job of one."""
     register()
-    prepared_words, job = with_resumed(words, catalogue), job_folder()
-    return with_sweep(prepared_words, catalogue) if job is None else with_begun(prepared_words, job)
+    job = job_folder()
+    return with_sweep(words, catalogue) if job is None else with_begun(words, job)
 
 
 def _check_environment() -> None:

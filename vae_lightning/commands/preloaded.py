@@ -5,4 +5,4 @@ import logging
 # Lightning, where it is imported before Hydra says what becomes of logs, would write to the terminal and not to train.log
 logging.getLogger().addHandler(logging.NullHandler())
 
-from vae_lightning.commands import screen, train, typed  # noqa: E402, F401
+from vae_lightning.commands import screen, train, typed  # noqa: F401

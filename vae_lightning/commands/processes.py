@@ -11,9 +11,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Literal
@@ -24,32 +26,15 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from vae_lightning.arguments import require
+from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.signals import noted
 
-__all__ = ["Processes", "Task", "cores", "fork_server"]
+__all__ = ["Processes", "fork_server"]
 
 PRELOADED = ["vae_lightning.commands.preloaded"]
 LOCKED = 0.5
 """Seconds after which a job that another process runs is looked at again."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A command to be run: a job of a sweep."""
-
-    script: str
-    """The script, train.py."""
-    words: tuple[str, ...]
-    """The words of its command line."""
-    environment: Mapping[str, str]
-    """Environment variables that it has beside those of the sweep."""
-    log: Path
-    """The file for what it prints, where it does not have the terminal for itself."""
-    claim: Callable[[], AbstractContextManager[bool]]
-    """Gives a context whose value says whether this process may run the command, and no other does."""
-    begins: Callable[[], None]
-    """Called before the command starts with the terminal for itself."""
 
 
 @dataclass
@@ -137,7 +122,7 @@ class _Run:
         log = None if self.alone and sys.stdout.isatty() else task.log
         if log is None:
             task.begins()
-        process = fork_server().Process(target=_command, args=(task.script, task.words, environment, log))  # type: ignore[attr-defined]
+        process: BaseProcess = fork_server().Process(target=_command, args=(task.script, task.words, environment, log))
         process.start()
         return process
 
@@ -169,13 +154,11 @@ def _send(process: BaseProcess, signum: int) -> None:
             process.kill() if signum == signal.SIGKILL else os.kill(process.pid, signum)
 
 
-def fork_server() -> multiprocessing.context.BaseContext:
+def fork_server() -> ForkServerContext:
     """The context whose processes are forked from one that has imported what a training needs; started by the first call."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     with _importable():
-        from multiprocessing import forkserver
-
         forkserver.ensure_running()
     return context
 
@@ -219,8 +202,3 @@ def _end_with_the_sweep() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="sweep", daemon=True).start()
-
-
-def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,18 +20,19 @@ from filelock import FileLock
 from vae_lightning.commands.asking import Configs, checked_places, expanded
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.job import environment_of
-from vae_lightning.commands.processes import Processes, Task, cores
 from vae_lightning.commands.sweeping import Wanted
+from vae_lightning.commands.tasks import JobLauncher, Task, cores
 from vae_lightning.commands.trusted import only_trusted
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.commands.typed import to_trust
+from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.screen import console, short
 from vae_lightning.machine.shell import command, path_setting, setting
 from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.sweeps.naming import labelled, short_keys
-from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, lock_of, log_of, reason_of
-from vae_lightning.sweeps.status import State, Status, claimed, note_reason, status_of, statuses
+from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, log_of, reason_of
+from vae_lightning.sweeps.status import State, Status, claimed, note_reason, status_of
 
-__all__ = ["run_sweep"]
+__all__ = ["SweepRun"]
 
 FAILED = 1
 """Exit status of a sweep of which a job failed."""
@@ -49,7 +50,7 @@ class SweepRun:
         wanted: what the command says of the sweep that it is of.
     """
 
-    def __init__(self, config: DictConfig, parser: OverridesParser, launcher: Processes, wanted: Wanted) -> None:
+    def __init__(self, config: DictConfig, parser: OverridesParser, launcher: JobLauncher, wanted: Wanted) -> None:
         self.config, self.parser, self.launcher, self.wanted = config, parser, launcher, wanted
         hydra = config.hydra
         told = [*hydra.overrides.hydra]
@@ -60,6 +61,7 @@ class SweepRun:
         of_sweep = [word for word in told if word.startswith("hydra.sweep.dir")]
         self.configs = Configs(hydra.job.config_name, [*self.of_hydra, *of_sweep], parser, hydra.runtime.choices)
         self.terminal = console()
+        self.trust: set[str] = set()
 
     def run(self, words: Sequence[str]) -> int:
         """Run the jobs that `words` ask for; return the exit status."""
@@ -88,6 +90,7 @@ class SweepRun:
         for place, words in enumerate(jobs):
             config, asked = self.configs.of(words, axes)
             every.append(asked)
+            self.trust |= {*to_trust(config)}
             if place in checked:
                 with only_trusted(config) if self.wanted.folder is not None else contextlib.nullcontext():
                     check_config(config, seen)
@@ -162,11 +165,11 @@ class SweepRun:
     def _ended(self, folder: Path, job: Job, code: int) -> None:
         """Say how a job ended, and note why if it does not say so itself."""
         run = folder / job.folder
-        status = status_of(folder, job)
+        status = status_of(folder, job, mine=True)
         stopped = code > 128 and code - 128 in set(Signals)
         if status.state is not State.FINISHED and not reason_of(run).is_file() and not stopped:
             note_reason(run, _reason(code))
-        status = _settled(folder, job)
+        status = status_of(folder, job, mine=True)
         self.done += 1
         name = labelled(job.settings, self.names)
         if status.state is State.FINISHED:
@@ -174,18 +177,22 @@ class SweepRun:
         elif status.reason is not None:
             log = log_of(run) if log_of(run).is_file() else run / "train.log"
             where = f" ({short(log)})" if log.is_file() else ""
-            self._say(f"[{self.done}/{self.total}] {name}: failed: {status.reason}{where}")
+            print(f"error: [{self.done}/{self.total}] {name}: {printable(status.reason)}{where}", file=sys.stderr)
         else:
             self._say(f"[{self.done}/{self.total}] {name}: {status.state}")
 
     # ---- what came out
 
     def _shown(self, folder: Path, record: Record, after: Sequence[Status], signum: int | None) -> int:
-        again = command("train.py", "-m", path_setting("sweep", short(folder)))
-        left = [status for status in after if status.state is not State.FINISHED]
-        if left:
+        trusting = [f"trust=[{','.join(sorted(self.trust))}]"] if self.trust else []
+        states = {status.state for status in after}
+        if states - {State.FINISHED, State.RUNNING}:
             self._say(f"{_counted(after)}; go on with")
-            self._say(f"  {again}")
+            self._say(f"  {command('train.py', '-m', path_setting('sweep', short(folder)), *trusting)}")
+        elif State.RUNNING in states:
+            self._say(f"{_counted(after)}, by another process")
+        if State.FINISHED in states:
+            self._say(f"evaluate:   {command('evaluate.py', path_setting('run', short(folder / '<job>')), *trusting)}")
         if signum is not None:
             return status_of_signal(signum)
         return FAILED if any(status.state is State.FAILED for status in after) else 0
@@ -194,23 +201,11 @@ class SweepRun:
         self.terminal.print(line, soft_wrap=True)
 
 
-def _settled(folder: Path, job: Job) -> Status:
-    """The status of a job whose process has ended, though its claim is still held here."""
-    status = status_of(folder, job)
-    if status.state is not State.RUNNING:
-        return status
-    run = folder / job.folder
-    import json
-
-    reason = json.loads(reason_of(run).read_text())["reason"] if reason_of(run).is_file() else None
-    return Status(job, State.INTERRUPTED if reason is None else State.FAILED, reason)
-
-
 @contextlib.contextmanager
 def _claim(folder: Path, job: Job) -> Iterator[bool]:
     """Whether this process has the job for itself, and there is something left of it to do."""
     with claimed(folder / job.folder) as mine:
-        todo = mine and status_of(folder, job).state is not State.FINISHED
+        todo = mine and status_of(folder, job, mine=True).state is not State.FINISHED
         if todo:
             reason_of(folder / job.folder).unlink(missing_ok=True)
         yield todo

@@ -1,11 +1,12 @@
 """Hydra's sweeper `basic`: `python train.py -m ...` to jobs, each with a run folder of its own, and to a table of what came out.
 
-A sweep has a record in its folder (`sweeps.record`), and how its jobs stand is read from their run folders (`sweeps.status`). So the
-same command goes on with a sweep wherever it was stopped, and two commands at once share its jobs.
+A sweep has a record in its folder (`sweeps.record`), and how its jobs stand is read from their run folders (`sweeps.status`). So
+the same command goes on with a sweep wherever it was stopped, and two commands at once share its jobs.
 
 This module is imported before a command's arguments are read, so it imports neither torch nor Lightning.
 """
 
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +14,13 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from vae_lightning.commands.processes import Processes, fork_server
 from vae_lightning.commands.sweeping import wanted
+from vae_lightning.errors import ConfigurationError
 
 __all__ = ["Sweep", "register"]
 
@@ -50,19 +51,24 @@ class Sweep(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take the parts that Hydra gives to a sweeper."""
         self.hydra_context, self.config = hydra_context, config
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+        self._launcher = functools.partial(
+            Plugins.instance().instantiate_launcher, hydra_context=hydra_context, task_function=task_function, config=config
         )
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the sweep; end the program with status 1 if jobs failed, and with 128 + signal if a signal ended it."""
+        assert self.hydra_context is not None
+        assert self.config is not None
+        launcher = self._launcher()
+        if not isinstance(launcher, Processes):
+            raise ConfigurationError(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}: cannot run jobs yet")
         fork_server()  # which imports torch while this process does
         from vae_lightning.commands.running import SweepRun
 
         asked = wanted()
         words = arguments if asked.words is None else asked.words
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        status = SweepRun(self.config, parser, self.launcher, asked).run(self._with_params(words, parser))
+        status = SweepRun(self.config, parser, launcher, asked).run(self._with_params(words, parser))
         if status:
             sys.exit(status)
 

@@ -1,8 +1,8 @@
 """The words of a command that is a sweep: `-m`, and `sweep=<folder>`, `sweep=latest`, `sweep=new` or `sweep=<option>`.
 
-Hydra composes a config before it asks which jobs there are, and would refuse there a setting that only some of the jobs have. So the
-settings of a sweep are kept from Hydra, but for those that choose where the sweep goes and what runs it; each job is composed with
-all of its own.
+Hydra composes a config before it asks which jobs there are, and would refuse there a setting that only some of the jobs have. So
+the settings of a sweep are kept from Hydra, but for those that choose where the sweep goes and what runs it; each job is composed
+with all of its own.
 
 This module is imported before a command's arguments are read, so it imports neither torch nor Lightning.
 """
@@ -27,7 +27,7 @@ __all__ = ["Wanted", "latest", "wanted", "with_sweep"]
 
 SWEEP = re.compile(r"\+{0,2}sweep=(?P<value>.*)", re.DOTALL)
 MULTIRUN = {"-m", "--multirun"}
-INFORMATION = re.compile(r"(--cfg|-c|--info|-i|--help|-h|--hydra-help|--version|--shell-completion|-sc|--package|-p|--resolve)(=.*)?")
+INFORMATION = re.compile(r"(--cfg|-c|--info|-i|--help|-h|--hydra-help|--version|--shell-completion|-sc)(=.*)?")
 """Flags of a command that only shows something."""
 
 

@@ -169,7 +169,7 @@ class Record:
             key, was = found[0], shown(self.shared[found[0]])
             now = next(shown(job.flat[key]) for job in asked if job.flat.get(key) != self.shared[key])
             raise ConfigurationError(
-                f"{key}={now}: all jobs of the sweep have {key}={was}; vary it, {key}={was},{now}, or start another sweep: sweep=new"
+                f"{key}={now}: all jobs of the sweep have {key}={was}; vary it, {key}={was},{now}, or start another one: sweep=new"
             )
 
     # ---- the file
@@ -207,11 +207,13 @@ def _belongs(key: str, axis: str) -> bool:
 
 
 def _read(content: Any) -> Record:
-    jobs = tuple(
-        Job(_folder(job["folder"]), _texts(job["words"]), _mapping(job["settings"]), _text(job["digest"])) for job in content["jobs"]
-    )
+    jobs = tuple(_job(job) for job in content["jobs"])
     texts = {name: _texts(content[name]) for name in ("words", "flags", "axes")}
     return Record(texts["words"], texts["flags"], _text(content["start"]), texts["axes"], _mapping(content["shared"]), jobs)
+
+
+def _job(content: Any) -> Job:
+    return Job(_folder(content["folder"]), _texts(content["words"]), _mapping(content["settings"]), _text(content["digest"]))
 
 
 def _text(value: Any) -> str:

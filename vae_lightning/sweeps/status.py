@@ -3,7 +3,7 @@
 import contextlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -49,11 +49,12 @@ def statuses(folder: Path, record: Record) -> list[Status]:
     return [status_of(folder, job) for job in record.jobs]
 
 
-def status_of(folder: Path, job: Job) -> Status:
+def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
     """The status of a job.
 
     Args:
         folder: the sweep's.
+        mine: whether this process has claimed the job, so that nobody else runs it.
     """
     run = folder / job.folder
     content = _read(run / METRICS, folder, JSON)
@@ -63,7 +64,7 @@ def status_of(folder: Path, job: Job) -> Status:
         timing = content.get("timing")
         seconds = timing.get("seconds") if isinstance(timing, dict) else None
         return Status(job, State.FINISHED, None, metrics, seconds if isinstance(seconds, int | float) else None)
-    if _is_held(run):
+    if not mine and _is_held(run):
         return Status(job, State.RUNNING)
     reason = _read(reason_of(run), folder, TEXT).get("reason")
     if isinstance(reason, str):
@@ -120,8 +121,3 @@ def _read(path: Path, folder: Path, most: int) -> dict[str, Any]:
 def _numbers(content: Any) -> dict[str, float]:
     pairs = content.items() if isinstance(content, dict) else ()
     return {key: float(value) for key, value in pairs if type(value) in (int, float) and math.isfinite(value)}
-
-
-def unfinished(found: Sequence[Status]) -> list[Status]:
-    """Those of `found` without a result."""
-    return [status for status in found if status.state is not State.FINISHED]
