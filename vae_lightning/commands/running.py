@@ -58,7 +58,8 @@ class SweepRun:
         folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
         named = [] if hydra.job.config_name == hydra.job.name else ["--config-name", str(hydra.job.config_name)]
         self.flags = [*(word for folder in folders for word in ("--config-dir", str(folder))), *named, *self.of_hydra]
-        of_sweep = [word for word in told if word.startswith("hydra.sweep.dir")]
+        of_sweep = [word for word in told if word.lstrip("+").startswith("hydra.sweep.dir=")]
+        self.chosen = bool(of_sweep)
         self.configs = Configs(hydra.job.config_name, [*self.of_hydra, *of_sweep], parser, hydra.runtime.choices)
         self.terminal = console()
         self.trust: set[str] = set()
@@ -113,7 +114,7 @@ class SweepRun:
 
     def _same_command(self, chosen: Path, asked: Sequence[Asked], axes: Sequence[str]) -> Path | None:
         """The newest sweep beside `chosen` that varies the same settings, and has the others in common with this one."""
-        if self.wanted.new or (chosen / JOBS).is_file():
+        if self.wanted.new or self.chosen:
             return None
         found = sorted(chosen.parent.glob(f"*/{JOBS}"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in found:

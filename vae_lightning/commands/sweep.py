@@ -14,13 +14,14 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.errors import InstantiationException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from vae_lightning.commands.processes import Processes, fork_server
 from vae_lightning.commands.sweeping import wanted
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, VAELightningError
 
 __all__ = ["Sweep", "register"]
 
@@ -59,7 +60,10 @@ class Sweep(Sweeper):
         """Run the sweep; end the program with status 1 if jobs failed, and with 128 + signal if a signal ended it."""
         assert self.hydra_context is not None
         assert self.config is not None
-        launcher = self._launcher()
+        try:
+            launcher = self._launcher()
+        except InstantiationException as error:
+            raise error.__cause__ if isinstance(error.__cause__, VAELightningError) else error from None
         if not isinstance(launcher, Processes):
             raise ConfigurationError(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}: cannot run jobs yet")
         fork_server()  # which imports torch while this process does

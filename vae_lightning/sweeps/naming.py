@@ -23,7 +23,7 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
     for key, words in parts.items():
         others = [other for name, other in parts.items() if name != key]
         endings = (words[-count:] for count in range(1, len(words) + 1))
-        apart = next((end for end in endings if all(other[-len(end) :] != end for other in others if other != end)), words)
+        apart = next((end for end in endings if all(other[-len(end) :] != end for other in others)), words)
         short[key] = ".".join(apart)
     return short
 

@@ -1,0 +1,112 @@
+"""The record of a sweep: which jobs are one, how a sweep is extended, and what contradicts it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.sweeps.record import JOBS, Asked, Record, identity
+
+FIXED = {"model._target_": "VAE", "model.latent_dim": 20, "model.optimizer.lr": 0.001, "seed": 0, "model": "vae", "experiment": None}
+
+
+def asked(axes: list[str] | None = None, **settings: Any) -> Asked:
+    """A job with these settings, whose keys have `__` for dots."""
+    flat = FIXED | {key.replace("__", "."): value for key, value in settings.items()}
+    digest = identity({key: value for key, value in flat.items() if key not in ("model", "experiment")}, axes or ())
+    return Asked(tuple(f"{key.replace('__', '.')}={value}" for key, value in settings.items()), flat, digest)
+
+
+def swept(*jobs: Asked, axes: tuple[str, ...], before: Record | None = None) -> Record:
+    return (before or Record.empty("/here")).with_jobs(jobs, axes, ("words",), ())
+
+
+def test_jobs_are_one_by_what_may_change_a_result() -> None:
+    flat = {"seed": 1, "model.beta": 4, "run_dir": "a", "trainer.threads": 1, "logger.csv._target_": "x"}
+    same = {"seed": 1.0, "model.beta": 4.0, "run_dir": "b", "trainer.threads": 2, "logger.csv._target_": "y"}
+    assert identity(flat) == identity(same)
+    assert identity(flat, ["trainer.threads"]) != identity(same, ["trainer.threads"])
+    assert identity(flat) != identity({**flat, "model.beta": True})
+    assert identity(flat) != identity({**flat, "model.beta": 5})
+
+
+def test_the_same_command_adds_nothing_and_a_longer_one_what_is_new() -> None:
+    two = swept(asked(seed=0), asked(seed=1), axes=("seed",))
+    assert [job.folder for job in two.jobs] == ["seed=0", "seed=1"]
+    assert swept(asked(seed=0), asked(seed=1), axes=("seed",), before=two) == two
+    three = swept(asked(seed=1), asked(seed=2), axes=("seed",), before=two)
+    assert [job.folder for job in three.jobs] == ["seed=0", "seed=1", "seed=2"]
+    assert three.jobs[:2] == two.jobs
+
+
+def test_what_is_varied_later_had_the_common_value_before() -> None:
+    seeds = swept(asked(seed=0), asked(seed=1), axes=("seed",))
+    both = swept(asked(seed=0, model__latent_dim=20), asked(seed=0, model__latent_dim=2), axes=("seed", "model.latent_dim"), before=seeds)
+    assert [dict(job.settings) for job in both.jobs] == [
+        {"seed": 0, "model.latent_dim": 20},
+        {"seed": 1, "model.latent_dim": 20},
+        {"seed": 0, "model.latent_dim": 2},
+    ]
+    assert both.jobs[0].folder == "seed=0", "a folder keeps its name"
+    assert both.jobs[2].folder == "seed=0,latent_dim=2"
+    assert "model.latent_dim" not in both.shared
+
+
+def test_a_value_of_an_axis_may_be_fixed_later() -> None:
+    two = swept(asked(model__latent_dim=2), asked(model__latent_dim=10), axes=("model.latent_dim",))
+    more = swept(asked(model__latent_dim=50, seed=1), asked(model__latent_dim=50, seed=0), axes=("seed",), before=two)
+    assert [dict(job.settings) for job in more.jobs[2:]] == [
+        {"model.latent_dim": 50, "seed": 1},
+        {"model.latent_dim": 50, "seed": 0},
+    ]
+
+
+def test_contradiction_is_refused_by_name_with_the_ways_out() -> None:
+    two = swept(asked(seed=0), asked(seed=1), axes=("seed",))
+    with pytest.raises(ConfigurationError) as error:
+        swept(asked(seed=0, model__optimizer__lr=0.1), axes=("seed",), before=two)
+    assert str(error.value) == (
+        "model.optimizer.lr=0.1: all jobs of the sweep have model.optimizer.lr=0.001; vary it, model.optimizer.lr=0.001,0.1, "
+        "or start another one: sweep=new"
+    )
+    with pytest.raises(ConfigurationError, match=r"^model=beta_vae: all jobs of the sweep have model=vae; "):
+        swept(asked(model="beta_vae", model___target_="BetaVAE"), axes=("seed",), before=two)
+
+
+def test_options_that_are_varied_bring_their_settings_along() -> None:
+    pair = swept(asked(model="vae"), asked(model="beta", model___target_="Beta", model__beta=4), axes=("model",))
+    again = swept(asked(model="beta", model___target_="Beta", model__beta=4, seed=1), axes=("model", "seed"), before=pair)
+    assert [job.folder for job in again.jobs] == ["model=vae", "model=beta", "model=beta,seed=1"]
+
+
+def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    record = swept(asked(seed=0), asked(seed=1), axes=("seed",))
+    record.write(tmp_path)
+    assert Record.read(tmp_path) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "is no folder of a sweep"),
+        ("", "is damaged"),
+        ("[]", "is damaged"),
+        ('{"format": 2}', "is of format 2, and this version of vae_lightning knows 1"),
+        ({"jobs": 3}, "is damaged"),
+        ({"start": None}, "is damaged"),
+        ({"jobs": [{"folder": "../elsewhere", "words": [], "settings": {}, "digest": ""}]}, "is no name of a folder"),
+        ({"jobs": [{"folder": ".sweep", "words": [], "settings": {}, "digest": ""}]}, "is no name of a folder"),
+        ({"jobs": [{"folder": "a", "words": [3], "settings": {}, "digest": ""}]}, "3 is no text"),
+    ],
+)
+def test_damaged_record_is_one_line_that_names_it(tmp_path: Path, change: Any, message: str) -> None:
+    path = tmp_path / JOBS
+    if change is not None:
+        swept(asked(seed=0), axes=("seed",)).write(tmp_path)
+        path.write_text(json.dumps(json.loads(path.read_text()) | change) if isinstance(change, dict) else change)
+    with pytest.raises(CheckpointError, match=message) as error:
+        Record.read(tmp_path)
+    assert str(tmp_path) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
