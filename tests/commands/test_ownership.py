@@ -186,13 +186,11 @@ def test_folder_that_was_there_stays_though_empty(tmp_path: Path) -> None:
     [
         ("run", ".hydra", "hydra.output_subdir=.hydra: leave it out"),
         ("multirun", "other", "hydra.output_subdir=other: leave it out"),
-        ("multirun", "null", "holds a sweep already"),
     ],
 )
 def test_what_hydra_would_write_by_itself_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str, subdir: str, message: str
 ) -> None:
-    (tmp_path / "multirun.yaml").touch()
     overrides = [f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}", f"hydra.output_subdir={subdir}"]
     with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         config = hydra.compose("train", overrides, return_hydra_config=True)

@@ -22,7 +22,6 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.commands.config import check_config
-from vae_lightning.commands.sweep import JOBS, _jobs
 from vae_lightning.commands.train import _of_a_child, train
 from vae_lightning.errors import ConfigurationError, DataError, NotFiniteError, StorageError
 
@@ -210,14 +209,6 @@ def test_missing_gpu_is_said_with_the_way_out(compose: Compose) -> None:
 def test_pair_whose_figure_is_no_elbo_of_binary_data_is_warned_of(compose: Compose, overrides: list[str]) -> None:
     with pytest.warns(UserWarning, match="is not an ELBO of binary data|bound those of dynamically binarized"):
         check_config(compose(*overrides))
-
-
-def test_jobs_of_a_small_sweep_are_all_checked_and_of_a_large_one_each_value() -> None:
-    choices = [["a=1", "a=2"], ["b=1", "b=2"], ["c=1"]]
-    assert list(_jobs(choices)) == [["a=1", "b=1", "c=1"], ["a=1", "b=2", "c=1"], ["a=2", "b=1", "c=1"], ["a=2", "b=2", "c=1"]]
-    many = [[f"a={i}" for i in range(JOBS)], ["b=1", "b=2"]]
-    assert len(list(_jobs(many))) == JOBS + 1
-    assert {word for job in _jobs(many) for word in job} == {*many[0], *many[1]}
 
 
 @pytest.mark.parametrize("variables", [{"RANK": "1", "SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}])

@@ -272,7 +272,7 @@ def test_commands_from_a_foreign_directory(tmp_path: Path) -> None:
     records = [json.loads(path.read_text()) for path in sorted((tmp_path / "sweep").glob("*/metrics.json"))]
     assert len({record["metrics"]["val/loss"] for record in records}) == 4
     assert all(f"--config-dir {PROJECT / 'conf'}" in record["provenance"]["command"] for record in records)
-    (first, *_) = sorted((tmp_path / "sweep").glob("0_*"))
+    (first, *_) = sorted((tmp_path / "sweep").glob("target=2,*"))
     few = ["evaluation.parts=[]", f"evaluation.figures=[{OWN_FIGURE}]", *TINY]
     refused = command(tmp_path, "evaluate.py", f"run={first}", *few)
     assert (refused.returncode, len(refused.stderr.strip().splitlines())) == (2, 1), refused.stderr

@@ -9,7 +9,6 @@ import functools
 import itertools
 import logging
 import logging.handlers
-import os
 import shutil
 import sys
 import warnings
@@ -24,7 +23,6 @@ import pytorch_lightning as L  # isort: skip
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback as HydraCallback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
@@ -66,32 +64,26 @@ class KeepFolders(HydraCallback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with one_line_errors():
-            _note(_folder_of(config, "run"))
+            _note(_folder_of(config))
             _check_output_subdir(config)
-
-    def on_job_end(self, config: DictConfig, job_return: Any, **_: Any) -> None:
-        if config.hydra.mode == RunMode.MULTIRUN:  # Hydra keeps every job's result until the last one, which needs no config
-            job_return.cfg = job_return.hydra_cfg = None
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with one_line_errors():
-            folder = _folder_of(config, "sweep")
-            _note(folder, *(Path(root) for root, _, _ in os.walk(folder)))
             _check_output_subdir(config)
 
 
-def _folder_of(config: DictConfig, mode: str) -> Path:
+def _folder_of(config: DictConfig) -> Path:
     before = HydraConfig.instance().cfg
     HydraConfig.instance().set_config(config)  # the folder's name may interpolate from it
     try:
-        return Path(str(OmegaConf.select(config, f"hydra.{mode}.dir")))
+        return Path(str(OmegaConf.select(config, "hydra.run.dir")))
     finally:
         HydraConfig.instance().cfg = before
 
 
-def _note(folder: Path, *below: Path) -> None:
+def _note(folder: Path) -> None:
     global _existing
-    _existing = _present(folder) | {path.resolve() for path in below}
+    _existing = _present(folder)
 
 
 def _check_output_subdir(config: DictConfig) -> None:
