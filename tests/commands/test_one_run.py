@@ -12,5 +12,5 @@ def test_sweep_of_evaluations_is_refused_and_leaves_nothing(tmp_path: Path) -> N
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
-    assert line.startswith("error: -m: evaluate.py evaluates one run at a time")
+    assert line.startswith("error: -m: the runs of a sweep are evaluated with sweep=<folder>")
     assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ import pytest
 from vae_lightning.commands import job
 from vae_lightning.commands.commandline import CONF
 from vae_lightning.commands.suggestions import Catalogue
-from vae_lightning.commands.sweeping import latest, wanted, with_sweep
+from vae_lightning.commands.sweeping import evaluated_sweep, latest, wanted, with_sweep, without_sweep
 from vae_lightning.commands.trusted import TRUSTS
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.sweeps.record import JOBS, Asked, Record
@@ -31,13 +31,27 @@ def sweep(folder: Path, *words: str, start: Path | None = None, flags: tuple[str
 
 
 def test_other_commands_stay_as_they_are() -> None:
-    for words in (["seed=1"], ["--cfg", "job", "-m", "seed=1,2"], ["--help", "-m"], ["sweep=null", "seed=1"], ["hydra.verbose=true"]):
+    for words in (
+        ["seed=1"],
+        ["--cfg", "job", "-m", "seed=1,2"],
+        ["--help", "-m"],
+        ["sweep=null", "seed=1"],
+        ["hydra.verbose=true"],
+    ):
         assert given(*words) == words
         assert wanted().words is None
 
 
 def test_settings_are_kept_from_hydra_but_for_what_says_where_the_sweep_goes() -> None:
-    words = ["-m", "model=beta_vae", "model.beta=1,4", "model/prior=mog,vamp", "name=x", "hydra.sweep.dir=s", "hydra/launcher=basic"]
+    words = [
+        "-m",
+        "model=beta_vae",
+        "model.beta=1,4",
+        "model/prior=mog,vamp",
+        "name=x",
+        "hydra.sweep.dir=s",
+        "hydra/launcher=basic",
+    ]
     assert given(*words) == ["-m", "hydra.sweep.dir=s", "hydra/launcher=basic", "model=beta_vae"]
     assert wanted().words == ("model=beta_vae", "model.beta=1,4", "model/prior=mog,vamp", "name=x")
     assert not wanted().everything
@@ -94,7 +108,7 @@ def test_relative_paths_are_those_of_the_first_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
-        (["sweep=nowhere"], CheckpointError, "sweep=nowhere: there is no such folder, and no such option of conf/sweep"),
+        (["sweep=nowhere"], CheckpointError, "sweep=nowhere: there is no such folder"),
         (["sweep=."], CheckpointError, "is no folder of a sweep"),
         (["sweep=latest"], CheckpointError, "sweep=latest: there is no sweep below outputs; start one"),
         (["sweep=new", "sweep=latest"], ConfigurationError, "sweep=latest: one sweep at a time"),
@@ -111,3 +125,11 @@ def test_configs_of_a_strangers_sweep_are_not_imported(tmp_path: Path) -> None:
         given(f"sweep={folder}")
     given(f"sweep={folder}", "trust=[theirs]")
     assert os.environ[TRUSTS] == "theirs"
+
+
+def test_evaluation_of_a_sweep_is_kept_from_hydra() -> None:
+    catalogue = Catalogue(CONF, "evaluate")
+    assert without_sweep(["--cfg", "job", "sweep=latest", "jobs=2"], catalogue) == ["--cfg", "job", "jobs=2"]
+    assert evaluated_sweep() == "latest"
+    assert without_sweep(["run=latest"], catalogue) == ["run=latest"]
+    assert evaluated_sweep() is None

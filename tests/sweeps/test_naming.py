@@ -19,7 +19,9 @@ def test_short_keys_are_endings_that_no_other_key_has(keys: list[str], short: li
     assert [short_keys(keys)[key] for key in keys] == short
 
 
-@pytest.mark.parametrize("value", ["a/b", "..", "$(rm)", "a b;c", "Ж", "", "=", "a=b", "x" * 400, [1, 2], {"a": 1}, None, True, 1e-5, "~"])
+@pytest.mark.parametrize(
+    "value", ["a/b", "..", "$(rm)", "a b;c", "Ж", "", "=", "a=b", "x" * 400, [1, 2], {"a": 1}, None, True, 1e-5, "~"]
+)
 def test_folder_name_is_one_folder_whatever_the_value(value: object) -> None:
     name = folder_name({"key": value, "seed": 1}, {})
     assert 0 < len(name.encode()) <= 200

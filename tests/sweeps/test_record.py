@@ -9,7 +9,14 @@ import pytest
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.sweeps.record import JOBS, Asked, Record, identity
 
-FIXED = {"model._target_": "VAE", "model.latent_dim": 20, "model.optimizer.lr": 0.001, "seed": 0, "model": "vae", "experiment": None}
+FIXED = {
+    "model._target_": "VAE",
+    "model.latent_dim": 20,
+    "model.optimizer.lr": 0.001,
+    "seed": 0,
+    "model": "vae",
+    "experiment": None,
+}
 
 
 def asked(axes: list[str] | None = None, **settings: Any) -> Asked:
@@ -43,7 +50,9 @@ def test_the_same_command_adds_nothing_and_a_longer_one_what_is_new() -> None:
 
 def test_what_is_varied_later_had_the_common_value_before() -> None:
     seeds = swept(asked(seed=0), asked(seed=1), axes=("seed",))
-    both = swept(asked(seed=0, model__latent_dim=20), asked(seed=0, model__latent_dim=2), axes=("seed", "model.latent_dim"), before=seeds)
+    both = swept(
+        asked(seed=0, model__latent_dim=20), asked(seed=0, model__latent_dim=2), axes=("seed", "model.latent_dim"), before=seeds
+    )
     assert [dict(job.settings) for job in both.jobs] == [
         {"seed": 0, "model.latent_dim": 20},
         {"seed": 1, "model.latent_dim": 20},

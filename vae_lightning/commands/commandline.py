@@ -31,7 +31,7 @@ from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
 from vae_lightning.commands.sweep import register
-from vae_lightning.commands.sweeping import with_sweep
+from vae_lightning.commands.sweeping import with_sweep, without_sweep
 from vae_lightning.errors import ConfigurationError, LostRankError, NotFiniteError, UnknownKeyError, VAELightningError, printable
 from vae_lightning.machine import screen
 from vae_lightning.machine.collection import collect_seldom
@@ -91,7 +91,7 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
     with handled(at_once=True), _led(), one_line_errors():
         _check_environment()
         words = with_own_net((with_resumed if name == "train" else _words)(sys.argv[1:], _catalogue), conf)
-        sys.argv[1:] = _of_a_sweep(words, _catalogue) if name == "train" else words
+        sys.argv[1:] = (_of_a_sweep if name == "train" else without_sweep)(words, _catalogue)
         main()
     if _failed_jobs:
         sys.exit(WENT_WRONG)

@@ -18,6 +18,6 @@ class OneRun(Callback):
         # Hydra turns errors of callbacks into warnings, so the error has to end the program here
         with one_line_errors():
             raise ConfigurationError(
-                "-m: evaluate.py evaluates one run at a time; for several: for run in outputs/*/*/; do python evaluate.py "
+                "-m: the runs of a sweep are evaluated with sweep=<folder>; others: for run in outputs/*/*/; do python evaluate.py "
                 'run="$run"; done'
             )

@@ -56,7 +56,7 @@ MEANT = {word: key for key, words in OTHER_WORDS.items() for word in words.split
 RENAMED = {"model.conditional_prior": "model/prior=class", "evaluation.digit": "evaluation.label"}
 """What earlier commits called a setting: what to write now."""
 GO_ON = "train.py goes on with a run with resume=<folder>"
-OF_THE_COMMAND_LINE = {"train": ["resume"], "evaluate": []}
+OF_THE_COMMAND_LINE = {"train": ["resume", "sweep"], "evaluate": ["sweep"]}
 """What a command line takes and no config has."""
 OF_THE_OTHER_SCRIPT = {
     "train": {"run": f"is of evaluate.py; {GO_ON}"},

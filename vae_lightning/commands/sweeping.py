@@ -20,10 +20,10 @@ from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.files import at_home
-from vae_lightning.machine.shell import hydra_quoted, is_hydra_quoted, setting
+from vae_lightning.machine.shell import is_hydra_quoted
 from vae_lightning.sweeps.record import JOBS, Record
 
-__all__ = ["Wanted", "latest", "wanted", "with_sweep"]
+__all__ = ["Wanted", "evaluated_sweep", "latest", "sweep_folder", "wanted", "with_sweep", "without_sweep"]
 
 SWEEP = re.compile(r"\+{0,2}sweep=(?P<value>.*)", re.DOTALL)
 MULTIRUN = {"-m", "--multirun"}
@@ -79,7 +79,7 @@ def with_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
         return _of_command(flags, [*of_hydra, named[0]], own, catalogue)
     if value in ("", "new"):
         return _of_command(flags, of_hydra, own, catalogue, new=value == "new")
-    folder = _folder(value)
+    folder = sweep_folder(value, catalogue.groups.get("sweep", ()))
     record = Record.read(folder)
     trust = named_in(words)
     require_trusted_configs([*record.words, *record.flags], trust)
@@ -114,13 +114,39 @@ def _is_choice(word: str, catalogue: Catalogue) -> bool:
     return "/" not in key and key in catalogue.groups and len(parts_of(value)) == 1 and not FUNCTION.fullmatch(value)
 
 
-def _folder(value: str) -> Path:
+_evaluated: str | None = None
+
+
+def evaluated_sweep() -> str | None:
+    """What the command of this process says of which sweep's runs are evaluated; None: it evaluates one run."""
+    return _evaluated
+
+
+def without_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
+    """The words of an evaluation as Hydra reads them, without the one that names a sweep, which `evaluated_sweep` has then."""
+    global _evaluated
+    flags, settings = flags_first(words, catalogue.meant)
+    named = [match["value"] for match in map(SWEEP.fullmatch, settings) if match]
+    _evaluated = named[-1] if named and named[-1].lower() not in ("null", "none") else None
+    return [*flags, *(word for word in settings if not SWEEP.fullmatch(word))]
+
+
+def sweep_folder(value: str, options: Sequence[str] = ()) -> Path:
+    """The folder of the sweep that `sweep=<value>` names: a folder, a job's in it, or "latest".
+
+    Args:
+        options: what `value` may have been meant to be instead.
+
+    Raises:
+        CheckpointError: there is no such sweep.
+    """
     text = value[1:-1] if is_hydra_quoted(value) else value
     if text == "latest":
         return latest()
     folder = at_home(text)
     if not folder.is_dir():
-        raise CheckpointError(f"sweep={value}: there is no such folder, and no such option of conf/sweep")
+        others = f", and no such sweep in conf/sweep, which has: {', '.join(options)}" if options else ""
+        raise CheckpointError(f"sweep={value}: there is no such folder{others}")
     if not (folder / JOBS).is_file() and (folder.parent / JOBS).is_file():  # a job of it
         folder = folder.parent
     Record.read(folder)
@@ -133,8 +159,3 @@ def latest(outputs: Path = Path("outputs")) -> Path:
     if not records:
         raise CheckpointError(f"sweep=latest: there is no sweep below {outputs}; start one: python train.py -m seed=0,1,2")
     return records[-1].parent.parent.resolve()
-
-
-def sweep_setting(folder: Path) -> str:
-    """The word that goes on with the sweep in `folder`."""
-    return f"sweep={hydra_quoted(str(folder))}" if hydra_quoted(str(folder)) != str(folder) else setting("sweep", str(folder))

@@ -1,0 +1,160 @@
+"""Evaluate the runs of a sweep: `python evaluate.py sweep=<folder>`, each as `evaluate.py run=...` would, in a process of its own.
+
+What is evaluated already with the same settings and weights is left as it is, so the same command goes on where it was stopped.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from vae_lightning.arguments import require
+from vae_lightning.commands.job import environment_of
+from vae_lightning.commands.options import Options
+from vae_lightning.commands.processes import Processes
+from vae_lightning.commands.sweeping import sweep_folder
+from vae_lightning.commands.tasks import Task
+from vae_lightning.errors import ConfigurationError, printable
+from vae_lightning.machine.files import write_json
+from vae_lightning.machine.screen import console, short
+from vae_lightning.machine.shell import setting
+from vae_lightning.machine.signals import status_of as status_of_signal
+from vae_lightning.plugins import load_declared
+from vae_lightning.runs.layout import BEST, EVALUATION, LAST
+from vae_lightning.sweeps.naming import labelled, short_keys
+from vae_lightning.sweeps.record import Job, Record
+from vae_lightning.sweeps.status import State, status_of
+
+__all__ = ["evaluate_sweep"]
+
+FAILED = 1
+"""Exit status if a run could not be evaluated."""
+NOT_BESIDE = ("run", "ckpt_path", "to")
+"""Settings that are of one run."""
+DONE = Path(".sweep", "evaluated")
+"""The folder of what was evaluated, a file a job."""
+
+
+def evaluate_sweep(sweep: str, cfg: DictConfig, words: Sequence[str]) -> int:
+    """Evaluate every finished run of a sweep; return the exit status.
+
+    Args:
+        sweep: its folder, or "latest".
+        words: the settings of the command line, which `cfg` is composed of.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or does not go with `sweep=`.
+        CheckpointError: there is no such sweep.
+    """
+    for key in NOT_BESIDE:
+        if cfg[key] is not None:
+            raise ConfigurationError(f"{key}={cfg[key]}: is of one run; leave it out beside sweep=")
+    require(isinstance(cfg.jobs, int) and cfg.jobs >= 1, "jobs", cfg.jobs, "at least 1")
+    load_declared()
+    Options.of(cfg)  # refuses what is wrong for every run
+    rest = [word for word in words if word.partition("=")[0].lstrip("+") != "jobs"]
+    return _Evaluations(sweep_folder(sweep), rest, cfg.jobs).run()
+
+
+class _Evaluations:
+    """The evaluations of the runs of a sweep."""
+
+    def __init__(self, folder: Path, words: Sequence[str], at_once: int) -> None:
+        self.folder, self.words, self.at_once = folder, list(words), at_once
+        record = Record.read(folder)
+        self.names = short_keys(record.axes)
+        self.jobs = [job for job in record.jobs if status_of(folder, job).state is State.FINISHED]
+        self.missing = len(record.jobs) - len(self.jobs)
+        self.done = self.failed = 0
+        self.terminal = console()
+
+    def run(self) -> int:
+        left = f"; {self.missing} without a result" if self.missing else ""
+        todo = [job for job in self.jobs if not self._is_done(job)]
+        self.done = len(self.jobs) - len(todo)
+        self._say(f"sweep {short(self.folder)}: {len(self.jobs)} runs to evaluate, {self.done} of them evaluated already{left}")
+        tasks = {self._log(job): job for job in todo}
+        signum = Processes().run(
+            [self._task(job) for job in todo], self.at_once, [], lambda t, code: self._ended(tasks[t.log], code)
+        )
+        if signum is not None:
+            return status_of_signal(signum)
+        return FAILED if self.failed else 0
+
+    def _task(self, job: Job) -> Task:
+        run, reason = self.folder / job.folder, self._place(job, "reasons", ".evaluation.json")
+        words = (*self.words, setting("run", str(run)))
+        begins = functools.partial(self._begins, job)
+        claim = functools.partial(_claimed, self._place(job, "locks", ".evaluation"), lambda: not self._is_done(job), reason)
+        script = os.path.abspath(sys.argv[0])  # noqa: PTH100
+        return Task(script, words, environment_of(run, reason), self._log(job), claim, begins)
+
+    def _begins(self, job: Job) -> None:
+        self._say(f"[{self.done + 1}/{len(self.jobs)}] {labelled(job.settings, self.names)}")
+
+    def _ended(self, job: Job, code: int) -> None:
+        self.done += 1
+        name = f"[{self.done}/{len(self.jobs)}] {labelled(job.settings, self.names)}"
+        if code == 0:
+            write_json(self._mark(job), {"of": self._wanted(job)})
+            self._say(f"{name}: {short(self.folder / job.folder / EVALUATION / 'report.html')}")
+            return
+        self.failed += 1
+        try:
+            reason = str(json.loads(self._place(job, "reasons", ".evaluation.json").read_text())["reason"])
+        except (OSError, ValueError, KeyError):
+            reason = f"its process ended with status {code}"
+        print(f"error: {name}: {printable(reason)} ({short(self._log(job))})", file=sys.stderr)
+
+    def _is_done(self, job: Job) -> bool:
+        try:
+            same = json.loads(self._mark(job).read_text()) == {"of": self._wanted(job)}
+        except (OSError, ValueError):
+            return False
+        return same and (self.folder / job.folder / EVALUATION / "report.json").is_file()
+
+    def _wanted(self, job: Job) -> str:
+        """A digest of the settings and of which weights are evaluated."""
+        run = self.folder / job.folder
+        weights = next((run / name for name in (BEST, LAST) if (run / name).is_file()), run)
+        stat = weights.stat()
+        asked = [sorted(self.words), weights.name, stat.st_size, stat.st_mtime_ns]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+
+    def _mark(self, job: Job) -> Path:
+        return self.folder / DONE / f"{job.folder}.json"
+
+    def _log(self, job: Job) -> Path:
+        return self._place(job, "logs", ".evaluation.log")
+
+    def _place(self, job: Job, kind: str, end: str) -> Path:
+        return self.folder / ".sweep" / kind / f"{job.folder}{end}"
+
+    def _say(self, line: str) -> None:
+        self.terminal.print(line, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _claimed(path: Path, is_wanted: Callable[[], bool], reason: Path) -> Iterator[bool]:
+    """Whether this process may evaluate a run, and no other does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        mine = is_wanted()
+        if mine:
+            reason.unlink(missing_ok=True)
+        yield mine
+    finally:
+        lock.release()
