@@ -56,7 +56,11 @@ RESUME = (
     "resume=<run folder>",
     "or latest: go on with this run in its own folder, wherever it was stopped, to what it would have been; settings beside it win",
 )
-"""What no configuration file has, because a command line alone takes it."""
+SWEEP = (
+    "sweep=<folder>",
+    "or latest: go on with this sweep; new: begin another one of the same command; settings beside it extend it",
+)
+"""`RESUME` and `SWEEP` are what no configuration file has, because a command line alone takes it."""
 
 
 # ---- the comments in conf/
@@ -193,6 +197,7 @@ def _typed_first(settings: Iterable[Setting]) -> Iterator[tuple[str, str]]:
     for setting in settings:
         if setting.key == "ckpt_path":
             yield RESUME
+            yield SWEEP
         yield setting.assigned, setting.comment
 
 
