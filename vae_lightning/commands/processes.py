@@ -44,7 +44,7 @@ class _Running:
     task: Task
     process: BaseProcess
     place: int
-    """Its number among those that run at once."""
+    """The number of the process among those that run at once."""
     held: ExitStack = field(default_factory=ExitStack)
 
 

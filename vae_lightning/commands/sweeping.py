@@ -36,7 +36,7 @@ class Wanted:
     """What this command wants of a sweep."""
 
     words: tuple[str, ...] | None = None
-    """Its settings, which Hydra has not seen; None: Hydra has them all."""
+    """The settings that Hydra has not seen; None: Hydra has them all."""
     folder: Path | None = None
     """The sweep to go on with; None: that of the same command, if there is one."""
     everything: bool = False

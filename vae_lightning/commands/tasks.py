@@ -17,11 +17,11 @@ class Task:
     script: str
     """The script, train.py."""
     words: tuple[str, ...]
-    """The words of its command line."""
+    """The words of the command line."""
     environment: Mapping[str, str]
-    """Environment variables that it has beside those of the sweep."""
+    """Environment variables that the command has beside those of the sweep."""
     log: Path
-    """The file for what it prints, where it does not have the terminal for itself."""
+    """The file for what the command prints, where it does not have the terminal for itself."""
     claim: Callable[[], AbstractContextManager[bool]]
     """Gives a context whose value says whether this process may run the command, and no other does."""
     begins: Callable[[], None]
@@ -32,7 +32,7 @@ class JobLauncher(Protocol):
     """What runs tasks."""
 
     def at_once(self, gpus: int) -> int:
-        """How many tasks it runs at once, where each may have one of `gpus`."""
+        """How many tasks run at once, where each may have one of `gpus`."""
 
     def run(self, tasks: Sequence[Task], at_once: int, gpus: Sequence[str], ended: Callable[[Task, int], None]) -> int | None:
         """Run tasks, `at_once` at a time; return the signal that ended it before its time, or None.

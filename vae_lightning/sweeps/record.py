@@ -78,11 +78,11 @@ class Asked:
     """A job as a command asks for it."""
 
     words: tuple[str, ...]
-    """Its settings as words of a command line."""
+    """The job's settings as words of a command line."""
     flat: Mapping[str, Any]
-    """Its resolved config by dotted key, and beside it the options of groups, by the group's path."""
+    """The job's resolved config by dotted key, and beside it the options of groups, by the group's path."""
     digest: str
-    """The `identity` of its config."""
+    """The `identity` of the job's config."""
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ class Job:
     """A job of a sweep."""
 
     folder: str
-    """The name of its run folder."""
+    """The name of the job's run folder."""
     words: tuple[str, ...]
-    """Its settings as words of a command line."""
+    """The job's settings as words of a command line."""
     settings: Mapping[str, Any]
     """The values of what differs between jobs, by dotted key."""
     digest: str
-    """The `identity` of its config."""
+    """The `identity` of the job's config."""
 
 
 @dataclass(frozen=True)
