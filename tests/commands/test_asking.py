@@ -36,6 +36,10 @@ def test_jobs_are_the_product_in_the_order_of_the_words() -> None:
     assert all({*fixed} < {*job} for job in jobs)
 
 
+def test_a_value_that_is_given_twice_makes_one_job() -> None:
+    assert expanded(["seed=0,0,1"], parser())[0] == [["seed=0"], ["seed=1"]]
+
+
 def test_without_a_sweep_there_is_one_job() -> None:
     assert expanded(["seed=1"], parser()) == ([["seed=1"]], [])
     assert expanded([], parser()) == ([[]], [])

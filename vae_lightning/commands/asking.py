@@ -30,7 +30,7 @@ def expanded(words: Sequence[str], parser: OverridesParser) -> tuple[list[list[s
     Raises:
         ConfigurationError: a setting has infinitely many values.
     """
-    by_key = {override.get_key_element(): override for override in parser.parse_overrides(list(words))}
+    by_key = {override.get_key_element(): override for override in parser.parse_overrides([*words])}
     for override in by_key.values():
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigurationError(
@@ -42,7 +42,7 @@ def expanded(words: Sequence[str], parser: OverridesParser) -> tuple[list[list[s
 
 def _values(override: Override) -> list[str]:
     if override.is_sweep_override():
-        return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+        return [*dict.fromkeys(f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())]
     return [override.input_line or ""]
 
 

@@ -102,7 +102,7 @@ class SweepRun:
     def _recorded(self, asked: Sequence[Asked], axes: Sequence[str], words: Sequence[str]) -> tuple[Path, Record]:
         """The folder of the sweep, and its record with all jobs that are asked for."""
         chosen = Path(str(OmegaConf.select(self.configs.with_hydra(asked[0].words), "hydra.sweep.dir"))).absolute()
-        with _one_at_a_time(chosen.parent):
+        with _one_at_a_time((self.wanted.folder or chosen).parent):
             folder = self.wanted.folder or self._same_command(chosen, asked, axes) or chosen
             there = (folder / JOBS).is_file()
             if not there and folder.is_dir() and any(folder.iterdir()):
@@ -222,7 +222,8 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         with lock:
             yield
     except BaseException:
-        (folder / ".sweeps.lock").unlink(missing_ok=True)
+        if made:
+            (folder / ".sweeps.lock").unlink(missing_ok=True)
         for path in made:
             with contextlib.suppress(OSError):
                 path.rmdir()
