@@ -10,10 +10,16 @@ import hydra
 import pytest
 from conftest import REPOSITORY
 
+from vae_lightning.callbacks import LastCheckpoint
+from vae_lightning.callbacks.dashboard import NUM_PROJECTED
+from vae_lightning.callbacks.diagnostics import MAX_DIMENSIONS, NO_KL, NUM_IMAGES
+from vae_lightning.callbacks.progress import STEPS
 from vae_lightning.commands.commandline import CONF, register_resolvers
 from vae_lightning.commands.overrides import prepared
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import Catalogue
+from vae_lightning.engine.step import COMPILE_FROM
+from vae_lightning.machine.formats import FORMAT
 
 PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "outputs/*.md") for path in REPOSITORY.glob(pattern))
 COMMAND = re.compile(r"python (train|evaluate)\.py\s+([^`#]*?)\s*(?:`|#|$)", re.MULTILINE)
@@ -87,3 +93,23 @@ def test_what_a_page_imports_is_there() -> None:
     for node in ours:
         module = importlib.import_module(str(node.module))
         assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+def test_what_make_does_in_a_page_is_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    named = {target for page in PAGES for target in re.findall(r"(?:`|^ {4})make ([\w-]+)", page.read_text(), re.MULTILINE)}
+    assert {"train", "test", "check"} <= named
+    assert named <= targets
+
+
+def test_numbers_in_sentences_are_those_of_the_code() -> None:
+    readme, glossary = (" ".join((REPOSITORY / name).read_text().split()) for name in ("README.md", "docs/glossary.md"))
+    assert f"Runs of {COMPILE_FROM:,} steps and more are compiled" in readme
+    assert f"Ctrl-C ends a run within {STEPS} steps" in readme
+    assert LastCheckpoint("checkpoints").every_minutes == 5
+    assert "every five minutes (callbacks.last_checkpoint.every_minutes)" in readme
+    assert f"the posterior means of {NUM_PROJECTED:,} test images" in readme
+    assert f"both over the same {NUM_IMAGES} validation images" in glossary
+    assert f"up to d = {MAX_DIMENSIONS - 1})" in glossary
+    assert f"below {NO_KL} nats at two validations in a row" in glossary
+    assert f'say `"format": {FORMAT}`' in glossary
