@@ -214,13 +214,26 @@ def test_two_processes_take_the_steps_of_one_with_batches_twice_as_large(
 
 SHAPES = [
     *("data=shapes2d", "data.train_size=2400", "data.val_size=100", "data.test_size=100", "data.batch_size=10"),
-    *("data.eval_batch_size=25", "model.net.hidden=[8]", "model.latent_dim=2", "trainer.max_epochs=3", "trainer.log_every_n_steps=20"),
+    *(
+        "data.eval_batch_size=25",
+        "model.net.hidden=[8]",
+        "model.latent_dim=2",
+        "trainer.max_epochs=3",
+        "trainer.log_every_n_steps=20",
+    ),
     *("trainer.accelerator=cpu", "trainer.devices=2", "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false"),
     *("callbacks.latents=null", "callbacks.animation.frames=4", "callbacks.last_checkpoint.every_minutes=0.0001", "logger=csv"),
     *("+logger.tensorboard={_target_:pytorch_lightning.loggers.TensorBoardLogger,name:tensorboard,version:''}",),
     *("+logger.tensorboard.save_dir=${run_dir}", "+logger.tensorboard.default_hp_metric=false"),
 ]
-TORCHRUN = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--rdzv_backend=c10d", "--rdzv_endpoint=localhost:0"]
+TORCHRUN = [
+    "-m",
+    "torch.distributed.run",
+    "--nproc_per_node=2",
+    "--master_port=0",
+    "--rdzv_backend=c10d",
+    "--rdzv_endpoint=localhost:0",
+]
 
 
 def started(folder: Path, *words: str, torchrun: bool = False) -> subprocess.Popen[str]:

@@ -18,9 +18,7 @@ class Means(L.LightningModule):
         self.epoch_means: dict[str, float] = {}
 
 
-def test_steps_metrics_and_timings_come_back_and_nothing_is_hidden_twice(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_steps_metrics_and_timings_come_back_and_nothing_is_hidden_twice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     quiet = {"enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
     logger = TensorBoardLogger(tmp_path)
     purge_from(logger, 251)

@@ -130,9 +130,7 @@ def test_part_of_ones_own_is_in_the_report_under_its_heading(run: Path, tmp_path
         quick(run, "evaluation.parts=[of_my_own.dark]")
 
 
-def test_each_part_is_in_the_report_as_soon_as_it_is_measured(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_part_is_in_the_report_as_soon_as_it_is_measured(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "of_mine.py").write_text("def halts(material):\n    raise KeyboardInterrupt\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(KeyboardInterrupt):

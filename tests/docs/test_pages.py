@@ -83,9 +83,7 @@ def test_files_and_folders_that_a_page_names_are_there() -> None:
 
 def test_what_a_page_imports_is_there() -> None:
     blocks = [
-        block
-        for page in PAGES
-        for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+        block for page in PAGES for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     ]
     imports = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
     ours = [node for node in imports if str(node.module).startswith("vae_lightning")]

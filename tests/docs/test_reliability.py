@@ -41,7 +41,9 @@ def test_every_row_has_a_promise_and_names_a_test() -> None:
 
 def test_every_page_and_section_is_there_and_leads_to_tables() -> None:
     listed = re.findall(r"^\| `([\w/]+\.md)` \| (.+?) \| (.+?) \|$", PAGE.partition("\n## Page by page\n")[2], re.MULTILINE)
-    pages = {str(path.relative_to(REPOSITORY)) for pattern in ("*.md", "docs/*.md", "outputs/*.md") for path in REPOSITORY.glob(pattern)}
+    pages = {
+        str(path.relative_to(REPOSITORY)) for pattern in ("*.md", "docs/*.md", "outputs/*.md") for path in REPOSITORY.glob(pattern)
+    }
     assert {page for page, *_ in listed} == pages - NOT_HELD - {"CHANGELOG.md"} | {"docs/extending/README.md"}
     for page in BY_SECTION:
         text = re.sub(r"^```.*?^```$", "", (REPOSITORY / page).read_text(), flags=re.MULTILINE | re.DOTALL)
