@@ -8,7 +8,7 @@ from typing import Any
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback as HydraCallback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.commandline import one_line_errors
 from vae_lightning.commands.config import check_config
@@ -28,7 +28,8 @@ class CheckSweep(HydraCallback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         end_of_imports()  # before there are models and data, which a check leaves behind
-        overrides = list(config.hydra.overrides.task)
+        # unresolved: a setting may refer to others, which only a job has
+        overrides: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         parsed = OverridesParser.create().parse_overrides(overrides)
         choices = [
             [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
