@@ -14,6 +14,7 @@ from quick_traces import quick_make_fx
 from session import compile_into_a_folder_of_its_own, everything_once
 
 from vae_lightning.commands.commandline import register_resolvers
+from vae_lightning.commands.sweep import register
 from vae_lightning.data import larochelle, sources
 from vae_lightning.data.binarization import binarize
 from vae_lightning.engine import purity
@@ -38,6 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what it does not wait for so, and commands inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     compile_into_a_folder_of_its_own(config)
+    register()  # before configs are composed, which are parsed once a session
 
 
 def pytest_collection_finish() -> None:

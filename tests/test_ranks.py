@@ -1,8 +1,12 @@
 """A batch that several processes share is drawn as one process draws it, and they take the steps of one process."""
 
 import csv
+import os
+import runpy
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,3 +207,76 @@ def test_two_processes_take_the_steps_of_one_with_batches_twice_as_large(
     assert len(set(losses)) == 4
     for row, other in zip(one, two, strict=True):
         assert row == pytest.approx(other, rel=1e-4, abs=1e-4)
+
+
+# ---- stopped and resumed
+
+
+SHAPES = [
+    *("data=shapes2d", "data.train_size=2400", "data.val_size=100", "data.test_size=100", "data.batch_size=10"),
+    *(
+        "data.eval_batch_size=25",
+        "model.net.hidden=[8]",
+        "model.latent_dim=2",
+        "trainer.max_epochs=3",
+        "trainer.log_every_n_steps=20",
+    ),
+    *("trainer.accelerator=cpu", "trainer.devices=2", "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false"),
+    *("callbacks.latents=null", "callbacks.animation.frames=4", "callbacks.last_checkpoint.every_minutes=0.0001", "logger=csv"),
+    *("+logger.tensorboard={_target_:pytorch_lightning.loggers.TensorBoardLogger,name:tensorboard,version:''}",),
+    *("+logger.tensorboard.save_dir=${run_dir}", "+logger.tensorboard.default_hp_metric=false"),
+]
+TORCHRUN = [
+    "-m",
+    "torch.distributed.run",
+    "--nproc_per_node=2",
+    "--master_port=0",
+    "--rdzv_backend=c10d",
+    "--rdzv_endpoint=localhost:0",
+]
+
+
+def started(folder: Path, *words: str, torchrun: bool = False) -> subprocess.Popen[str]:
+    line = [sys.executable, *(TORCHRUN if torchrun else []), str(REPOSITORY / "train.py"), *words]
+    with (folder / "log.txt").open("a") as log:
+        return subprocess.Popen(line, cwd=folder, stdout=log, stderr=log, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def below(pid: int) -> list[int]:
+    """A process and all that it has started, and these have."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *(process for child in children for process in below(int(child)))]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert started(folder, *SHAPES, "hydra.run.dir=run").wait() == 0, (folder / "log.txt").read_text()
+    return folder / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs to know the processes of a process")
+@pytest.mark.parametrize(("start", "ending"), [("ddp", "SIGKILL"), ("ddp_spawn", "SIGTERM"), ("torchrun", "SIGKILL")])
+def test_run_of_two_processes_that_is_stopped_and_resumed_is_that_of_one_never_stopped(
+    undisturbed: Path, tmp_path: Path, start: str, ending: str
+) -> None:
+    stress = runpy.run_path(str(REPOSITORY / "tests" / "stress" / "resume.py"))
+    torchrun = start == "torchrun"
+    words = [*SHAPES, *([] if torchrun else [f"trainer.strategy={start}"])]
+    process = started(tmp_path, *words, torchrun=torchrun)
+    deadline = time.monotonic() + 240
+    while not (found := list(tmp_path.glob("outputs/*/*/checkpoints/last.ckpt"))) and time.monotonic() < deadline:
+        assert process.poll() is None, (tmp_path / "log.txt").read_text()
+        time.sleep(0.01)
+    for pid in below(process.pid) if ending == "SIGKILL" else [process.pid]:
+        os.kill(pid, getattr(signal, ending))
+    assert process.wait(timeout=60) == (128 + signal.SIGTERM if ending == "SIGTERM" else -signal.SIGKILL)
+    run = found[0].parent.parent
+    assert (run / "metrics.json").is_file() == (ending == "SIGTERM")
+    assert started(tmp_path, "resume=latest", torchrun=torchrun).wait() == 0, (tmp_path / "log.txt").read_text()
+    assert stress["same"](stress["contents"](undisturbed), stress["contents"](run)) == []
+    assert [path for path in run.parent.iterdir() if any(path.iterdir())] == [run], "no process logs into a folder of its own"

@@ -63,6 +63,7 @@ def test_interval_has_no_end() -> None:
         ["experiment=burda_iwae5", "model.num_samples=7", "data.batch_size=10"],
         ["model.lr_schedule.name=cosine", "name='a b'", "data.root='${seed}/x'"],
         ["+model.optimizer.eps=1e-6", "seed=1", "~callbacks.images"],
+        ["+logger.other={_target_:vae_lightning.runs.loggers.CSVLogger}", "+logger.other.save_dir=${run_dir}", "name=of_${seed}"],
         ["model/net=resnet", "model.optimizer.lr=null", "trainer.max_time=00:00:01:00"],
     ],
 )

@@ -130,6 +130,15 @@ def test_part_of_ones_own_is_in_the_report_under_its_heading(run: Path, tmp_path
         quick(run, "evaluation.parts=[of_my_own.dark]")
 
 
+def test_each_part_is_in_the_report_as_soon_as_it_is_measured(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_mine.py").write_text("def halts(material):\n    raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        quick(run, "evaluation.figures=[]", "evaluation.parts=[rate_distortion,of_mine.halts]")
+    report = json.loads((run / "evaluation" / "report.json").read_text())
+    assert {"elbo", "nll", "rate", "distortion"} <= set(report["splits"]["test"])
+
+
 def test_reasons_and_refusals_name_the_option_where_it_stands(run: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"^evaluation\.parts=samples: evaluation\.classifier=null: must be the run"):
         quick(run, "evaluation.parts=[samples]")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -210,3 +211,12 @@ def test_log_is_held_back_until_the_folder_is_taken(tmp_path: Path) -> None:
     finally:
         logging.getLogger().removeHandler(handler)
     assert not list(tmp_path.iterdir())
+
+
+def test_later_rank_neither_logs_into_a_folder_nor_leaves_one(compose: Compose, tmp_path: Path) -> None:
+    later: Any = type("Trainer", (), {"is_global_zero": False, "global_step": 0})()
+    with RunFolder(tmp_path / "outputs" / "later") as folder:
+        folder.path.mkdir(parents=True)  # as Hydra does in a process that torchrun starts
+        folder.take(compose(*SMALL), later, None)
+        assert not list(folder.path.iterdir())
+    assert not (tmp_path / "outputs").exists()

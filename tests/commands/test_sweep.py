@@ -1,15 +1,35 @@
-"""The jobs of a sweep are checked before the first one starts, and a user's files are read once for all of them."""
+"""The plugins of a sweep, and what the checks of its jobs have in common: a user's files are read once for all of them."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 
 from vae_lightning.commands.commandline import CONF
 from vae_lightning.commands.config import check_config
+from vae_lightning.commands.processes import Processes
+from vae_lightning.commands.sweep import Sweep, register
 from vae_lightning.data import ArrayDataModule
 from vae_lightning.errors import ConfigurationError
+
+
+def test_ours_are_what_hydra_calls_basic() -> None:
+    register()
+    for group, plugin in (("sweeper", Sweep), ("launcher", Processes)):
+        target = ConfigStore.instance().load(f"hydra/{group}/basic.yaml").node["_target_"]
+        assert Plugins.instance().class_name_to_class[target] is plugin
+    with pytest.raises(ConfigurationError, match="hydra/launcher=basic: is of hydra/sweeper=basic"):
+        Processes().launch([[]], 0)
+
+
+def test_settings_of_the_command_line_win_over_those_of_a_config() -> None:
+    sweep, parser = Sweep({"model.beta": "1,4", "seed": "0,1"}), OverridesParser.create()
+    assert sweep._with_params(["seed=5", "model=beta_vae"], parser) == ["model.beta=1,4", "seed=5", "model=beta_vae"]
+    assert Sweep()._with_params(["seed=5"], parser) == ["seed=5"]
 
 
 def test_files_of_a_users_own_are_read_once_for_all_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -360,3 +360,11 @@ def test_first_step_waits_for_no_import_of_what_is_needed_later(mnist_root: Path
     imported = set((tmp_path / "modules").read_text().split())
     assert "vae_lightning.engine.step" in imported
     assert not imported & set(LATER)
+
+
+def test_best_is_judged_by_the_metric_that_was_asked_for(compose: Callable[..., DictConfig]) -> None:
+    small = ("data=shapes2d", "data.train_size=200", "data.val_size=100", "data.test_size=100", "model.net.hidden=[8]")
+    result = train(compose(*small, "monitor=val/kl", "monitor_mode=max", "trainer.max_epochs=2"))
+    best: Any = result.trainer.checkpoint_callback
+    assert (best.monitor, best.mode) == ("val/kl", "max")
+    assert result.objective == result.metrics["val/kl"] == pytest.approx(float(best.best_model_score), rel=1e-6)

@@ -26,10 +26,11 @@ def test_words_tell_where_configs_lie(
     hydra = {
         "runtime": {"config_sources": found},
         "job": {"name": "train", "config_name": config},
-        "overrides": {"task": ["seed=3"], "hydra": own},
+        "overrides": {"task": ["seed=3", "name=${run_dir}"], "hydra": own},
+        "run_dir": "of this run alone",
     }
     monkeypatch.setattr(HydraConfig, "get", staticmethod(lambda: OmegaConf.create(hydra)))
-    assert typed_words() == words
+    assert typed_words() == [*words, "name=${run_dir}"], "what refers to another setting means another value in another run"
 
 
 def test_packages_of_ones_own_are_to_be_trusted(compose: Callable[..., DictConfig]) -> None:

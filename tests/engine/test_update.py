@@ -9,6 +9,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
 from vae_lightning.engine.update import Update, clipped, update_of
+from vae_lightning.engine.update.number import Untraceable
+from vae_lightning.engine.update.proof import prove
+from vae_lightning.engine.update.traced import TracedUpdate
+from vae_lightning.engine.update.twin import twin_of
 from vae_lightning.machine.compilation import compiled
 
 SHAPES = ((8, 4), (8,), (4, 8))
@@ -258,6 +262,50 @@ def test_what_no_graph_can_do_is_left_to_the_optimizer(kind: Any) -> None:
     before = [tensor.clone() for tensor in trained]
     assert isinstance(update_of(optimizer, trained), str)
     assert all(torch.equal(a, b) for a, b in zip(before, trained, strict=True)), "which were only copied"
+
+
+class OutOfPlace(Optimizer):
+    """Sums of products and of quotients that are scaled by the rate and make new tensors."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        super().__init__(params, {"lr": lr, "step": 0})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            group["step"] += 1
+            for parameter in group["params"]:
+                moved = torch.addcmul(parameter, parameter.grad, parameter.grad.abs(), value=-group["lr"])
+                scale = parameter.grad.abs() + group["step"]
+                parameter.copy_(torch.addcdiv(moved, parameter.grad, scale, value=-group["lr"]))
+
+
+def test_products_and_quotients_that_make_new_tensors_are_traced() -> None:
+    ours, reference = Trained(lambda trained: OutOfPlace(trained, 0.1)), parameters()
+    theirs = OutOfPlace(reference, 0.1)
+    for step in range(STEPS):
+        gradients = gradients_of(reference, step)
+        ours.step(gradients)
+        give(reference, gradients)
+        theirs.step()
+    assert ours.graph_steps == STEPS, ours.reason
+    assert_same(ours.optimizer, theirs)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.0])
+def test_proof_finds_out_a_graph_that_does_not_follow_the_rate(rate: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a warm-up begins at a rate of 0, at which no graph could be told from another."""
+    trained = parameters()
+    optimizer = OutOfPlace(trained, rate)
+    give(trained, gradients_of(trained, 0))
+    optimizer.step()
+    update = TracedUpdate(optimizer, trained)
+    prove(update.other_for(*twin_of(optimizer, trained)))
+    frozen = update.other_for(*twin_of(optimizer, trained))
+    first = [setting.clone() for setting in frozen.settings()]
+    monkeypatch.setattr(frozen, "settings", lambda: first)
+    with pytest.raises(Untraceable, match="misses the optimizer's own steps"):
+        prove(frozen)
 
 
 # of Muon's five steps to an orthogonal matrix, which are alike, two: each is compiled

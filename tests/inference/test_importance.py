@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -189,6 +190,24 @@ def test_compiled_gives_the_same_estimates(monkeypatch: pytest.MonkeyPatch, eage
     torch.testing.assert_close(estimates(model, x, y, max_batch=100), plain)
     assert len(eager_to_compile) == 1
     assert eager_to_compile[0] is not None
+
+
+@pytest.mark.parametrize(("length", "samples", "most"), [(4, 1, 4), (8, 1, 4), (7, 60, 100), (4, 60, 120), (3, 5, 1)])
+def test_no_more_is_decoded_at_once_than_asked(length: int, samples: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In groups and chunks as they are made for a compiled graph, in whose place stands the function itself."""
+    decoded = list[int]()
+    monkeypatch.setattr(importance, "COMPILE_FROM", 0)
+    monkeypatch.setattr(importance, "compiled_loop", lambda function, *_: lambda *constants: partial(function, *constants))
+
+    class Counting(LinearGaussian):
+        def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+            decoded.append(z.shape[:-1].numel())
+            return super().likelihood(z, y)
+
+    model = Counting()
+    x = images(model, length)
+    ImportanceSampler(model)(x, None, [samples], Source.of(x, 0), max_batch=most)
+    assert 0 < max(decoded) <= most
 
 
 class Whimsical(LinearGaussian):

@@ -264,6 +264,32 @@ def test_what_cannot_change_within_an_epoch_is_refused_by_name(
     assert not (tmp_path / "run").exists()
 
 
+class _Begun(Exception):
+    """Training would begin now."""
+
+
+def test_number_of_processes_cannot_change_within_an_epoch_and_may_after_one(
+    compose: Compose, within: Path, before: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: object, **__: object) -> None:
+        raise _Begun
+
+    monkeypatch.setattr(L.Trainer, "fit", begin)
+    two = (
+        "trainer.gpus=auto",
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.strategy=ddp_spawn",
+        "trainer.max_epochs=3",
+    )
+    with pytest.raises(
+        ConfigurationError, match=r"^trainer\.devices=2: the checkpoint was trained with 1, which cannot change within"
+    ):
+        train(compose(*MODEL, *two, f"ckpt_path={within}"))
+    with pytest.raises(_Begun):
+        train(compose(*SMALL, *two, f"ckpt_path={before}", folder="after"))
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -4,7 +4,9 @@ import csv
 import html.parser
 import json
 import os
-from collections.abc import Callable
+import socket
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import markdown
 import pytest
 import torch
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 
 from vae_lightning import VAE, runs
 from vae_lightning.commands.evaluate import Evaluation, evaluate
 from vae_lightning.commands.hyperparameters import code
+from vae_lightning.commands.train import train
 from vae_lightning.errors import CheckpointError, VAELightningError
 from vae_lightning.machine.checkpoints import read_any
 from vae_lightning.runs.history import history, record
@@ -398,3 +401,42 @@ def test_report_of_a_terabyte_or_a_pipe_is_put_aside(run: Path, evaluation: Call
 
 def test_every_refusal_here_is_an_error_of_ours() -> None:
     assert issubclass(CheckpointError, VAELightningError)
+
+
+# ---- no waiting door
+
+
+_bound: list[object] | None = None
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if _bound is not None and event == "socket.bind":
+        _bound.append(arguments[1])
+
+
+@pytest.fixture
+def ports() -> Iterator[list[object]]:
+    """The ports that this process binds during a test."""
+    global _bound
+    if _note not in _hooked:  # a hook cannot be taken back
+        sys.addaudithook(_note)
+        _hooked.append(_note)
+    _bound = []
+    yield _bound
+    _bound = None
+
+
+_hooked: list[object] = []
+
+
+def test_opening_a_run_and_training_in_one_process_wait_at_no_port(
+    run: Path, compose: Callable[..., DictConfig], evaluation: Callable[..., Any], ports: list[object]
+) -> None:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+    assert ports == [("127.0.0.1", 0)], "a port that is bound is seen"
+    ports.clear()
+    small = ("data=shapes2d", "data.train_size=200", "data.val_size=100", "data.test_size=100", "model.net.hidden=[8]")
+    train(compose(*small, "logger=tensorboard"))
+    evaluated(run, evaluation)
+    assert ports == []

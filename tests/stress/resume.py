@@ -58,6 +58,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         *("model=cvae_mlp", "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=5", "trainer.limit_train_batches=20", *MLP),
     ),
     "fast path, compiled": (*MLP, "trainer.compile=true", "trainer.max_epochs=4", "trainer.limit_train_batches=40"),
+    "two processes, of which the first is killed": (
+        *("trainer.gpus=auto", "trainer.accelerator=cpu", "trainer.devices=2", "callbacks.latents=null"),
+        *(*MLP, "trainer.max_epochs=3", "trainer.limit_train_batches=120"),
+    ),
 }
 CLOCK = "callbacks.last_checkpoint.every_minutes=0.003"
 """Where last.ckpt is written by the clock too, every fifth of a second."""
@@ -236,7 +240,7 @@ def main() -> None:
     print("| setting | runs | killed | resumed | different | seconds undisturbed |\n|---|---|---|---|---|---|", flush=True)
     for number, (name, words) in enumerate(settings.items()):
         runs = options.runs // len(settings) + (number < options.runs % len(settings))
-        own = [*words, *COMMON, *clock, f"data.root={data}"]
+        own = [*COMMON, *clock, *words, f"data.root={data}"]
         kills, resumes, different, took = stress(name, own, options.folder / str(number), runs, chance, options.kills)
         wrong += different
         print(f"| {name} | {runs} | {kills} | {resumes} | {different} | {took:.1f} |", flush=True)

@@ -8,12 +8,14 @@ from vae_lightning.callbacks.first_batch import FirstBatch
 from vae_lightning.callbacks.histograms import Histograms
 from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
+from vae_lightning.callbacks.spawned import BringsBack
 from vae_lightning.callbacks.summary import Summary
 from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 
 __all__ = [
     "AtomicCheckpointIO",
     "BestCheckpoint",
+    "BringsBack",
     "Dashboard",
     "FirstBatch",
     "FrameRecorder",

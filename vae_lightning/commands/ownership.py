@@ -168,10 +168,10 @@ class RunFolder:
                 if resumes(self.path):
                     _begin_anew(self.path, logs, events)
                 write()
-        self._taken = self._ready = True
+            self._open.enter_context(_logged_to(self.path))
+        self._ready = True
         start = going_on.progress.steps if going_on is not None else 0
         self._has_trained = lambda: trainer.global_step > start
-        self._open.enter_context(_logged_to(self.path))
 
     def _owned(self, going_on: Continuation | None) -> set[Path]:
         """The folders that belong to the run that a training goes on with."""

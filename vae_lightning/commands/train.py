@@ -22,7 +22,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters, require
-from vae_lightning.callbacks import Dashboard, FirstBatch, StopOnInterrupt, Timing
+from vae_lightning.callbacks import BringsBack, Dashboard, FirstBatch, StopOnInterrupt, Timing
 from vae_lightning.commands.changing import note_changes
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
@@ -107,6 +107,7 @@ def train(cfg: DictConfig, started: float | None = None) -> Result:
 def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Result:
     folder = _folder(cfg)
     timing, interrupt = Timing(started or time.time()), StopOnInterrupt()
+    brings = BringsBack(timing)
     keep_freed_memory()
     # trainer.deterministic would fill all new memory with NaN, which costs a fifth of the speed and changes no number
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -115,11 +116,11 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     data = parts.data()
     model = parts.model(data)
     dashboard = Dashboard({"config": code(OmegaConf.to_yaml(cfg, resolve=True))}, hyperparameters_of(cfg))
-    trainer = parts.trainer(model, [timing, dashboard, FirstBatch()])
+    trainer = parts.trainer(model, [timing, dashboard, FirstBatch(), brings])
     trainer.callbacks.insert(0, interrupt)  # type: ignore[attr-defined]  # first, so that it can keep the others from their hooks
     without_signal_handlers(trainer)
     reason = install(trainer, model, cfg.trainer.compile)
-    if reason and cfg.trainer.compile is not False:
+    if reason and cfg.trainer.compile is not False and trainer.is_global_zero:
         log.warning("Lightning's own loop and not the fast path, because %s", reason)
     torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
     torch.set_num_threads(THREADS if cfg.trainer.threads == "auto" else cfg.trainer.threads)
@@ -140,14 +141,14 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             resume = cfg.ckpt_path
             with _noted(trainer, interrupt):
                 trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
+                brings.received(trainer, model)
                 interrupt.settle(trainer)
             logged = _callback_metrics(trainer)
-            # if Lightning trained in processes that it started, the step is not known here
-            stands = trainer.world_size == 1 and trainer.global_step == (going_on.progress.steps if going_on else 0)
-            if stands and not interrupt.interrupted and not (going_on and going_on.ends):
+            stands = trainer.global_step == (going_on.progress.steps if going_on else 0)
+            if stands and trainer.is_global_zero and not interrupt.interrupted and not (going_on and going_on.ends):
                 log.warning("no step was trained, so that the metrics are of the weights as they were before")
             if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
-                logged |= _evaluate_best(trainer, model, data, interrupt)
+                logged |= _evaluate_best(trainer, model, data, interrupt, brings)
     except Interruption as error:
         interrupt.signal, logged = error.signal, _callback_metrics(trainer)
     except (NotFiniteError, ProcessExitedException, ProcessRaisedException) as error:
@@ -158,7 +159,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             with named_from_the_root(model, data):
                 raise ours from None
         wrong, logged = ours if isinstance(ours, NotFiniteError) else None, _callback_metrics(trainer)
-    # our own models keep their metrics in double precision, unless they were trained in processes that are gone
+    # our own models keep their metrics in double precision
     metrics = (getattr(model, "epoch_means", {}) | getattr(model, "evaluation_means", {})) or logged
     wrong = wrong or _of_metrics(metrics)
     if trainer.is_global_zero:
@@ -249,7 +250,11 @@ def _weights_only(function: Any, ckpt_path: str | None) -> dict[str, bool]:
 
 
 def _evaluate_best(
-    trainer: L.Trainer, model: L.LightningModule, data: L.LightningDataModule, interrupt: StopOnInterrupt
+    trainer: L.Trainer,
+    model: L.LightningModule,
+    data: L.LightningDataModule,
+    interrupt: StopOnInterrupt,
+    brings: BringsBack,
 ) -> dict[str, float]:
     """The metrics of validation and test, both of the best checkpoint's weights.
 
@@ -263,6 +268,7 @@ def _evaluate_best(
             if number and interrupt.settle(trainer):
                 break
             function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
+            brings.received(trainer, model)
             logged |= _callback_metrics(trainer)
     return logged
 

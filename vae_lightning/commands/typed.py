@@ -21,7 +21,9 @@ def typed_words() -> list[str]:
     if config.job.config_name != config.job.name:
         words += ["--config-name", str(config.job.config_name)]
     searched = [word for word in config.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath=")]
-    return [*words, *searched, *config.overrides.task]
+    # unresolved: what refers to another setting, such as the run's folder, means another value in another run
+    typed: Any = OmegaConf.to_container(config.overrides.task, resolve=False)
+    return [*words, *searched, *typed]
 
 
 def to_trust(cfg: DictConfig, *, all_parts: bool = False) -> list[str]:

@@ -30,6 +30,7 @@ __all__ = [
     "may_stop_now",
     "no_longer_after_batches",
     "purge_from",
+    "purge_no_more",
     "saves_between_validations",
     "spawns",
     "tell_ranks",
@@ -140,6 +141,11 @@ def allowed_seconds(callback: Timer) -> float | None:
 def purge_from(logger: TensorBoardLogger, step: int) -> None:
     """Have TensorBoard hide what `logger` wrote from `step` on, unless its user said from where."""
     logger._kwargs.setdefault("purge_step", step)
+
+
+def purge_no_more(logger: TensorBoardLogger) -> None:
+    """Have `logger` begin its next file without hiding anything: a file of another process has done so."""
+    logger._kwargs.pop("purge_step", None)
 
 
 class _NoSignals(_SignalConnector):
