@@ -9,6 +9,7 @@ from vae_lightning.callbacks.histograms import Histograms
 from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
 from vae_lightning.callbacks.summary import Summary
+from vae_lightning.callbacks.value_recorder import ValueRecorder
 from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "LatentDiagnostics",
     "StopOnInterrupt",
     "Summary",
+    "ValueRecorder",
     "Timing",
 ]
