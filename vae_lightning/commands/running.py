@@ -22,6 +22,7 @@ from vae_lightning.commands.config import check_config
 from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.processes import Processes, Task, cores
 from vae_lightning.commands.sweeping import Wanted
+from vae_lightning.commands.table import show_table
 from vae_lightning.commands.trusted import only_trusted
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.screen import console, short
@@ -177,6 +178,8 @@ class SweepRun:
     # ---- what came out
 
     def _shown(self, folder: Path, record: Record, after: Sequence[Status], signum: int | None) -> int:
+        if signum is None:
+            show_table(folder, record)
         again = command("train.py", "-m", path_setting("sweep", short(folder)))
         left = [status for status in after if status.state is not State.FINISHED]
         if left:

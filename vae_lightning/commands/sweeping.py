@@ -23,7 +23,7 @@ from vae_lightning.machine.files import at_home
 from vae_lightning.machine.shell import hydra_quoted, is_hydra_quoted, setting
 from vae_lightning.sweeps.record import JOBS, Record
 
-__all__ = ["Wanted", "latest", "wanted", "with_sweep"]
+__all__ = ["Wanted", "latest", "sweep_folder", "wanted", "with_sweep"]
 
 SWEEP = re.compile(r"\+{0,2}sweep=(?P<value>.*)", re.DOTALL)
 MULTIRUN = {"-m", "--multirun"}
@@ -79,7 +79,7 @@ def with_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
         return _of_command(flags, [*of_hydra, named[0]], own, catalogue)
     if value in ("", "new"):
         return _of_command(flags, of_hydra, own, catalogue, new=value == "new")
-    folder = _folder(value)
+    folder = sweep_folder(value)
     record = Record.read(folder)
     trust = named_in(words)
     require_trusted_configs([*record.words, *record.flags], trust)
@@ -114,7 +114,12 @@ def _is_choice(word: str, catalogue: Catalogue) -> bool:
     return "/" not in key and key in catalogue.groups and len(parts_of(value)) == 1 and not FUNCTION.fullmatch(value)
 
 
-def _folder(value: str) -> Path:
+def sweep_folder(value: str) -> Path:
+    """The folder of the sweep that `sweep=value` means: "latest", the folder of a sweep, or that of a job of it.
+
+    Raises:
+        CheckpointError: there is no such sweep.
+    """
     text = value[1:-1] if is_hydra_quoted(value) else value
     if text == "latest":
         return latest()

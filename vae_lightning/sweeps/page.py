@@ -98,6 +98,12 @@ class _Page:
         self.different = [key for key in table.metrics if any(key in row.differences for row in table.rows)]
         self.estimators = {key: _estimated(row) for key, row in table.estimators.items()}
 
+    @property
+    def another(self) -> str:
+        """The settings of a row that differences could be taken from as well."""
+        rows = [row for row in self.table.rows if row.finished and row is not self.table.chosen]
+        return (rows or self.table.rows)[0].label
+
     def setting(self, row: Row, axis: str) -> str:
         """The value of a setting as text."""
         return shown(row.settings[axis]) if axis in row.settings else ""
