@@ -36,7 +36,9 @@ def write_run(run: Path, values: Mapping[str, Sequence[float]], marks: Sequence[
     (run / "checkpoints" / "best.ckpt").write_bytes(b"weights")
     if images:
         count = len(next(iter(arrays.values())))
-        np.savez(run / "test_per_image.npz", **arrays, _images=np.array(marks if marks is not None else range(count), dtype=np.float64))
+        np.savez(
+            run / "test_per_image.npz", **arrays, _images=np.array(marks if marks is not None else range(count), dtype=np.float64)
+        )
 
 
 def make_sweep(folder: Path, axes: Mapping[str, Sequence[Any]], values: Values, shared: Mapping[str, Any] | None = None) -> Record:

@@ -75,7 +75,9 @@ def test_training_that_lightning_refuses_leaves_no_folder_and_takes_nobodys(comp
     assert (tmp_path / "run" / "mine").is_file()
 
 
-@pytest.mark.parametrize("left", ["metrics.json", "test_per_image.npz", "tensorboard/events.out.tfevents.1", "csv/metrics.csv", "animation/step_1.npz"])
+@pytest.mark.parametrize(
+    "left", ["metrics.json", "test_per_image.npz", "tensorboard/events.out.tfevents.1", "csv/metrics.csv", "animation/step_1.npz"]
+)
 def test_whatever_is_left_of_a_run_makes_a_folder_used(compose: Compose, tmp_path: Path, left: str) -> None:
     path = tmp_path / "run" / left
     path.parent.mkdir(parents=True)

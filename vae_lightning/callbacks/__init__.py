@@ -24,6 +24,6 @@ __all__ = [
     "LatentDiagnostics",
     "StopOnInterrupt",
     "Summary",
-    "ValueRecorder",
     "Timing",
+    "ValueRecorder",
 ]

@@ -1,8 +1,8 @@
 """The test's values of each image as a file, which the error over images and differences between runs are computed from.
 
 The file is a `.npz` with an array `(N,)` for each metric of the model (`elbo`, `log_likelihood`, `kl`, ..., float32, nats), in the
-order of the test split, and `_images`, float64 `(N,)`, a number by which each image is known again. There is none of models with test
-steps of their own, and none where several processes test images of a loader that does not say which are whose (`places`).
+order of the test split, and `_images`, float64 `(N,)`, a number by which each image is known again. There is none of models with
+test steps of their own, and none where several processes test images of a loader that does not say which are whose (`places`).
 """
 
 from pathlib import Path

@@ -70,7 +70,7 @@ def _settings(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         match = re.fullmatch(rf"({'|'.join(KEYS)})=(.*)", word, re.DOTALL)
         if match is None:
-            raise ConfigurationError(f"{word}: is not understood; give sweep=<folder> or sweep=latest, and maybe to=<row>: see --help")
+            raise ConfigurationError(f"{word}: is not understood; give sweep=<folder> or sweep=latest, and maybe to=<row>")
         if match[1] in settings:
             raise ConfigurationError(f"{word}: {match[1]} is given twice")
         settings[match[1]] = match[2]

@@ -22,7 +22,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters, require
-from vae_lightning.callbacks import Dashboard, FirstBatch, StopOnInterrupt, ValueRecorder, Timing
+from vae_lightning.callbacks import Dashboard, FirstBatch, StopOnInterrupt, Timing, ValueRecorder
 from vae_lightning.commands.changing import note_changes
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of

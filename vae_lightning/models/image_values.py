@@ -1,7 +1,7 @@
 """Values of each image of a test, beside their means: what the error over images and differences on the same images are made of.
 
-A value stays on the device until the test has ended, so that the test waits for nothing. With the values comes a mark of each image,
-by which two tests are known to have seen the same images, in the same order and with the same pixels.
+A value stays on the device until the test has ended, so that the test waits for nothing. With the values comes a mark of each
+image, by which two tests are known to have seen the same images, in the same order and with the same pixels.
 """
 
 from collections.abc import Callable, Mapping

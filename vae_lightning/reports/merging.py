@@ -95,7 +95,7 @@ def _size(estimate: Plain) -> tuple[bool, int, int]:
 
 
 def identity_of(estimate: Plain) -> str:
-    """What tells an estimate from others of its split and name: images, samples, binarization, seed, and settings that were asked for."""
+    """What tells an estimate from others of its split and name: images, samples, binarization, seed, and further settings."""
     asked = {key: estimate.get(key) for key in ("num_images", "num_samples", "binarization", "seed")}
     settings = {key: value for key, value in estimate["settings"].items() if key not in OUTCOMES}
     return json.dumps({**asked, "settings": settings}, sort_keys=True, default=str)

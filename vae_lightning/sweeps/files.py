@@ -66,7 +66,9 @@ def write_table(table: Table) -> Path:
 def _remove_others(figures: Path, names: Sequence[str]) -> None:
     """Remove plots of an earlier table that this one has not."""
     for path in figures.glob("*.png") if figures.is_dir() else ():
-        plotted = path.stem in ("seeds", "differences", "rate_distortion", "parallel_coordinates") or path.stem.startswith("heat_maps")
+        plotted = path.stem in ("seeds", "differences", "rate_distortion", "parallel_coordinates") or path.stem.startswith(
+            "heat_maps"
+        )
         if plotted and path.stem not in names:
             path.unlink(missing_ok=True)
 

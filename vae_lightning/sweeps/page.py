@@ -70,10 +70,9 @@ def to_html(table: Table, drawings: Sequence[Drawing]) -> str:
     script = rendered.get_template("sweep.js.j2").render().strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # the script is this project's; of all others, also of one that a name had smuggled in, a browser runs none
-    text = rendered.get_template("sweep.html.j2").render(
+    return rendered.get_template("sweep.html.j2").render(
         page=_Page(table), drawings=drawings, script=Markup(script), digest=digest, main=set(table.main)
     )
-    return text
 
 
 def to_markdown(table: Table, drawings: Sequence[Drawing]) -> str:

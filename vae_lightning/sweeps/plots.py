@@ -41,7 +41,11 @@ def drawn(table: Table) -> Iterator[tuple[str, str, Figure]]:
     if not table.metrics:
         return
     metric = table.main[0]
-    yield "seeds", f"{metric}: a point a seed; the bar is the mean, the line its 95 % interval over seeds (Student's t).", seeds(table, metric)
+    yield (
+        "seeds",
+        f"{metric}: a point a seed; the bar is the mean, the line its 95 % interval over seeds (Student's t).",
+        seeds(table, metric),
+    )
     key = next((key for key in table.main if any(key in row.differences for row in table.rows)), None)
     if key is not None and table.chosen is not None:
         caption = (
@@ -54,7 +58,7 @@ def drawn(table: Table) -> Iterator[tuple[str, str, Figure]]:
         name = "heat_maps" if len(numeric) == 2 else f"heat_maps_{table.names[x]}_{table.names[y]}"
         yield name, "Means over seeds. Darker is more.", heat_maps(table, x, y)
     if beta_of(table) is not None and rate_points(table):
-        caption = "Rate (KL) against distortion (-log p(x | z)) of test images, beta at each point; along a grey line the ELBO is the same."
+        caption = "Rate (KL) against distortion (-log p(x | z)), beta at each point; along a grey line the ELBO is the same."
         yield "rate_distortion", caption, rate_distortion(table)
     if len(table.axes) > 1 and len(with_metric(table, metric)) > 1:
         yield "parallel_coordinates", f"A line a setting, from what varies to {metric}.", parallel_coordinates(table, metric)
@@ -109,7 +113,14 @@ def differences(table: Table, metric: str) -> Figure:
     for place, row in enumerate(rows):
         spread = row.differences[metric]
         if spread.over_images is not None:
-            axes.plot([spread.mean - spread.over_images, spread.mean + spread.over_images], [place] * 2, color="C0", lw=5, alpha=0.5, solid_capstyle="butt")
+            axes.plot(
+                [spread.mean - spread.over_images, spread.mean + spread.over_images],
+                [place] * 2,
+                color="C0",
+                lw=5,
+                alpha=0.5,
+                solid_capstyle="butt",
+            )
     axes.set(xlabel=f"{_title(metric)}, difference from {chosen.label}")
     return fig
 
@@ -131,7 +142,12 @@ def _intervals(axes: Axes, spreads: Sequence[Spread], reaching: float | None = N
     for place, spread in enumerate(spreads):
         half = "" if spread.half_width is None else f" ± {spread.half_width:.2f}"
         axes.annotate(
-            f"{spread.mean:.2f}{half}", (1.01, place), xycoords=axes.get_yaxis_transform(), fontsize=7, va="center", annotation_clip=False
+            f"{spread.mean:.2f}{half}",
+            (1.01, place),
+            xycoords=axes.get_yaxis_transform(),
+            fontsize=7,
+            va="center",
+            annotation_clip=False,
         )
         axes.plot([spread.mean], [place], "|", ms=11, mew=2, color="C1", zorder=3)
         if spread.half_width is not None:
@@ -183,7 +199,9 @@ def _heat_map(axes: Axes, cells: Any, columns: Sequence[str], rows: Sequence[str
         missing = not math.isfinite(value)
         light = not missing and norm(value) > 0.6
         text = "missing" if missing else f"{value:.{digits}f}"
-        axes.text(column, row, text, ha="center", va="center", fontsize=7, color="0.5" if missing else "white" if light else "black")
+        axes.text(
+            column, row, text, ha="center", va="center", fontsize=7, color="0.5" if missing else "white" if light else "black"
+        )
 
 
 def rate_points(table: Table) -> dict[str, list[tuple[float, Row]]]:

@@ -25,6 +25,8 @@ IMAGES = "_images"
 """The name of the marks by which images are known again, beside the values of a test's images."""
 ROUNDING = 1e-6
 """How far the mean of a test's values may be from the metric, relative to it: other than this, the values are of another test."""
+LARGEST = 1e100
+"""What no metric reaches, and whose square is a number still."""
 SPLIT = "test"
 """The split whose estimates are taken from evaluations."""
 
@@ -60,7 +62,8 @@ class Result:
     @property
     def metrics(self) -> dict[str, float]:
         """The final metrics of validation and test by `split/metric`; empty without a result."""
-        return {key: value for key, value in self.status.metrics.items() if key.partition("/")[0] in ("val", SPLIT)}
+        of_splits = ((key, value) for key, value in self.status.metrics.items() if key.partition("/")[0] in ("val", SPLIT))
+        return {key: value for key, value in of_splits if abs(value) < LARGEST}
 
     @cached_property
     def _kept(self) -> dict[str, NDArray[np.float64]]:
@@ -115,7 +118,7 @@ class Result:
         """
         named = with_others(self.report, SPLIT) if self.report else {}
         return {
-            name: {identity_of(row): row for row in rows if row["value"] is not None}
+            name: {identity_of(row): row for row in rows if row["value"] is not None and abs(row["value"]) < LARGEST}
             for name, rows in named.items()
             if "/" not in name and f"{SPLIT}/{name}" not in self.metrics
         }

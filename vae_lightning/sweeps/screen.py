@@ -104,5 +104,7 @@ def _cells(spread: Spread | None) -> tuple[str, str]:
     """A mean with half of its interval over seeds, and its error over images; of one seed there is no interval."""
     if spread is None:
         return "", ""
-    half, images = ("" if value is None else f"± {number(value, like=spread.mean)}" for value in (spread.half_width, spread.over_images))
+    half, images = (
+        "" if value is None else f"± {number(value, like=spread.mean)}" for value in (spread.half_width, spread.over_images)
+    )
     return f"{number(spread.mean)} {half}".rstrip(), images

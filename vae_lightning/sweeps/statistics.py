@@ -1,18 +1,18 @@
 r"""Means over seeds and images, and what they are uncertain by.
 
-A run with seed $s$ has a value $v_{s,i}$ for each test image $i$ of $N$, and its mean $m_s = \frac1N \sum_i v_{s,i}$. Two questions are
-asked of a setting's mean $\bar m = \frac1n \sum_s m_s$ over $n$ seeds, and each has an error of its own:
+A run with seed $s$ has a value $v_{s,i}$ for each test image $i$ of $N$, and its mean $m_s = \frac1N \sum_i v_{s,i}$. Two questions
+are asked of a setting's mean $\bar m = \frac1n \sum_s m_s$ over $n$ seeds, and each has an error of its own:
 
 - Would other **seeds** give the same? The seed is what was replicated, so the standard error is that of the means,
-  $\sqrt{\frac{1}{n (n - 1)} \sum_s (m_s - \bar m)^2}$, and the 95 % interval is $\bar m \pm t_{0.975, n-1}$ times it, by Student's t. One seed
-  says nothing about others: there is no such error then, which is not an error of 0.
+  $\sqrt{\frac{1}{n (n - 1)} \sum_s (m_s - \bar m)^2}$, and the 95 % interval is $\bar m \pm t_{0.975, n-1}$ times it (Student).
+  One seed says nothing about others: there is no such error then, which is not an error of 0.
 - Would other **images** give the same, of these very models? The images are common to all seeds, so a mean over seeds comes first,
   $\bar v_i = \frac1n \sum_s v_{s,i}$, and the standard error is $\sqrt{\frac{1}{N (N - 1)} \sum_i (\bar v_i - \bar m)^2}$.
 
-The difference of two settings a and b is paired twice, by seed and by image: $d_{s,i} = v^a_{s,i} - v^b_{s,i}$ for the seeds that both
-have. How hard an image is then drops out, and so does what a seed fixes for both, such as the order of the training images. The
-difference is the mean of all $d_{s,i}$; its two errors are those above, of $d$ in the place of $v$. With images and seeds that are both
-drawn at random, the variance of the difference is at most the sum of the squares of both errors.
+The difference of two settings a and b is paired twice, by seed and by image: $d_{s,i} = v^a_{s,i} - v^b_{s,i}$ for the seeds that
+both have. How hard an image is then drops out, and so does what a seed fixes for both, such as the order of the training images.
+The difference is the mean of all $d_{s,i}$; its two errors are those above, of $d$ in the place of $v$. Where images and seeds are
+both taken for random, the variance of the difference is on average no more than the sum of the squares of both standard errors.
 """
 
 import math

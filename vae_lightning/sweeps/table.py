@@ -1,10 +1,11 @@
 """The table of a sweep: a row a setting, each metric's mean over seeds with its errors, and differences from one of the rows.
 
-A setting is what varies but for the seed: its jobs differ in their seeds alone. How means, errors and differences are computed is said
-in `sweeps.statistics`; the errors of an estimate of an evaluation (`nll`, `active_units`, ...) over images are those of its report,
-whose mean over seeds is given: that is right where an image is as hard for every seed, and too large otherwise.
+A setting is what varies but for the seed: its jobs differ in their seeds alone. How means, errors and differences are computed is
+said in `sweeps.statistics`; the errors of an estimate of an evaluation (`nll`, `active_units`, ...) over images are those of its
+report, whose mean over seeds is given: that is right where an image is as hard for every seed, and too large otherwise.
 """
 
+import importlib
 import json
 import re
 from collections import Counter
@@ -127,7 +128,7 @@ class Table:
 def is_better_high(key: str) -> bool | None:
     """Whether a higher value of the metric `split/metric` is better; None where neither is, or nobody knows.
 
-    >>> is_better_high("test/elbo"), is_better_high("test/nll"), is_better_high("test/kl")
+    >>> is_better_high("test/elbo"), is_better_high("test/loss"), is_better_high("test/kl")
     (True, False, None)
     """
     metric = METRICS.get(key.partition("/")[2].partition("/")[0])
@@ -217,6 +218,8 @@ def _comparable(results: Sequence[Result]) -> tuple[dict[str, tuple[str, Mapping
     """For each estimate's key what tells it from others of the name, the same for all rows, and an example; notes on the others."""
     held: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
     evaluated = [result for result in results if result.report]
+    if evaluated:  # it takes a second, after which the glossary knows what estimates are
+        importlib.import_module("vae_lightning.evaluation.parts")
     for result in evaluated:
         for name, rows in result.estimates.items():
             held.setdefault(name, []).extend(rows.items())
@@ -226,7 +229,8 @@ def _comparable(results: Sequence[Result]) -> tuple[dict[str, tuple[str, Mapping
         counts = Counter(identity for identity, _ in pairs)
         examples = dict(pairs)
         # that which most runs have, and of these the one of the most images and samples
-        best = max(counts, key=lambda identity: (counts[identity], examples[identity]["num_images"], examples[identity]["num_samples"]))
+        sizes = {each: (count, examples[each]["num_images"], examples[each]["num_samples"]) for each, count in counts.items()}
+        best = max(sizes, key=sizes.__getitem__)
         chosen[f"{SPLIT}/{name}"] = best, examples[best]
         having = sum(name in result.estimates for result in evaluated)
         if having > counts[best]:
@@ -237,7 +241,8 @@ def _comparable(results: Sequence[Result]) -> tuple[dict[str, tuple[str, Mapping
     ]
     missing = sum(result.finished for result in results) - len(evaluated)
     if evaluated and missing:
-        notes.append(f"{missing} finished run{'s' * (missing != 1)} not evaluated, so missing in the means of {', '.join(sorted(held)[:3])}, ...")
+        some = ", ".join(sorted(held)[:3])
+        notes.append(f"{missing} finished run{'s' * (missing != 1)} not evaluated, so missing in the means of {some}, ...")
     return chosen, notes
 
 
@@ -291,7 +296,8 @@ def _asked(rows: Sequence[Row], names: Mapping[str, str], to: str) -> tuple[Row,
     axes = [axis for axis in names if axis != SEED]
     keys: dict[str, str] = {}
     for word in wanted:
-        meant = [axis for axis in axes if word in (axis, names[axis])] or [axis for axis in axes if re.split(r"[./]", axis)[-1] == word]
+        endings = [axis for axis in axes if re.split(r"[./]", axis)[-1] == word]
+        meant = [axis for axis in axes if word in (axis, names[axis])] or endings
         if len(meant) != 1:
             varied = ", ".join(names[axis] for axis in axes) or "nothing but the seed"
             raise ConfigurationError(f"to={to}: {word} is none of what the sweep varies ({varied})")
