@@ -157,13 +157,27 @@ class _Page:
 
     @property
     def wall(self) -> list[dict[str, Any]]:
-        """For each setting of which a run was evaluated with figures: its label, and the figures of its first such run."""
+        """For each setting of which a run was evaluated with figures: its label, place, and the figures of its first such run."""
         cells: list[dict[str, Any]] = []
         for row in self.table.rows:
             pictures = next((found for result in row.finished if (found := self._pictures(result))), None)
             if pictures is not None and len(cells) < CELLS:
-                cells.append({"label": row.label, **pictures})
+                cells.append({"label": row.label, "place": self._place(row), **pictures})
         return cells
+
+    @property
+    def columns(self) -> int:
+        """How many columns the wall has: of two keys that vary, one for each value of the second; 0: as many as there is room."""
+        return len(self._values(self.table.axes[1])) if len(self.table.axes) == 2 else 0
+
+    def _values(self, axis: str) -> list[str]:
+        return list(dict.fromkeys(shown(row.settings.get(axis)) for row in self.table.rows))
+
+    def _place(self, row: Row) -> str:
+        if not self.columns:
+            return ""
+        line, column = (self._values(axis).index(shown(row.settings.get(axis))) + 1 for axis in self.table.axes)
+        return f"grid-row: {line}; grid-column: {column}"
 
     def _pictures(self, result: Result) -> dict[str, Any] | None:
         paths = {kind: next(filter(None, map(result.picture, names)), None) for kind, names in WALL.items()}

@@ -103,7 +103,7 @@ class Result:
             content = json.loads(content_within(path, JSON, self.folder))
             fits = is_report(content) and Path(str(content["weights"].get("file"))).name == BEST.name
             # a training that went on has other weights than its evaluation
-            fits = fits and not weights.stat().st_mtime > path.stat().st_mtime + 1
+            fits = fits and not (weights.is_file() and weights.stat().st_mtime > path.stat().st_mtime + 1)
         except (OSError, ValueError, RecursionError):
             fits = False
         if not fits:
