@@ -159,9 +159,9 @@ def test_errors_are_said_in_words(tmp_path: Path) -> None:
     assert errors_in_words(table_of(tmp_path / "b", one)).startswith("one seed a setting: other seeds would give other values")
 
 
-@pytest.mark.parametrize(("value", "like", "text"), [(-98.1234, None, "-98.12"), (0.5, None, "0.5000"), (0.5, -98.0, "0.50")])
-def test_numbers_have_the_digits_of_what_they_belong_to(value: float, like: float | None, text: str) -> None:
-    assert number(value, like) == text
+@pytest.mark.parametrize(("value", "scale", "text"), [(-98.1234, None, "-98.12"), (0.5, None, "0.5000"), (0.5, -98.0, "0.50")])
+def test_numbers_have_the_digits_of_what_they_belong_to(value: float, scale: float | None, text: str) -> None:
+    assert number(value, scale) == text
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")

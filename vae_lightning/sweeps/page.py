@@ -111,15 +111,16 @@ class _Page:
         """What a row is sorted by in the column of an axis."""
         return shown(row.settings.get(axis, ""))
 
-    def cell(self, spread: Spread | None) -> dict[str, str] | None:
-        """The texts of a mean and its errors."""
+    def cell(self, key: str, spread: Spread | None) -> dict[str, str] | None:
+        """The texts of a mean and its errors, in the digits of the metric."""
         if spread is None:
             return None
+        scale = self.table.scale(key)
         return {
-            "mean": number(spread.mean),
-            "half": "" if spread.half_width is None else number(spread.half_width, like=spread.mean),
+            "mean": number(spread.mean, scale),
+            "half": "" if spread.half_width is None else number(spread.half_width, scale),
             "seeds": f"{spread.num_seeds} seed{'s' * (spread.num_seeds != 1)}",
-            "images": "" if spread.over_images is None else number(spread.over_images, like=spread.mean),
+            "images": "" if spread.over_images is None else number(spread.over_images, scale),
             "count": "" if spread.num_images is None else f"{spread.num_images:,}",
             "exact": repr(spread.mean),
         }
@@ -140,7 +141,8 @@ class _Page:
     def job(self, result: Result) -> dict[str, str]:
         """What the page says of a job."""
         logs = [path for path in (log_of(result.run), result.run / "train.log") if path.is_file()]
-        values = (f"{key} {number(result.metrics[key])}" for key in self.table.main[:3] if key in result.metrics)
+        keys = (key for key in self.table.main[:3] if key in result.metrics)
+        values = (f"{key} {number(result.metrics[key], self.table.scale(key))}" for key in keys)
         return {
             "label": self.table.job(result),
             "state": result.status.state.value,
@@ -204,13 +206,13 @@ def errors_in_words(table: Table) -> str:
     return f"mean over {table.seeds} ± half of the 95 % interval over seeds (Student's t){single}"
 
 
-def number(value: float, like: float | None = None) -> str:
-    """A value as text: two decimals, four of shares and other small numbers.
+def number(value: float, scale: float | None = None) -> str:
+    """A value as text: two decimals, four where what it belongs to (`scale`) is a share or small otherwise.
 
-    >>> number(-98.1234), number(0.01234), number(0.01234, like=-98.0)
+    >>> number(-98.1234), number(0.01234), number(0.01234, scale=98.0)
     ('-98.12', '0.0123', '0.01')
     """
-    return f"{value:.{4 if abs(value if like is None else like) < 1 else 2}f}"
+    return f"{value:.{4 if abs(value if scale is None else scale) <= 1 else 2}f}"
 
 
 def thumbnail(path: Path, folder: Path, side: int = SIDE) -> str | None:

@@ -88,8 +88,8 @@ def _grid(table: Table, others: int, *, images: bool, labels: bool = False) -> r
         axes = [shown(row.settings[axis]) if axis in row.settings else "" for axis in table.axes]
         settings = [row.label] if labels or not table.axes else axes
         spreads = [row.cells.get(first), *((row.differences.get(first),) if differs else ())]
-        cells = [cell for spread in spreads for cell in _cells(spread)[: 1 + images]]
-        means = [number(row.cells[key].mean) if key in row.cells else "" for key in rest[:others]]
+        cells = [cell for spread in spreads for cell in _cells(spread, table.scale(first))[: 1 + images]]
+        means = [number(row.cells[key].mean, table.scale(key)) if key in row.cells else "" for key in rest[:others]]
         style = "bold" if table.chosen is not None and row is table.chosen else None
         grid.add_row(*map(printable, settings), _seeds(row), *cells, *means, style=style)
     return grid
@@ -100,11 +100,9 @@ def _seeds(row: Row) -> str:
     return str(done) if done == all_jobs else f"{done} of {all_jobs}"
 
 
-def _cells(spread: Spread | None) -> tuple[str, str]:
+def _cells(spread: Spread | None, scale: float) -> tuple[str, str]:
     """A mean with half of its interval over seeds, and its error over images; of one seed there is no interval."""
     if spread is None:
         return "", ""
-    half, images = (
-        "" if value is None else f"± {number(value, like=spread.mean)}" for value in (spread.half_width, spread.over_images)
-    )
-    return f"{number(spread.mean)} {half}".rstrip(), images
+    half, images = ("" if value is None else f"± {number(value, scale)}" for value in (spread.half_width, spread.over_images))
+    return f"{number(spread.mean, scale)} {half}".rstrip(), images

@@ -111,6 +111,10 @@ class Table:
             return "no results yet"
         return f"{counts[0]} seed{'s' * (counts[0] != 1)}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} seeds"
 
+    def scale(self, key: str) -> float:
+        """The largest absolute mean of a metric, after which all its numbers are given their digits."""
+        return max((abs(row.cells[key].mean) for row in self.rows if key in row.cells), default=0.0)
+
     def counted(self) -> dict[State, int]:
         """How many jobs stand how."""
         counts = Counter(result.status.state for result in self.results)
