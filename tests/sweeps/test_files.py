@@ -3,12 +3,13 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hand_made_sweeps import evaluated, fail, make_sweep
+from hand_made_sweeps import evaluated, fail, make_sweep, write_run
 from PIL import Image
 
 from vae_lightning.errors import StorageError
@@ -125,3 +126,12 @@ def test_figures_that_are_a_link_are_not_written_through(table: Table, tmp_path:
     with pytest.raises(StorageError, match="figures: is a link, which is not written through"):
         write_table(table)
     assert not list(elsewhere.iterdir())
+
+
+def test_names_that_are_no_text_do_not_keep_the_files_from_being_written(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"sweep_\xff")
+    record = make_sweep(folder, {"name": ["\ud800", "b"], "seed": [0]}, lambda settings: None)
+    write_run(folder / record.jobs[1].folder, {"elbo": [1.0, 2.0]})
+    page = write_table(table_of(folder, record))
+    assert "name=b" in page.read_text()
+    assert strictly((folder / "sweep.json").read_text())["rows"][0]["settings"] == {"name": "\ud800"}

@@ -133,7 +133,7 @@ def test_parallel_coordinates_end_at_the_metric(table: Table) -> None:
 
 
 def test_names_of_settings_are_drawn_as_they_are(tmp_path: Path) -> None:
-    names = ["$x$", "a_b^c", "x" * 300, "ü", "<b>", "\\frac{", "$"]
+    names = ["$x$", "a_b^c", "x" * 300, "ü", "<b>", "\\frac{", "$", "\x1b[31m", "\ud800"]
     record = make_sweep(
         tmp_path, {"name": names, "model.beta": [1, 4], "seed": [0]}, lambda s: values({**s, "model.latent_dim": 2})
     )
@@ -158,3 +158,12 @@ def test_of_many_rows_the_best_are_drawn(tmp_path: Path) -> None:
 def test_unknown_metric_is_refused(table: Table) -> None:
     with pytest.raises(ValueError, match="metric=test/nothing"):
         plots.seeds(table, "test/nothing")
+
+
+def test_keys_and_metrics_of_others_are_drawn_as_they_are(tmp_path: Path) -> None:
+    axes = {"model.$a": [1, 10**400], "model.\\frac{": [1, 2], "seed": [0]}
+    record = make_sweep(tmp_path, axes, lambda s: {"$\\x{": [float(s["model.\\frac{"]), 2.0]})
+    table = table_of(tmp_path, record)
+    with style():
+        drawn = {name: png(figure) for name, _, figure in plots.drawn(table)}
+    assert drawn.keys() == {"seeds", "parallel_coordinates"}, "nobody knows which way that metric is better"

@@ -49,7 +49,7 @@ def write_table(table: Table) -> Path:
     folder, figures = table.folder, table.folder / FIGURES
     if figures.is_symlink():
         raise StorageError(f"{figures}: is a link, which is not written through; remove it")
-    write_bytes(folder / CSV, to_csv(table).encode())
+    write_bytes(folder / CSV, _encoded(to_csv(table)))
     write_json(folder / JSON, to_json(table))
     drawings = []
     with style():
@@ -58,9 +58,14 @@ def write_table(table: Table) -> Path:
             write_bytes(figures / f"{name}.png", content)
             drawings.append(Drawing(name, caption, content))
     _remove_others(figures, [drawing.name for drawing in drawings])
-    write_bytes(folder / MARKDOWN, to_markdown(table, drawings).encode())
-    write_bytes(folder / HTML, to_html(table, drawings).encode())
+    write_bytes(folder / MARKDOWN, _encoded(to_markdown(table, drawings)))
+    write_bytes(folder / HTML, _encoded(to_html(table, drawings)))
     return folder / HTML
+
+
+def _encoded(text: str) -> bytes:
+    """A text as UTF-8, in which names of files may hold bytes that are no text."""
+    return text.encode(errors="replace")
 
 
 def _remove_others(figures: Path, names: Sequence[str]) -> None:

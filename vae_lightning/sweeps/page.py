@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -87,8 +88,8 @@ class _Page:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.title = table.folder.name
-        self.command = " ".join(["python train.py -m", *(shell_quoted(word, "utf-8") for word in table.record.words)])
-        self.go_on = f"python train.py -m {shell_quoted(f'sweep={table.folder}', 'utf-8')}"
+        self.command = " ".join(["python train.py -m", *map(_quoted, table.record.words)])
+        self.go_on = f"python train.py -m {_quoted(f'sweep={table.folder}')}"
         self.written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         self.counts = ", ".join(f"{count} {state.value}" for state, count in table.counted().items())
         self.errors = errors_in_words(table)
@@ -155,7 +156,7 @@ class _Page:
 
     def link(self, path: Path) -> str:
         """The relative address of a file of the sweep."""
-        return f"./{quote(path.relative_to(self.table.folder).as_posix(), safe='/=,+-._~')}"
+        return f"./{quote(os.fsencode(path.relative_to(self.table.folder)), safe='/=,+-._~')}"
 
     @property
     def wall(self) -> list[dict[str, Any]]:
@@ -190,6 +191,14 @@ class _Page:
         ]
         where = self.link(result.page) if result.page else ""
         return {"pictures": shown_of, "of": self.table.job(result), "report": where} if shown_of else None
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell; what no command line can hold, as only a stranger's record does, is replaced."""
+    try:
+        return shell_quoted(word, "utf-8")
+    except UnicodeEncodeError:
+        return shell_quoted(word.encode(errors="replace").decode(), "utf-8")
 
 
 def _estimated(row: Any) -> str:

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from vae_lightning.arguments import require
+from vae_lightning.errors import printable
 from vae_lightning.figures.style import class_colors, figure
 from vae_lightning.sweeps.naming import shown
 from vae_lightning.sweeps.statistics import Spread
@@ -32,6 +33,8 @@ MAPPED = ("elbo", "nll", "kl", "active_units")
 """The metrics that heat maps show."""
 MOST = 60
 """Rows that a plot shows, at most: the best ones."""
+LARGEST = 1e300
+"""Settings beyond which an axis has no place for them."""
 LINES = 8
 """Lines with a legend of their own, and rows of heat maps, at most."""
 
@@ -121,7 +124,7 @@ def differences(table: Table, metric: str) -> Figure:
                 alpha=0.5,
                 solid_capstyle="butt",
             )
-    axes.set(xlabel=f"{_title(metric)}, difference from {chosen.label}")
+    axes.set(xlabel=f"{_title(metric)}, difference from {_cut(chosen.label)}")
     return fig
 
 
@@ -181,7 +184,7 @@ def heat_maps(table: Table, x: str, y: str, metrics: Sequence[str] = MAPPED) -> 
                 cells[along.index(row.settings[y]), across.index(row.settings[x])] = row.cells[key].mean
         _heat_map(panel, cells, [shown(value) for value in across], [shown(value) for value in along])
         panel.set_title("\n".join(filter(None, (_title(key), _cut(other)))), fontsize=9)
-        panel.set(xlabel=table.names[x], ylabel=table.names[y])
+        panel.set(xlabel=_cut(table.names[x]), ylabel=_cut(table.names[y]))
     return fig
 
 
@@ -276,7 +279,7 @@ def parallel_coordinates(table: Table, metric: str) -> Figure:
         for text, height in scale.ticks:
             axes.text(place - 0.04, height, _cut(text, 16), ha="right", va="center", fontsize=7)
     axes.axvline(len(keys), color="0.4", lw=0.8)
-    axes.set_xticks(range(len(keys) + 1), [*(table.names[key] for key in keys), metric])
+    axes.set_xticks(range(len(keys) + 1), [_cut(name) for name in (*(table.names[key] for key in keys), metric)])
     axes.set_yticks([])
     axes.set(xlim=(-0.55, len(keys) + 0.05), ylim=(-0.05, 1.05))
     axes.spines[:].set_visible(False)
@@ -316,15 +319,16 @@ def _key(row: Row, axis: str) -> str:
 
 def _title(metric: str) -> str:
     split, _, name = metric.partition("/")
-    title = TITLES.get(name, name.replace("_", " "))
-    return title if split == "test" else f"{title}, {split}"
+    title = TITLES.get(name) or _cut(name.replace("_", " "))
+    return title if split == "test" else f"{title}, {_cut(split)}"
 
 
 def _cut(label: str, most: int = 48) -> str:
-    """A label as a plot shows it: short, and without the dollars that would begin a formula."""
-    text = label if len(label) <= most else f"{label[: most - 3]}..."
+    """A label as a plot shows it: short, of characters that there are, and without the dollars that would begin a formula."""
+    text = printable(label.encode(errors="replace").decode())
+    text = text if len(text) <= most else f"{text[: most - 3]}..."
     return text.replace("$", r"\$")
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST

@@ -330,6 +330,6 @@ def _is(value: Any, text: str) -> bool:
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             return float(value) == float(text)
-        except ValueError:
-            return False
+        except (ValueError, OverflowError):
+            return shown(value) == text.strip()
     return re.sub(r"\s", "", shown(value)) == re.sub(r"\s", "", text)
