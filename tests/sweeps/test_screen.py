@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hand_made_sweeps import fail, make_sweep
+from hand_made_sweeps import fail, make_sweep, write_run
 from terminal import row
 
 from vae_lightning.sweeps.screen import print_sweep
@@ -90,3 +90,24 @@ def test_sweep_without_results_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     assert lines[0] == "no job has a result yet"
     assert lines[1] == "missing:     beta=0 seed=0"
     assert "and 10 more without a result, in the page" in lines
+
+
+def test_why_there_are_no_differences_is_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = make_sweep(tmp_path, {"data.binarization": ["dynamic", "static"], "seed": [0]}, lambda settings: None)
+    for number, job in enumerate(record.jobs):
+        write_run(tmp_path / job.folder, {"elbo": [1.0 - number, 2.0]}, marks=[0.0, 1.0 + number])
+    text = shown(table_of(tmp_path, record), 120, monkeypatch, capsys)
+    assert "1 setting without a difference: tested on other images than binarization=dynamic\n" in text
+    assert "difference: from" not in text
+
+
+def test_long_reason_is_cut_as_the_page_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = make_sweep(tmp_path, {"seed": [0]}, lambda settings: None)
+    fail(tmp_path, record.jobs[0], "why " * 100)
+    (line,) = (line for line in shown(table_of(tmp_path, record), 120, monkeypatch, capsys).splitlines() if "failed" in line)
+    assert line.endswith("why  ...")
+    assert len(line) < 200

@@ -1,5 +1,6 @@
 """Print the table of a sweep in a terminal."""
 
+from collections import Counter
 from pathlib import Path
 
 import rich.console
@@ -20,6 +21,8 @@ MOST = 20
 """Jobs without a result that the terminal lists, at most."""
 ROWS = 50
 """Rows that the terminal lists, at most: the best ones are in the page, as all others."""
+LONGEST = 160
+"""The most characters of a reason, which the page has in full."""
 COLUMNS = 3
 """Metrics beside the first one that the terminal shows."""
 
@@ -38,7 +41,7 @@ def print_sweep(table: Table, page: Path | None = None) -> None:
     if table.metrics:
         grid, with_images = _fitting(table, terminal)
         say(errors_in_words(table))
-        if table.chosen is not None and len(table.rows) > 1:
+        if table.chosen is not None and any(row.differences for row in table.rows):
             say(f"difference: from {table.chosen.label} ({table.reason}), of the same seeds and test images, ± likewise")
         if with_images:
             say("images: standard error over test images, of these very models")
@@ -47,11 +50,11 @@ def print_sweep(table: Table, page: Path | None = None) -> None:
             say(f"and {len(table.rows) - ROWS} more settings, in the page")
     else:
         say("no job has a result yet")
-    for note in table.notes:
+    for note in (*_without_differences(table), *table.notes):
         say(note, "dim")
     listed = table.of_state(State.FAILED, State.INTERRUPTED, State.RUNNING, State.MISSING)
     for result in listed[:MOST]:
-        reason = f": {result.status.reason}" if result.status.reason else ""
+        reason = f": {_cut(result.status.reason)}" if result.status.reason else ""
         log = log_of(result.run)
         where = f" ({short(log)})" if result.status.state is State.FAILED and log.is_file() else ""
         say(f"{result.status.state.value + ':':<12} {table.job(result)}{reason}{where}")
@@ -59,6 +62,16 @@ def print_sweep(table: Table, page: Path | None = None) -> None:
         say(f"and {len(listed) - MOST} more without a result, in the page")
     if page is not None:
         say(f"table: {short(page)}, and beside it sweep.md, sweep.csv, sweep.json")
+
+
+def _without_differences(table: Table) -> list[str]:
+    """Why rows with results have no difference from the chosen one, a line a reason."""
+    reasons = Counter(row.no_differences for row in table.rows if row.finished and row.no_differences)
+    return [f"{count} setting{'s' * (count != 1)} without a difference: {reason}" for reason, count in reasons.items()]
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} ..."
 
 
 def _fitting(table: Table, terminal: rich.console.Console) -> tuple[rich.table.Table, bool]:
