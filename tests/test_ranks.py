@@ -21,6 +21,7 @@ from vae_lightning.commands.train import train
 from vae_lightning.data.module import ImageDataModule
 from vae_lightning.models import M1, M2
 from vae_lightning.models.base import Module
+from vae_lightning.runs import per_image
 from vae_lightning.types import UNLABELLED, Noise
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -194,12 +195,24 @@ def test_two_processes_take_the_steps_of_one_with_batches_twice_as_large(
     compose: Callable[..., DictConfig], mnist_root: Path, tmp_path: Path
 ) -> None:
     # 144 images: a full batch of 96, and one of 48
-    both = [*SEMI_SUPERVISED, *FEW_IMAGES, "trainer.accelerator=cpu", "trainer.limit_test_batches=0"]
-    split = ["trainer.devices=2", "data.batch_size=48", "data.labelled_batch_size=8", "trainer.limit_val_batches=1"]
+    both = [*SEMI_SUPERVISED, *FEW_IMAGES, "trainer.accelerator=cpu", "data.eval_batch_size=60"]
+    split = [
+        "trainer.devices=2",
+        "data.batch_size=48",
+        "data.labelled_batch_size=8",
+        "trainer.limit_val_batches=1",
+        "trainer.limit_test_batches=1",
+    ]
     command = [sys.executable, str(REPOSITORY / "train.py"), f"data.root={mnist_root}", "hydra.run.dir=two", *both, *split]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    whole = ["trainer.gpus=auto", "data.batch_size=96", "data.labelled_batch_size=16", "trainer.limit_val_batches=2"]
+    whole = [
+        "trainer.gpus=auto",
+        "data.batch_size=96",
+        "data.labelled_batch_size=16",
+        "trainer.limit_val_batches=2",
+        "trainer.limit_test_batches=2",
+    ]
     train(compose(*both, *whole, folder="one", quick=False))
     one, two = (logged(tmp_path / folder) for folder in ("one", "two"))
     losses = [row["train/loss"] for row in one if "train/loss" in row]
@@ -207,6 +220,12 @@ def test_two_processes_take_the_steps_of_one_with_batches_twice_as_large(
     assert len(set(losses)) == 4
     for row, other in zip(one, two, strict=True):
         assert row == pytest.approx(other, rel=1e-4, abs=1e-4)
+    alone, together = (per_image(tmp_path / folder) for folder in ("one", "two"))
+    assert alone.keys() == together.keys()
+    assert alone["_images"].tolist() == together["_images"].tolist(), "the images of all processes, in the split's order"
+    assert len(alone["_images"]) == 120
+    for name, values in alone.items():
+        assert together[name] == pytest.approx(values, rel=1e-3, abs=1e-3), name
 
 
 # ---- stopped and resumed

@@ -82,8 +82,8 @@ def test_users_own_module_gets_texts_only(fit: Fit, written: Any) -> None:
 
 def test_chart_of_the_learning_rate_finds_it_with_a_schedule_and_without() -> None:
     _, (pattern,) = LATENT_LAYOUT["training"]["learning rate"]
-    assert all(re.match(pattern, tag) for tag in ("lr", "lr-Adam", "lr-AdamW/pg1"))
-    assert not re.match(pattern, "lrx")
+    assert all(re.match(pattern, tag) for tag in ("lr", "lr-Adam", "lr-AdamW/pg1", "train/lr-Adam"))
+    assert not any(re.match(pattern, tag) for tag in ("lrx", "train/lrx", "train/elbo"))
 
 
 def test_images_that_are_not_square_get_a_border_for_the_projector() -> None:

@@ -76,7 +76,9 @@ def test_training_that_lightning_refuses_leaves_no_folder_and_takes_nobodys(comp
     assert (tmp_path / "run" / "mine").is_file()
 
 
-@pytest.mark.parametrize("left", ["metrics.json", "tensorboard/events.out.tfevents.1", "csv/metrics.csv", "animation/step_1.npz"])
+@pytest.mark.parametrize(
+    "left", ["metrics.json", "test_per_image.npz", "tensorboard/events.out.tfevents.1", "csv/metrics.csv", "animation/step_1.npz"]
+)
 def test_whatever_is_left_of_a_run_makes_a_folder_used(compose: Compose, tmp_path: Path, left: str) -> None:
     path = tmp_path / "run" / left
     path.parent.mkdir(parents=True)
@@ -145,8 +147,10 @@ def test_going_on_from_an_earlier_step_supersedes_what_came_after_it(compose: Co
     train(compose(*SMALL, "logger=csv", "trainer.max_epochs=1"))
     early = tmp_path / "run" / "checkpoints" / "early.ckpt"
     shutil.copyfile(early.with_name("last.ckpt"), early)
+    assert (tmp_path / "run" / "test_per_image.npz").is_file()
     for epochs in (2, 3):
-        train(compose(*SMALL, "logger=csv", f"trainer.max_epochs={epochs}", f"ckpt_path={early}"))
+        train(compose(*SMALL, "logger=csv", f"trainer.max_epochs={epochs}", f"ckpt_path={early}", "trainer.limit_test_batches=0"))
+    assert not (tmp_path / "run" / "test_per_image.npz").is_file(), "it would be of the weights before"
     steps = runs.history(tmp_path / "run")["train/elbo"][0].tolist()
     assert steps == list(range(12))
     assert "\n" in (tmp_path / "run" / "csv" / "superseded.csv").read_text()

@@ -332,6 +332,7 @@ def test_killed_before_its_metrics_only_the_end_is_made(
     finished: Result, copy: Path, compose_into: Compose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (copy / "metrics.json").unlink()
+    (copy / "test_per_image.npz").write_bytes(b"of another test")
     (copy / "checkpoints" / "kept.ckpt").write_bytes((copy / "checkpoints" / "last.ckpt").read_bytes())
     last = f"ckpt_path={copy}/checkpoints/last.ckpt"
     with pytest.raises(ConfigurationError, match="so nothing is left to train"):
@@ -346,6 +347,7 @@ def test_killed_before_its_metrics_only_the_end_is_made(
     )
     again = json.loads((copy / "metrics.json").read_text())
     assert again["provenance"]["continued_from"]["changed"] == {}
+    assert (copy / "test_per_image.npz").read_bytes() == (finished.folder / "test_per_image.npz").read_bytes()
 
 
 def test_killed_before_its_first_checkpoint_it_begins_anew(

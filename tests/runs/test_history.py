@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vae_lightning import runs
@@ -80,3 +81,43 @@ def test_event_file_that_is_none_leaves_the_csv(tmp_path: Path, caplog: pytest.L
     (tmp_path / "csv" / "metrics.csv").write_text("step,val/elbo\n1,-90\n")
     assert runs.history(tmp_path)["val/elbo"][1].tolist() == [-90]
     assert "tensorboard: cannot be read" in caplog.text
+
+
+def written(folder: Path, **arrays: np.ndarray) -> Path:
+    np.savez(folder / "test_per_image.npz", **arrays)
+    return folder
+
+
+def test_values_of_each_image_are_read_in_double_precision(tmp_path: Path) -> None:
+    values = runs.per_image(written(tmp_path, elbo=np.array([-1.5, -2.5], dtype=np.float32), _images=np.array([3.0, 4.0])))
+    assert {name: array.tolist() for name, array in values.items()} == {"elbo": [-1.5, -2.5], "_images": [3.0, 4.0]}
+    assert all(array.dtype == np.float64 for array in values.values())
+    assert runs.per_image(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"elbo": np.zeros((2, 2))},
+        {"elbo": np.zeros(2), "kl": np.zeros(3)},
+        {"elbo": np.array([{}], dtype=object)},
+        {"elbo": np.array(["a"])},
+        {"elbo": np.array(1.0)},
+        {},
+    ],
+)
+def test_values_of_another_form_are_left_out_in_a_line(
+    tmp_path: Path, arrays: dict[str, np.ndarray], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert runs.per_image(written(tmp_path, **arrays)) == {}
+    (line,) = caplog.messages
+    assert line.startswith(f"{tmp_path / 'test_per_image.npz'}: ")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("cut", [0, 10, 200])
+def test_damaged_values_are_left_out_in_a_line(tmp_path: Path, cut: int, caplog: pytest.LogCaptureFixture) -> None:
+    path = written(tmp_path, elbo=np.zeros(100)) / "test_per_image.npz"
+    path.write_bytes(path.read_bytes()[:cut])
+    assert runs.per_image(tmp_path) == {}
+    assert len(caplog.messages) == 1

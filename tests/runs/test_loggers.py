@@ -7,7 +7,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from vae_lightning.runs.loggers import CSVLogger, cut_events, set_aside
+from vae_lightning.runs.loggers import CSVLogger, TensorBoardLogger, cut_events, set_aside
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -54,3 +54,11 @@ def test_hyperparameters_are_dropped_from_events_and_nothing_else(tmp_path: Path
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(3, 1.5), (4, 0.5)]
     assert not [tag for tag in events.summary_metadata if tag.startswith("_hparams_/session")]
+
+
+def test_what_has_no_split_comes_after_the_test_in_tensorboard(tmp_path: Path) -> None:
+    logger = TensorBoardLogger(tmp_path, name="tb", version="", default_hp_metric=False)
+    logger.log_metrics({"epoch": 0, "lr-Adam": 0.1, "lr-AdamW/pg1": 0.2, "lr": 0.3, "test/elbo": -1.0, "learned": 2.0}, 3)
+    logger.save()
+    tags = EventAccumulator(str(tmp_path / "tb")).Reload().Tags()["scalars"]
+    assert sorted(tags) == ["learned", "test/elbo", "train/epoch", "train/lr", "train/lr-Adam", "train/lr-AdamW/pg1"]

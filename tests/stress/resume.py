@@ -125,6 +125,7 @@ def contents(folder: Path) -> dict[str, Any]:
         for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step", "epoch", "callbacks", "hyper_parameters"):
             found[f"{name}.ckpt {key}"] = content[key]
         found[f"{name}.ckpt sums"] = content["vae_lightning"]["sums"]
+    found["test_per_image.npz"] = (folder / "test_per_image.npz").read_bytes()
     found["csv"] = _rows(folder / "csv" / "metrics.csv")
     found |= _events(folder / "tensorboard")
     found |= {f"animation/{path.name}": _frame(path) for path in sorted((folder / "animation").glob("*.npz"))}

@@ -10,6 +10,7 @@ from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
 from vae_lightning.callbacks.spawned import BringsBack
 from vae_lightning.callbacks.summary import Summary
+from vae_lightning.callbacks.value_recorder import ValueRecorder
 from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "StopOnInterrupt",
     "Summary",
     "Timing",
+    "ValueRecorder",
 ]

@@ -30,7 +30,7 @@ Layout = dict[str, dict[str, list[Any]]]
 _TRAINING = {
     "gradient norm": ["Multiline", ["train/gradient_norm"]],
     "throughput (images a second)": ["Multiline", ["time/images_per_second"]],
-    "learning rate": ["Multiline", ["lr(-.*)?$"]],
+    "learning rate": ["Multiline", ["(train/)?lr(-.*)?$"]],
 }
 LATENT_LAYOUT: Layout = {
     "latent-variable model": {

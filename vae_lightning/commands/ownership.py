@@ -48,6 +48,7 @@ from vae_lightning.runs.layout import (
     OVERRIDES,
     PREVIOUS,
     PRODUCTS,
+    TEST_PER_IMAGE,
 )
 from vae_lightning.runs.loggers import cut_events, set_aside
 
@@ -323,7 +324,8 @@ def _begin_again(
     """Replace the records of the training so far, after copying them to `.hydra/until_step_<steps>`."""
     steps = going_on.progress.steps
     _keep_records(folder, steps)
-    (folder / METRICS).unlink(missing_ok=True)
+    for path in (folder / METRICS, folder / TEST_PER_IMAGE):
+        path.unlink(missing_ok=True)
     write()
     cut_events(events, steps, going_on.written)
     for log in logs:
@@ -334,7 +336,8 @@ def _begin_again(
 def _begin_anew(folder: Path, logs: list[Path], events: list[Path]) -> None:
     """Remove what a training logged that was killed before its first checkpoint: the same will be logged again."""
     _keep_records(folder, 0)
-    for path in (folder / METRICS, folder / BEST, *events, *(log / name for log in logs for name in (CSV.name, "hparams.yaml"))):
+    of_loggers = (log / name for log in logs for name in (CSV.name, "hparams.yaml"))
+    for path in (folder / METRICS, folder / TEST_PER_IMAGE, folder / BEST, *events, *of_loggers):
         path.unlink(missing_ok=True)
 
 

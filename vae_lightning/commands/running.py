@@ -21,6 +21,7 @@ from vae_lightning.commands.asking import Configs, checked_places, expanded
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.sweeping import Wanted
+from vae_lightning.commands.table import show_table
 from vae_lightning.commands.tasks import JobLauncher, Task, cores
 from vae_lightning.commands.trusted import only_trusted
 from vae_lightning.commands.typed import to_trust
@@ -188,6 +189,8 @@ class SweepRun:
     # ---- what came out
 
     def _shown(self, folder: Path, record: Record, after: Sequence[Status], signum: int | None) -> int:
+        if signum is None:
+            show_table(folder, record)
         trusting = [f"trust=[{','.join(sorted(self.trust))}]"] if self.trust else []
         states = {status.state for status in after}
         if states - {State.FINISHED, State.RUNNING}:

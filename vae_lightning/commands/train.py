@@ -22,7 +22,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters, require
-from vae_lightning.callbacks import BringsBack, Dashboard, FirstBatch, StopOnInterrupt, Timing
+from vae_lightning.callbacks import BringsBack, Dashboard, FirstBatch, StopOnInterrupt, Timing, ValueRecorder
 from vae_lightning.commands.changing import note_changes
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
@@ -43,7 +43,7 @@ from vae_lightning.machine.shell import path_setting, script, shell_quoted
 from vae_lightning.machine.signals import Interruption, handled, noted, received
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.continuing import Continuation, continuation
-from vae_lightning.runs.layout import LAST, METRICS
+from vae_lightning.runs.layout import LAST, METRICS, TEST_PER_IMAGE
 
 __all__ = ["Result", "train"]
 
@@ -116,7 +116,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     data = parts.data()
     model = parts.model(data)
     dashboard = Dashboard({"config": code(OmegaConf.to_yaml(cfg, resolve=True))}, hyperparameters_of(cfg))
-    trainer = parts.trainer(model, [timing, dashboard, FirstBatch(), brings])
+    recorder = ValueRecorder(folder / TEST_PER_IMAGE)
+    trainer = parts.trainer(model, [timing, dashboard, FirstBatch(), brings, recorder])
     trainer.callbacks.insert(0, interrupt)  # type: ignore[attr-defined]  # first, so that it can keep the others from their hooks
     without_signal_handlers(trainer)
     reason = install(trainer, model, cfg.trainer.compile)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from vae_lightning.machine.reading import UnfitFile, require_memory
 
-__all__ = ["arrays_in", "gunzip", "inflates_to", "require_as_claimed", "require_no_larger", "require_whole"]
+__all__ = ["NPY", "arrays_in", "gunzip", "inflates_to", "require_as_claimed", "require_no_larger", "require_whole"]
 
 NPY = ".npy"
 

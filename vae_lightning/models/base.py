@@ -22,6 +22,7 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, Progress, compact, migrate
 from vae_lightning.machine.lightning import has_trainer
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
+from vae_lightning.models.image_values import ImageValues
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
 from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
 from vae_lightning.models.sums import MetricSums
@@ -42,9 +43,11 @@ BOOKKEEPING = frozenset(
         "_logged_step",
         "_sums_epoch",
         "_sums_so_far",
+        "_test_images",
         "_window",
         "epoch_means",
         "evaluation_means",
+        "test_values",
     }
 )
 """Attributes of a `Module` that say how training goes; no step depends on them."""
@@ -187,6 +190,9 @@ class Module(L.LightningModule):
         """Means over the whole of the last training epoch, by metric name."""
         self.evaluation_means: dict[str, float] = {}
         """Means over the last validation and the last test, by metric name."""
+        self._test_images = ImageValues()
+        self.test_values: dict[str, Tensor] = {}
+        """Values of each image of the last test, `(N,)` by metric name without `test/`: see `models.image_values`."""
 
     def keep_hyperparameters(self, arguments: Mapping[str, Any], without: Iterable[str] = ()) -> None:
         """Save constructor arguments, `locals()` for all, as plain containers, which a checkpoint can hold safely.
@@ -299,7 +305,10 @@ class Module(L.LightningModule):
         self._first_batch = True
         self._evaluation.reset()
 
-    on_test_epoch_start = on_validation_epoch_start
+    def on_test_epoch_start(self) -> None:
+        self._first_batch = True
+        self._evaluation.reset()
+        self._test_images.reset()
 
     def on_validation_model_zero_grad(self) -> None:
         # what is validated, and becomes a checkpoint, are the weights after the step that was taken with this gradient
@@ -317,11 +326,17 @@ class Module(L.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._log_evaluation("test")
+        self.test_values = self._test_images.gathered(self._reduced, self.trainer.world_size)
+        self._test_images.reset()
 
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, split: str) -> None:
         x, y = self._checked(batch, split)
         noise = self.draw_noise(x, self._source(x, batch_idx, split, EVALUATION_SEED), training=False)
-        self._evaluation.add(self.terms(self(x, y, noise), x, y, self._step(x)))
+        terms = self.terms(self(x, y, noise), x, y, self._step(x))
+        self._evaluation.add(terms)
+        if split == "test":
+            places = getattr(self.trainer.test_dataloaders, "places", None)
+            self._test_images.add(terms, x, None if places is None else places(batch_idx).to(x.device))
 
     def _log_evaluation(self, split: str) -> None:
         means = {f"{split}/{name}": value for name, value in self._evaluation.means(self._sum_over_ranks).items()}
@@ -409,7 +424,10 @@ class Module(L.LightningModule):
             check_gradient(self, norms, batch_idx)
 
     def _sum_over_ranks(self, value: Tensor) -> Tensor:
-        reduced = self.trainer.strategy.reduce(value, reduce_op="sum")
+        return self._reduced(value, "sum")
+
+    def _reduced(self, value: Tensor, by: str) -> Tensor:
+        reduced = self.trainer.strategy.reduce(value.to(self.device), reduce_op=by)
         assert isinstance(reduced, Tensor)
         return reduced
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from vae_lightning.reports.document import as_current, splits_of
 
-__all__ = ["is_report", "merged", "with_others"]
+__all__ = ["identity_of", "is_report", "merged", "with_others"]
 
 OUTCOMES = {"worst error of an image, nats", "shares", "iterations"}
 """Settings that are results of an estimation, and so do not identify an estimate."""
@@ -84,7 +84,7 @@ def _ranked(latest: Sequence[Plain], earlier: Sequence[Plain]) -> list[Plain]:
     """All estimates of one name, without duplicates: first the one with the most images and samples, then the newest first."""
     kept: dict[str, Plain] = {}
     for estimate in [*latest, *earlier]:
-        kept.setdefault(_identity(estimate), estimate)
+        kept.setdefault(identity_of(estimate), estimate)
     rows = [*kept.values()]
     best = max(rows, key=_size)  # max takes the first of equals, which is the newest
     return [best, *(row for row in rows if row is not best)]
@@ -94,7 +94,8 @@ def _size(estimate: Plain) -> tuple[bool, int, int]:
     return estimate["value"] is not None and math.isfinite(estimate["value"]), estimate["num_images"], estimate["num_samples"]
 
 
-def _identity(estimate: Plain) -> str:
+def identity_of(estimate: Plain) -> str:
+    """What tells an estimate from others of its split and name: images, samples, binarization, seed, and further settings."""
     asked = {key: estimate.get(key) for key in ("num_images", "num_samples", "binarization", "seed")}
     settings = {key: value for key, value in estimate["settings"].items() if key not in OUTCOMES}
     return json.dumps({**asked, "settings": settings}, sort_keys=True, default=str)

@@ -8,13 +8,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from vae_lightning.evaluation.registry import PARTS, SECTIONS
 from vae_lightning.glossary import described
 from vae_lightning.reports.table import shown
 
-__all__ = ["Page", "Picture", "to_html", "to_markdown"]
+__all__ = ["Page", "Picture", "environment", "to_html", "to_markdown"]
 
 KINDS = {".png": "image/png", ".gif": "image/gif"}
 
@@ -139,16 +139,21 @@ def _short(value: object) -> str:
 
 def to_html(page: Page) -> str:
     """The page as one self-contained HTML file."""
-    return _environment(autoescape=True).get_template("report.html.j2").render(page=page)
+    return environment(autoescape=True).get_template("report.html.j2").render(page=page)
 
 
 def to_markdown(page: Page, folder: Path) -> str:
     """The page as Markdown, for a file in `folder`, which the links to figures are relative to."""
-    return _environment(autoescape=False).get_template("report.md.j2").render(page=page, folder=folder)
+    return environment(autoescape=False).get_template("report.md.j2").render(page=page, folder=folder)
 
 
-def _environment(*, autoescape: bool) -> Environment:
-    loader = PackageLoader("vae_lightning.reports", "templates")
+def environment(*, autoescape: bool, package: str = "vae_lightning.reports") -> Environment:
+    """What renders the templates of a package: those in its folder `templates`, and those of reports.
+
+    Args:
+        autoescape: whether texts are escaped for HTML; a Markdown template escapes each with `as_it_is` or `without_tags`.
+    """
+    loader = ChoiceLoader([PackageLoader(name, "templates") for name in dict.fromkeys((package, "vae_lightning.reports"))])
     environment = Environment(loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["as_it_is"] = _as_it_is
     environment.filters["without_tags"] = _without_tags

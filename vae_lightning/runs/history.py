@@ -5,20 +5,25 @@ import csv
 import io
 import json
 import logging
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vae_lightning.errors import one_line
+from vae_lightning.machine.archives import NPY, arrays_in
 from vae_lightning.machine.formats import too_new
 from vae_lightning.machine.reading import JSON, content_within, require_inside
 from vae_lightning.machine.shell import shell_quoted
-from vae_lightning.runs.layout import CSV, METRICS, OVERRIDES, TENSORBOARD
+from vae_lightning.runs.layout import CSV, METRICS, OVERRIDES, TENSORBOARD, TEST_PER_IMAGE
 from vae_lightning.runs.yaml_files import read_yaml
 
-__all__ = ["asked_with", "history", "record"]
+__all__ = ["asked_with", "history", "per_image", "record"]
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +31,8 @@ TABLE = 512 << 20
 """The most bytes of a `metrics.csv`: a row a step of a million steps is some hundred megabytes."""
 LOGS = 4 << 30
 """The most bytes of all event files of a training, which hold images too."""
+PER_IMAGE = 256 << 20
+"""The most bytes of the values of all images of a test: those of MNIST are some hundred kilobytes."""
 LAST_STEP = 1 << 53
 """A step that no training reaches, and up to which every number is exact in a figure."""
 
@@ -70,6 +77,28 @@ def record(folder: Path) -> dict[str, Any]:
         reason = f"cannot be read ({one_line(error, 300)})"
     log.warning("%s: %s, so the report has no provenance", path, reason)
     return {}
+
+
+def per_image(folder: Path) -> dict[str, NDArray[np.float64]]:
+    """The values of each image of the test of the run in `folder`, `(N,)` by metric, and the images' marks, `_images`.
+
+    Empty if the run kept none. A file that is damaged or not of this project is left out, with a warning.
+    """
+    path = folder / TEST_PER_IMAGE
+    try:
+        content = content_within(path, PER_IMAGE, folder)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = [name.removesuffix(NPY) for name in archive.namelist() if name.endswith(NPY)]
+        arrays = arrays_in(content, names, PER_IMAGE)
+        sizes = {array.shape for array in arrays.values()}
+        if len(sizes) != 1 or len(*sizes) != 1 or any(array.dtype.kind != "f" for array in arrays.values()):
+            raise ValueError("its arrays are not one number for each image")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        log.warning("%s: cannot be read (%s), so there is nothing of single images", path, one_line(error, 300))
+        return {}
+    return {name: array.astype(np.float64) for name, array in arrays.items()}
 
 
 def _is_provenance(content: Any) -> bool:

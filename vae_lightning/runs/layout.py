@@ -9,6 +9,7 @@ outputs/<name>/<time>/
     tensorboard/              scalars
     csv/metrics.csv           scalars as a table, if `logger=csv` was asked for
     metrics.json              final metrics, with provenance
+    test_per_image.npz        the test's values of each image, in the split's order, by metric: see `callbacks.value_recorder`
     animation/                frames of the training, if they were asked for
     evaluation/               from evaluate.py: report.json, report.md, report.html, figures/; see `reports.folder`
 """
@@ -34,6 +35,7 @@ __all__ = [
     "PREVIOUS",
     "PRODUCTS",
     "TENSORBOARD",
+    "TEST_PER_IMAGE",
 ]
 
 CONFIG = Path(".hydra", "config.yaml")
@@ -48,10 +50,11 @@ TENSORBOARD = Path("tensorboard")
 EVENTS = str(TENSORBOARD / "events.*")
 CSV = Path("csv", "metrics.csv")
 METRICS = Path("metrics.json")
+TEST_PER_IMAGE = Path("test_per_image.npz")
 ANIMATION = Path("animation")
 FRAMES = str(ANIMATION / "step_*")
 EVALUATION = Path("evaluation")
 LOCK = ".lock"
 """The file that is locked by the training that writes into the folder."""
-PRODUCTS = (CHECKPOINTS, str(METRICS), EVENTS, str(CSV), FRAMES, str(EVALUATION / "*"))
+PRODUCTS = (CHECKPOINTS, str(METRICS), str(TEST_PER_IMAGE), EVENTS, str(CSV), FRAMES, str(EVALUATION / "*"))
 """Patterns of what a training or an evaluation leaves in a run folder."""

@@ -2,17 +2,34 @@
 
 import csv
 import io
+import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+
+from pytorch_lightning.loggers import TensorBoardLogger as LightningsTensorBoardLogger
 
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import WritingCSVLogger
 
-__all__ = ["CSVLogger", "cut_events", "set_aside"]
+__all__ = ["CSVLogger", "TensorBoardLogger", "cut_events", "set_aside"]
 
 STARTS = {"custom_scalars__config__", *(f"{text}/text_summary" for text in ("config", "glossary", "provenance"))}
 """What the event file of every start of a training begins with."""
+
+
+BARE = re.compile(r"epoch|lr(-.*)?")
+"""What Lightning logs under a name without a split."""
+
+
+class TensorBoardLogger(LightningsTensorBoardLogger):
+    """Lightning's TensorBoardLogger, with `epoch` and the learning rate under `train/`.
+
+    TensorBoard's HParams takes its columns of metrics by the alphabet, in which these two would come before `test/elbo`.
+    """
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        super().log_metrics({f"train/{key}" if BARE.fullmatch(key) else key: value for key, value in metrics.items()}, step)
 
 
 class CSVLogger(WritingCSVLogger):

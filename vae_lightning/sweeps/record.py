@@ -6,7 +6,7 @@ outputs/<name>/<sweep>/
     .sweep/locks/<job>          locked by whoever runs the job
     .sweep/logs/<job>.log       what the job printed, where it did not go to the terminal
     <job>/                      the run folder of a job
-    sweep.csv, sweep.json, sweep.md, sweep.html
+    sweep.csv, sweep.json, sweep.md, sweep.html, figures/       the table: see `sweeps.files`
 """
 
 import hashlib
