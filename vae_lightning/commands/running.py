@@ -199,7 +199,7 @@ class SweepRun:
         elif State.RUNNING in states:
             self._say(f"{_counted(after)}, by another process")
         if State.FINISHED in states:
-            self._say(f"evaluate:   {command('evaluate.py', path_setting('run', short(folder / '<job>')), *trusting)}")
+            self._say(f"evaluate:   {command('evaluate.py', path_setting('sweep', short(folder)), *trusting)}")
         if signum is not None:
             return status_of_signal(signum)
         return FAILED if any(status.state is State.FAILED for status in after) else 0
