@@ -152,7 +152,11 @@ class SweepRun:
         words = [*self.flags, *job.words, *more, setting("hydra.run.dir", str(run))]
         script = os.path.abspath(sys.argv[0])  # noqa: PTH100
         claim, begins = functools.partial(_claim, folder, job), functools.partial(self._begins, job)
-        return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), claim, begins)
+        config = functools.partial(self._config, [*job.words, *more])
+        return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), claim, begins, config)
+
+    def _config(self, words: Sequence[str]) -> DictConfig:
+        return self.configs.of(words, ())[0]
 
     def _threads(self, at_once: int) -> list[str]:
         """Settings by which jobs that run at once share the processor cores; each alone has all of them."""

@@ -19,6 +19,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from vae_lightning.commands.processes import Processes, fork_server
+from vae_lightning.commands.stacks import Stacks
 from vae_lightning.commands.sweeping import wanted
 from vae_lightning.errors import ConfigurationError
 
@@ -31,11 +32,15 @@ OURS = "hydra_plugins.vae_lightning"
 def register() -> None:
     """Put the sweeper and the launcher of this project into the place of Hydra's own, which are called `basic`."""
     plugins = Plugins.instance()  # which stores Hydra's own configs, so it comes first
-    for group, plugin, settings in (("sweeper", Sweep, {"params": {}}), ("launcher", Processes, {"jobs": "auto"})):
+    for group, name, plugin, settings in (
+        ("sweeper", "basic", Sweep, {"params": {}}),
+        ("launcher", "basic", Processes, {"jobs": "auto"}),
+        ("launcher", "stacked", Stacks, {"jobs": "auto", "stack": "auto"}),
+    ):
         target = f"{OURS}.{plugin.__name__}"
         plugins.class_name_to_class[target] = plugin
         node = {"_target_": target, **settings}
-        ConfigStore.instance().store(group=f"hydra/{group}", name="basic", node=node, provider="vae_lightning")
+        ConfigStore.instance().store(group=f"hydra/{group}", name=name, node=node, provider="vae_lightning")
 
 
 class Sweep(Sweeper):
