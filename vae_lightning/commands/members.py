@@ -17,7 +17,6 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from vae_lightning.commands.commandline import one_line_errors, words_of_a_job
@@ -78,13 +77,12 @@ def _train(job: JobOfStack, started: float, streams: "_Streams") -> int:
 def _composed(job: JobOfStack) -> DictConfig:
     """The config of `job`, as Hydra would give it to the job's own command; Hydra's own config is put where it is asked for."""
     words = words_of_a_job(job.words, Path(job.environment["VAE_LIGHTNING_JOB"]))
-    config = hydra.compose(HydraConfig.get().job.config_name, words, return_hydra_config=True)
+    config = hydra.compose(HydraConfig.get().job.config_name, [*words, "hydra.mode=RUN"], return_hydra_config=True)
     hydras = HydraConfig.instance()
-    before = hydras.cfg
-    config.hydra.mode = RunMode.RUN
+    before = Path(HydraConfig.get().runtime.output_dir)
     hydras.set_config(config)  # the folder's name may interpolate from it
     folder = Path(str(OmegaConf.select(config, "hydra.run.dir"))).absolute()
-    if before is None or Path(before.hydra.runtime.output_dir) != folder:  # what Hydra has made for this process is noted
+    if before != folder:  # the folder that Hydra has made for this process is noted
         note_folder(folder)
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = str(folder)

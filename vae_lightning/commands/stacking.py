@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
@@ -145,4 +146,4 @@ def _parts(places: Sequence[int], most: int) -> list[list[int]]:
     count = -(-len(places) // most)
     size, more = divmod(len(places), count)
     ends = [number * size + min(number, more) for number in range(count + 1)]
-    return [list(places[start:end]) for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [list(places[start:end]) for start, end in pairwise(ends)]

@@ -32,7 +32,7 @@ class Stacks(Processes):
     def __init__(self, jobs: int | Literal["auto"] = "auto", stack: int | Literal["auto"] = "auto") -> None:
         super().__init__(jobs)
         whole = isinstance(stack, int) and not isinstance(stack, bool) and stack >= 2
-        require(stack == "auto" or whole, "hydra.launcher.stack", stack, "auto, or at least 2 (hydra/launcher=basic trains each alone)")
+        require(stack == "auto" or whole, "hydra.launcher.stack", stack, "auto, or at least 2")
         self.stack = stack
 
     def run(self, tasks: Sequence[Task], at_once: int, gpus: Sequence[str], ended: Ended) -> int | None:
