@@ -35,11 +35,6 @@ def devices_of(trainer: DictConfig) -> dict[str, Any]:
         has = f"only {available} GPU(s)" if available else "no GPU that torch can use"
         raise ConfigurationError(f"trainer.gpus={gpus}: this machine has {has}; to run on the CPU: trainer.gpus=0")
     count = available if gpus == -1 else gpus
-    if count > 1 and _in_a_sweep() and trainer.strategy == "auto":
-        raise ConfigurationError(
-            f"trainer.gpus={gpus}: in a sweep, several GPUs a job need trainer.strategy=ddp_spawn, because processes that "
-            "Lightning starts anew would run the whole sweep again"
-        )
     return {"accelerator": "cuda", "devices": count}
 
 

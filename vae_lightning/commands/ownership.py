@@ -30,6 +30,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoint
 from vae_lightning.commands.commandline import one_line_errors
+from vae_lightning.commands.moment import agree_on_now
 from vae_lightning.commands.resuming import resumes
 from vae_lightning.engine.turns import Own
 from vae_lightning.errors import ConfigurationError, DataError, StorageError
@@ -81,6 +82,7 @@ class KeepFolders(HydraCallback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with one_line_errors():
+            agree_on_now(config)
             _note(_folder_of(config, "run"))
             _check_output_subdir(config)
 
@@ -138,6 +140,7 @@ class RunFolder:
         self.path = path
         self._made_after = _present(path)
         self._taken = self._ready = False
+        self._first = True
         self._has_trained: Callable[[], bool] = lambda: False
         self._open = contextlib.ExitStack()
 
@@ -176,7 +179,8 @@ class RunFolder:
             ConfigurationError: as `check`.
         """
         self.check(trainer, going_on)
-        if trainer.is_global_zero:
+        self._first = trainer.is_global_zero
+        if self._first:
             _make(self.path)
             self._open.enter_context(_locked(self.path))
             self._refuse_used(trainer, going_on)  # once more, as a run that began at the same time may have come and gone
@@ -194,7 +198,8 @@ class RunFolder:
         self._taken = self._ready = True
         start = going_on.progress.steps if going_on is not None else 0
         self._has_trained = lambda: trainer.global_step > start
-        self._open.enter_context(_logged_to(self.path))
+        if self._first:
+            self._open.enter_context(_logged_to(self.path))
 
     def _owned(self, going_on: Continuation | None) -> set[Path]:
         """The folders that belong to the run that a training goes on with."""
@@ -209,7 +214,7 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
-        if self._taken and not self._was_refused(error):
+        if not self._first or (self._taken and not self._was_refused(error)):  # of several processes the first one removes
             return
         if self._taken:
             shutil.rmtree(self.path, ignore_errors=True)

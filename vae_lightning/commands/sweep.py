@@ -67,6 +67,7 @@ class Sweep(Sweeper):
         launcher = self._launcher()
         if not isinstance(launcher, Processes):
             raise ConfigurationError(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}: cannot run jobs yet")
+        _refuse_ranks()
         fork_server()  # which imports torch while this process does
         from vae_lightning.commands.running import SweepRun
 
@@ -80,3 +81,14 @@ class Sweep(Sweeper):
     def _with_params(self, words: Sequence[str], parser: OverridesParser) -> list[str]:
         typed = {override.key_or_group for override in parser.parse_overrides(list(words))}
         return [*(f"{key}={value}" for key, value in self.params.items() if key.lstrip("+") not in typed), *words]
+
+
+def _refuse_ranks() -> None:
+    from vae_lightning.machine.processes import started_by
+
+    launcher, count = started_by()
+    if count > 1:
+        raise ConfigurationError(
+            f"-m: {launcher} started {count} processes, and each would run the whole sweep; start one process, "
+            f"python train.py -m ..., and give each job its devices: trainer.devices={count}"
+        )
