@@ -1,8 +1,8 @@
 """The moment of a command that several processes are: `${now:...}`, and so the run folder, is the same in all of them.
 
 Hydra composes a config in each process of a training. Processes that Lightning starts inherit the first one's moment by an
-environment variable; those that torchrun, srun or the user has started on each machine ask rank 0 for it, by torch's own store at the
-address where they will meet to train.
+environment variable; those that torchrun, srun or the user has started on each machine ask rank 0 for it, by torch's own store at
+the address where they will meet to train.
 """
 
 import os
