@@ -30,7 +30,6 @@ COLUMNS = (
     "launcher",
     "jobs an hour",
     "seconds",
-    "CPU seconds",
     "of these training",
     "beyond it, a job",
     "without start-up",
