@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from vae_lightning.commands.asking import Configs, checked_places, expanded
 from vae_lightning.commands.config import check_config
+from vae_lightning.commands.devices import gpu_places, gpus_of
 from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.sweeping import Wanted
 from vae_lightning.commands.tasks import JobLauncher, Task, cores
@@ -62,6 +63,7 @@ class SweepRun:
         self.configs = Configs(hydra.job.config_name, [*self.of_hydra, *of_sweep], parser, hydra.runtime.choices)
         self.terminal = console()
         self.trust: set[str] = set()
+        self.gpus_each = 0
 
     def run(self, words: Sequence[str]) -> int:
         """Run the jobs that `words` ask for; return the exit status."""
@@ -91,6 +93,7 @@ class SweepRun:
             config, asked = self.configs.of(words, axes)
             every.append(asked)
             self.trust |= {*to_trust(config)}
+            self.gpus_each = max(self.gpus_each, gpus_of(config.trainer))
             if place in checked:
                 with only_trusted(config) if self.wanted.folder is not None else contextlib.nullcontext():
                     check_config(config, seen)
@@ -130,7 +133,7 @@ class SweepRun:
         before = [status_of(folder, job) for job in jobs]
         todo = [status.job for status in before if status.state is not State.FINISHED]
         self._say(f"sweep {short(folder)}: {_counted(before)}")
-        gpus = _gpus()
+        gpus = gpu_places(_gpus(), self.gpus_each)
         at_once = self.launcher.at_once(len(gpus))
         extra = self._threads(at_once)
         self.done = len(jobs) - len(todo)
