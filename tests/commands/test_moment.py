@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from vae_lightning.commands import moment
+from vae_lightning.commands.job import NOW
 from vae_lightning.errors import ConfigurationError
 
 FOLDER = "${now:%Y-%m-%d_%H-%M-%S_%f}"
@@ -15,7 +16,7 @@ FOLDER = "${now:%Y-%m-%d_%H-%M-%S_%f}"
 
 @pytest.fixture(autouse=True)
 def hydras_own_resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for variable in ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE", "SLURM_PROCID", "NODE_RANK", moment.NOW):
+    for variable in ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_USE_AGENT_STORE", "SLURM_PROCID", "NODE_RANK", NOW):
         monkeypatch.setenv(variable, "")
         monkeypatch.delenv(variable)  # set and taken away, so that what a test leaves is removed
     yield
@@ -49,7 +50,7 @@ def test_process_on_another_machine_has_the_moment_of_the_first(monkeypatch: pyt
         monkeypatch.setenv("LOCAL_RANK", "0")
     folders = []
     for rank in ("0", "1"):
-        monkeypatch.delenv(moment.NOW, raising=False)
+        monkeypatch.delenv(NOW, raising=False)
         monkeypatch.setenv("RANK" if started == "torchrun" else "NODE_RANK", rank)
         folders.append(folder(num_nodes=2))
     assert folders[0] == folders[1]

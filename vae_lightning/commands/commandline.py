@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning.arguments import unknown_key
-from vae_lightning.commands.job import job_folder, note_reason
+from vae_lightning.commands.job import job_folder, note_reason, started_with
 from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
@@ -119,7 +119,10 @@ def _of_a_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     """The words of a training, which may be a sweep or a job of one."""
     register()
     job = job_folder()
-    return with_sweep(words, catalogue) if job is None else with_begun(words, job)
+    if job is None:
+        return with_sweep(words, catalogue)
+    # a process that Lightning has started is given the words with which the job goes on
+    return list(words) if started_with() is not None else with_begun(words, job)
 
 
 def words_of_a_job(words: Sequence[str], folder: Path) -> list[str]:

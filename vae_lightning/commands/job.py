@@ -22,6 +22,8 @@ __all__ = [
     "jobs_of_stack",
     "note_apart",
     "note_reason",
+    "note_start",
+    "started_with",
     "take_apart",
 ]
 
@@ -31,6 +33,8 @@ REASON = "VAE_LIGHTNING_REASON"
 """An environment variable with the file for the reason of a failure."""
 STACK = "VAE_LIGHTNING_STACK"
 """An environment variable with the jobs that this command is, where it is several."""
+NOW = "VAE_LIGHTNING_NOW"
+"""An environment variable with the moment of the training that a process was started for by Lightning."""
 APART = "apart"
 """The key by which the reason of a job of a stack says that the job can be trained alone."""
 
@@ -60,6 +64,16 @@ def is_job() -> bool:
 def job_folder() -> Path | None:
     """The run folder of the sweep's job that this command is; None if it is none."""
     return Path(os.environ[JOB]) if is_job() else None
+
+
+def note_start(moment: str) -> None:
+    """Note, for the processes that Lightning starts for this training, the moment that they have in common."""
+    os.environ[NOW] = moment
+
+
+def started_with() -> str | None:
+    """The moment of the training that Lightning has started this process for; None if it is no such process."""
+    return os.environ.get(NOW) if "LOCAL_RANK" in os.environ else None
 
 
 def note_reason(message: str) -> None:

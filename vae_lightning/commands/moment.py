@@ -13,13 +13,12 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.devices import devices_of
+from vae_lightning.commands.job import note_start, started_with
 from vae_lightning.errors import ConfigurationError, one_line
 from vae_lightning.machine.processes import is_alone
 
 __all__ = ["agree_on_now"]
 
-NOW = "VAE_LIGHTNING_NOW"
-"""An environment variable with the moment of the training that a process was started for by Lightning."""
 WAIT = timedelta(minutes=5)
 """How long a process waits for rank 0, which another machine may start later."""
 KEY = "vae_lightning/now"
@@ -37,9 +36,8 @@ def agree_on_now(config: DictConfig) -> None:
     trainer = config.get("trainer")
     if trainer is None or is_alone({**trainer, **devices_of(trainer)}):
         return
-    inherited = os.environ.get(NOW) if "LOCAL_RANK" in os.environ else None
-    started = inherited or _agreed(datetime.now().isoformat(), trainer.num_nodes)
-    os.environ[NOW] = started
+    started = started_with() or _agreed(datetime.now().isoformat(), trainer.num_nodes)
+    note_start(started)
     moment = datetime.fromisoformat(started)
     OmegaConf.register_new_resolver("now", lambda pattern: moment.strftime(pattern), use_cache=True, replace=True)
 
