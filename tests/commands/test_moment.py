@@ -41,17 +41,24 @@ def port() -> int:
         return int(free.getsockname()[1])
 
 
-@pytest.mark.parametrize("started", ["torchrun", "by hand"])
+RANK = {"torchrun": "RANK", "srun": "SLURM_PROCID", "by hand": "NODE_RANK"}
+STARTED = {
+    "torchrun": {"TORCHELASTIC_RUN_ID": "run", "LOCAL_RANK": "0"},
+    "srun": {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NODELIST": "127.0.0.1", "SLURM_JOB_ID": "77"},
+    "by hand": {},
+}
+
+
+@pytest.mark.parametrize("started", STARTED)
 def test_process_on_another_machine_has_the_moment_of_the_first(monkeypatch: pytest.MonkeyPatch, port: int, started: str) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(port))
-    if started == "torchrun":
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
-        monkeypatch.setenv("LOCAL_RANK", "0")
+    for variable, value in STARTED[started].items():
+        monkeypatch.setenv(variable, value)
     folders = []
     for rank in ("0", "1"):
         monkeypatch.delenv(NOW, raising=False)
-        monkeypatch.setenv("RANK" if started == "torchrun" else "NODE_RANK", rank)
+        monkeypatch.setenv(RANK[started], rank)
         folders.append(folder(num_nodes=2))
     assert folders[0] == folders[1]
 

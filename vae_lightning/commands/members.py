@@ -101,7 +101,8 @@ EXCEPTIONS = Own(lambda: threading.excepthook, lambda hook: setattr(threading, "
 
 
 def _variables() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name.startswith("VAE_LIGHTNING_")}
+    """Environment variables that say what a job is, and Lightning's own, such as its seed."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("VAE_LIGHTNING_", "PL_"))}
 
 
 def _set_variables(variables: dict[str, str]) -> None:

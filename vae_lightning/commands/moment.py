@@ -48,7 +48,7 @@ def _agreed(now: str, machines: int) -> str:
     if place is None:
         return now
     address, port, rank = place
-    from torch.distributed import TCPStore
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == str(True)  # torchrun itself serves then
     try:
@@ -78,7 +78,7 @@ def _meeting(environment: Mapping[str, str], machines: int) -> tuple[str, int, i
     if "TORCHELASTIC_RUN_ID" in environment:
         rank = environment.get("RANK", "0")
     elif "SLURM_PROCID" in environment and environment.get("SLURM_STEP_NUM_TASKS", "1") != "1":
-        from lightning_fabric.plugins.environments import SLURMEnvironment
+        from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 
         slurm = SLURMEnvironment(auto_requeue=False)
         return slurm.main_address, slurm.main_port, slurm.global_rank()

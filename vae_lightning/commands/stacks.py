@@ -8,7 +8,7 @@ This module is imported before a command's arguments are read, so it imports nei
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Literal
+from typing import ClassVar, Literal
 
 from vae_lightning.arguments import require
 from vae_lightning.commands.job import JobOfStack, environment_of_stack, take_apart
@@ -28,6 +28,8 @@ class Stacks(Processes):
         jobs: how many stacks run at once; "auto": one a GPU, or one.
         stack: how many jobs train together at most; "auto": 16, or 64 on a GPU.
     """
+
+    name: ClassVar[str] = "stacked"
 
     def __init__(self, jobs: int | Literal["auto"] = "auto", stack: int | Literal["auto"] = "auto") -> None:
         super().__init__(jobs)
