@@ -278,6 +278,8 @@ def _composition(error: Exception) -> str:
     """The line for an error of Hydra or OmegaConf from the composition of the config."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         return str(unknown_option(error.missing_cfg_file, list(error.options), _catalogue))
+    if isinstance(error.__cause__, VAELightningError):  # of a part that Hydra builds, such as a launcher
+        return _flat(str(error.__cause__))
     for candidate in (error, error.__cause__):
         if isinstance(candidate, OmegaConfBaseException):
             return _configuration(candidate)
