@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from vae_lightning.commands.commandline import failed_job, one_line_errors, paths_of_the_command, start
-from vae_lightning.commands.job import is_job
+from vae_lightning.commands.job import is_job, is_stack
 from vae_lightning.errors import NotFiniteError
 from vae_lightning.machine.collection import end_of_imports
 from vae_lightning.machine.signals import status_of
@@ -24,6 +24,10 @@ def main(cfg: DictConfig) -> float | None:
         from vae_lightning.commands.typed import to_trust
 
         end_of_imports()
+        if is_stack():
+            from vae_lightning.commands.members import train_members
+
+            sys.exit(train_members(STARTED))
         paths_of_the_command(cfg)
         try:
             result = train(cfg, STARTED)

@@ -426,3 +426,19 @@ def test_the_whole_session_runs_on_a_cpu(mnist_root: Path, tmp_path: Path) -> No
     failed = [name for name, row in rows.items() if row.get("why")]
     assert ended.returncode == bool(failed)
     assert set(failed) <= {"JAX, lax.scan", "64 models 784-400-20, stacked"}
+
+
+# ---- sweeps
+
+
+def test_table_of_sweeps_counts_the_time_in_which_no_job_trains_once() -> None:
+    from running import Ended
+    from sweeps import Row, row, table
+
+    clocks = [[("fit", 12.0, 20.0), ("test", 20.0, 21.0)], [("fit", 18.0, 24.0)]]
+    result = row(Ended(0, [], 18.0, 30.0), 10.0, clocks)
+    assert result == Row(jobs=2, seconds=18.0, training=12.0, start_up=2.0)
+    assert (result.beyond, result.beyond_after_start_up) == (3.0, 2.0)
+    lines = table({"basic": result, "joblib": "error: not there"})
+    assert lines[2] == "| basic | 400 | 18 | 12 | 3.00 | 2.00 | 2.00 |"
+    assert {line.count("|") for line in lines} == {8}

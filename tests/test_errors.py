@@ -28,8 +28,8 @@ def test_every_error_is_listed() -> None:
 
 
 def test_kinds_are_told_apart() -> None:
-    # an unknown key is a wrong configuration that can say more of itself
-    others = ("VAELightningError", "UnknownKeyError", "kind_of", "one_line", "printable")
+    # an unknown key, and trainings that are no stack, are wrong configurations that somebody may want to tell from others
+    others = ("VAELightningError", "UnknownKeyError", "StackError", "kind_of", "one_line", "printable")
     kinds = [getattr(errors, name) for name in errors.__all__ if name not in others]
     assert not any(issubclass(one, other) for one in kinds for other in kinds if one is not other)
 

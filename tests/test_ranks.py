@@ -1,9 +1,11 @@
 """A batch that several processes share is drawn as one process draws it, and they take the steps of one process."""
 
 import csv
+import json
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -165,6 +167,43 @@ def test_an_image_is_drawn_afresh_in_each_epoch_and_each_time_it_comes_with_its_
         assert len({tuple(row[numbers].flatten().tolist()) for row in first.values()}) == len(first)
 
 
+@pytest.mark.parametrize("count", [10, 16, 40, 70])
+def test_means_over_ranks_are_those_of_one_process_also_where_ranks_have_no_batch(count: int) -> None:
+    """Batches of 16: one of them, a whole one, three for four processes, and five of which the last is smaller."""
+    data = Blots(30, batch_size=BATCH, eval_batch_size=BATCH)
+    images, labels = (part[:count] for part in data.read()["val"])
+    data.read = lambda: dict.fromkeys(("train", "val", "test"), (images, labels))  # type: ignore[method-assign]
+
+    def totals(world_size: int) -> list[dict[str, float]]:
+        found = []
+        for rank in range(world_size):
+            torch.manual_seed(0)
+            model = VAE(**OF_BLOTS)
+            trainer = Rank(rank, world_size, 0, model)
+            model.trainer = data.trainer = trainer  # type: ignore[assignment]
+            loader = trainer.val_dataloaders = data.val_dataloader()  # type: ignore[attr-defined]
+            assert len(loader) >= 1, "without a batch, Lightning would leave the rank out of what all ranks do"
+            for number, batch in enumerate(loader):
+                model.validation_step(data.on_after_batch_transfer(batch, 0), number)
+            found.append(model._evaluation.totals())
+        return found
+
+    (one,) = totals(1)
+    several = totals(4)
+    assert all(total.keys() == one.keys() for total in several)
+    assert {name: sum(total[name] for total in several) for name in one} == pytest.approx(one, rel=1e-6)
+    assert one["images"] == count
+
+
+def test_model_with_a_validation_of_its_own_has_no_batch_that_it_would_count() -> None:
+    class Own(VAE):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val/own", batch[0].mean())
+
+    assert VAE(**OF_BLOTS).leaves_out_stand_ins
+    assert not Own(**OF_BLOTS).leaves_out_stand_ins
+
+
 # ---- a real command
 
 
@@ -299,3 +338,40 @@ def test_run_of_two_processes_that_is_stopped_and_resumed_is_that_of_one_never_s
     assert started(tmp_path, "resume=latest", torchrun=torchrun).wait() == 0, (tmp_path / "log.txt").read_text()
     assert stress["same"](stress["contents"](undisturbed), stress["contents"](run)) == []
     assert [path for path in run.parent.iterdir() if any(path.iterdir())] == [run], "no process logs into a folder of its own"
+
+
+# ---- several machines
+
+
+MACHINES = (
+    *("data=shapes2d", "data.train_size=600", "data.val_size=50", "data.test_size=50", "data.eval_batch_size=50"),
+    *("model.net.hidden=[8]", "model.latent_dim=2", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"),
+    *("callbacks.latents=null", "logger=none", "trainer.accelerator=cpu", "name=machines"),
+)
+
+
+@pytest.mark.slow
+def test_two_machines_train_as_one_process_into_one_run_folder_that_the_first_alone_writes(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", "--master_addr=127.0.0.1"]
+    words = [str(REPOSITORY / "train.py"), *MACHINES, "trainer.num_nodes=2", "trainer.devices=1", "data.batch_size=50"]
+    machines = [
+        subprocess.Popen(
+            [*torchrun, f"--master_port={port}", f"--node_rank={rank}", *words],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (1, 0)
+    ]
+    said = [machine.communicate(timeout=240)[1] for machine in machines]
+    assert [machine.returncode for machine in machines] == [0, 0], said
+    (run,) = tmp_path.glob("outputs/machines/*")
+    assert sorted(path.name for path in run.iterdir()) == [".hydra", ".lock", "checkpoints", "metrics.json", "train.log"]
+    one = [sys.executable, str(REPOSITORY / "train.py"), *MACHINES, "data.batch_size=100", "hydra.run.dir=one"]
+    subprocess.run(one, cwd=tmp_path, check=True, capture_output=True)
+    metrics, of_one = (json.loads((folder / "metrics.json").read_text())["metrics"] for folder in (run, tmp_path / "one"))
+    assert metrics == pytest.approx(of_one, rel=1e-5)

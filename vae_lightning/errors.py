@@ -17,6 +17,7 @@ __all__ = [
     "Interruption",
     "LostRankError",
     "NotFiniteError",
+    "StackError",
     "StorageError",
     "UnknownKeyError",
     "VAELightningError",
@@ -55,6 +56,10 @@ class UnknownKeyError(ConfigurationError):
     def __init__(self, message: str, key: str = "", known: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.key, self.known = key, known
+
+
+class StackError(ConfigurationError):
+    """Trainings cannot be of one stack: the message names the setting in which they differ. Each of them can be trained alone."""
 
 
 class DataError(VAELightningError, OSError):

@@ -26,6 +26,14 @@ def test_error_of_ours_is_one_line_and_status_2(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == "error: data.root=/nowhere: is not there\n"
 
 
+def test_error_of_a_part_that_hydra_builds_is_the_parts_own(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = {"_target_": "vae_lightning.commands.stacks.Stacks", "stack": 1}
+    with pytest.raises(SystemExit) as end, one_line_errors():
+        hydra.utils.instantiate(spec)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: hydra.launcher.stack=1: must be auto, or at least 2\n"
+
+
 def test_full_disk_names_the_file(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end, one_line_errors():
         raise OSError(errno.ENOSPC, "No space left on device", "outputs/run/.hydra/config.yaml")

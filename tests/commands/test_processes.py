@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from vae_lightning.commands.processes import Processes
 from vae_lightning.commands.tasks import Task, cores
@@ -44,7 +45,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Task]
 
     def make(word: str, claimed: Callable[[], contextlib.AbstractContextManager[bool]] = claim) -> Task:
         mine = {"MINE": f"of {word}"}
-        return Task(str(tmp_path / "script.py"), (word,), mine, tmp_path / "logs" / word, claimed, lambda: None)
+        return Task(str(tmp_path / "script.py"), (word,), mine, tmp_path / "logs" / word, claimed, lambda: None, DictConfig)
 
     return make
 

@@ -41,6 +41,20 @@ def test_run_folders_are_those_of_runs_alone(compose: Compose, tmp_path: Path) -
     assert second.metrics["val/elbo"] != pytest.approx(first.metrics["val/elbo"], rel=1e-5)
 
 
+@pytest.mark.usefixtures("graphs_as_traced")
+def test_a_training_goes_on_from_within_an_epoch_beside_one_that_begins(compose: Compose, tmp_path: Path) -> None:
+    settings = [*SMALL, "callbacks.animation=null", "trainer.max_epochs=2"]
+    whole = train(compose(*settings, "seed=1", folder="whole"))
+    train(compose(*settings, "seed=1", "trainer.max_steps=5", folder="part"))
+    on = [*settings, "seed=1", f"ckpt_path={tmp_path}/part/checkpoints/last.ckpt"]
+    first, second = train_stacked([compose(*on, folder="on"), compose(*settings, "seed=2", folder="new")])
+    assert isinstance(first, Result), first
+    assert isinstance(second, Result), second
+    assert first.trainer.global_step == second.trainer.global_step == whole.trainer.global_step == 16
+    assert first.metrics == pytest.approx(whole.metrics, rel=1e-3)
+    assert second.metrics == pytest.approx(train(compose(*settings, "seed=2", folder="alone")).metrics, rel=1e-3)
+
+
 def test_models_of_different_shapes_are_refused_and_leave_nothing(compose: Compose, tmp_path: Path) -> None:
     cfgs = [compose(*SMALL, folder="a"), compose(*SMALL, "model.net.hidden=[9]", folder="b")]
     with pytest.raises(ConfigurationError, match=r"^model\.net\.hidden: \[8\] and \[9\]"):

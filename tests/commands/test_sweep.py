@@ -12,7 +12,7 @@ from hydra.core.plugins import Plugins
 from vae_lightning.commands.commandline import CONF
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.processes import Processes
-from vae_lightning.commands.sweep import Sweep, register
+from vae_lightning.commands.sweep import Sweep, _refuse_ranks, register
 from vae_lightning.data import ArrayDataModule
 from vae_lightning.errors import ConfigurationError
 
@@ -57,3 +57,12 @@ def test_files_of_a_users_own_are_read_once_for_all_jobs(tmp_path: Path, monkeyp
         check("model.latent_dim=0")
     with pytest.raises(ConfigurationError, match=r"data\.batch_size=0"):
         check("data.batch_size=0")
+
+
+def test_sweep_that_each_of_several_processes_would_run_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _refuse_ranks()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    _refuse_ranks()  # what a shell may hold, and no launcher has set
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+    with pytest.raises(ConfigurationError, match=r"^-m: torchrun started 2 processes, .* trainer\.devices=2$"):
+        _refuse_ranks()

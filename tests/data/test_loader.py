@@ -41,6 +41,17 @@ def test_ranks_share_the_batches_without_overlap(seed: int | None) -> None:
     assert ranks[1][:10] == single[10:20]
 
 
+def test_process_that_no_batch_is_dealt_to_has_one_that_is_not_counted() -> None:
+    ranks = [TensorLoader(IMAGES, LABELS, 60, None, rank, 3, stands_in=True) for rank in range(3)]
+    assert [len(loader) for loader in ranks] == [1, 1, 1]
+    assert [loader.stands_in_at(0) for loader in ranks] == [False, False, True]
+    counted = [image for loader in ranks[:2] for image in order(loader)]
+    assert counted == list(range(103))
+    assert order(ranks[2]) == [0]
+    assert ranks[2].places(0).tolist() == [0]
+    assert len(TensorLoader(IMAGES[:0], LABELS[:0], 60, None, 2, 3, stands_in=True)) == 0, "no images at all"
+
+
 def test_state_goes_on_in_the_middle_of_its_epoch_only() -> None:
     loader = TensorLoader(IMAGES, LABELS, 10, seed=3)
     loader.set_epoch(2)

@@ -25,8 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning.arguments import unknown_key
-from vae_lightning.commands.job import job_folder, note_reason
-from vae_lightning.commands.overrides import prepared, takes_a_path
+from vae_lightning.commands.job import job_folder, note_reason, started_with
+from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
@@ -40,7 +40,7 @@ from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import Interruption, handled, noted, received, status_of
 from vae_lightning.plugins import add_working_directory, search_working_directory
 
-__all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start"]
+__all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start", "words_of_a_job"]
 
 SET_HERE = "VAE_LIGHTNING_SET_HYDRA_FULL_ERROR"
 """An environment variable that tells processes started by Lightning that this program, not the user, set HYDRA_FULL_ERROR."""
@@ -119,7 +119,16 @@ def _of_a_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     """The words of a training, which may be a sweep or a job of one."""
     register()
     job = job_folder()
-    return with_sweep(words, catalogue) if job is None else with_begun(words, job)
+    if job is None:
+        return with_sweep(words, catalogue)
+    # a process that Lightning has started is given the words with which the job goes on
+    return list(words) if started_with() is not None else with_begun(words, job)
+
+
+def words_of_a_job(words: Sequence[str], folder: Path) -> list[str]:
+    """The settings, as Hydra reads them, of a job with these words; they go on with the run in `folder` if that has begun."""
+    own = with_own_net(_words(words, _catalogue), CONF)
+    return flags_first(with_begun(own, folder), _catalogue.meant)[1]
 
 
 def _check_environment() -> None:
@@ -269,6 +278,8 @@ def _composition(error: Exception) -> str:
     """The line for an error of Hydra or OmegaConf from the composition of the config."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         return str(unknown_option(error.missing_cfg_file, list(error.options), _catalogue))
+    if isinstance(error.__cause__, VAELightningError):  # of a part that Hydra builds, such as a launcher
+        return _flat(str(error.__cause__))
     for candidate in (error, error.__cause__):
         if isinstance(candidate, OmegaConfBaseException):
             return _configuration(candidate)

@@ -1,5 +1,6 @@
 """Translate `trainer.gpus` into Lightning's accelerator and devices."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from omegaconf import DictConfig
 from vae_lightning.arguments import require
 from vae_lightning.errors import ConfigurationError
 
-__all__ = ["devices_of"]
+__all__ = ["devices_of", "gpu_places", "gpus_of"]
 
 
 def devices_of(trainer: DictConfig) -> dict[str, Any]:
@@ -35,12 +36,36 @@ def devices_of(trainer: DictConfig) -> dict[str, Any]:
         has = f"only {available} GPU(s)" if available else "no GPU that torch can use"
         raise ConfigurationError(f"trainer.gpus={gpus}: this machine has {has}; to run on the CPU: trainer.gpus=0")
     count = available if gpus == -1 else gpus
-    if count > 1 and _in_a_sweep() and trainer.strategy == "auto":
-        raise ConfigurationError(
-            f"trainer.gpus={gpus}: in a sweep, several GPUs a job need trainer.strategy=ddp_spawn, because processes that "
-            "Lightning starts anew would run the whole sweep again"
-        )
     return {"accelerator": "cuda", "devices": count}
+
+
+def gpus_of(trainer: DictConfig) -> int:
+    """How many of the GPUs that it may use a training takes; 0 if it runs on something else.
+
+    Raises:
+        ConfigurationError: as `devices_of`.
+    """
+    asked = devices_of(trainer)
+    accelerator, devices = asked.get("accelerator", "auto"), asked.get("devices", "auto")
+    available = torch.cuda.device_count()
+    if accelerator not in ("auto", "cuda", "gpu"):
+        return 0
+    # a list names GPUs by their place among all
+    count = int(devices) if isinstance(devices, int | str) and str(devices).isdigit() else available
+    return min(count, available)
+
+
+def gpu_places(names: Sequence[str], each: int) -> list[str]:
+    """What each of the trainings that run at once is told that it may use, of the GPUs with these names.
+
+    Args:
+        each: how many GPUs a training takes.
+
+    >>> gpu_places(["0", "1", "2", "3", "4"], 2), gpu_places(["0", "1"], 0)
+    (['0,1', '2,3'], ['0', '1'])
+    """
+    size = max(each, 1)
+    return [",".join(names[start : start + size]) for start in range(0, len(names) - size + 1, size)]
 
 
 def _in_a_sweep() -> bool:

@@ -60,14 +60,14 @@ def evaluate_sweep(sweep: str, cfg: DictConfig, words: Sequence[str]) -> int:
     load_declared()
     Options.of(cfg)  # refuses what is wrong for every run
     rest = [word for word in words if word.partition("=")[0].lstrip("+") != "jobs"]
-    return _Evaluations(sweep_folder(sweep), rest, cfg.jobs).run()
+    return _Evaluations(sweep_folder(sweep), rest, cfg).run()
 
 
 class _Evaluations:
     """The evaluations of the runs of a sweep."""
 
-    def __init__(self, folder: Path, words: Sequence[str], at_once: int) -> None:
-        self.folder, self.words, self.at_once = folder, list(words), at_once
+    def __init__(self, folder: Path, words: Sequence[str], cfg: DictConfig) -> None:
+        self.folder, self.words, self.cfg, self.at_once = folder, list(words), cfg, cfg.jobs
         record = Record.read(folder)
         self.names = short_keys(record.axes)
         self.jobs = [job for job in record.jobs if status_of(folder, job).state is State.FINISHED]
@@ -94,7 +94,7 @@ class _Evaluations:
         begins = functools.partial(self._begins, job)
         claim = functools.partial(_claimed, self._place(job, "locks", ".evaluation"), lambda: not self._is_done(job), reason)
         script = os.path.abspath(sys.argv[0])  # noqa: PTH100
-        return Task(script, words, environment_of(run, reason), self._log(job), claim, begins)
+        return Task(script, words, environment_of(run, reason), self._log(job), claim, begins, lambda: self.cfg)
 
     def _begins(self, job: Job) -> None:
         self._say(f"[{self.done + 1}/{len(self.jobs)}] {labelled(job.settings, self.names)}")

@@ -28,7 +28,9 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from vae_lightning.callbacks import BestCheckpoint, FrameRecorder, LastCheckpoint
 from vae_lightning.commands.commandline import one_line_errors
+from vae_lightning.commands.moment import agree_on_now
 from vae_lightning.commands.resuming import resumes
+from vae_lightning.engine.turns import Own
 from vae_lightning.errors import ConfigurationError, DataError, StorageError
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import purge_from
@@ -52,10 +54,24 @@ from vae_lightning.runs.layout import (
 )
 from vae_lightning.runs.loggers import cut_events, set_aside
 
-__all__ = ["KeepFolders", "RunFolder"]
+__all__ = ["EXISTING", "KeepFolders", "RunFolder", "note_folder"]
 
 _existing: set[Path] | None = None
 """The folders that existed before Hydra made any."""
+
+
+def note_folder(folder: Path) -> None:
+    """Note which folders exist before those of the run in `folder`, in the place of those that were noted."""
+    _note(folder)
+
+
+def _set_existing(folders: set[Path] | None) -> None:
+    global _existing
+    _existing = folders
+
+
+EXISTING = Own(lambda: _existing, _set_existing)
+"""What is noted of folders, which belongs to one of several trainings in a process."""
 
 
 class KeepFolders(HydraCallback):
@@ -65,6 +81,7 @@ class KeepFolders(HydraCallback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with one_line_errors():
+            agree_on_now(config)
             _note(_folder_of(config))
             _check_output_subdir(config)
 

@@ -18,7 +18,7 @@ from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -55,6 +55,8 @@ class Processes(Launcher):
         jobs: how many run at once; "auto": one a GPU, or one.
     """
 
+    name: ClassVar[str] = "basic"
+
     def __init__(self, jobs: int | Literal["auto"] = "auto") -> None:
         whole = isinstance(jobs, int) and not isinstance(jobs, bool) and jobs >= 1
         require(jobs == "auto" or whole, "hydra.launcher.jobs", jobs, "auto, or at least 1")
@@ -65,7 +67,9 @@ class Processes(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Refused: sweepers of other projects run their jobs one after the other."""
-        raise ConfigurationError("hydra/launcher=basic: is of hydra/sweeper=basic; choose a launcher that your sweeper knows")
+        raise ConfigurationError(
+            f"hydra/launcher={self.name}: is of hydra/sweeper=basic; choose a launcher that your sweeper knows"
+        )
 
     def at_once(self, gpus: int) -> int:
         """How many jobs run at once, where each may have one of `gpus`."""

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from vae_lightning.commands.asking import Configs, checked_places, expanded
 from vae_lightning.commands.config import check_config
+from vae_lightning.commands.devices import gpu_places, gpus_of
 from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.sweeping import Wanted
 from vae_lightning.commands.table import show_table
@@ -65,6 +66,7 @@ class SweepRun:
         self.configs = Configs(hydra.job.config_name, [*self.of_hydra, *of_sweep], parser, hydra.runtime.choices)
         self.terminal = console()
         self.trust: set[str] = set()
+        self.gpus_each = 0
 
     def run(self, words: Sequence[str]) -> int:
         """Run the jobs that `words` ask for; return the exit status."""
@@ -94,6 +96,7 @@ class SweepRun:
             config, asked = self.configs.of(words, axes)
             every.append(asked)
             self.trust |= {*to_trust(config)}
+            self.gpus_each = max(self.gpus_each, gpus_of(config.trainer))
             if place in checked:
                 with only_trusted(config) if self.wanted.folder is not None else contextlib.nullcontext():
                     check_config(config, seen)
@@ -135,7 +138,7 @@ class SweepRun:
         before = [status_of(folder, job) for job in jobs]
         todo = [status.job for status in before if status.state is not State.FINISHED]
         self._say(f"sweep {short(folder)}: {_counted(before)}")
-        gpus = _gpus()
+        gpus = gpu_places(_gpus(), self.gpus_each)
         at_once = self.launcher.at_once(len(gpus))
         extra = self._threads(at_once)
         self.done = len(jobs) - len(todo)
@@ -157,7 +160,11 @@ class SweepRun:
         words = [*self.flags, *job.words, *more, setting("hydra.run.dir", str(run))]
         script = os.path.abspath(sys.argv[0])  # noqa: PTH100
         claim, begins = functools.partial(_claim, folder, job), functools.partial(self._begins, job)
-        return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), claim, begins)
+        config = functools.partial(self._config, [*job.words, *more])
+        return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), claim, begins, config)
+
+    def _config(self, words: Sequence[str]) -> DictConfig:
+        return self.configs.of(words, ())[0]
 
     def _threads(self, at_once: int) -> list[str]:
         """Settings by which jobs that run at once share the processor cores; each alone has all of them."""

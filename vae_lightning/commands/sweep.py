@@ -20,6 +20,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from vae_lightning.commands.processes import Processes, fork_server
+from vae_lightning.commands.stacks import Stacks
 from vae_lightning.commands.sweeping import wanted
 from vae_lightning.errors import ConfigurationError, VAELightningError
 
@@ -32,11 +33,15 @@ OURS = "hydra_plugins.vae_lightning"
 def register() -> None:
     """Put the sweeper and the launcher of this project into the place of Hydra's own, which are called `basic`."""
     plugins = Plugins.instance()  # which stores Hydra's own configs, so it comes first
-    for group, plugin, settings in (("sweeper", Sweep, {"params": {}}), ("launcher", Processes, {"jobs": "auto"})):
+    for group, name, plugin, settings in (
+        ("sweeper", "basic", Sweep, {"params": {}}),
+        ("launcher", "basic", Processes, {"jobs": "auto"}),
+        ("launcher", "stacked", Stacks, {"jobs": "auto", "stack": "auto"}),
+    ):
         target = f"{OURS}.{plugin.__name__}"
         plugins.class_name_to_class[target] = plugin
         node = {"_target_": target, **settings}
-        ConfigStore.instance().store(group=f"hydra/{group}", name="basic", node=node, provider="vae_lightning")
+        ConfigStore.instance().store(group=f"hydra/{group}", name=name, node=node, provider="vae_lightning")
 
 
 class Sweep(Sweeper):
@@ -66,6 +71,7 @@ class Sweep(Sweeper):
             raise error.__cause__ if isinstance(error.__cause__, VAELightningError) else error from None
         if not isinstance(launcher, Processes):
             raise ConfigurationError(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}: cannot run jobs yet")
+        _refuse_ranks()
         fork_server()  # which imports torch while this process does
         from vae_lightning.commands.running import SweepRun
 
@@ -79,3 +85,14 @@ class Sweep(Sweeper):
     def _with_params(self, words: Sequence[str], parser: OverridesParser) -> list[str]:
         typed = {override.key_or_group for override in parser.parse_overrides(list(words))}
         return [*(f"{key}={value}" for key, value in self.params.items() if key.lstrip("+") not in typed), *words]
+
+
+def _refuse_ranks() -> None:
+    from vae_lightning.machine.processes import started_by
+
+    launcher, count = started_by()
+    if count > 1:
+        raise ConfigurationError(
+            f"-m: {launcher} started {count} processes, and each would run the whole sweep; start one process, "
+            f"python train.py -m ..., and give each job its devices: trainer.devices={count}"
+        )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from omegaconf import DictConfig
+
 __all__ = ["JobLauncher", "Task", "cores"]
 
 
@@ -26,6 +28,8 @@ class Task:
     """Gives a context whose value says whether this process may run the command, and no other does."""
     begins: Callable[[], None]
     """Called before the command starts with the terminal for itself."""
+    config: Callable[[], DictConfig]
+    """Gives the config of the job."""
 
 
 class JobLauncher(Protocol):

@@ -34,6 +34,8 @@ class TensorLoader:
         rank: which of `world_size` processes this is.
         labelled: places of the images that have a label, `(L,)`; then those of the epoch come without labels, and at the end
             of each batch come `labelled_batch_size` of these with theirs, drawn without replacement. None: all have labels.
+        stands_in: whether a process that none of the batches in order are dealt to has one all the same, so that all processes
+            go through the same loop; `stands_in_at` says of that batch that it must not be counted.
     """
 
     def __init__(
@@ -46,13 +48,14 @@ class TensorLoader:
         world_size: int = 1,
         labelled: Tensor | None = None,
         labelled_batch_size: int = 0,
+        stands_in: bool = False,
     ) -> None:
         self.images, self.labels, self.seed = images, labels, seed
         self.labelled, self.labelled_batch_size = labelled, 0 if labelled is None else labelled_batch_size
         self.batch_size = batch_size + self.labelled_batch_size
         """How many images a full batch holds, those with labels among them."""
         self._stride = batch_size
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.stands_in = rank, world_size, stands_in
         self.epoch = 0
         self.same_every_epoch = False
         """Serve the batches of epoch 0 in every epoch, in order and with noise, as `trainer.overfit_batches` wants it."""
@@ -62,7 +65,8 @@ class TensorLoader:
 
     def __len__(self) -> int:
         if self.seed is None:
-            return len(range(self.rank, -(-len(self.images) // self._stride), self.world_size))
+            dealt = len(range(self.rank, -(-len(self.images) // self._stride), self.world_size))
+            return max(dealt, min(1, len(self.images))) if self.stands_in else dealt
         # in training the ranks must take the same number of steps
         full, rest = divmod(len(self.images), self._stride * self.world_size)
         return full + (rest >= self.world_size)
@@ -123,8 +127,17 @@ class TensorLoader:
         pairs = [self.chosen(number) for number in numbers]
         return torch.stack([index for index, _ in pairs]), torch.stack([places for _, places in pairs])
 
+    def stands_in_at(self, number: int) -> bool:
+        """Whether batch `number` is none that was dealt to this process, but stands in for one, and must not be counted."""
+        return self.stands_in and self.seed is None and self._first_of(number) >= len(self.images)
+
+    def _first_of(self, number: int) -> int:
+        return (number * self.world_size + self.rank) * self._stride
+
     def _evaluated(self, number: int) -> slice:
-        start = (number * self.world_size + self.rank) * self._stride
+        if self.stands_in_at(number):
+            return slice(0, 1)
+        start = self._first_of(number)
         return slice(start, start + self._stride)
 
     def key(self) -> Tensor:

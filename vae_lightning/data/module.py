@@ -193,10 +193,14 @@ class ImageDataModule(L.LightningDataModule):
         self._place = state_dict
 
     def val_dataloader(self) -> TensorLoader:
-        return TensorLoader(*self._on_device("val"), self.eval_batch_size, None, *self._rank())
+        return self._in_order("val")
 
     def test_dataloader(self) -> TensorLoader:
-        return TensorLoader(*self._on_device("test"), self.eval_batch_size, None, *self._rank())
+        return self._in_order("test")
+
+    def _in_order(self, split: str) -> TensorLoader:
+        leaves_out = getattr(getattr(self.trainer, "lightning_module", None), "leaves_out_stand_ins", False)
+        return TensorLoader(*self._on_device(split), self.eval_batch_size, None, *self._rank(), stands_in=leaves_out)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Augment and binarize a batch on the device."""

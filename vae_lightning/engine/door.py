@@ -7,7 +7,7 @@ from vae_lightning.engine.loop import ChunkLoop
 from vae_lightning.engine.stacked_loop import StackedLoop, StackedStep
 from vae_lightning.engine.step import Step
 from vae_lightning.engine.turns import present_turn
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import StackError
 from vae_lightning.models.base import Module
 
 __all__ = ["install"]
@@ -21,7 +21,7 @@ def install(trainer: L.Trainer, model: L.LightningModule, compile: str | bool = 
     """
     reason = "compile is False" if compile is False else reason_against(trainer, model)
     if reason is not None and present_turn() is not None:
-        raise ConfigurationError(f"trainer: cannot train in a stack of models, because {reason}")
+        raise StackError(f"trainer: cannot train in a stack of models, because {reason}")
     if reason is None:
         assert isinstance(model, Module)
         epoch_loop = trainer.fit_loop.epoch_loop

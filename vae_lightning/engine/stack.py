@@ -15,7 +15,7 @@ from vae_lightning.engine.function import Choice, Result, State, StepFunction
 from vae_lightning.engine.graph import Moment, StepGraph
 from vae_lightning.engine.stackable import require_alike
 from vae_lightning.engine.turns import Turn
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import StackError
 from vae_lightning.machine.compilation import compiled, leaves
 from vae_lightning.noise import Source
 
@@ -73,15 +73,15 @@ class MemberGraph(StepGraph):
     def reason_against(self, inputs: Any) -> str | None:
         reason = super().reason_against(inputs)
         if reason is not None:
-            raise ConfigurationError(f"model: cannot be trained in a stack, because {reason}")
+            raise StackError(f"model: cannot be trained in a stack, because {reason}")
         return None
 
     def _compiled(self, first: Moment) -> Any:
         if self.update is None:
             name = self.model.optimizer["name"]
-            raise ConfigurationError(f"optimizer.name={name}: cannot be trained in a stack; use adam or adamw")
+            raise StackError(f"optimizer.name={name}: cannot be trained in a stack; use adam or adamw")
         if self.data is None:
-            raise ConfigurationError("data: prepares its batches in a way of its own, which a stack of models cannot; train alone")
+            raise StackError("data: prepares its batches in a way of its own, which a stack of models cannot; train alone")
         batch, noise = first
         assert isinstance(batch, Choice)
         assert isinstance(noise, Source)
@@ -169,7 +169,7 @@ class Stack:
     """The tensors and the graph of `members`, which wait for their first step.
 
     Raises:
-        ConfigurationError: the models cannot be trained together; says which key differs.
+        StackError: the models cannot be trained together; says which key differs.
     """
 
     def __init__(self, members: Sequence[MemberGraph]) -> None:

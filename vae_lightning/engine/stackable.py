@@ -1,19 +1,20 @@
 """What models of one stack must have in common, and which setting of two models is to blame where they differ."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from vae_lightning.engine.purity import changes_of, python_state
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import StackError
 from vae_lightning.models.base import Module
 
 if TYPE_CHECKING:
     from vae_lightning.engine.stack import MemberGraph
 
-__all__ = ["require_alike", "require_models_alike"]
+__all__ = ["difference", "require_alike", "require_models_alike"]
 
 OF_EACH = frozenset({"_hparams", "_hparams_initial", "bound_samples", "lr_schedule", "optimizer", "seed", "start_from_mean"})
 """Attributes of a model that no step depends on, or that go into each model's steps as tensors."""
@@ -22,11 +23,30 @@ NUMBERS = ("lr", "betas", "eps", "weight_decay", "momentum", "dampening")
 """Arguments of optimizers that may differ between models; a weight decay of 0 differs from all others."""
 
 
+class Trained(Protocol):
+    """A model with what trains it."""
+
+    @property
+    def trainer(self) -> Any: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def data(self) -> Any: ...
+
+
+def difference(a: Trained, b: Trained) -> str | None:
+    """The setting, with both values, that keeps two trainings which have not begun from being of one stack; None if none does.
+
+    What the data hold is not looked at.
+    """
+    return next(chain(_of_models(a.model, b.model), _of_trainers(a, b), _of_data(a, b)), None)
+
+
 def require_models_alike(models: Sequence[Module]) -> None:
     """Refuse to train `models` in one stack where they differ in more than numbers.
 
     Raises:
-        ConfigurationError: names the setting that differs, with both values.
+        StackError: names the setting that differs, with both values.
     """
     for other in models[1:]:
         _refuse(_of_models(models[0], other))
@@ -36,18 +56,18 @@ def require_alike(members: Sequence["MemberGraph"]) -> None:
     """Refuse to train `members`, which are about to take their first step, in one stack where more than numbers differ.
 
     Raises:
-        ConfigurationError: names the setting that differs, with both values.
+        StackError: names the setting that differs, with both values.
     """
     require_models_alike([member.model for member in members])
     for other in members[1:]:
-        for differences in (_of_trainers, _of_updates, _of_data):
+        for differences in (_of_trainers, _of_updates, _of_data, _of_images):
             _refuse(differences(members[0], other))
 
 
 def _refuse(differences: Iterator[str]) -> None:
-    difference = next(differences, None)
-    if difference is not None:
-        raise ConfigurationError(f"{difference}; models of a stack differ in numbers only: train these apart")
+    first = next(differences, None)
+    if first is not None:
+        raise StackError(f"{first}; models of a stack differ in numbers only: train these apart")
 
 
 # ---- models
@@ -119,7 +139,7 @@ def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
 # ---- what trains them
 
 
-def _of_trainers(a: "MemberGraph", b: "MemberGraph") -> Iterator[str]:
+def _of_trainers(a: Trained, b: Trained) -> Iterator[str]:
     trainers = a.trainer, b.trainer
     clips = [trainer.gradient_clip_val for trainer in trainers]
     if bool(clips[0]) != bool(clips[1]):
@@ -140,13 +160,16 @@ def _of_updates(a: "MemberGraph", b: "MemberGraph") -> Iterator[str]:
         yield "model: the losses depend on other parameters"
 
 
-def _of_data(a: "MemberGraph", b: "MemberGraph") -> Iterator[str]:
+def _of_data(a: Trained, b: Trained) -> Iterator[str]:
     if type(a.data) is not type(b.data):
         yield f"data: {type(a.data).__name__} and {type(b.data).__name__}"
     for name in OF_DATA:
-        values = [getattr(member.data, name) for member in (a, b)]
+        values = [getattr(training.data, name, None) for training in (a, b)]
         if values[0] != values[1]:
             yield f"data.{name}: {values[0]} and {values[1]}"
+
+
+def _of_images(a: "MemberGraph", b: "MemberGraph") -> Iterator[str]:
     pairs = zip(a.state.resident, b.state.resident, strict=True)
     if any(x is not y and not (x.shape == y.shape and torch.equal(x, y)) for x, y in pairs):
         yield "data: the training images differ"

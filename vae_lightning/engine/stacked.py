@@ -16,8 +16,8 @@ from vae_lightning.engine.door import install
 from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.stack import MemberGraph, Stack, Steps
 from vae_lightning.engine.stackable import require_models_alike
-from vae_lightning.engine.turns import Turn, take_turns
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.engine.turns import Own, Turn, take_turns
+from vae_lightning.errors import StackError
 from vae_lightning.machine.signals import handled, noted
 from vae_lightning.models.base import Module
 
@@ -55,7 +55,7 @@ def train_stacked(trainings: Sequence[Training | tuple[Any, ...]]) -> list[Excep
         The error in which each training ended; None for those that went well.
 
     Raises:
-        ConfigurationError: the models cannot be trained together; says which setting differs. Nothing was trained.
+        StackError: the models cannot be trained together; says which setting differs. Nothing was trained.
 
     >>> from vae_lightning import VAE
     >>> train_stacked([])
@@ -64,12 +64,12 @@ def train_stacked(trainings: Sequence[Training | tuple[Any, ...]]) -> list[Excep
     every = [Training(*training) for training in trainings]
     for owner, name in (("trainer", "a Trainer"), ("model", "a model"), ("data", "a data module")):
         if len({id(getattr(training, owner)) for training in every}) < len(every):
-            raise ConfigurationError(f"{owner}: each training of a stack needs {name} of its own")
+            raise StackError(f"{owner}: each training of a stack needs {name} of its own")
 
     for training in every:
         reason = reason_against(training.trainer, training.model)
         if reason is not None:
-            raise ConfigurationError(f"trainer: cannot train in a stack of models, because {reason}")
+            raise StackError(f"trainer: cannot train in a stack of models, because {reason}")
     require_models_alike([training.model for training in every if isinstance(training.model, Module)])
 
     def fitting(training: Training) -> Callable[[], None]:
@@ -82,15 +82,18 @@ def train_stacked(trainings: Sequence[Training | tuple[Any, ...]]) -> list[Excep
     return [outcome.error for outcome in run_stacked([fitting(training) for training in every])]
 
 
-def run_stacked(functions: Sequence[Callable[[], Any]]) -> list[Outcome]:
+def run_stacked(functions: Sequence[Callable[[], Any]], own: Sequence[Own] = ()) -> list[Outcome]:
     """Run functions that each train a model after `engine.install`; the models take their steps together.
 
+    Args:
+        own: what each function has for itself of what the process has once.
+
     Raises:
-        ConfigurationError: the models cannot be trained together; says which setting differs. Nothing was trained.
+        StackError: the models cannot be trained together; says which setting differs. Nothing was trained.
     """
     service = _Service()
     with handled(), noted(service.stop):
-        turns = take_turns(functions, service.serve)
+        turns = take_turns(functions, service.serve, own=own)
     service.dissolve()
     if service.refusal is not None:
         raise service.refusal
@@ -103,7 +106,7 @@ def run_stacked(functions: Sequence[Callable[[], Any]]) -> list[Outcome]:
 class _Service:
     """Answers models that wait: makes the stack of those that begin, and takes the steps of those that want steps."""
 
-    refusal: ConfigurationError | None = None
+    refusal: StackError | None = None
     """Why the models could not be trained together."""
 
     def __init__(self) -> None:
@@ -127,10 +130,10 @@ class _Service:
         self.dissolve()
         try:
             self.stack = Stack([*others, *joining])
-        except ConfigurationError as error:
+        except StackError as error:
             self.refusal = error
             for member in joining:
-                member.turn.answer(ConfigurationError(str(error)))
+                member.turn.answer(StackError(str(error)))
             return
         for member in joining:
             member.turn.answer(True)

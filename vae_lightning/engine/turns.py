@@ -4,7 +4,8 @@
 ends. Once every function waits, they are served all at once, by the thread that called `take_turns`. So code that knows of only one
 training (Lightning's loop, callbacks, loggers) stays as it is, and many trainings meet at their steps.
 
-A function has, while it has the turn, global random numbers and filters of warnings of its own.
+A function has, while it has the turn, global random numbers and filters of warnings of its own, and whatever else of the process
+is said to be each function's own (`Own`).
 """
 
 import random
@@ -12,12 +13,12 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-__all__ = ["Turn", "present_turn", "take_turns"]
+__all__ = ["Own", "Turn", "present_turn", "take_turns"]
 
 _PRESENT: ContextVar["Turn | None"] = ContextVar("turn", default=None)
 
@@ -27,11 +28,22 @@ def present_turn() -> "Turn | None":
     return _PRESENT.get()
 
 
+class Own(NamedTuple):
+    """Something that the process has once, and that each function of `take_turns` has for itself while it has the turn."""
+
+    get: Callable[[], Any]
+    """What the process has now."""
+    set: Callable[[Any], None]
+    """Puts there what `get` has given."""
+
+
 class Turn:
     """One function of `take_turns`.
 
     Args:
         number: its place among the functions.
+        everyone: what all functions share.
+        own: what the function has for itself beside random numbers and filters of warnings; begins as the process has it.
     """
 
     request: Any = None
@@ -42,11 +54,12 @@ class Turn:
     """What the function has raised."""
     done: bool = False
 
-    def __init__(self, number: int, function: Callable[[], Any], everyone: Any) -> None:
+    def __init__(self, number: int, function: Callable[[], Any], everyone: Any, own: Sequence[Own] = ()) -> None:
         self.number, self.everyone = number, everyone
+        self._own = (Own(_global_state, _set_global_state), *own)
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
         self._answer: Any = None
-        self._global_state = _global_state()
+        self._mine = [each.get() for each in self._own]
         self._thread = threading.Thread(target=self._run, args=(function,), name=f"turn {number}", daemon=True)
         self._begun = False
 
@@ -65,16 +78,20 @@ class Turn:
 
     def give(self) -> None:
         """Let the function run until it waits or ends."""
-        before = _global_state()
-        _set_global_state(self._global_state)
+        before = [each.get() for each in self._own]
+        self._put(self._mine)
         if self._begun:
             self._go.release()
         else:
             self._begun = True
             self._thread.start()
         self._back.acquire()
-        self._global_state = _global_state()
-        _set_global_state(before)
+        self._mine = [each.get() for each in self._own]
+        self._put(before)
+
+    def _put(self, states: Sequence[Any]) -> None:
+        for each, state in zip(self._own, states, strict=True):
+            each.set(state)
 
     def _run(self, function: Callable[[], Any]) -> None:
         _PRESENT.set(self)
@@ -86,14 +103,17 @@ class Turn:
         self._back.release()
 
 
-def take_turns(functions: Sequence[Callable[[], Any]], serve: Callable[[list[Turn]], None], everyone: Any = None) -> list[Turn]:
+def take_turns(
+    functions: Sequence[Callable[[], Any]], serve: Callable[[list[Turn]], None], everyone: Any = None, own: Sequence[Own] = ()
+) -> list[Turn]:
     """Run `functions` until all have ended.
 
     Args:
         serve: answers at least one of the turns that wait; called whenever all functions that have not ended wait.
         everyone: what all functions share, found by `present_turn().everyone`.
+        own: what each function has for itself, and the caller too.
     """
-    turns = [Turn(number, function, everyone) for number, function in enumerate(functions)]
+    turns = [Turn(number, function, everyone, own) for number, function in enumerate(functions)]
     while not all(turn.done for turn in turns):
         for turn in turns:
             if not turn.done and turn.request is None:

@@ -15,7 +15,7 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 
 from vae_lightning.errors import ConfigurationError
 
-__all__ = ["is_alone", "own_environment"]
+__all__ = ["is_alone", "own_environment", "started_by"]
 
 
 def is_alone(arguments: Mapping[str, Any]) -> bool:
@@ -33,14 +33,22 @@ def own_environment(arguments: Mapping[str, Any]) -> list[ClusterEnvironment]:
     """
     if not is_alone(arguments):
         return []
-    for launcher, count in (("torchrun", _started_by_torchrun()), ("srun", _started_by_srun())):
-        if count > 1:
-            raise ConfigurationError(
-                f"devices: {launcher} started {count} processes and one device was asked for: each would train the same; "
-                f"give devices={count}, or start one process"
-            )
+    launcher, count = started_by()
+    if count > 1:
+        raise ConfigurationError(
+            f"devices: {launcher} started {count} processes and one device was asked for: each would train the same; "
+            f"give devices={count}, or start one process"
+        )
     rank_zero_only.rank = 0  # type: ignore[attr-defined]
     return [LightningEnvironment()]
+
+
+def started_by() -> tuple[str, int]:
+    """What started this process, "torchrun" or "srun", and how many of its kind; ("", 1) if it is alone."""
+    for launcher, count in (("torchrun", _started_by_torchrun()), ("srun", _started_by_srun())):
+        if count > 1:
+            return launcher, count
+    return "", 1
 
 
 def _started_by_torchrun() -> int:

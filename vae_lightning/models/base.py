@@ -25,7 +25,7 @@ from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.image_values import ImageValues
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
 from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
-from vae_lightning.models.sums import MetricSums
+from vae_lightning.models.sums import MetricSums, summed
 from vae_lightning.noise import Source, key_of
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__
@@ -329,10 +329,20 @@ class Module(L.LightningModule):
         self.test_values = self._test_images.gathered(self._reduced, self.trainer.world_size)
         self._test_images.reset()
 
+    @property
+    def leaves_out_stand_ins(self) -> bool:
+        """Whether a batch that stands in for one, where a process has none, does not count in this model's metrics."""
+        own = (type(self).validation_step, type(self).test_step)
+        return own == (Module.validation_step, Module.test_step)
+
     def _evaluation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int, split: str) -> None:
         x, y = self._checked(batch, split)
         noise = self.draw_noise(x, self._source(x, batch_idx, split, EVALUATION_SEED), training=False)
         terms = self.terms(self(x, y, noise), x, y, self._step(x))
+        stands_in_at = getattr(getattr(self.trainer, f"{split}_dataloaders"), "stands_in_at", None)
+        if stands_in_at is not None and stands_in_at(batch_idx):  # of several processes, one without a batch
+            self._evaluation.add_sums(terms, torch.zeros_like(summed(terms)), 0)
+            return
         self._evaluation.add(terms)
         if split == "test":
             places = getattr(self.trainer.test_dataloaders, "places", None)
