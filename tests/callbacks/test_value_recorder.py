@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig
 
+from vae_lightning.callbacks import value_recorder
 from vae_lightning.commands.train import train
 from vae_lightning.runs.history import per_image
 
@@ -30,3 +31,17 @@ def test_runs_of_other_models_have_the_same_images(compose: Callable[..., DictCo
     one, other = (per_image(tmp_path / folder)["_images"] for folder in "ab")
     assert np.array_equal(one[:60], other)
     assert len(set(other)) == 60
+
+
+def test_file_that_cannot_be_written_is_said_and_costs_nothing_else(
+    compose: Callable[..., DictConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_room(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(value_recorder.np, "savez", no_room)
+        train(compose("model.net.hidden=[8]", "model.latent_dim=2"))
+    assert "test_per_image.npz: could not be written (No space left on device); the run has no values of single images" in caplog.text
+    assert (tmp_path / "run" / "metrics.json").is_file()
+    assert not (tmp_path / "run" / "test_per_image.npz").exists()

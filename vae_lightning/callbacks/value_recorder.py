@@ -5,18 +5,22 @@ order of the test split, and `_images`, float64 `(N,)`, a number by which each i
 test steps of their own, and none where several processes test images of a loader that does not say which are whose (`places`).
 """
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as L
 
+from vae_lightning.errors import StorageError
 from vae_lightning.machine.files import replacing
 
 __all__ = ["ValueRecorder"]
 
+log = logging.getLogger(__name__)
+
 
 class ValueRecorder(L.Callback):
-    """Writes the test's values of each image when a test has ended, whole or not at all.
+    """Writes the test's values of each image when a test has ended, whole or not at all; where it cannot, a line says so.
 
     Args:
         path: the file, `test_per_image.npz` in a run folder.
@@ -34,5 +38,8 @@ class ValueRecorder(L.Callback):
         values = getattr(pl_module, "test_values", None)
         if not isinstance(values, dict) or not values or not trainer.is_global_zero:
             return
-        with replacing(self.path) as unfinished, unfinished.open("wb") as file:
-            np.savez(file, **{name: value.numpy() for name, value in values.items()})
+        try:
+            with replacing(self.path) as unfinished, unfinished.open("wb") as file:
+                np.savez(file, **{name: value.numpy() for name, value in values.items()})
+        except StorageError as error:  # metrics.json, which is written next, is worth more
+            log.warning("%s; the run has no values of single images", error)
