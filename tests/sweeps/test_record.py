@@ -84,6 +84,12 @@ def test_contradiction_is_refused_by_name_with_the_ways_out() -> None:
         swept(asked(model="beta_vae", model___target_="BetaVAE"), axes=("seed",), before=two)
 
 
+def test_what_follows_a_varied_setting_is_no_contradiction() -> None:
+    one = swept(asked(seed=0, data__seed=0), axes=())
+    both = swept(asked(seed=0, data__seed=0), asked(seed=1, data__seed=1), axes=("seed",), before=one)
+    assert [dict(job.settings) for job in both.jobs] == [{"seed": 0}, {"seed": 1}]
+
+
 def test_options_that_are_varied_bring_their_settings_along() -> None:
     pair = swept(asked(model="vae"), asked(model="beta", model___target_="Beta", model__beta=4), axes=("model",))
     again = swept(asked(model="beta", model___target_="Beta", model__beta=4, seed=1), axes=("model", "seed"), before=pair)

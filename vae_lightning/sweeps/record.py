@@ -152,13 +152,17 @@ class Record:
         return Job(job.folder, job.words, {key: settings[key] for key in axes if key in settings}, job.digest)
 
     def contradictions(self, asked: Sequence[Asked], axes: Sequence[str]) -> list[str]:
-        """The keys in which the jobs that are asked for differ from all jobs so far, though neither command varies them."""
+        """The keys in which the jobs that are asked for differ from all jobs so far, though neither command varies them.
+
+        A key that varies with another one, as `data.seed` does with `seed`, is varied.
+        """
         there = {job.digest for job in self.jobs}
+        of_all = {key: value for key, value in asked[0].flat.items() if all(job.flat.get(key) == value for job in asked)}
         varied = {*self.axes, *axes}
         found: dict[str, None] = {}
         for job in asked:
             for key, value in self.shared.items() if job.digest not in there else ():
-                other = key not in varied and not _is_apart(key) and key in job.flat and job.flat[key] != value
+                other = key not in varied and not _is_apart(key) and key in of_all and of_all[key] != value
                 if other and not any(_belongs(key, axis) for axis in varied):
                     found[key] = None
         return sorted(found, key=lambda key: (key.count("."), key))
