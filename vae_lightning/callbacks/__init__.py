@@ -8,6 +8,7 @@ from vae_lightning.callbacks.first_batch import FirstBatch
 from vae_lightning.callbacks.histograms import Histograms
 from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
+from vae_lightning.callbacks.pruning import Pruning
 from vae_lightning.callbacks.summary import Summary
 from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
 
@@ -21,6 +22,7 @@ __all__ = [
     "Images",
     "LastCheckpoint",
     "LatentDiagnostics",
+    "Pruning",
     "StopOnInterrupt",
     "Summary",
     "Timing",
