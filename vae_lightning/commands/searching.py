@@ -103,15 +103,15 @@ class SearchRun(SweepRun):
             difference = Search.read(folder).difference(search) if there else None
             if difference is not None:
                 raise ConfigurationError(f"{difference}; start another one: hydra.sweep.dir=<folder>")
-            record.with_jobs(asked, self.space.keys, self.words, self.flags)  # which refuses what contradicts its runs
-            axes = tuple(dict.fromkeys([*record.axes, *self.space.keys]))
+            # the record's, but for the jobs: what all runs have in common follows from the ends, before there are runs
+            whole = record.with_jobs(asked, self.space.keys, self.words, self.flags)
             search.write(folder)
-            dataclasses.replace(record, words=tuple(self.words), flags=tuple(self.flags), axes=axes).write(folder)
+            dataclasses.replace(whole, jobs=record.jobs).write(folder)
         return folder, search
 
     def _same_search(self, chosen: Path, asked: Sequence[Asked], search: Search) -> Path | None:
         """The newest search beside `chosen` that tries the same, and has the other settings in common with this one."""
-        if self.wanted.new or (chosen / SEARCH).is_file():
+        if self.wanted.new or any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in self.config.hydra.overrides.hydra):
             return None
         found = sorted(chosen.parent.glob(f"*/{SEARCH}"), key=lambda path: path.stat().st_mtime, reverse=True)
         for folder in (path.parent.parent for path in found):
@@ -195,6 +195,17 @@ class SearchRun(SweepRun):
 
         gpus = _gpus()
         return self.launcher.run([*tasks.values()], self.at_once, gpus if self.at_once > 1 else [], ended) if tasks else None
+
+    def _ended(self, folder: Path, job: Job, code: int) -> None:
+        """Say how a run ended: by the metric of the search, as who chooses by what a test says has no test any more."""
+        status = status_of(folder, job, mine=True)
+        if status.state not in DONE or self.search.metric not in status.metrics:
+            super()._ended(folder, job, code)
+            return
+        self.done += 1
+        stopped = ", stopped as hopeless" * (status.state is State.PRUNED)
+        value = f"{self.search.metric} {status.metrics[self.search.metric]:.2f}"
+        self._say(f"[{self.done}/{self.total}] {labelled(job.settings, self.names)}: {value}{stopped}")
 
     # ---- what came out of a trial
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, QuotedString, RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep, Transformer
 
 from vae_lightning.errors import ConfigurationError
 
@@ -14,6 +14,10 @@ __all__ = ["Axis", "Space", "Suggests"]
 
 SEED = "seed"
 """The setting whose values are not searched, but averaged over."""
+
+
+MOST = 100_000
+"""Values of a range that are looked at."""
 
 
 class Suggests(Protocol):
@@ -99,7 +103,7 @@ class Space:
             raise ConfigurationError(
                 "hydra/sweeper=optuna: nothing to search; give a setting several values: 'model.optimizer.lr=interval(1e-4,1e-2)'"
             )
-        return cls(axes, fixed, tuple(f"{SEED}={value}" for seed in seeds for value in dict.fromkeys(seed.sweep_string_iterator())))
+        return cls(axes, fixed, tuple(f"{SEED}={value}" for seed in seeds for value in dict.fromkeys(text for _, text in _items(seed))))
 
     @property
     def keys(self) -> list[str]:
@@ -132,16 +136,26 @@ def axis_of(override: Override) -> Axis:
         return _checked(override, Axis(key, element, low, high, step, "log" in value.tags))
     if isinstance(value, RangeSweep):
         return _of_range(override, key, element, "log" in value.tags)
-    choices = {}
-    for item, text in zip(override.sweep_iterator(), override.sweep_string_iterator(), strict=True):
-        choices[_called(item, str(text))] = str(text)
+    choices = {_called(item, text): text for item, text in _items(override)}
     if not choices:
         raise ConfigurationError(f"{override.input_line}: has no values")
     return Axis(key, element, choices=choices)
 
 
+def _items(override: Override) -> list[tuple[Any, str]]:
+    """The values of a swept setting, each with its text, in the order in which they are written: `shuffle` is another one each time."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        values = list(value.list)
+    elif isinstance(value, RangeSweep):
+        values = [*itertools.islice(value.range(), MOST)]
+    else:
+        values = [*override.sweep_iterator()]
+    return [(item, str(Transformer.str(item))) for item in values]
+
+
 def _of_range(override: Override, key: str, element: str, log: bool) -> Axis:
-    values = [_number(override, value) for value in itertools.islice(override.sweep_iterator(), 100_000)]
+    values = [_number(override, value) for value, _ in _items(override)]
     if not values:
         raise ConfigurationError(f"{override.input_line}: has no values")
     low, high = min(values), max(values)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lightning.arguments import choose, require
-from vae_lightning.errors import CheckpointError, one_line
+from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 from vae_lightning.machine.files import write_json
 from vae_lightning.machine.reading import JSON, content_within
 
@@ -68,7 +68,7 @@ class SearchSettings:
         for name, least in LEAST.items():
             value = getattr(self, name)
             whole = isinstance(value, int) and not isinstance(value, bool)
-            require(whole and least <= value < 2**31, f"hydra.sweeper.{name}", value, f"a whole number of at least {least}")
+            require(whole and value >= least, f"hydra.sweeper.{name}", value, f"a whole number of at least {least}")
         choose("hydra.sweeper.sampler", self.sampler, SAMPLERS)
         choose("hydra.sweeper.pruner", self.pruner, PRUNERS)
 
@@ -121,7 +121,7 @@ class Search:
             return _read(content)
         except FileNotFoundError:
             raise CheckpointError(f"{path}: is missing; {folder} is no folder of a search") from None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigurationError) as error:
             raise CheckpointError(f"{path}: is damaged ({one_line(error, 120)})") from None
 
 

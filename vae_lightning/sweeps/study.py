@@ -7,9 +7,9 @@ Optuna's own tools read it:
     from optuna.storages.journal import JournalFileBackend
     study = optuna.load_study(study_name=None, storage=JournalStorage(JournalFileBackend("optuna.journal")))
 
-A trial is Optuna's, and `RUNNING` from when it was asked for until its runs are through, whatever becomes of the process that asked
-for it. Who works on a trial holds its lock, which the system releases when the process dies; so a trial that is `RUNNING` and locked
-by nobody is one to go on with.
+A trial is `RUNNING` from when it was asked for until its runs are through, whatever becomes of the process that asked for it. Who
+works on a trial holds its lock, which the system releases when the process dies; so a trial that is `RUNNING` and locked by nobody
+is one to go on with.
 
 Optuna is imported where a search needs it; it is an extra of this project.
 """
@@ -71,14 +71,15 @@ def _study(folder: Path, search: Search, sampler: "BaseSampler") -> "Study":
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    direction = "maximize" if search.mode == "max" else "minimize"
+    storage, pruner = _storage(folder), _pruner(search.settings)
+    if optuna.get_all_study_names(storage):  # the one that there is, whatever its folder was called then
+        return optuna.load_study(study_name=None, storage=storage, sampler=sampler, pruner=pruner)
     return optuna.create_study(
-        storage=_storage(folder),
+        storage=storage,
         study_name=folder.name,
-        direction=direction,
+        direction="maximize" if search.mode == "max" else "minimize",
         sampler=sampler,
-        pruner=_pruner(search.settings),
-        load_if_exists=True,
+        pruner=pruner,
     )
 
 
