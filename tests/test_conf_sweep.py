@@ -1,5 +1,6 @@
 """The sweeps of `conf/sweep/` compose, ask for as many jobs as their comments say, and each of the jobs is right."""
 
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_rate_distortion_goes_over_four_decades_evenly() -> None:
     jobs, _ = expanded(words, parser)
     betas = [float(word.partition("=")[2]) for job in jobs for word in job if word.startswith("model.beta=")]
     assert (betas[0], betas[-1]) == (0.01, 100)
-    assert all(2.9 < later / earlier < 3.5 for earlier, later in zip(betas, betas[1:], strict=False))
+    assert all(2.9 < later / earlier < 3.5 for earlier, later in itertools.pairwise(betas))
 
 
 def test_the_command_line_wins_over_a_sweep_by_key() -> None:

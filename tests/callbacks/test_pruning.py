@@ -23,8 +23,7 @@ SMALL = (*SHAPES, "model.net.hidden=[16]", "model.latent_dim=2", "trainer.max_ep
 @pytest.fixture
 def small(compose_into: Callable[..., DictConfig], tmp_path: Path) -> Compose:
     def of(*words: str, folder: str = "run") -> DictConfig:
-        cfg = compose_into(tmp_path / folder, "data=shapes2d", *SMALL[1:], *words)
-        return cfg
+        return compose_into(tmp_path / folder, *SMALL, *words)
 
     return of
 

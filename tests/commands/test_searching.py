@@ -21,7 +21,7 @@ from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.sweeping import Wanted, wanted, with_sweep
 from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import CheckpointError, ConfigurationError
-from vae_lightning.sweeps.record import JOBS, Record
+from vae_lightning.sweeps.record import Record
 from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
 from vae_lightning.sweeps.status import State, statuses
 from vae_lightning.sweeps.study import JOURNAL, REASON, report
@@ -245,7 +245,9 @@ def test_what_is_wrong_is_said_before_the_first_trial(run: Run, tmp_path: Path, 
 def test_other_search_and_other_sweep_in_a_folder_are_refused(run: Run, tmp_path: Path) -> None:
     assert run(Told(), *SPACE, n_trials=1) == 0
     before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*.json")}
-    with pytest.raises(ConfigurationError, match=r"^model\.latent_dim: the search tries 2 to 20 by 1, and not 2 to 4 by 1; start an"):
+    with pytest.raises(
+        ConfigurationError, match=r"^model\.latent_dim: the search tries 2 to 20 by 1, and not 2 to 4 by 1; start an"
+    ):
         run(Told(), *SPACE, "model.latent_dim=range(2,5)", n_trials=1)
     with pytest.raises(ConfigurationError, match=r"^trainer\.max_epochs=9: all jobs of the sweep have trainer\.max_epochs=3"):
         run(Told(), *SPACE, "trainer.max_epochs=9", n_trials=1)
@@ -312,7 +314,9 @@ def test_command_trains_trials_and_stops_hopeless_ones(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
-def test_search_whose_process_dies_goes_on_by_two_commands_to_what_it_would_have_been(tmp_path: Path, signum: signal.Signals) -> None:
+def test_search_whose_process_dies_goes_on_by_two_commands_to_what_it_would_have_been(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
     long = [*SMALL, "trainer.max_epochs=30", "model.optimizer.lr=interval(1e-4,1e-2)", "model.latent_dim=2"]
     asked = ["sweep=optuna", *long, "hydra.sweeper.n_trials=4", "hydra.sweeper.pruner=none"]
     whole = searched(tmp_path, *asked, "hydra.sweep.dir=whole")

@@ -35,7 +35,7 @@ class Axis:
     """A setting that is searched."""
 
     key: str
-    """Its dotted key, or its group."""
+    """The dotted key of the setting, or its group."""
     element: str
     """The key as a word has it: with a plus, or a package."""
     low: float = 0
@@ -103,7 +103,9 @@ class Space:
             raise ConfigurationError(
                 "hydra/sweeper=optuna: nothing to search; give a setting several values: 'model.optimizer.lr=interval(1e-4,1e-2)'"
             )
-        return cls(axes, fixed, tuple(f"{SEED}={value}" for seed in seeds for value in dict.fromkeys(text for _, text in _items(seed))))
+        return cls(
+            axes, fixed, tuple(f"{SEED}={value}" for seed in seeds for value in dict.fromkeys(text for _, text in _items(seed)))
+        )
 
     @property
     def keys(self) -> list[str]:
@@ -143,7 +145,7 @@ def axis_of(override: Override) -> Axis:
 
 
 def _items(override: Override) -> list[tuple[Any, str]]:
-    """The values of a swept setting, each with its text, in the order in which they are written: `shuffle` is another one each time."""
+    """The values of a swept setting, each with its text, as they are written: `shuffle` gives another order each time."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
         values = list(value.list)

@@ -55,7 +55,7 @@ class SearchSettings:
     warmup_validations: int = 1
     """How often a trial is validated before it may be stopped."""
     reduction_factor: int = 3
-    """Of how many trials one goes on past a rung of asynchronous successive halving."""
+    """How many trials there are for each one that goes on past a rung of asynchronous successive halving."""
     seed: int = 0
     """The seed of what the sampler draws."""
 

@@ -67,20 +67,22 @@ def _storage(folder: Path) -> Any:
         raise CheckpointError(f"{folder / JOURNAL}: is damaged ({one_line(error, 120)})") from None
 
 
-def _study(folder: Path, search: Search, sampler: "BaseSampler") -> "Study":
+def _study(folder: Path, search: Search, sampler: "BaseSampler") -> tuple["Study", Any]:
+    """The study in a sweep's folder, made if there is none, and its storage."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage, pruner = _storage(folder), _pruner(search.settings)
     if optuna.get_all_study_names(storage):  # the one that there is, whatever its folder was called then
-        return optuna.load_study(study_name=None, storage=storage, sampler=sampler, pruner=pruner)
-    return optuna.create_study(
+        return optuna.load_study(study_name=None, storage=storage, sampler=sampler, pruner=pruner), storage
+    study = optuna.create_study(
         storage=storage,
         study_name=folder.name,
         direction="maximize" if search.mode == "max" else "minimize",
         sampler=sampler,
         pruner=pruner,
     )
+    return study, storage
 
 
 def sampler_of(settings: SearchSettings, number: int) -> "BaseSampler":
@@ -124,7 +126,7 @@ class Trials:
         self.since = datetime.now()  # without a time zone, as Optuna's own
         with self.alone():
             _mend(folder / JOURNAL)
-            self.study = _study(folder, search, sampler_of(search.settings, 0))
+            self.study, self.storage = _study(folder, search, sampler_of(search.settings, 0))
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
@@ -148,7 +150,7 @@ class Trials:
                 there = self.study.get_trials(deepcopy=False)
                 for number in (trial.number for trial in there if trial.state == TrialState.RUNNING):
                     if len(claimed_trials) < count and held.enter_context(claimed(self._place(number))):
-                        claimed_trials.append(_trial(self.study, number))
+                        claimed_trials.append(_trial(self.study, self.storage, number))
                 known = len(there)
                 left = self.search.settings.n_trials - sum(map(self._counts, there))
                 while len(claimed_trials) < count and left > 0:
@@ -237,19 +239,19 @@ def report(folder: Path, number: int, step: int, value: float) -> bool:
     from optuna.samplers import RandomSampler
 
     search = Search.read(folder)
-    study = _study(folder, search, RandomSampler())  # it draws nothing
-    trial = _trial(study, number)
+    study, storage = _study(folder, search, RandomSampler())  # it draws nothing
+    trial = _trial(study, storage, number)
     if step not in study.trials[number].intermediate_values:
         trial.report(value, step)
     return bool(trial.should_prune())
 
 
-def _trial(study: "Study", number: int) -> "Trial":
+def _trial(study: "Study", storage: Any, number: int) -> "Trial":
     """The trial with this number, to go on with."""
     from optuna.trial import Trial
 
-    storage = study._storage
-    return Trial(study, storage.get_trial_id_from_study_id_trial_number(study._study_id, number))
+    of_study = storage.get_study_id_from_name(study.study_name)
+    return Trial(study, storage.get_trial_id_from_study_id_trial_number(of_study, number))
 
 
 def _mend(journal: Path) -> None:
