@@ -14,6 +14,7 @@ from vae_lightning.commands.resuming import is_finished
 from vae_lightning.commands.train import Result, train
 from vae_lightning.sweeps.record import Job
 from vae_lightning.sweeps.status import State, status_of
+from vae_lightning.sweeps.study import Reporter
 
 Compose = Callable[..., DictConfig]
 SHAPES = ("data=shapes2d", "data.train_size=256", "data.val_size=64", "data.test_size=64", "data.batch_size=32")
@@ -112,8 +113,6 @@ def test_only_the_run_of_a_trial_reports(tmp_path: Path, monkeypatch: pytest.Mon
     assert trial.pruning_of("val/elbo") == [], "a job of a sweep is no trial"
     for name, value in trial.environment_of_trial(7).items():
         monkeypatch.setenv(name, value)
-    heard: list[object] = []
-    monkeypatch.setattr(trial, "report", lambda *arguments: heard.append(arguments))
     (pruning,) = trial.pruning_of("val/elbo")
-    pruning.report(3, -1.0)
-    assert (pruning.metric, heard) == ("val/elbo", [(tmp_path / "sweep", 7, 3, -1.0)])
+    assert isinstance(pruning.report, Reporter)
+    assert (pruning.metric, pruning.report.folder, pruning.report.number) == ("val/elbo", tmp_path / "sweep", 7)

@@ -24,7 +24,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.sweeps.record import Record
 from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
 from vae_lightning.sweeps.status import State, statuses
-from vae_lightning.sweeps.study import JOURNAL, REASON, report
+from vae_lightning.sweeps.study import JOURNAL, REASON, Reporter
 
 optuna = pytest.importorskip("optuna", reason="needs the extra optuna: pip install 'vae_lightning[optuna]'")
 
@@ -102,7 +102,15 @@ def study(folder: Path) -> Any:
 Run = Callable[..., int]
 
 
-def test_best_trial_is_found_and_its_run_is_where_it_says(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Configs are not checked, which takes a tenth of a second each; the tests of what is wrong are others."""
+    monkeypatch.setattr("vae_lightning.commands.running.check_config", lambda *arguments: None)
+
+
+def test_best_trial_is_found_and_its_run_is_where_it_says(
+    unchecked: None, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     launcher = Told()
     assert run(launcher, *SPACE, n_trials=30) == 0
     found = study(tmp_path / "s")
@@ -119,7 +127,7 @@ def test_best_trial_is_found_and_its_run_is_where_it_says(run: Run, tmp_path: Pa
     assert f"run=s/{name}" in said
 
 
-def test_value_of_a_trial_is_the_mean_of_its_seeds(run: Run, tmp_path: Path) -> None:
+def test_value_of_a_trial_is_the_mean_of_its_seeds(unchecked: None, run: Run, tmp_path: Path) -> None:
     assert run(Told(), *SPACE, "seed=0,1,5", n_trials=3) == 0
     for trial in study(tmp_path / "s").trials:
         words = {key: str(value) for key, value in trial.params.items()}
@@ -128,7 +136,17 @@ def test_value_of_a_trial_is_the_mean_of_its_seeds(run: Run, tmp_path: Path) -> 
     assert len(Record.read(tmp_path / "s").jobs) == 9
 
 
-def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(run: Run, tmp_path: Path) -> None:
+def test_search_for_the_least_finds_the_least(run: Run, tmp_path: Path) -> None:
+    def outcome(words: dict[str, str], environment: dict[str, str]) -> Outcome:
+        return {"metrics": {"val/kl": -goodness(words)}}
+
+    assert run(Told(outcome), *SPACE, "monitor=val/kl", "monitor_mode=min", n_trials=3) == 0
+    found = study(tmp_path / "s")
+    assert found.best_value == min(trial.value for trial in found.trials)
+    assert Search.read(tmp_path / "s").mode == "min"
+
+
+def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(unchecked: None, run: Run, tmp_path: Path) -> None:
     assert run(Told(), *SPACE, n_trials=6, sweep="whole") == 0
     stopped = Told()
     stopped.stops_after = 3
@@ -141,7 +159,7 @@ def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(run: Run, tmp_pat
     assert [(trial.params, trial.value) for trial in parts] == [(trial.params, trial.value) for trial in whole]
 
 
-def test_same_command_is_the_same_search_and_another_space_is_another(run: Run, tmp_path: Path) -> None:
+def test_same_command_is_the_same_search_and_another_space_is_another(unchecked: None, run: Run, tmp_path: Path) -> None:
     def there() -> list[Path]:
         return sorted(tmp_path.glob(f"outputs/*/*/{SEARCH}"))
 
@@ -156,7 +174,9 @@ def test_same_command_is_the_same_search_and_another_space_is_another(run: Run, 
         assert len(there()) == 2 + number
 
 
-def test_trial_that_fails_is_a_line_and_the_rest_goes_on(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_trial_that_fails_is_a_line_and_the_rest_goes_on(
+    unchecked: None, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def outcome(words: dict[str, str], environment: dict[str, str]) -> Outcome:
         if len(launcher.ran) != 2:
             return finished(words, environment)
@@ -193,11 +213,11 @@ def test_trial_whose_process_is_killed_goes_on_once_under_its_number(run: Run, t
         assert trials[0].user_attrs[REASON].startswith("its process was killed by SIGKILL")
 
 
-def test_other_seeds_of_a_trial_that_was_stopped_are_not_trained(run: Run, tmp_path: Path) -> None:
+def test_other_seeds_of_a_trial_that_was_stopped_are_not_trained(unchecked: None, run: Run, tmp_path: Path) -> None:
     def outcome(words: dict[str, str], environment: dict[str, str]) -> Outcome:
         number = environment.get("VAE_LIGHTNING_TRIAL")
         assert (number is not None) == (words["seed"] == "0"), "the first run reports"
-        hopeless = number is not None and report(tmp_path / "s", int(number), 1, -float(number))
+        hopeless = number is not None and Reporter(tmp_path / "s", int(number))(1, -float(number))
         return {**finished(words, environment), **({"pruned": True} if hopeless else {})}  # type: ignore[dict-item]
 
     assert run(Told(outcome, count=2), *SPACE, "seed=0,1", n_trials=5, startup_trials=1) == 0
@@ -211,7 +231,7 @@ def test_other_seeds_of_a_trial_that_was_stopped_are_not_trained(run: Run, tmp_p
     assert again.ran == [], "what was stopped stays so"
 
 
-def test_trial_with_the_values_of_an_earlier_one_takes_its_result(run: Run, tmp_path: Path) -> None:
+def test_trial_with_the_values_of_an_earlier_one_takes_its_result(unchecked: None, run: Run, tmp_path: Path) -> None:
     launcher = Told()
     two = [*SPACE, "model.optimizer.lr=0.001", "model.latent_dim=2,3"]
     assert run(launcher, *two, n_trials=12) == 0

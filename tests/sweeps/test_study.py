@@ -10,7 +10,7 @@ import pytest
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.sweeps import study
 from vae_lightning.sweeps.search import Search, SearchSettings
-from vae_lightning.sweeps.study import JOURNAL, Trials, report, require_optuna
+from vae_lightning.sweeps.study import JOURNAL, Reporter, Trials, require_optuna
 
 SETTINGS = SearchSettings(n_trials=4, startup_trials=1)
 SEARCHED = Search(SETTINGS, "val/elbo", "max", {"x": "0.0 to 1.0"}, ())
@@ -68,9 +68,9 @@ def test_optuna_reads_what_came_out(optuna: Any, tmp_path: Path) -> None:
         assert [trial.number for trial in mine] == [0, 1, 2]
         values = [drawn(there, trial) for trial in mine]
         there.name(mine[0], ["a", "b"])
-        assert not report(tmp_path, 0, 1, -3.5)
+        assert not Reporter(tmp_path, 0)(1, -3.5)
         there.complete(mine[0], -3.5)
-        assert report(tmp_path, 1, 1, -9.0), "it is worse than the median of those that came to their end"
+        assert Reporter(tmp_path, 1)(1, -9.0), "it is worse than the median of those that came to their end"
         there.prune(mine[1])
         there.fail(mine[2], "the disk is full")
     found = loaded(optuna, tmp_path)
@@ -145,11 +145,11 @@ def test_pruners_stop_what_is_worse(optuna: Any, tmp_path: Path, pruner: str, st
     with there.claimed(3) as mine:
         found = {}
         for trial, value in zip(mine, (-1.0, -5.0, -4.0), strict=True):
-            found[trial.number] = [report(tmp_path, trial.number, step, value) for step in (1, 2)]
+            found[trial.number] = [Reporter(tmp_path, trial.number)(step, value) for step in (1, 2)]
             if not any(found[trial.number]):
                 there.complete(trial, value)
         assert {number for number, hopeless in found.items() if any(hopeless)} == stopped
-        assert report(tmp_path, 0, 1, -100.0) is False, "a value that was reported stays"
+        assert Reporter(tmp_path, 0)(1, -100.0) is False, "a value that was reported stays"
     assert loaded(optuna, tmp_path).trials[0].intermediate_values == {1: -1.0, 2: -1.0}
 
 

@@ -1,12 +1,11 @@
 """A command that is a run of a trial of a search: the environment tells it which, and it reports to Optuna's journal."""
 
-import functools
 import os
 from collections.abc import Mapping
 
 from vae_lightning.callbacks import Pruning
 from vae_lightning.commands.job import job_folder
-from vae_lightning.sweeps.study import report
+from vae_lightning.sweeps.study import Reporter
 
 __all__ = ["environment_of_trial", "pruning_of"]
 
@@ -24,4 +23,4 @@ def pruning_of(metric: str) -> list[Pruning]:
     folder = job_folder()
     if folder is None or TRIAL not in os.environ:
         return []
-    return [Pruning(metric, functools.partial(report, folder.parent, int(os.environ[TRIAL])))]
+    return [Pruning(metric, Reporter(folder.parent, int(os.environ[TRIAL])))]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.samplers import BaseSampler
 
-__all__ = ["JOURNAL", "Trials", "report", "require_optuna", "sampler_of"]
+__all__ = ["JOURNAL", "REASON", "Reporter", "Trials", "require_optuna", "sampler_of"]
 
 JOURNAL = "optuna.journal"
 """The file of Optuna's journal in the folder of a sweep."""
@@ -229,21 +229,36 @@ class Trials:
         return any(trial.state == TrialState.FAIL and self._counts(trial) for trial in self.study.get_trials(deepcopy=False))
 
 
-def report(folder: Path, number: int, step: int, value: float) -> bool:
-    """Report the metric of the trial with this number after some validations; whether the trial is hopeless.
+class Reporter:
+    """What the run of a trial says to the search: the metric after each validation.
 
     Args:
         folder: of the sweep.
-        step: how many validations there were, which makes values of different trials comparable.
+        number: of the trial.
     """
-    from optuna.samplers import RandomSampler
 
-    search = Search.read(folder)
-    study, storage = _study(folder, search, RandomSampler())  # it draws nothing
-    trial = _trial(study, storage, number)
-    if step not in study.trials[number].intermediate_values:
-        trial.report(value, step)
-    return bool(trial.should_prune())
+    def __init__(self, folder: Path, number: int) -> None:
+        self.folder, self.number = folder, number
+        self._opened: tuple[Any, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_opened": None}  # each process reads the journal for itself
+
+    def __call__(self, step: int, value: float) -> bool:
+        """Report the metric; whether the trial is hopeless.
+
+        Args:
+            step: how many validations there were, which makes values of different trials comparable.
+        """
+        from optuna.samplers import RandomSampler
+
+        if self._opened is None:
+            study, storage = _study(self.folder, Search.read(self.folder), RandomSampler())  # which draws nothing
+            self._opened = study, _trial(study, storage, self.number)
+        study, trial = self._opened
+        if step not in study.get_trials(deepcopy=False)[self.number].intermediate_values:
+            trial.report(value, step)
+        return bool(trial.should_prune())
 
 
 def _trial(study: "Study", storage: Any, number: int) -> "Trial":
