@@ -105,6 +105,13 @@ def test_option_of_a_sweep_needs_no_flag() -> None:
     assert wanted().words == ("model.latent_dim=2,3",)
 
 
+@pytest.mark.parametrize(("sweep", "means"), [("seeds", "none,kzky"), ("latest", "none,kzky"), ("null", "null,kzky")])
+def test_word_of_a_sweep_makes_commas_stand_between_values(sweep: str, means: str) -> None:
+    catalogue = Catalogue(CONF, "train")
+    words = prepared([f"sweep={sweep}", "experiment=null,kzky"], catalogue.groups, catalogue.meant)
+    assert words[1] == f"experiment={means}"
+
+
 @pytest.mark.parametrize(
     ("word", "meant"),
     [

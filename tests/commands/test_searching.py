@@ -355,11 +355,8 @@ def test_search_whose_process_dies_goes_on_by_two_commands_to_what_it_would_have
     while not list((tmp_path / "s").glob("*/checkpoints/last.ckpt")):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signum)
-    out, err = process.communicate()
-    if signum == signal.SIGINT:
-        assert process.returncode == 130, err
-        assert "go on with: " in out
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
     both = [started(tmp_path, *asked, "hydra.sweep.dir=s") for _ in range(2)]
     said = [process.communicate() for process in both]
     assert [process.returncode for process in both] == [0, 0], said
