@@ -169,6 +169,18 @@ def test_damaged_journal_is_refused_by_its_path(optuna: Any, tmp_path: Path) -> 
         trials(tmp_path)
 
 
+@pytest.mark.parametrize("name", [JOURNAL, ".sweep/search.lock", ".sweep/locks"])
+def test_files_that_lead_elsewhere_are_not_written_to(optuna: Any, tmp_path: Path, name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("mine\n")
+    link = tmp_path / "s" / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(elsewhere)
+    with pytest.raises(CheckpointError, match="is a link that leads out of its folder"):
+        trials(tmp_path / "s")
+    assert elsewhere.read_text() == "mine\n"
+
+
 def test_renamed_folder_keeps_its_study(optuna: Any, tmp_path: Path) -> None:
     all_of(tmp_path / "a", n_trials=2)
     (tmp_path / "a").rename(tmp_path / "b")

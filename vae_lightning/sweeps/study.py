@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
-from vae_lightning.sweeps.search import Search, SearchSettings
+from vae_lightning.machine.reading import require_inside
+from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
 from vae_lightning.sweeps.status import claimed
 
 if TYPE_CHECKING:
@@ -123,6 +124,7 @@ class Trials:
 
     def __init__(self, folder: Path, search: Search) -> None:
         self.folder, self.search = folder, search
+        _require_own(folder)
         self.since = datetime.now()  # without a time zone, as Optuna's own
         with self.alone():
             _mend(folder / JOURNAL)
@@ -267,6 +269,15 @@ def _trial(study: "Study", storage: Any, number: int) -> "Trial":
 
     of_study = storage.get_study_id_from_name(study.study_name)
     return Trial(study, storage.get_trial_id_from_study_id_trial_number(of_study, number))
+
+
+def _require_own(folder: Path) -> None:
+    """Refuse a search whose files are links to elsewhere: somebody else's does not say what is written to here."""
+    for path in (folder / JOURNAL, folder / SEARCH, folder / ".sweep" / "search.lock", folder / ".sweep" / "locks"):
+        try:
+            require_inside(path, folder)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from None
 
 
 def _mend(journal: Path) -> None:
