@@ -343,10 +343,7 @@ def test_command_trains_trials_and_stops_hopeless_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
-def test_search_whose_process_dies_goes_on_by_two_commands_to_what_it_would_have_been(
-    tmp_path: Path, signum: signal.Signals
-) -> None:
+def test_search_whose_process_is_killed_is_ended_by_two_commands_as_it_would_have_been(tmp_path: Path) -> None:
     long = [*SMALL, "trainer.max_epochs=20", "model.optimizer.lr=interval(1e-4,1e-2)", "model.latent_dim=2"]
     asked = ["sweep=optuna", *long, "hydra.sweeper.n_trials=3", "hydra.sweeper.pruner=none"]
     whole = searched(tmp_path, *asked, "hydra.sweep.dir=whole")
