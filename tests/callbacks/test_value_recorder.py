@@ -42,6 +42,8 @@ def test_file_that_cannot_be_written_is_said_and_costs_nothing_else(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(value_recorder.np, "savez", no_room)
         train(compose("model.net.hidden=[8]", "model.latent_dim=2"))
-    assert "test_per_image.npz: could not be written (No space left on device); the run has no values of single images" in caplog.text
+    assert (
+        "test_per_image.npz: could not be written (No space left on device); the run has no values of single images" in caplog.text
+    )
     assert (tmp_path / "run" / "metrics.json").is_file()
     assert not (tmp_path / "run" / "test_per_image.npz").exists()

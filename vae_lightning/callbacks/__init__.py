@@ -8,6 +8,7 @@ from vae_lightning.callbacks.first_batch import FirstBatch
 from vae_lightning.callbacks.histograms import Histograms
 from vae_lightning.callbacks.images import Images
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
+from vae_lightning.callbacks.pruning import Pruning
 from vae_lightning.callbacks.spawned import BringsBack
 from vae_lightning.callbacks.summary import Summary
 from vae_lightning.callbacks.value_recorder import ValueRecorder
@@ -24,6 +25,7 @@ __all__ = [
     "Images",
     "LastCheckpoint",
     "LatentDiagnostics",
+    "Pruning",
     "StopOnInterrupt",
     "Summary",
     "Timing",

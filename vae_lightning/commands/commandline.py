@@ -29,6 +29,7 @@ from vae_lightning.commands.job import job_folder, note_reason, started_with
 from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
+from vae_lightning.commands.search import register_search
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
 from vae_lightning.commands.sweep import register
 from vae_lightning.commands.sweeping import with_sweep, without_sweep
@@ -118,6 +119,7 @@ def _words(words: Sequence[str], catalogue: Catalogue) -> list[str]:
 def _of_a_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     """The words of a training, which may be a sweep or a job of one."""
     register()
+    register_search()
     job = job_folder()
     if job is None:
         return with_sweep(words, catalogue)

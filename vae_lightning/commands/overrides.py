@@ -26,6 +26,8 @@ SETTING = re.compile(r"(?P<key>\+{0,2}[^=+~\s'\"]+)=(?P<value>.*)", re.DOTALL)
 OPTION = re.compile(r"(['\"]?)(?!(?:null|true|false|nan|inf)\b)[A-Za-z_$][^'\"\[\]{}]*\1", re.IGNORECASE)
 """A name in a list of options; Hydra fails on a number."""
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
+SWEEP = re.compile(r"\+{0,2}sweep=(?!(?:null|none)$).*", re.DOTALL | re.IGNORECASE)
+"""A word that makes a command a sweep."""
 WRONG_MINUS = re.compile("(?<![\\w./])[\u2212\u2013\u2014](?=[0-9.])")
 
 Suggest = Callable[[str], str]
@@ -47,6 +49,7 @@ def prepared(
     """
     flags, settings = flags_first(words, suggest)
     sweep = any(flag in ("-m", "--multirun") for flag in flags) or "hydra.mode=MULTIRUN" in settings
+    sweep = sweep or any(map(SWEEP.fullmatch, settings))
     settings = [_setting(word, settings[place + 1 :], sweep, suggest) for place, word in enumerate(settings)]
     return flags + [_option(word, groups or {}, sweep) for word in settings]
 

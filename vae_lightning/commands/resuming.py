@@ -100,8 +100,9 @@ def resumes(folder: Path) -> bool:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the training of the run in `folder` came to its end, and was not interrupted."""
-    return bool(_record(folder)) and not _record(folder).get("interrupted", False)
+    """Whether the training of the run in `folder` came to its end, and was neither interrupted nor stopped by a search."""
+    record = _record(folder)
+    return bool(record) and not record.get("interrupted", False) and not record.get("pruned", False)
 
 
 def _refuse(word: str, flags: Sequence[str], typed: Sequence[str]) -> None:

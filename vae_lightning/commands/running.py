@@ -33,7 +33,8 @@ from vae_lightning.machine.shell import command, path_setting, setting
 from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, lock_of, log_of, reason_of
-from vae_lightning.sweeps.status import State, Status, claimed, note_reason, status_of
+from vae_lightning.sweeps.search import SEARCH
+from vae_lightning.sweeps.status import DONE, State, Status, claimed, note_reason, status_of
 
 __all__ = ["SweepRun"]
 
@@ -123,6 +124,8 @@ class SweepRun:
             return None
         found = sorted(chosen.parent.glob(f"*/{JOBS}"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in found:
+            if (path.parent.parent / SEARCH).is_file():
+                continue
             with contextlib.suppress(RuntimeError):  # a damaged record is not that of the same command
                 record = Record.read(path.parent.parent)
                 if set(record.axes) == set(axes) and not record.contradictions(asked, axes):
@@ -136,7 +139,7 @@ class SweepRun:
             _require_own(folder, job)
         self.names = short_keys(record.axes)
         before = [status_of(folder, job) for job in jobs]
-        todo = [status.job for status in before if status.state is not State.FINISHED]
+        todo = [status.job for status in before if status.state not in DONE]
         self._say(f"sweep {short(folder)}: {_counted(before)}")
         gpus = gpu_places(_gpus(), self.gpus_each)
         at_once = self.launcher.at_once(len(gpus))
@@ -179,7 +182,7 @@ class SweepRun:
         run = folder / job.folder
         status = status_of(folder, job, mine=True)
         stopped = code > 128 and code - 128 in set(Signals)
-        if status.state is not State.FINISHED and not reason_of(run).is_file() and not stopped:
+        if status.state not in DONE and not reason_of(run).is_file() and not stopped:
             note_reason(run, _reason(code))
         status = status_of(folder, job, mine=True)
         self.done += 1
@@ -200,7 +203,7 @@ class SweepRun:
             show_table(folder, record)
         trusting = [f"trust=[{','.join(sorted(self.trust))}]"] if self.trust else []
         states = {status.state for status in after}
-        if states - {State.FINISHED, State.RUNNING}:
+        if states - {*DONE, State.RUNNING}:
             self._say(f"{_counted(after)}; go on with")
             self._say(f"  {command('train.py', '-m', path_setting('sweep', short(folder)), *trusting)}")
         elif State.RUNNING in states:
@@ -228,7 +231,7 @@ def _require_own(folder: Path, job: Job) -> None:
 def _claim(folder: Path, job: Job) -> Iterator[bool]:
     """Whether this process has the job for itself, and there is something left of it to do."""
     with claimed(folder / job.folder) as mine:
-        todo = mine and status_of(folder, job, mine=True).state is not State.FINISHED
+        todo = mine and status_of(folder, job, mine=True).state not in DONE
         if todo:
             reason_of(folder / job.folder).unlink(missing_ok=True)
         yield todo

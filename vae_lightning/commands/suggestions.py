@@ -66,7 +66,9 @@ OF_THE_OTHER_SCRIPT = {
     ),
 }
 OF_THE_OTHER_SCRIPT["train"]["evaluation"] = "is of evaluate.py: python evaluate.py run=<folder> evaluation=..."
-ROOMS = {"train": ("model", "data", "trainer", "callbacks", "logger", "experiment"), "evaluate": ("evaluation",)}
+ROOMS = {"train": ("model", "data", "trainer", "callbacks", "logger", "experiment", "sweep"), "evaluate": ("evaluation",)}
+WITHOUT_SETTINGS = ("experiment", "sweep")
+"""Groups whose options have no settings of their own, but values of others."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Catalogue:
         """The options that have a setting, by its key: `{"model.beta": ["model=beta_vae"]}`; an empty list if all have it."""
         owners: dict[str, list[str]] = {key: [] for key in _keys(self.conf / f"{self.name}.yaml", "")}
         for group, options in self.groups.items():
-            for option in options if group != "experiment" else ():
+            for option in options if group not in WITHOUT_SETTINGS else ():
                 for key in _keys(self.conf / group / f"{option}.yaml", group.replace("/", ".")):
                     owners.setdefault(key, []).append(f"{group}={option}")
         return owners
@@ -148,10 +150,11 @@ class Catalogue:
         """The setting, group or option that was probably meant by `key`; an empty string if none is near."""
         bare = key.lstrip("+")
         leaf = re.split(r"[./]", bare)[-1]
+        leaves = {known.rpartition(".")[2] for known in self.settings}
         if bare in self.settings or bare in self.groups or bare in OF_THE_COMMAND_LINE[self.name]:
             return bare
         for group, options in self.groups.items():
-            if bare in options:
+            if bare in options and not (group == "sweep" and bare in leaves):
                 return f"{group}={bare}"
         if self.name == "train" and leaf.lower() in MEANT:
             return MEANT[leaf.lower()]

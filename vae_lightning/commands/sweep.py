@@ -9,7 +9,7 @@ This module is imported before a command's arguments are read, so it imports nei
 import functools
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,10 +21,13 @@ from omegaconf import DictConfig
 
 from vae_lightning.commands.processes import Processes, fork_server
 from vae_lightning.commands.stacks import Stacks
-from vae_lightning.commands.sweeping import wanted
+from vae_lightning.commands.sweeping import Wanted, wanted
 from vae_lightning.errors import ConfigurationError, VAELightningError
 
-__all__ = ["Sweep", "register"]
+if TYPE_CHECKING:
+    from vae_lightning.commands.running import SweepRun
+
+__all__ = ["OURS", "Sweep", "register"]
 
 OURS = "hydra_plugins.vae_lightning"
 """The name under which Hydra knows our plugins: it takes plugins from the package hydra_plugins alone."""
@@ -73,14 +76,19 @@ class Sweep(Sweeper):
             raise ConfigurationError(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}: cannot run jobs yet")
         _refuse_ranks()
         fork_server()  # which imports torch while this process does
-        from vae_lightning.commands.running import SweepRun
-
         asked = wanted()
         words = arguments if asked.words is None else asked.words
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        status = SweepRun(self.config, parser, launcher, asked).run(self._with_params(words, parser))
+        status = self._run(parser, launcher, asked).run(self._with_params(words, parser))
         if status:
             sys.exit(status)
+
+    def _run(self, parser: OverridesParser, launcher: Any, asked: Wanted) -> "SweepRun":
+        """What runs the jobs of the command."""
+        from vae_lightning.commands.running import SweepRun
+
+        assert self.config is not None
+        return SweepRun(self.config, parser, launcher, asked)
 
     def _with_params(self, words: Sequence[str], parser: OverridesParser) -> list[str]:
         typed = {override.key_or_group for override in parser.parse_overrides(list(words))}

@@ -22,6 +22,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.files import at_home
 from vae_lightning.machine.shell import is_hydra_quoted
 from vae_lightning.sweeps.record import JOBS, Record
+from vae_lightning.sweeps.search import SEARCH, Search
 
 __all__ = ["Wanted", "evaluated_sweep", "latest", "sweep_folder", "wanted", "with_sweep", "without_sweep"]
 
@@ -90,7 +91,7 @@ def with_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
         _wanted = Wanted(tuple(merged(record.words, own)), folder)
     if Path(record.start).is_dir():
         os.chdir(record.start)
-    searched = [word for word in record.flags if _is_of_hydra(word)]
+    searched = [word for word in record.flags if _is_of_hydra(word)] + _of_search(folder, of_hydra)
     others = [word for word in record.flags if not _is_of_hydra(word)]
     return ["-m", *(flag for flag in flags if flag not in MULTIRUN), *others, *searched, *of_hydra]
 
@@ -102,6 +103,15 @@ def _of_command(
     _wanted = Wanted(tuple(own), new=new)
     choices = [word for word in own if _is_choice(word, catalogue)]
     return ["-m", *(flag for flag in flags if flag not in MULTIRUN), *of_hydra, *choices]
+
+
+def _of_search(folder: Path, typed: Sequence[str]) -> list[str]:
+    """The words for Hydra that go on with the sweep in `folder` as a search, if it is one, but for those that were typed."""
+    if not (folder / SEARCH).is_file():
+        return []
+    keys = {word.partition("=")[0].lstrip("+") for word in typed}
+    words = ["hydra/sweeper=optuna", *Search.read(folder).settings.words()]
+    return [word for word in words if word.partition("=")[0] not in keys]
 
 
 def _is_of_hydra(word: str) -> bool:

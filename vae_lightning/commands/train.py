@@ -23,12 +23,14 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters, require
 from vae_lightning.callbacks import BringsBack, Dashboard, FirstBatch, StopOnInterrupt, Timing, ValueRecorder
+from vae_lightning.callbacks.pruning import is_pruned
 from vae_lightning.commands.changing import note_changes
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
 from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.job import is_job
 from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.commands.resuming import is_finished, resumes
+from vae_lightning.commands.trial import pruning_of
 from vae_lightning.commands.trusted import only_trusted
 from vae_lightning.commands.typed import typed_words
 from vae_lightning.engine import install
@@ -117,7 +119,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     model = parts.model(data)
     dashboard = Dashboard({"config": code(OmegaConf.to_yaml(cfg, resolve=True))}, hyperparameters_of(cfg))
     recorder = ValueRecorder(folder / TEST_PER_IMAGE)
-    trainer = parts.trainer(model, [timing, dashboard, FirstBatch(), brings, recorder])
+    pruning = pruning_of(monitor_of(cfg, model)[0])
+    trainer = parts.trainer(model, [timing, dashboard, FirstBatch(), brings, recorder, *pruning])
     trainer.callbacks.insert(0, interrupt)  # type: ignore[attr-defined]  # first, so that it can keep the others from their hooks
     without_signal_handlers(trainer)
     reason = install(trainer, model, cfg.trainer.compile)
@@ -148,7 +151,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             stands = trainer.global_step == (going_on.progress.steps if going_on else 0)
             if stands and trainer.is_global_zero and not interrupt.interrupted and not (going_on and going_on.ends):
                 log.warning("no step was trained, so that the metrics are of the weights as they were before")
-            if not interrupt.interrupted and not cfg.trainer.fast_dev_run:
+            if not (interrupt.interrupted or is_pruned(trainer) or cfg.trainer.fast_dev_run):
                 logged |= _evaluate_best(trainer, model, data, interrupt, brings)
     except Interruption as error:
         interrupt.signal, logged = error.signal, _callback_metrics(trainer)
@@ -167,6 +170,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
         more: dict[str, Any] = {"not_finite": wrong.record} if wrong else {}
         if interrupt.signal is not None:
             more |= {"interrupted": True, "signal": Signals(interrupt.signal).name}
+        elif is_pruned(trainer):
+            more |= {"pruned": True}
         write_json(folder / METRICS, _record(metrics, model, timing, provenance) | more)
     if wrong:
         more_there = "has the numbers of the batch's images" if wrong.record.get("images") else "says so too"

@@ -141,7 +141,7 @@ class Record:
             settings = {key: job.flat[key] for key in everything if key in job.flat}
             name = folder_name(settings, names, [other.folder for other in jobs])
             jobs.append(Job(name, job.words, settings, job.digest))
-        shared = dict(self.shared if self.jobs else asked[0].flat)
+        shared = dict(self.shared or asked[0].flat)
         for job in asked:
             shared = {key: value for key, value in shared.items() if key in job.flat and job.flat[key] == value}
         return Record(tuple(words), tuple(flags), self.start, everything, shared, tuple(jobs))

@@ -17,17 +17,22 @@ from vae_lightning.machine.reading import JSON, TEXT, content_within
 from vae_lightning.runs.layout import LAST, METRICS, PREVIOUS
 from vae_lightning.sweeps.record import Job, Record, lock_of, reason_of
 
-__all__ = ["State", "Status", "claimed", "note_reason", "status_of", "statuses"]
+__all__ = ["DONE", "State", "Status", "claimed", "note_reason", "status_of", "statuses"]
 
 
 class State(StrEnum):
     """How a job stands."""
 
     FINISHED = "finished"
+    PRUNED = "pruned"
     RUNNING = "running"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     MISSING = "missing"
+
+
+DONE = frozenset({State.FINISHED, State.PRUNED})
+"""The states of jobs of which nothing is left to do; a pruned one was stopped by a search."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
     if content and metrics and not content.get("interrupted") and not isinstance(lost, dict):
         timing = content.get("timing")
         seconds = timing.get("seconds") if isinstance(timing, dict) else None
-        return Status(job, State.FINISHED, None, metrics, seconds if isinstance(seconds, int | float) else None)
+        state = State.PRUNED if content.get("pruned") is True else State.FINISHED
+        return Status(job, state, None, metrics, seconds if isinstance(seconds, int | float) else None)
     if not mine and _is_held(run):
         return Status(job, State.RUNNING)
     reason = _read(reason_of(run), folder, TEXT).get("reason")
