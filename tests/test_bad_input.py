@@ -141,8 +141,12 @@ def test_config_of_ones_own(
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder of a small VAE that was not trained."""
-    folder = tmp_path / "run"
+    return untrained(tmp_path)
+
+
+def untrained(above: Path) -> Path:
+    """A run folder of a small VAE that was not trained, made below a folder."""
+    folder = above / "run"
     (folder / ".hydra").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
     data = {"_target_": "vae_lightning.data.MNISTDataModule", "root": "data"}

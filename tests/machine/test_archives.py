@@ -73,6 +73,28 @@ def test_array_that_claims_what_is_not_there_is_refused(wrapped: Any, shape: tup
     require_as_claimed(wrapped(npy((1,), "<f8", b"12345678")))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (3,",  # numpy's tokenizer comes to the end in the middle
+        b"{'descr': '|u1', 'fortran_order': False, 'shape': (" + b"9" * 30 + b", 0)}",  # no array is so long, even of nothing
+        b"(" * 300,
+        b"\x00",
+    ],
+)
+def test_header_that_nobody_wrote_is_one_kind_of_error_whatever_numpy_makes_of_it(header: bytes) -> None:
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+    with pytest.raises(ValueError, match=r"\w"):
+        arrays_in(zipped(z=content), ["z"], 1 << 20)
+
+
+@pytest.mark.parametrize("place", range(0, 120, 7))
+def test_cut_archive_is_the_same_kind_of_error(place: int) -> None:
+    packed = zipped(z=npy((4,), content=bytes(4)))
+    with pytest.raises(ValueError, match=r"\w"):
+        arrays_in(packed[:place], ["z"], 1 << 20)
+
+
 class Payload:
     def __init__(self, path: Path) -> None:
         self.path = path
