@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vae_lightning.machine.reading import UnfitFile, require_memory
 
-__all__ = ["arrays_in", "gunzip", "inflates_to", "require_as_claimed", "require_no_larger", "require_whole"]
+__all__ = ["arrays_in", "gunzip", "inflate", "require_as_claimed", "require_no_larger", "require_whole"]
 
 NPY = ".npy"
 
@@ -142,14 +142,20 @@ def gunzip(packed: bytes, most: int) -> bytes:
     return content
 
 
-def inflates_to(packed: bytes, most: int) -> int:
-    """How many bytes a zlib stream unpacks to, counted up to a little more than `most`, in little memory.
+def inflate(packed: bytes, most: int) -> bytes:
+    """The content of a zlib stream, if it is no longer than `most` bytes.
 
-    >>> inflates_to(zlib.compress(bytes(1000)), most=10_000)
-    1000
+    Raises:
+        ValueError: it is longer, or the stream is damaged.
+
+    >>> inflate(zlib.compress(b"abc"), most=3)
+    b'abc'
     """
-    stream, total, left = zlib.decompressobj(), 0, packed
-    while left and total <= most and not stream.eof:
-        total += len(stream.decompress(left, 1 << 20))
-        left = stream.unconsumed_tail
-    return total
+    stream = zlib.decompressobj()
+    with _one_kind_of_error():
+        content = stream.decompress(packed, most + 1)
+    if len(content) > most:
+        raise UnfitFile(f"unpacks to more than {most / 1e6:.0f} MB, as no such file does")
+    if not stream.eof:
+        raise ValueError("is cut in the middle of what is packed")
+    return content
