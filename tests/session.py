@@ -15,7 +15,6 @@ from typing import Any
 import hypothesis
 import pytest
 from hydra._internal.config_repository import ConfigRepository
-
 from hypothesis.configuration import set_hypothesis_home_dir
 from hypothesis.internal.conjecture import providers
 
@@ -39,7 +38,11 @@ def compile_into_a_folder_of_its_own(config: pytest.Config) -> None:
 
 def same_examples_every_time() -> None:
     """Let hypothesis make up the same examples in every session, whatever ran before, and neither keep any nor look at the clock."""
-    checks = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.filter_too_much, hypothesis.HealthCheck.function_scoped_fixture]
+    checks = [
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.filter_too_much,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ]
     hypothesis.settings.register_profile(
         "suite", derandomize=True, database=None, deadline=None, suppress_health_check=checks, max_examples=50
     )

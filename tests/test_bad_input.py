@@ -355,8 +355,14 @@ STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "callbacks as a list": (lambda state: state.update(callbacks=[]), "is damaged (TypeError"),
     "weights without shapes": (lambda state: state["state_dict"].update(x=3), "is damaged (AttributeError"),
     "weights with a name of two lines": (lambda state: state["state_dict"].update({"a\nb": LINES}), "a b: the checkpoint has"),
-    "a model that is a tensor": (lambda state: state["vae_lightning"].update(model=LINES), "is of model tensor([[0., 0.], [0., 0.]]), asked"),
-    "an argument that is a tensor": (lambda state: state["hyper_parameters"].update(likelihood=LINES), "the checkpoint has tensor([[0., 0.]"),
+    "a model that is a tensor": (
+        lambda state: state["vae_lightning"].update(model=LINES),
+        "is of model tensor([[0., 0.], [0., 0.]]), asked",
+    ),
+    "an argument that is a tensor": (
+        lambda state: state["hyper_parameters"].update(likelihood=LINES),
+        "the checkpoint has tensor([[0., 0.]",
+    ),
     "an argument of no number": (lambda state: state["hyper_parameters"].update(prior=NOTHING), "the checkpoint has tensor([])"),
     "a sparse argument": (lambda state: state["hyper_parameters"].update(latent_dim=SPARSE), "is of another model"),
     "settings of tensors": (

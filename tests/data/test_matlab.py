@@ -74,11 +74,7 @@ def test_damage_is_a_value_error_or_other_numbers(place: int, damage: bytes, pac
     try:
         matrix(bytes(content), "X", MOST)
     except ValueError as error:
-        assert str(error).strip()
-
-
-
-
+        assert str(error).strip()  # noqa: PT017
 
 
 @pytest.mark.parametrize(("place", "byte"), [(176, 0x80), (177, 0x7F), (173, 0x80)])

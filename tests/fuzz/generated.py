@@ -14,7 +14,18 @@ import yaml
 from bad_input import CATALOGUES
 from hypothesis import strategies as st
 
-__all__ = ["DAMAGE", "DOCUMENTS", "EDITS", "TENSORS", "VALUES", "WORDS", "Damage", "Edits", "damaged", "edited", "edits_of", "member_damaged"]
+__all__ = [
+    "DAMAGE",
+    "EDITS",
+    "EDITS_OF_A_CHECKPOINT",
+    "Damage",
+    "Edits",
+    "damaged",
+    "documents_of",
+    "edited",
+    "member_damaged",
+    "words_of",
+]
 
 Damage = Sequence[tuple[str, int, Any]]
 """Changes of bytes: what is done, at which place (counted from the end if negative), and with what."""
@@ -22,10 +33,50 @@ Edits = Sequence[tuple[Sequence[int], str, Any, Any]]
 """Changes of nested mappings and lists: the way to a place, what is done there, and a key and a value to do it with."""
 
 DICTIONARY = (
-    *(b"${oc.env:HOME}", b"${", b"}", b"*a", b"&a ", b"!!python/object/apply:os.system", b"\x00", b"\xff\xff\xff\xff", b"\n", b": "),
-    *(b"[", b"{", b"nan", b"-1", b"1e999", b"9" * 400, b"_target_", b"null", b"'", b'"', b"\x80\x02", b"\r\n", b"../", b"PK\x05\x06"),
-    *(b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xe2\x80\xae", b"<<: ", b"? ", b"%YAML 9.9\n", b"---\n", b"0x", b"1_0", b"\x7f", b"\x1b[31m"),
+    *(
+        b"${oc.env:HOME}",
+        b"${",
+        b"}",
+        b"*a",
+        b"&a ",
+        b"!!python/object/apply:os.system",
+        b"\x00",
+        b"\xff\xff\xff\xff",
+        b"\n",
+        b": ",
+    ),
+    *(
+        b"[",
+        b"{",
+        b"nan",
+        b"-1",
+        b"1e999",
+        b"9" * 400,
+        b"_target_",
+        b"null",
+        b"'",
+        b'"',
+        b"\x80\x02",
+        b"\r\n",
+        b"../",
+        b"PK\x05\x06",
+    ),
+    *(
+        b"\xef\xbb\xbf",
+        b"\xed\xa0\x80",
+        b"\xe2\x80\xae",
+        b"<<: ",
+        b"? ",
+        b"%YAML 9.9\n",
+        b"---\n",
+        b"0x",
+        b"1_0",
+        b"\x7f",
+        b"\x1b[31m",
+    ),
 )
+
+
 def _text(max_size: int) -> st.SearchStrategy[str]:
     """Any characters; hypothesis takes seconds to find out which ones UTF-8 has, where it keeps nothing."""
     return st.text(st.characters(exclude_categories=["Cs"]), max_size=max_size)
@@ -79,9 +130,47 @@ def member_damaged(content: bytes, which: int, damage: Damage) -> bytes:
 
 KEYS = ("_target_", "model", "data", "root", "path", "latent_dim", "net", "name", "hidden", "seed", "callbacks", "trainer", "hydra")
 KEYS += ("runtime", "cwd", "overrides", "task", "job", "config_sources", "provider", "_convert_", "_args_", "_partial_", "defaults")
-TEXTS = ("${oc.env:HOME}", "${data.root}", "${", "???", "", " ", "null", "true", "1e3", "0o7", "2020-01-01", "nan", "=", "[", "a: b")
-TEXTS += ("/dev/zero", "../..", "~", "~nobody", "vae_lightning.models.VAE", "vae_lightning.data.MNISTDataModule", "os.system", "torch.nn")
-TEXTS += ("mlp", "vae_lightning.", ".", "a.b", "\x1b[31m", "two\nlines", "\u202e", "a\tb", "x" * 5000, "model=vae", "+seed=1", "resume=x")
+TEXTS = (
+    "${oc.env:HOME}",
+    "${data.root}",
+    "${",
+    "???",
+    "",
+    " ",
+    "null",
+    "true",
+    "1e3",
+    "0o7",
+    "2020-01-01",
+    "nan",
+    "=",
+    "[",
+    "a: b",
+)
+TEXTS += (
+    "/dev/zero",
+    "../..",
+    "~",
+    "~nobody",
+    "vae_lightning.models.VAE",
+    "vae_lightning.data.MNISTDataModule",
+    "os.system",
+    "torch.nn",
+)
+TEXTS += (
+    "mlp",
+    "vae_lightning.",
+    ".",
+    "a.b",
+    "\x1b[31m",
+    "two\nlines",
+    "\u202e",
+    "a\tb",
+    "x" * 5000,
+    "model=vae",
+    "+seed=1",
+    "resume=x",
+)
 NUMBERS = st.one_of(st.integers(-3, 40), st.sampled_from((2**31, 2**63, -(2**63), 10**30)), st.floats(), st.booleans(), st.none())
 SCALARS = st.one_of(NUMBERS, st.sampled_from(TEXTS), _text(max_size=20))
 NAMES = st.one_of(st.sampled_from(KEYS), _text(max_size=8))
@@ -159,7 +248,21 @@ def documents_of(tree: Any, kind: str, flow: bool | None, damage: Damage) -> byt
 
 # ---- words of a command
 
-HARMFUL = ("hydra.", "--", "run_dir", "ckpt_path", "root", "path", "mlflow", "wandb", "devices", "num_nodes", "static", "resume", "trust")
+HARMFUL = (
+    "hydra.",
+    "--",
+    "run_dir",
+    "ckpt_path",
+    "root",
+    "path",
+    "mlflow",
+    "wandb",
+    "devices",
+    "num_nodes",
+    "static",
+    "resume",
+    "trust",
+)
 """What in a made-up word would let it write elsewhere, read other files, fetch, or wait for others."""
 
 
@@ -171,13 +274,17 @@ def words_of(typed: Sequence[str]) -> st.SearchStrategy[list[str]]:
     """One to three words: as they are in `typed`, made of their pieces and of real keys and options, or of any text."""
     catalogue = CATALOGUES["train"]
     known = [word for word in typed if _harmless(word)]
-    keys = sorted({key for key in (*catalogue.settings, *catalogue.groups, *(word.partition("=")[0] for word in known)) if _harmless(key)})
+    keys = sorted(
+        {key for key in (*catalogue.settings, *catalogue.groups, *(word.partition("=")[0] for word in known)) if _harmless(key)}
+    )
     options = sorted({option for options in catalogue.groups.values() for option in options})
     values = sorted({word.partition("=")[2] for word in known})
     atoms = st.one_of(
         st.sampled_from(values),
         st.sampled_from(options),
-        st.sampled_from(("1", "-1", "0", "1.5", "1e999", "nan", "null", "true", "???", "'", '"a"', "\\", "${seed}", "${oc.env:HOME}", "1" * 30)),
+        st.sampled_from(
+            ("1", "-1", "0", "1.5", "1e999", "nan", "null", "true", "???", "'", '"a"', "\\", "${seed}", "${oc.env:HOME}", "1" * 30)
+        ),
         st.integers(-3, 40).map(str),
         _text(max_size=8),
     )
@@ -185,7 +292,9 @@ def words_of(typed: Sequence[str]) -> st.SearchStrategy[list[str]]:
     any_key = st.one_of(st.sampled_from(keys), st.sampled_from(keys), _text(max_size=12))
     any_value = st.recursive(atoms, _hydras, max_leaves=6)
     settings = st.tuples(signs, any_key, any_value).map(lambda parts: f"{parts[0]}{parts[1]}={parts[2]}")
-    spoilt = st.tuples(st.sampled_from(known), DAMAGE).map(lambda pair: damaged(pair[0].encode(), pair[1]).decode("utf-8", "replace"))
+    spoilt = st.tuples(st.sampled_from(known), DAMAGE).map(
+        lambda pair: damaged(pair[0].encode(), pair[1]).decode("utf-8", "replace")
+    )
     words = st.one_of(settings, settings, st.sampled_from(known), spoilt, _text(max_size=20))
     return st.lists(words.filter(_harmless), min_size=1, max_size=3)
 
@@ -196,7 +305,9 @@ def _hydras(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.one_of(
         listed.map(lambda text: f"[{text}]"),
         listed,
-        st.tuples(st.sampled_from(("choice", "range", "str", "int", "json_str", "extend_list", "nix")), listed).map(lambda c: f"{c[0]}({c[1]})"),
+        st.tuples(st.sampled_from(("choice", "range", "str", "int", "json_str", "extend_list", "nix")), listed).map(
+            lambda c: f"{c[0]}({c[1]})"
+        ),
         st.tuples(NAMES, inner).map(lambda pair: f"{{{pair[0]}:{pair[1]}}}"),
         inner.map(lambda text: f"'{text}'"),
         inner.map(lambda text: f"${{{text}}}"),

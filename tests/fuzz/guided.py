@@ -60,7 +60,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("targets", nargs="*", help="names of fuzz/targets.py; all of them if none is named")
     parser.add_argument("--seconds", type=int, default=600, help="for all targets together")
-    parser.add_argument("--corpus", type=Path, default=None, help="a folder that what was chosen is kept in; a temporary one by default")
+    parser.add_argument(
+        "--corpus", type=Path, default=None, help="a folder that what was chosen is kept in; a temporary one by default"
+    )
     parser.add_argument("--alone", action="store_true", help="in this process; of one target")
     options = parser.parse_args()
     if options.alone:

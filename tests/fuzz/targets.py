@@ -25,7 +25,19 @@ from conftest import data_root
 from fuzz.generated import DAMAGE, EDITS, EDITS_OF_A_CHECKPOINT, damaged, documents_of, edited, member_damaged, words_of
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from test_bad_input import GREY, TABLE, content_of_checkpoint, npy, npz, own_settings, picture, raw, require_one_line, trained, untrained
+from test_bad_input import (
+    GREY,
+    TABLE,
+    content_of_checkpoint,
+    npy,
+    npz,
+    own_settings,
+    picture,
+    raw,
+    require_one_line,
+    trained,
+    untrained,
+)
 
 from vae_lightning import runs
 from vae_lightning.commands.commandline import CONF, one_line_errors
@@ -63,8 +75,8 @@ def answered() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except VAELightningError as error:
-        assert str(error).isprintable(), str(error)
-        assert len(str(error)) < LONGEST
+        assert str(error).isprintable(), str(error)  # noqa: PT017
+        assert len(str(error)) < LONGEST  # noqa: PT017
 
 
 @contextlib.contextmanager
@@ -253,7 +265,9 @@ def array(folder: Path) -> Target:
     """Damage to arrays and to what is in them, and arrays of any type and shape."""
     files = [npy(GREY), npz(x=GREY, y=np.arange(20) % 2), npy(GREY / 255), npz(x_train=GREY, x_test=GREY, y_train=np.arange(20))]
     spoilt = st.builds(damaged, st.sampled_from(files), DAMAGE)
-    within = st.builds(member_damaged, st.sampled_from([file for file in files if file.startswith(b"PK")]), st.integers(0, 3), DAMAGE)
+    within = st.builds(
+        member_damaged, st.sampled_from([file for file in files if file.startswith(b"PK")]), st.integers(0, 3), DAMAGE
+    )
     kinds = st.one_of(arrays.scalar_dtypes(), arrays.unicode_string_dtypes(), arrays.byte_string_dtypes())
     any_array = arrays.arrays(kinds, arrays.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=4))
     names = st.sampled_from(("x", "y", "images", "labels", "x_train", "y_train", "x_test", "y_test", "x_val", "arr_0", "z"))
@@ -266,14 +280,20 @@ def array(folder: Path) -> Target:
             data = ArrayDataModule(path=str(folder / "a.npz"), binarization="none", **options)
             data.evaluation_images("test")
 
-    options = {"splits": st.sampled_from(("auto", "seed", "given")), "size": st.sampled_from((None, None, 4)), "channels": st.sampled_from((None, None, 1, 3))}
+    options = {
+        "splits": st.sampled_from(("auto", "seed", "given")),
+        "size": st.sampled_from((None, None, 4)),
+        "channels": st.sampled_from((None, None, 1, 3)),
+    }
     return Target({"content": st.one_of(spoilt, within, made), **options}, examine)
 
 
 def pictures(folder: Path) -> Target:
     """Damage to pictures of every kind that is read."""
     kinds = [picture(kind) for kind in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "PPM", "WEBP")]
-    kinds += [picture("PNG", mode) for mode in ("RGB", "RGBA", "P", "1", "LA", "I;16")] + [picture("TIFF", "RGB", compression="tiff_lzw")]
+    kinds += [picture("PNG", mode) for mode in ("RGB", "RGBA", "P", "1", "LA", "I;16")] + [
+        picture("TIFF", "RGB", compression="tiff_lzw")
+    ]
     for number in range(9):
         (folder / f"a{number}.png").write_bytes(picture())
 
@@ -351,7 +371,7 @@ def refused_in_one_line(command: Callable[[], None]) -> None:
             with one_line_errors():
                 command()
         except SystemExit as end:
-            assert end.code == 2, said.getvalue()
+            assert end.code == 2, said.getvalue()  # noqa: PT017
             errors = [line for line in said.getvalue().splitlines() if line.startswith("error: ")]
             require_one_line("\n".join(errors))
 
@@ -364,7 +384,9 @@ def words(folder: Path) -> Target:
         with unchanged(folder), contextlib.chdir(folder):
             refused_in_one_line(lambda: check(words, own_settings("train", words, folder, root)))
 
-    return Target({"words": words_of([word for script, typed, _ in TABLE if script == "train" for word in typed.split(" ")])}, examine)
+    return Target(
+        {"words": words_of([word for script, typed, _ in TABLE if script == "train" for word in typed.split(" ")])}, examine
+    )
 
 
 TARGETS: dict[str, Callable[[Path], Target]] = {

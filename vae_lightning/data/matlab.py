@@ -1,8 +1,8 @@
 """Read one array of numbers from a MATLAB 5 file: what Larochelle's pixels are kept in, and nothing else of what MATLAB can save.
 
 A reader of its own, as scipy's takes the sizes in a file on trust, and ends the process where one of them is wrong. The format is
-"MAT-File Format", The MathWorks, 2022, https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf: after a header of 128 bytes
-come elements, each with a tag that says its type and size; a matrix is an element of elements: flags, dimensions, name, numbers.
+"MAT-File Format", The MathWorks, https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf: after a header of 128 bytes come
+elements, each with a tag that says its type and size; a matrix is an element of elements: flags, dimensions, name, numbers.
 """
 
 import math
@@ -20,9 +20,9 @@ __all__ = ["MAGIC", "matrix"]
 MAGIC = b"MATLAB 5.0"
 """The first bytes of a file of this format."""
 HEADER = 128
-INT32, UINT32, MATRIX, PACKED = 5, 6, 14, 15
+MATRIX, PACKED = 14, 15
 """Types of elements; a packed one holds another, and is not filled up to a multiple of 8 bytes."""
-NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", INT32: "i4", UINT32: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 """numpy's names for the types of elements that hold numbers."""
 NUMERIC = range(6, 16)
 """Classes of matrices that hold numbers, which may be stored as numbers of a smaller type."""
@@ -75,14 +75,15 @@ def _elements(content: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 def _named(content: bytes, name: str, order: str) -> NDArray[Any] | None:
     """The numbers of a matrix, if it is called `name` and holds real numbers."""
-    parts = [*_elements(content, order)]
-    if len(parts) < 4 or parts[2][1] != name.encode() or len(parts[0][1]) != 8 or parts[1][0] != INT32 or parts[3][0] not in NUMBERS:
+    parts = [*_elements(content, order)][:4]
+    if len(parts) < 4 or parts[2][1] != name.encode():
         return None
-    (flags,) = struct.unpack_from(f"{order}I", parts[0][1])
-    if flags & 0xFF not in NUMERIC or flags & COMPLEX:
+    (_, flags), (_, sizes), _, (kind, values) = parts
+    described = struct.unpack(f"{order}II", flags)[0] if len(flags) == 8 else 0
+    if described & 0xFF not in NUMERIC or described & COMPLEX or kind not in NUMBERS:
         return None
-    shape = [int(size) for size in np.frombuffer(parts[1][1], f"{order}i4")]
-    numbers = np.frombuffer(parts[3][1], order + NUMBERS[parts[3][0]])
+    shape = [int(size) for size in np.frombuffer(sizes, f"{order}i4")]
+    numbers = np.frombuffer(values, order + NUMBERS[kind])
     if min(shape, default=0) < 0 or math.prod(shape) != len(numbers):
         raise ValueError(f"{name} in it has {len(numbers):,} numbers, and claims the shape {shape}")
     return numbers.reshape(shape, order="F")

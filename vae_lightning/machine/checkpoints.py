@@ -228,11 +228,12 @@ class Progress:
         loops = _at(checkpoint, "loops", "fit_loop")
         epoch, batch = _at(loops, "epoch_progress", "current"), _at(loops, "epoch_loop.batch_progress")
         ready, completed = _at(batch, "current", "ready"), _at(batch, "current", "completed")
-        if not all(isinstance(count, int) for count in (ready, completed, epoch["processed"], epoch["ready"])):
+        begun, processed = _at(epoch, "ready"), _at(epoch, "processed")
+        if not all(isinstance(count, int) for count in (ready, completed, begun, processed)):
             raise TypeError("a count is no number")
         finished = batch["is_last_batch"] is True and completed == ready > 0
-        under_way = epoch["processed"] < epoch["ready"] and not finished
-        progress = cls(epoch["ready"] - under_way, ready if under_way else 0, checkpoint["global_step"])
+        under_way = processed < begun and not finished
+        progress = cls(begun - under_way, ready if under_way else 0, checkpoint["global_step"])
         if not all(isinstance(count, int) and count >= 0 for count in (progress.epochs, progress.batches, progress.steps)):
             raise TypeError("a count is no number of at least 0")
         return progress

@@ -244,7 +244,9 @@ def _require_model(
     for name in [*here, *there]:
         if here.get(name) != there.get(name):
             shapes = (there.get(name, "nothing"), here.get(name, "nothing"))
-            raise CheckpointError(f"{path}: is of another model: {_said(name)}: the checkpoint has {shapes[0]}, asked for is {shapes[1]}")
+            raise CheckpointError(
+                f"{path}: is of another model: {_said(name)}: the checkpoint has {shapes[0]}, asked for is {shapes[1]}"
+            )
 
 
 def _require_data(
