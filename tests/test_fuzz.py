@@ -39,6 +39,7 @@ def test_data(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_words_of_a_command(mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["words", "words_of_an_evaluation"])
+def test_words_of_a_command(name: str, mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    tried(TARGETS["words"](tmp_path), few=60)
+    tried(TARGETS[name](tmp_path), few=60)

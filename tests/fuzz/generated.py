@@ -5,6 +5,7 @@ Damage is a list of changes, and a changed tree is a list of edits, so that the 
 
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -248,31 +249,19 @@ def documents_of(tree: Any, kind: str, flow: bool | None, damage: Damage) -> byt
 
 # ---- words of a command
 
-HARMFUL = (
-    "hydra.",
-    "--",
-    "run_dir",
-    "ckpt_path",
-    "root",
-    "path",
-    "mlflow",
-    "wandb",
-    "devices",
-    "num_nodes",
-    "static",
-    "resume",
-    "trust",
-)
+HARMFUL = ("hydra.", "--", "run_dir", "ckpt_path", "root", "path", "mlflow", "wandb", "devices", "num_nodes", "static", "trust")
 """What in a made-up word would let it write elsewhere, read other files, fetch, or wait for others."""
+ELSEWHERE = re.compile(r"[+~]*(to|run|resume)\b")
+"""What names a folder as a whole."""
 
 
 def _harmless(word: str) -> bool:
-    return not word.startswith("-") and "\0" not in word and not any(part in word for part in HARMFUL)
+    return not (word.startswith("-") or "\0" in word or ELSEWHERE.match(word) or any(part in word for part in HARMFUL))
 
 
-def words_of(typed: Sequence[str]) -> st.SearchStrategy[list[str]]:
-    """One to three words: as they are in `typed`, made of their pieces and of real keys and options, or of any text."""
-    catalogue = CATALOGUES["train"]
+def words_of(script: str, typed: Sequence[str]) -> st.SearchStrategy[list[str]]:
+    """One to three words for a script: as they are in `typed`, made of their pieces and of real keys and options, or of any text."""
+    catalogue = CATALOGUES[script]
     known = [word for word in typed if _harmless(word)]
     keys = sorted(
         {key for key in (*catalogue.settings, *catalogue.groups, *(word.partition("=")[0] for word in known)) if _harmless(key)}

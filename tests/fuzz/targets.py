@@ -20,7 +20,7 @@ import hydra  # isort: skip
 import numpy as np
 import torch
 import yaml
-from bad_input import CATALOGUES, check, state
+from bad_input import CATALOGUES, check, give, state
 from conftest import data_root
 from fuzz.generated import DAMAGE, EDITS, EDITS_OF_A_CHECKPOINT, damaged, documents_of, edited, member_damaged, words_of
 from hypothesis import strategies as st
@@ -376,17 +376,31 @@ def refused_in_one_line(command: Callable[[], None]) -> None:
             require_one_line("\n".join(errors))
 
 
+def typed(script: str) -> list[str]:
+    """The words of the catalogue's commands."""
+    return [word for of, words, _ in TABLE if of == script for word in words.split(" ")]
+
+
 def words(folder: Path) -> Target:
-    """Words of a command: as the catalogue has them, made of real keys and options, or any text."""
+    """Words of a training: as the catalogue has them, made of real keys and options, or any text."""
     root = data_root()
 
     def examine(words: list[str]) -> None:
         with unchanged(folder), contextlib.chdir(folder):
             refused_in_one_line(lambda: check(words, own_settings("train", words, folder, root)))
 
-    return Target(
-        {"words": words_of([word for script, typed, _ in TABLE if script == "train" for word in typed.split(" ")])}, examine
-    )
+    return Target({"words": words_of("train", typed("train"))}, examine)
+
+
+def words_of_an_evaluation(folder: Path) -> Target:
+    """Words of an evaluation, of a run whose data are not there, so that it ends before it writes."""
+    run = untrained(folder)
+
+    def examine(words: list[str]) -> None:
+        with unchanged(folder), contextlib.chdir(folder):
+            refused_in_one_line(lambda: give("evaluate", [f"run={run}", *words], own_settings("evaluate", words, folder, folder)))
+
+    return Target({"words": words_of("evaluate", typed("evaluate"))}, examine)
 
 
 TARGETS: dict[str, Callable[[Path], Target]] = {
@@ -402,5 +416,6 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "raw_files": raw_files,
     "packed": packed,
     "words": words,
+    "words_of_an_evaluation": words_of_an_evaluation,
 }
 """Each is made in an empty folder, which it then leaves as it made it."""
