@@ -28,7 +28,10 @@ def tried(target: Target, few: int) -> None:
         seed(secrets.randbits(64))(others)()
 
 
-@pytest.mark.parametrize("name", ["run_folder", "documents", "resumed", "checkpoint", "content", "state_of_training", "report"])
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "name", ["run_folder", "documents", "resumed", "checkpoint", "content", "state_of_training", "restored", "report"]
+)
 def test_run_folder(name: str, tmp_path: Path) -> None:
     tried(TARGETS[name](tmp_path), few=60)
 

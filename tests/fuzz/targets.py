@@ -18,6 +18,7 @@ from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anyt
 
 import hydra  # isort: skip
 import numpy as np
+import pytorch_lightning as L
 import torch
 import yaml
 from bad_input import CATALOGUES, check, give, state
@@ -40,6 +41,7 @@ from test_bad_input import (
 )
 
 from vae_lightning import runs
+from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.commandline import CONF, one_line_errors
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.resuming import RESUMES, with_resumed
@@ -49,7 +51,7 @@ from vae_lightning.errors import VAELightningError
 from vae_lightning.figures.recording import read_recording
 from vae_lightning.reports.folder import owned
 from vae_lightning.reports.merging import is_report
-from vae_lightning.runs.continuing import continuation
+from vae_lightning.runs.continuing import continuation, restoring
 from vae_lightning.runs.history import asked_with, history, record
 
 __all__ = ["TARGETS", "Target"]
@@ -234,6 +236,35 @@ def state_of_training(folder: Path) -> Target:
     return Target({"edits": EDITS_OF_A_CHECKPOINT}, examine)
 
 
+RESTORED = (
+    "optimizer_states",
+    "lr_schedulers",
+    "callbacks",
+    "loops",
+    "vae_lightning",
+    "Shapes2DDataModule",
+    "pytorch-lightning_version",
+)
+
+
+def restored(folder: Path) -> Target:
+    """A checkpoint with any plain values and tensors in a part of it, from which Lightning goes on for a step."""
+    last, trainer, model, data = trained(folder)
+    whole = torch.load(last, weights_only=True)
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    quiet |= {"enable_checkpointing": False, "default_root_dir": folder, "limit_train_batches": 1, "limit_val_batches": 0}
+
+    def examine(part: str, edits: Any) -> None:
+        torch.save({**whole, part: edited(whole[part], edits)}, last)
+        with unchanged(folder), answered():
+            going_on = continuation(str(last), trainer, model, data)
+            again = L.Trainer(max_epochs=3, callbacks=[going_on], plugins=[AtomicCheckpointIO()], **quiet)
+            with restoring(going_on, again):
+                again.fit(model, data, ckpt_path=str(last), weights_only=True)
+
+    return Target({"part": st.sampled_from(RESTORED), "edits": EDITS_OF_A_CHECKPOINT}, examine)
+
+
 NLL = {"value": 90.0, "standard_error": 1.0, "num_images": 100, "num_samples": 10, "seconds": 1.0, "seed": 0, "settings": {"a": 1}}
 NLL |= {"binarization": "dynamic", "estimator": "importance sampling", "section": "likelihood"}
 FIGURE = {"file": "figures/a.png", "caption": "Some.", "settings": {}}
@@ -410,6 +441,7 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "checkpoint": checkpoint,
     "content": content,
     "state_of_training": state_of_training,
+    "restored": restored,
     "report": report,
     "array": array,
     "pictures": pictures,

@@ -306,6 +306,49 @@ def test_file_that_is_no_checkpoint_is_refused_in_one_line(compose: Compose, bef
     assert not (tmp_path / "run").exists()
 
 
+def spoil_moments(content: dict[str, Any]) -> None:
+    content["optimizer_states"][0]["state"][0]["exp_avg"] = ["none"]
+
+
+STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "an optimizer without groups": (
+        lambda content: content["optimizer_states"][0].update(param_groups=[]),
+        "cannot be restored (ValueError",
+    ),
+    "moments that are none": (spoil_moments, "cannot be restored"),
+    "a place in no epoch": (lambda content: content["MNISTDataModule"].pop("epoch"), "is damaged: its place in the data is"),
+    "a place of text": (lambda content: content["MNISTDataModule"].update(images="x"), "is damaged: its place in the data is"),
+    "sums of text": (
+        lambda content: content["vae_lightning"].update(sums={"epoch": {"kl": "x"}}),
+        "is damaged: its sums so far are",
+    ),
+    "sums of no images": (
+        lambda content: content["vae_lightning"].update(sums={"epoch": {"kl": 1.0}}),
+        "is damaged: its sums so far are",
+    ),
+    "a version that is none": (
+        lambda content: content.update({"pytorch-lightning_version": [3]}),
+        "cannot be restored (InvalidVersion",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_state_that_cannot_be_restored_is_said_in_one_line_and_leaves_nothing(
+    compose: Compose, within: Path, tmp_path: Path, name: str
+) -> None:
+    spoil, part = STATES[name]
+    path = tmp_path / "last.ckpt"
+    spoilt = content(within)
+    spoil(spoilt)
+    torch.save(spoilt, path)
+    with pytest.raises(CheckpointError) as refusal:
+        train(compose(*MODEL, "trainer.max_epochs=2", "trainer.max_steps=4", f"ckpt_path={path}"))
+    assert str(refusal.value).startswith(f"{path}: {part}"), str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
 class Counts(L.Callback):
     """Counts epochs, from a number that can be given."""
 

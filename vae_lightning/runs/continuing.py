@@ -9,10 +9,12 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import pytorch_lightning as L
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from torch import Tensor
@@ -26,7 +28,7 @@ from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_second
 from vae_lightning.models.base import Module
 from vae_lightning.runs.loading import settings_in
 
-__all__ = ["Continuation", "continuation"]
+__all__ = ["Continuation", "continuation", "restoring"]
 
 ARCHITECTURE = {
     "classes",
@@ -47,6 +49,8 @@ FIXED_DATA = (
     *("path", "splits", "channels", "size", "background"),
 )
 """Settings of data that determine the scores so far, and which images count as unseen."""
+RESTORES = "pytorch_lightning.trainer.connectors.checkpoint_connector"
+"""The module of Lightning's that restores a training from a checkpoint."""
 
 
 class Continuation(L.Callback):
@@ -97,6 +101,34 @@ class Continuation(L.Callback):
             begins_an_epoch(trainer)
         if self.begin is not None and trainer.is_global_zero:
             self.begin()
+
+
+@contextmanager
+def restoring(going_on: Continuation | None, trainer: L.Trainer) -> Iterator[None]:
+    """A block that begins with the restoring of a checkpoint; what its content makes Lightning or torch raise is an error about it.
+
+    The state of an optimizer shows what it is at the first step that is taken with it.
+
+    Raises:
+        CheckpointError: the state of an optimizer, a schedule, a callback or the data is none.
+    """
+    try:
+        yield
+    except CheckpointError as error:  # of a part that does not know which file it was given
+        if going_on is None or str(going_on.path) in str(error):
+            raise
+        raise CheckpointError(f"{going_on.path}: {error}; go on from another") from error
+    except (VAELightningError, MisconfigurationException):
+        raise
+    except Exception as error:
+        if going_on is None:
+            raise
+        raised_in = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+        stepped = trainer.global_step > going_on.progress.steps
+        if stepped or not any(module == RESTORES or module.startswith("torch.optim.") for module in raised_in):
+            raise
+        said = f"{type(error).__name__}: {one_line(error, 120)}"
+        raise CheckpointError(f"{going_on.path}: cannot be restored ({said}); go on from another") from error
 
 
 def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[str, Any]:
