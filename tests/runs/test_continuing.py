@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.train import Result, train
 from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.machine.checkpoints import Progress
 from vae_lightning.models.schedules import BurdaSchedule, CosineSchedule
+from vae_lightning.runs.continuing import Continuation, restoring
 
 Compose = Callable[..., DictConfig]
 MODEL = ("model.net.hidden=[8]", "model.latent_dim=2", "trainer.log_every_n_steps=1", "callbacks.latents=null", "logger=csv")
@@ -333,7 +336,10 @@ STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", STATES)
+QUICKLY = ("moments that are none", "a place of text")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICKLY else pytest.mark.slow) for name in STATES])
 def test_state_that_cannot_be_restored_is_said_in_one_line_and_leaves_nothing(
     compose: Compose, within: Path, tmp_path: Path, name: str
 ) -> None:
@@ -347,6 +353,42 @@ def test_state_that_cannot_be_restored_is_said_in_one_line_and_leaves_nothing(
     assert str(refusal.value).startswith(f"{path}: {part}"), str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()
+
+
+def raised_in(module: str, error: Exception) -> Callable[[], None]:
+    """A function of a module that raises an error."""
+    scope: dict[str, Any] = {"__name__": module, "error": error}
+    exec("def function(): raise error", scope)
+    function: Callable[[], None] = scope["function"]
+    return function
+
+
+CONNECTOR, ADAM = "pytorch_lightning.trainer.connectors.checkpoint_connector", "torch.optim.adam"
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "step", "expected"),
+    [
+        (CONNECTOR, KeyError("x"), 2, CheckpointError),
+        (ADAM, RuntimeError("shapes differ"), 2, CheckpointError),
+        (ADAM, RuntimeError("shapes differ"), 3, RuntimeError),
+        ("theirs", RuntimeError("shapes differ"), 2, RuntimeError),
+        (ADAM, torch.OutOfMemoryError("CUDA out of memory"), 2, torch.OutOfMemoryError),
+        (ADAM, RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, RuntimeError),
+        (CONNECTOR, OSError(5, "Input/output error"), 2, OSError),
+        (CONNECTOR, ConfigurationError("x"), 2, ConfigurationError),
+    ],
+)
+def test_only_what_the_content_of_a_checkpoint_does_is_an_error_of_it(
+    module: str, error: Exception, step: int, expected: type[Exception]
+) -> None:
+    going_on = Continuation(Path("last.ckpt"), Progress(epochs=0, batches=2, steps=2), {})
+    trainer: Any = SimpleNamespace(global_step=step)
+    with pytest.raises(expected) as raised, restoring(going_on, trainer):
+        raised_in(module, error)()
+    assert (type(raised.value) is CheckpointError) == (expected is CheckpointError)
+    with pytest.raises(type(error)), restoring(None, trainer):
+        raised_in(module, error)()
 
 
 class Counts(L.Callback):

@@ -118,10 +118,10 @@ def restoring(going_on: Continuation | None, trainer: L.Trainer) -> Iterator[Non
         if going_on is None or str(going_on.path) in str(error):
             raise
         raise CheckpointError(f"{going_on.path}: {error}; go on from another") from error
-    except (VAELightningError, MisconfigurationException):
+    except (VAELightningError, MisconfigurationException, OSError):
         raise
     except Exception as error:
-        if going_on is None:
+        if going_on is None or "memory" in str(error).lower():  # too little of it is no fault of the checkpoint
             raise
         raised_in = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
         stepped = trainer.global_step > going_on.progress.steps
