@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -12,11 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 from hydra._internal.config_repository import ConfigRepository
-from hypothesis.configuration import set_hypothesis_home_dir
-from hypothesis.internal.conjecture import providers
 
 from vae_lightning.data import sources
 
@@ -37,7 +35,16 @@ def compile_into_a_folder_of_its_own(config: pytest.Config) -> None:
 
 
 def same_examples_every_time() -> None:
-    """Let hypothesis make up the same examples in every session, whatever ran before, and neither keep any nor look at the clock."""
+    """Let hypothesis make up the same examples in every session, whatever ran before, and neither keep any nor look at the clock.
+
+    A machine that has nothing but a GPU may lack hypothesis; a file of tests that wants it then fails by its own import.
+    """
+    if importlib.util.find_spec("hypothesis") is None:
+        return
+    import hypothesis
+    from hypothesis.configuration import set_hypothesis_home_dir
+    from hypothesis.internal.conjecture import providers
+
     checks = [
         hypothesis.HealthCheck.too_slow,
         hypothesis.HealthCheck.filter_too_much,
