@@ -24,7 +24,7 @@ from vae_lightning.machine.lightning import has_trainer
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
 from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
-from vae_lightning.models.sums import MetricSums
+from vae_lightning.models.sums import MetricSums, require_totals
 from vae_lightning.noise import Source, key_of
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__
@@ -351,6 +351,7 @@ class Module(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         migrate(checkpoint)
         own = checkpoint.get("vae_lightning", {})
+        require_totals(own.get("sums", {}))
         self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
         fits = has_trainer(self) and self.trainer.state.fn == TrainerFn.FITTING
         self._continued_from = Progress.of(checkpoint) if fits and "loops" in checkpoint else None
