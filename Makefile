@@ -10,7 +10,7 @@ FAST := $(addprefix tests/,test_noise.py test_arguments.py test_abilities.py tes
 	$(addprefix inference/test_,chunks.py elbo.py hmc.py latents.py observed.py pixels.py quadrature.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs lock audit test-exhaustive test-shuffled coverage mutants setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
+.PHONY: help docs lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ coverage: setup $(TRIALS)/ready ## Measure which lines and branches of the packa
 
 mutants: setup $(TRIALS)/ready ## Change the code at random places, and see whether its tests notice: ARGS="objectives --sample 80 --seed 0"
 	$(TRIALS)/bin/python tests/mutation/mutants.py $(ARGS)
+
+fuzz: setup $(TRIALS)/ready ## Fuzz the loaders and the checker of words by coverage, on Linux: ARGS="words array --seconds 600"
+	OMP_NUM_THREADS=1 $(TRIALS)/bin/python tests/fuzz/guided.py $(ARGS)
 
 docs: setup ## Write the tables of README.md, docs/ and the help texts from the code
 	$(BIN)/python -m vae_lightning.commands.reference --write

@@ -11,7 +11,7 @@ import pytest
 from nothing import refuse_all_of_nothing
 from omegaconf import DictConfig
 from quick_traces import quick_make_fx
-from session import compile_into_a_folder_of_its_own, everything_once
+from session import compile_into_a_folder_of_its_own, everything_once, same_examples_every_time
 
 from vae_lightning.commands.commandline import register_resolvers
 from vae_lightning.commands.sweep import register
@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     compile_into_a_folder_of_its_own(config)
     register()  # before configs are composed, which are parsed once a session
+    same_examples_every_time()
 
 
 def pytest_collection_finish() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -31,6 +32,32 @@ def compile_into_a_folder_of_its_own(config: pytest.Config) -> None:
             os.environ.pop(CACHE) if before is None else os.environ.update({CACHE: before})
 
         config.add_cleanup(end)
+
+
+def same_examples_every_time() -> None:
+    """Let hypothesis make up the same examples in every session, whatever ran before, and neither keep any nor look at the clock.
+
+    A machine that has nothing but a GPU may lack hypothesis; a file of tests that wants it then fails by its own import.
+    """
+    if importlib.util.find_spec("hypothesis") is None:
+        return
+    import hypothesis
+    from hypothesis.configuration import set_hypothesis_home_dir
+    from hypothesis.internal.conjecture import providers
+
+    checks = [
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.filter_too_much,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ]
+    hypothesis.settings.register_profile(
+        "suite", derandomize=True, database=None, deadline=None, suppress_health_check=checks, max_examples=50
+    )
+    hypothesis.settings.load_profile("suite")
+    set_hypothesis_home_dir(os.devnull)  # below which nothing can be written, as a checkout is no place for it
+    constants = providers.Constants()
+    # else the numbers and texts in all modules that happen to be imported are tried
+    providers._get_local_constants = lambda: constants
 
 
 @contextmanager

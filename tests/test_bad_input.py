@@ -4,19 +4,24 @@ The commands stand in `bad_input.tsv`, one a line: script, words, and how the li
 """
 
 import io
+import json
 import os
 import pickle
 import shutil
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anything that imports Lightning)
+
+import numpy as np  # isort: skip
 import pytest
+import pytorch_lightning as L
 import torch
 import yaml
 from bad_input import give, state
@@ -24,9 +29,10 @@ from conftest import QUICK, REPOSITORY
 from PIL import Image
 
 from vae_lightning import VAE, runs
-from vae_lightning.data import ArrayDataModule, FolderDataModule, sources
+from vae_lightning.data import ArrayDataModule, FolderDataModule, Shapes2DDataModule, sources
 from vae_lightning.data.root import FILES
 from vae_lightning.errors import CheckpointError, DataError, VAELightningError
+from vae_lightning.runs.continuing import continuation
 
 TABLE = [line.split("\t") for line in Path(__file__).with_name("bad_input.tsv").read_text().splitlines()]
 COMMANDS = [
@@ -141,8 +147,12 @@ def test_config_of_ones_own(
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder of a small VAE that was not trained."""
-    folder = tmp_path / "run"
+    return untrained(tmp_path)
+
+
+def untrained(above: Path) -> Path:
+    """A run folder of a small VAE that was not trained, made below a folder."""
+    folder = above / "run"
     (folder / ".hydra").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
     data = {"_target_": "vae_lightning.data.MNISTDataModule", "root": "data"}
@@ -291,6 +301,7 @@ RUNS: dict[str, tuple[Callable[[Path], object], str]] = {
     "an epoch of no size": (changed(epoch=10**40), "its epoch is 1000"),
     "no version": (changed(vae_lightning={}), "has checkpoint format None"),
     "a version of the future": (changed(vae_lightning={"format": 99, "version": "9.9"}), "evaluate it with vae_lightning 9.9"),
+    "a version that is a tensor": (changed(vae_lightning={"format": torch.zeros(0)}), "has checkpoint format tensor([])"),
     "a version of text": (changed(vae_lightning="x"), "is no mapping"),
     "settings of text": (changed(x={"settings": "x"}, state_dict={}), "its model cannot be built here"),
 }
@@ -309,6 +320,82 @@ def test_run_folder(name: str, run: Path) -> None:
     assert said.isprintable()
     assert len(said) < 1500
     assert state(run.parent) == before
+
+
+# ---- checkpoints of where a training stands
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, L.Trainer, VAE, Shapes2DDataModule]:
+    """The checkpoint of a training of two steps, and what could go on from it."""
+    return trained(tmp_path_factory.mktemp("training"))
+
+
+def trained(folder: Path) -> tuple[Path, L.Trainer, VAE, Shapes2DDataModule]:
+    quiet: dict[str, Any] = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
+    data = Shapes2DDataModule(train_size=40, val_size=10, test_size=10, batch_size=20)
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, image_shape=data.image_shape)
+    trainer, longer = (
+        L.Trainer(max_epochs=epochs, enable_checkpointing=False, default_root_dir=folder, **quiet) for epochs in (1, 3)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(model, data)
+        trainer.save_checkpoint(folder / "last.ckpt")
+    return folder / "last.ckpt", longer, model, data
+
+
+NOTHING, LINES = torch.zeros(0), torch.zeros(2, 2)
+SPARSE = torch.eye(2).to_sparse()
+STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "no loops": (lambda state: state.pop("loops"), "holds weights without the state of their training"),
+    "loops of a tensor": (lambda state: state.update(loops=NOTHING), "holds weights without the state of their training"),
+    "a fit that is a tensor": (lambda state: state["loops"].update(fit_loop=NOTHING), "holds weights without the state"),
+    "an optimizer of text": (lambda state: state.update(optimizer_states=["x"]), "is damaged (TypeError"),
+    "callbacks as a list": (lambda state: state.update(callbacks=[]), "is damaged (TypeError"),
+    "weights without shapes": (lambda state: state["state_dict"].update(x=3), "is damaged (AttributeError"),
+    "weights with a name of two lines": (lambda state: state["state_dict"].update({"a\nb": LINES}), "a b: the checkpoint has"),
+    "a model that is a tensor": (
+        lambda state: state["vae_lightning"].update(model=LINES),
+        "is of model tensor([[0., 0.], [0., 0.]]), asked",
+    ),
+    "an argument that is a tensor": (
+        lambda state: state["hyper_parameters"].update(likelihood=LINES),
+        "the checkpoint has tensor([[0., 0.]",
+    ),
+    "an argument of no number": (lambda state: state["hyper_parameters"].update(prior=NOTHING), "the checkpoint has tensor([])"),
+    "a sparse argument": (lambda state: state["hyper_parameters"].update(latent_dim=SPARSE), "is of another model"),
+    "settings of tensors": (
+        lambda state: state.update(x={"settings": {"val_size": LINES}}, Shapes2DDataModule={}),
+        "the checkpoint was trained with tensor([[0., 0.], [0., 0.]])",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_state_of_a_training(
+    name: str, training: tuple[Path, L.Trainer, VAE, Shapes2DDataModule], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil, part = STATES[name]
+    whole, trainer, model, data = training
+    content = torch.load(whole, weights_only=True)
+    spoil(content)
+    torch.save(content, tmp_path / "last.ckpt")
+    with pytest.raises(VAELightningError) as refused:
+        continuation(str(tmp_path / "last.ckpt"), trainer, model, data)
+    require_said(str(refused.value), part)
+
+
+def test_argument_of_no_importance_that_is_a_tensor_is_another_one(
+    training: tuple[Path, L.Trainer, VAE, Shapes2DDataModule], tmp_path: Path
+) -> None:
+    """As a model of somebody's own may save one."""
+    whole, trainer, model, data = training
+    content = torch.load(whole, weights_only=True)
+    content["hyper_parameters"]["optimizer"] = LINES
+    torch.save(content, tmp_path / "last.ckpt")
+    changed = continuation(str(tmp_path / "last.ckpt"), trainer, model, data).record()["changed"]
+    assert "tensor([[0., 0.], [0., 0.]])" in json.dumps(changed)
 
 
 # ---- data files

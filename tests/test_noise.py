@@ -1,13 +1,14 @@
 """Random numbers are a function of their key, and uniform."""
 
 import hashlib
-import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vae_lightning.noise import Source, _normal, bits15, generator, global_noise, key_of, standard_normal, threefry
 
@@ -117,11 +118,11 @@ def test_numbers_of_an_image_are_its_own_whatever_the_batch(name: str) -> None:
     assert torch.equal(batch[[2, 0]], other)
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_numbers_of_images_are_theirs_however_these_are_split_into_batches(seed: int) -> None:
-    chance = random.Random(seed)
-    places = chance.sample(range(-(2**31), 2**31), chance.randint(2, 40))
-    order, cuts = chance.sample(places, len(places)), sorted(chance.choices(range(len(places) + 1), k=3))
+@settings(max_examples=25)
+@given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=40, unique=True), st.data())
+def test_numbers_of_images_are_theirs_however_these_are_split_into_batches(places: list[int], data: st.DataObject) -> None:
+    order = data.draw(st.permutations(places), "order")
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(places)), max_size=3), "ends of batches"))
     parts = [source_of(*order[start:end]) for start, end in zip([0, *cuts], [*cuts, len(order)], strict=True)]
     back = torch.tensor([order.index(place) for place in places])
     for draw in DRAWS.values():

@@ -240,6 +240,10 @@ def test_what_does_not_go_together_is_refused_by_name(tmp_path: Path, words: tup
         ("overrides.yaml", "[3]", "is damaged: 3 is no setting"),
         ("hydra.yaml", "[]", r"hydra\.yaml: is damaged"),
         ("hydra.yaml", "\x00", r"hydra\.yaml: is damaged"),
+        ("hydra.yaml", "hydra: {overrides: {hydra: [[]]}}", r"hydra\.yaml: is damaged: its overrides\.hydra is \[\[\]\]"),
+        ("hydra.yaml", "hydra: {overrides: {hydra: a}}", r"hydra\.yaml: is damaged: its overrides\.hydra is 'a'"),
+        ("hydra.yaml", "hydra: {runtime: {config_sources: [3]}}", r"is damaged: its runtime\.config_sources is \[3\]"),
+        ("hydra.yaml", "hydra: {runtime: {config_sources: 3}}", r"is damaged: its runtime\.config_sources is 3"),
         ("config.yaml", "3", r"config\.yaml: is damaged"),
     ],
 )

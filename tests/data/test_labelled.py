@@ -1,21 +1,21 @@
 """Few labels: equally many a class, whichever labels there are."""
 
-import random
-
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vae_lightning.data.labelled import places_of_labelled
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.noise import generator
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_labelled_images_are_distinct_and_balanced(seed: int) -> None:
-    chance = random.Random(seed)
-    num_classes, each = chance.randint(1, 12), chance.randint(1, 20)
-    counts = [each + chance.choice((0, 0, chance.randint(0, 30))) for _ in range(num_classes)]
-    labels = torch.tensor(chance.sample([c for c, count in enumerate(counts) for _ in range(count)], sum(counts)))
+@given(st.integers(1, 12), st.integers(1, 20), st.integers(0, 2**32 - 1), st.data())
+def test_labelled_images_are_distinct_and_balanced(num_classes: int, each: int, seed: int, data: st.DataObject) -> None:
+    more = data.draw(st.lists(st.integers(0, 30), min_size=num_classes, max_size=num_classes), "images of a class beyond those")
+    counts = [each + beyond for beyond in more]
+    labels = torch.arange(num_classes).repeat_interleave(torch.tensor(counts))
+    labels = labels[torch.randperm(len(labels), generator=generator(seed, "order"))]
     places = places_of_labelled(labels, each * num_classes, num_classes, generator(seed))
     assert len(places.unique()) == len(places) == each * num_classes
     assert labels[places].bincount(minlength=num_classes).tolist() == [each] * num_classes

@@ -1,10 +1,12 @@
 """Every image once an epoch, in an order that is a function of seed and epoch, dealt to ranks, resumable."""
 
 import itertools
-import random
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import SequentialSampler
 
 from vae_lightning.data.loader import TensorLoader
@@ -171,17 +173,19 @@ def test_state_goes_on_with_the_same_labelled_images() -> None:
 
 # ---- whatever the sizes
 
-MANY = range(40)
+MANY = settings(max_examples=40)
 
 
+@dataclass(frozen=True)
 class Setting:
-    """A data set and how it is dealt, by a seed."""
+    """A data set and how it is dealt."""
 
-    def __init__(self, seed: int) -> None:
-        self.chance = random.Random(seed)
-        self.count, self.size, self.ranks = self.chance.randint(1, 200), self.chance.randint(1, 40), self.chance.randint(1, 5)
-        self.seed, self.epoch = self.chance.randint(0, 9), self.chance.randint(0, 30)
-        self.labelled = torch.randperm(self.count)[: self.chance.randint(1, self.count)] if self.chance.random() < 0.3 else None
+    count: int
+    size: int
+    ranks: int
+    seed: int
+    epoch: int
+    labelled: torch.Tensor | None
 
     def loader(self, rank: int = 0, ranks: int = 1, size: int | None = None, shuffled: bool = True) -> TensorLoader:
         images = torch.zeros(self.count, 1, 1, 1, dtype=torch.uint8)
@@ -197,9 +201,17 @@ class Setting:
         return [batch.source.places[: len(batch.labels) - taken].tolist() for batch in loader]
 
 
-@pytest.mark.parametrize("seed", MANY)
-def test_ranks_share_each_batch_of_one_process_equally(seed: int) -> None:
-    setting = Setting(seed)
+@st.composite
+def settings_of_a_loader(draw: st.DrawFn) -> Setting:
+    """Any setting; a few of its images have labels of their own, or none."""
+    count = draw(st.integers(1, 200))
+    few = draw(st.none() | st.lists(st.integers(0, count - 1), min_size=1, unique=True).map(torch.tensor))
+    return Setting(count, *(draw(st.integers(*ends)) for ends in ((1, 40), (1, 5), (0, 9), (0, 30))), few)
+
+
+@MANY
+@given(settings_of_a_loader())
+def test_ranks_share_each_batch_of_one_process_equally(setting: Setting) -> None:
     dealt = [setting.unlabelled(setting.loader(rank, setting.ranks)) for rank in range(setting.ranks)]
     alone = setting.unlabelled(setting.loader(size=setting.size * setting.ranks))
     assert {len(batches) for batches in dealt} == {len(setting.loader(0, setting.ranks))}
@@ -214,43 +226,41 @@ def test_ranks_share_each_batch_of_one_process_equally(seed: int) -> None:
     assert sorted(place for batch in alone for place in batch) == list(range(setting.count))
 
 
-@pytest.mark.parametrize("seed", MANY)
-def test_ranks_evaluate_every_image_once(seed: int) -> None:
-    setting = Setting(seed)
+@MANY
+@given(settings_of_a_loader())
+def test_ranks_evaluate_every_image_once(setting: Setting) -> None:
     loaders = [setting.loader(rank, setting.ranks, shuffled=False) for rank in range(setting.ranks)]
     batches = [[batch.labels.tolist() for batch in loader] for loader in loaders]
     assert [len(each) for each in batches] == [len(loader) for loader in loaders]
     assert sorted(label for each in batches for batch in each for label in batch) == list(range(setting.count))
 
 
-@pytest.mark.parametrize("seed", MANY)
-def test_order_is_a_function_of_seed_and_epoch_alone(seed: int) -> None:
-    setting = Setting(seed)
+@MANY
+@given(settings_of_a_loader())
+def test_order_is_a_function_of_seed_and_epoch_alone(setting: Setting) -> None:
     orders = {}
     for other, epoch in itertools.product((0, 1), repeat=2):
-        setting.seed, setting.epoch = other, epoch
-        orders[other, epoch] = [place for batch in setting.unlabelled(setting.loader()) for place in batch]
-        setting.size += 1
-        assert orders[other, epoch] == [place for batch in setting.unlabelled(setting.loader()) for place in batch]
+        one = replace(setting, seed=other, epoch=epoch)
+        orders[other, epoch] = [place for batch in one.unlabelled(one.loader()) for place in batch]
+        assert orders[other, epoch] == [place for batch in one.unlabelled(one.loader(size=one.size + 1)) for place in batch]
     assert setting.count < 10 or len({tuple(order) for order in orders.values()}) == 4
 
 
-@pytest.mark.parametrize("seed", MANY)
-def test_an_epoch_goes_on_anywhere_with_batches_of_any_size_that_fit(seed: int) -> None:
+@MANY
+@given(settings_of_a_loader(), st.data())
+def test_an_epoch_goes_on_anywhere_with_batches_of_any_size_that_fit(setting: Setting, data: st.DataObject) -> None:
     """The new batches of all ranks together have to divide what has been dealt."""
-    setting = Setting(seed)
-    setting.labelled = None
+    setting = replace(setting, labelled=None)
     whole = [place for batch in setting.unlabelled(setting.loader()) for place in batch]
     before = [setting.loader(rank, setting.ranks) for rank in range(setting.ranks)]
-    stop = setting.chance.randint(0, len(before[0]))
+    stop = data.draw(st.integers(0, len(before[0])), "batches that have been dealt")
     for batches in map(iter, before):
         for _ in range(stop):
             next(batches)
     assert len({tuple(loader.state_dict().values()) for loader in before}) == 1
     done = min(stop * setting.size * setting.ranks, setting.count)
-    ranks, size = setting.chance.choice(
-        [(r, s) for r in range(1, 6) for s in range(1, 60) if done % (r * s) == 0 or done == setting.count]
-    )
+    fitting = [(r, s) for r in range(1, 6) for s in range(1, 60) if done % (r * s) == 0 or done == setting.count]
+    ranks, size = data.draw(st.sampled_from(fitting), "ranks and batch size from then on")
     after = []
     for rank in range(ranks):
         loader = setting.loader(rank, ranks, size)

@@ -1,5 +1,8 @@
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 
 from vae_lightning.errors import ConfigurationError
@@ -12,12 +15,6 @@ def test_default_is_the_upper_fourteen_rows() -> None:
     assert mask.shape == (1, 28, 28)
     assert mask[:, :14].all()
     assert not mask[:, 14:].any()
-
-
-@pytest.mark.parametrize(("one", "other"), [("top", "bottom"), ("left", "right")])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 5, 7)])
-def test_halves_are_each_others_rest(one: str, other: str, shape: tuple[int, ...]) -> None:
-    assert torch.equal(observed_mask(one, shape), ~observed_mask(other, shape))
 
 
 def test_halves_are_counted_along_their_own_side() -> None:
@@ -66,13 +63,33 @@ def test_fraction_is_a_probability(fraction: float) -> None:
         observed_mask("random", fraction=fraction)
 
 
-def test_masked_and_unmasked_pixels_add_up_to_the_whole_image() -> None:
-    likelihood = Independent(Bernoulli(logits=torch.randn(5, 3, 1, 4, 4).double()), 3)
-    x = torch.randint(2, (3, 1, 4, 4)).double()
-    mask = torch.rand(3, 1, 4, 4) < 0.5
+SIDES = st.integers(1, 5)
+
+
+@given(st.integers(1, 3), SIDES, SIDES, SIDES, st.data())
+def test_seen_and_unseen_pixels_add_up_to_the_whole_image_whichever_are_seen(
+    batch: int, channels: int, rows: int, columns: int, data: st.DataObject
+) -> None:
+    shape = data.draw(st.sampled_from(((channels, rows, columns), (batch, channels, rows, columns))), "shape of the mask")
+    seen = data.draw(arrays(bool, shape), "mask")
+    torch.manual_seed(0)
+    likelihood = Independent(Bernoulli(logits=torch.randn(2, batch, channels, rows, columns).double()), 3)
+    x, mask = torch.randint(2, (batch, channels, rows, columns)).double(), torch.from_numpy(seen)
     parts = observed_log_likelihood(likelihood, x, mask) + observed_log_likelihood(likelihood, x, ~mask)
     torch.testing.assert_close(parts, likelihood.log_prob(x))
     torch.testing.assert_close(observed_log_likelihood(likelihood, x, None), likelihood.log_prob(x))
+
+
+@given(st.lists(SIDES, max_size=2), st.integers(0, 9), st.integers(0, 9))
+def test_every_pixel_is_in_one_quadrant_and_in_one_of_two_halves_of_images_of_any_shape(
+    above: list[int], rows: int, columns: int
+) -> None:
+    masks = {kind: observed_mask(kind, (*above, rows, columns)).int() for kind in MASKS}
+    everything = masks["all"]
+    assert everything.shape == (*above, rows, columns)
+    assert everything.all()
+    for parts in (("top", "bottom"), ("left", "right"), ("top_left", "top_right", "bottom_left", "bottom_right")):
+        assert torch.equal(sum(masks[part] for part in parts), everything)
 
 
 def test_mask_of_one_image_serves_all_and_latents_may_be_shared() -> None:

@@ -1,7 +1,6 @@
 """Schedules against the papers they come from and against torch's own, and what they take of a checkpoint."""
 
 import math
-import random
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -9,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD, Optimizer, lr_scheduler
 
@@ -195,13 +196,15 @@ def test_schedule_is_defined_at_every_step_and_goes_on_after_a_stop_at_any(name:
         assert [advance(schedule, step) for step in range(stop, min(stop + 5, steps))] == rates[stop : stop + 5], stop
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_factors_of_this_projects_schedules_are_defined_at_every_step_of_any_training(seed: int) -> None:
-    chance = random.Random(seed)
-    epoch = chance.randint(1, 20)
-    total = epoch * chance.randint(1, 10)
-    warmup, final = chance.choice((0.0, chance.random())), chance.choice((0.0, 1.0, chance.random()))
-    schedules = [CosineSchedule(total, epoch, warmup, final), BurdaSchedule(total, epoch, chance.randint(1, 5))]
+SHARES = st.floats(0, 1)
+
+
+@given(st.integers(1, 20), st.integers(1, 10), SHARES, SHARES, st.integers(1, 5))
+def test_factors_of_this_projects_schedules_are_defined_at_every_step_of_any_training(
+    epoch: int, epochs: int, warmup: float, final: float, stages: int
+) -> None:
+    total = epoch * epochs
+    schedules = [CosineSchedule(total, epoch, warmup, final), BurdaSchedule(total, epoch, stages)]
     for schedule in schedules:
         factors = [schedule(step) for step in range(2 * total)]
         assert all(0 <= factor <= 1 for factor in factors)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMPORTED = ("torch", "torch._dynamo", "torch._inductor.compile_fx", "numpy", "scipy.stats", "scipy.io", "pydantic", "zuko")
@@ -28,6 +29,12 @@ class Chosen:
 
     def __init__(self, names: Collection[str]) -> None:
         self.places = {name: place for place, name in enumerate(names)}
+
+    def pytest_sessionstart(self) -> None:
+        # the mutant is killed by then, and to look for a smaller example takes minutes
+        phases = [Phase.explicit, Phase.generate]
+        settings.register_profile("mutants", settings.get_profile("suite"), phases=phases)
+        settings.load_profile("mutants")
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items[:] = sorted((item for item in items if item.nodeid in self.places), key=lambda item: self.places[item.nodeid])

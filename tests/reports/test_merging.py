@@ -122,6 +122,8 @@ def test_report_is_told_from_what_is_none() -> None:
         {**whole, "figures": {"a": "a.png"}},
     ]
     broken += [{**whole, "figures": []}, {**whole, "other_settings": {"test": {"nll": 5}}}, {**whole, "other_settings": []}]
+    # what a merge reads though there is no estimate of that split or name
+    broken += [{**whole, "splits": {}, "other_settings": other} for other in (None, 3, [], {"test": None}, {"test": {"kl": [3]}})]
     broken += [{**whole, "not_measured": {"a": 3}}, {**whole, "not_drawn": []}, {**whole, "parts": [3]}, {**whole, "parts": 3}]
     elsewhere = (
         "/etc/passwd",

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.train import Result, train
 from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.machine.checkpoints import Progress
 from vae_lightning.models.schedules import BurdaSchedule, CosineSchedule
+from vae_lightning.runs.continuing import Continuation, restoring
 
 Compose = Callable[..., DictConfig]
 MODEL = ("model.net.hidden=[8]", "model.latent_dim=2", "trainer.log_every_n_steps=1", "callbacks.latents=null", "logger=csv")
@@ -330,6 +333,88 @@ def test_file_that_is_no_checkpoint_is_refused_in_one_line(compose: Compose, bef
     assert str(path) in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "run").exists()
+
+
+def spoil_moments(content: dict[str, Any]) -> None:
+    content["optimizer_states"][0]["state"][0]["exp_avg"] = ["none"]
+
+
+STATES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "an optimizer without groups": (
+        lambda content: content["optimizer_states"][0].update(param_groups=[]),
+        "cannot be restored (ValueError",
+    ),
+    "moments that are none": (spoil_moments, "cannot be restored"),
+    "a place in no epoch": (lambda content: content["MNISTDataModule"].pop("epoch"), "is damaged: its place in the data is"),
+    "a place of text": (lambda content: content["MNISTDataModule"].update(images="x"), "is damaged: its place in the data is"),
+    "sums of text": (
+        lambda content: content["vae_lightning"].update(sums={"epoch": {"kl": "x"}}),
+        "is damaged: its sums so far are",
+    ),
+    "sums of no images": (
+        lambda content: content["vae_lightning"].update(sums={"epoch": {"kl": 1.0}}),
+        "is damaged: its sums so far are",
+    ),
+    "a version that is none": (
+        lambda content: content.update({"pytorch-lightning_version": [3]}),
+        "cannot be restored (InvalidVersion",
+    ),
+}
+
+
+QUICKLY = ("moments that are none", "a place of text")
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICKLY else pytest.mark.slow) for name in STATES])
+def test_state_that_cannot_be_restored_is_said_in_one_line_and_leaves_nothing(
+    compose: Compose, within: Path, tmp_path: Path, name: str
+) -> None:
+    spoil, part = STATES[name]
+    path = tmp_path / "last.ckpt"
+    spoilt = content(within)
+    spoil(spoilt)
+    torch.save(spoilt, path)
+    with pytest.raises(CheckpointError) as refusal:
+        train(compose(*MODEL, "trainer.max_epochs=2", "trainer.max_steps=4", f"ckpt_path={path}"))
+    assert str(refusal.value).startswith(f"{path}: {part}"), str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "run").exists()
+
+
+def raised_in(module: str, error: Exception) -> Callable[[], None]:
+    """A function of a module that raises an error."""
+    scope: dict[str, Any] = {"__name__": module, "error": error}
+    exec("def function(): raise error", scope)
+    function: Callable[[], None] = scope["function"]
+    return function
+
+
+CONNECTOR, ADAM = "pytorch_lightning.trainer.connectors.checkpoint_connector", "torch.optim.adam"
+
+
+@pytest.mark.parametrize(
+    ("module", "error", "step", "expected"),
+    [
+        (CONNECTOR, KeyError("x"), 2, CheckpointError),
+        (ADAM, RuntimeError("shapes differ"), 2, CheckpointError),
+        (ADAM, RuntimeError("shapes differ"), 3, RuntimeError),
+        ("theirs", RuntimeError("shapes differ"), 2, RuntimeError),
+        (ADAM, torch.OutOfMemoryError("CUDA out of memory"), 2, torch.OutOfMemoryError),
+        (ADAM, RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, RuntimeError),
+        (CONNECTOR, OSError(5, "Input/output error"), 2, OSError),
+        (CONNECTOR, ConfigurationError("x"), 2, ConfigurationError),
+    ],
+)
+def test_only_what_the_content_of_a_checkpoint_does_is_an_error_of_it(
+    module: str, error: Exception, step: int, expected: type[Exception]
+) -> None:
+    going_on = Continuation(Path("last.ckpt"), Progress(epochs=0, batches=2, steps=2), {})
+    trainer: Any = SimpleNamespace(global_step=step)
+    with pytest.raises(expected) as raised, restoring(going_on, trainer):
+        raised_in(module, error)()
+    assert (type(raised.value) is CheckpointError) == (expected is CheckpointError)
+    with pytest.raises(type(error)), restoring(None, trainer):
+        raised_in(module, error)()
 
 
 class Counts(L.Callback):

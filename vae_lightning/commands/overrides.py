@@ -28,6 +28,8 @@ OPTION = re.compile(r"(['\"]?)(?!(?:null|true|false|nan|inf)\b)[A-Za-z_$][^'\"\[
 FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag)\(.*\)", re.DOTALL)
 SWEEP = re.compile(r"\+{0,2}sweep=(?!(?:null|none)$).*", re.DOTALL | re.IGNORECASE)
 """A word that makes a command a sweep."""
+NO_KEY = re.compile(r"(\+{0,2}|~)(=.*|@.*)?\s*", re.DOTALL)
+"""A sign and a value, or a package, without what they are of; Hydra fails on some."""
 WRONG_MINUS = re.compile("(?<![\\w./])[\u2212\u2013\u2014](?=[0-9.])")
 
 Suggest = Callable[[str], str]
@@ -87,7 +89,7 @@ def _no_flag(word: str, rest: Sequence[str], suggest: Suggest) -> ConfigurationE
 
 
 def _setting(word: str, rest: Sequence[str], sweep: bool, suggest: Suggest) -> str:
-    if word.startswith("=") or ("=" not in word and not word.startswith("~")):
+    if NO_KEY.fullmatch(word) or ("=" not in word and not word.startswith("~")):
         raise _no_setting(word, rest, suggest)
     match = SETTING.fullmatch(word)
     if match is None:
@@ -110,7 +112,7 @@ def _no_setting(word: str, rest: Sequence[str], suggest: Suggest) -> Configurati
         return ConfigurationError(f"{' '.join(typed)}: write {''.join(typed)}, without spaces")
     meant = suggest(word)
     hint = f"; did you mean {meant}{'' if '=' in meant else '=<value>'}?" if meant else ""
-    return ConfigurationError(f"{word or repr(word)}: settings are written key=value{hint}")
+    return ConfigurationError(f"{word if word.strip() else repr(word)}: settings are written key=value{hint}")
 
 
 def _option(word: str, groups: Mapping[str, Sequence[str]], sweep: bool) -> str:

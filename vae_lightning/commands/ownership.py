@@ -31,7 +31,7 @@ from vae_lightning.commands.commandline import one_line_errors
 from vae_lightning.commands.moment import agree_on_now
 from vae_lightning.commands.resuming import resumes
 from vae_lightning.engine.turns import Own
-from vae_lightning.errors import ConfigurationError, DataError, StorageError
+from vae_lightning.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import purge_from
 from vae_lightning.machine.shell import path_setting
@@ -199,7 +199,7 @@ class RunFolder:
         """Whether `error` refused a training before its first step, in a folder that was made for the run."""
         if self.path.resolve() in self._made_after:
             return False
-        refused = isinstance(error, ConfigurationError | DataError) or not self._ready
+        refused = isinstance(error, CheckpointError | ConfigurationError | DataError) or not self._ready
         return refused and not self._has_trained() and not any(self.path.glob(CHECKPOINTS))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

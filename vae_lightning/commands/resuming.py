@@ -173,9 +173,18 @@ class _Resumed:
         if not isinstance(self.config, Mapping) or not isinstance(self.hydra, Mapping):
             wrong = HYDRA if isinstance(self.config, Mapping) else CONFIG
             raise ConfigurationError(f"{folder / wrong}: is damaged, so the run cannot be resumed by its folder alone")
+        self.sources: list[Mapping[str, Any]] = self._listed("runtime.config_sources", Mapping)
+        self.flagged: list[str] = self._listed("overrides.hydra", str)
         start = _get(self.hydra, "runtime.cwd")
         self.start = Path(start) if isinstance(start, str) else Path.cwd()
         """The working directory of the command, from which its relative paths are taken."""
+
+    def _listed(self, key: str, kind: type) -> list[Any]:
+        """A list in what Hydra has recorded of the command; empty where there is none."""
+        value = _get(self.hydra, key)
+        if value is not None and not (isinstance(value, list) and all(isinstance(entry, kind) for entry in value)):
+            raise ConfigurationError(f"{self.folder / HYDRA}: is damaged: its {key} is {one_line(repr(value), 80)}")
+        return value or []
 
     def require_unfinished(self, named: str) -> None:
         """Refuse to resume a run that came to its end, of which no more is asked."""
@@ -192,7 +201,7 @@ class _Resumed:
         """Hydra's flags that say where the run's configs are, but for those that were typed."""
         given = {flag.partition("=")[0] for flag in typed}
         flags: list[str] = []
-        for source in _get(self.hydra, "runtime.config_sources") or ():
+        for source in self.sources:
             if source.get("provider") == "command-line" and not DIRECTORY & given:
                 path = str(source.get("path"))
                 if not Path(path).is_dir():
@@ -205,7 +214,7 @@ class _Resumed:
 
     def words(self) -> list[str]:
         """The run's settings, with paths that hold in this working directory."""
-        carried = [word for word in _get(self.hydra, "overrides.hydra") or () if _key(word) in CARRIED]
+        carried = [word for word in self.flagged if _key(word) in CARRIED]
         elsewhere = self.start.resolve() != Path.cwd()
         if elsewhere:
             carried = [re.sub(r"file://(?!/)", f"file://{self.start}/", word) for word in carried]

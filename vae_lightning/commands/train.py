@@ -44,7 +44,7 @@ from vae_lightning.machine.lost_ranks import lost_rank, said_of_children
 from vae_lightning.machine.shell import path_setting, script, shell_quoted
 from vae_lightning.machine.signals import Interruption, handled, noted, received
 from vae_lightning.plugins import load_declared
-from vae_lightning.runs.continuing import Continuation, continuation
+from vae_lightning.runs.continuing import Continuation, continuation, restoring
 from vae_lightning.runs.layout import LAST, METRICS, TEST_PER_IMAGE
 
 __all__ = ["Result", "train"]
@@ -143,7 +143,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     try:
         with handled(), _said(folder), quiet(), lightning_errors(), named_from_the_root(model, data):
             resume = cfg.ckpt_path
-            with _noted(trainer, interrupt):
+            with _noted(trainer, interrupt), restoring(going_on, trainer):
                 trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
                 brings.received(trainer, model)
                 interrupt.settle(trainer)

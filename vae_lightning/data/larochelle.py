@@ -6,8 +6,6 @@ http://proceedings.mlr.press/v15/larochelle11a.html.
 """
 
 import hashlib
-import io
-import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +20,7 @@ from vae_lightning.data import sources
 from vae_lightning.data.downloading import downloaded
 from vae_lightning.data.fetching import ARCHIVE_ERRORS
 from vae_lightning.data.idx import Bytes
+from vae_lightning.data.matlab import MAGIC, matrix
 from vae_lightning.data.root import (
     STATIC_FOLDER,
     content_of,
@@ -31,7 +30,7 @@ from vae_lightning.data.root import (
 )
 from vae_lightning.data.sources import Verified
 from vae_lightning.errors import DataError, one_line
-from vae_lightning.machine.archives import arrays_in, inflates_to
+from vae_lightning.machine.archives import arrays_in
 from vae_lightning.machine.files import replacing, write_bytes
 
 __all__ = ["FOLDER", "load", "recover_labels"]
@@ -52,8 +51,6 @@ MOST = 512 << 20
 """The most bytes of a file: 50,000 images of 784 double numbers are 314 million."""
 MOST_LABELS = 1 << 20
 MIRROR = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/"
-MATLAB_HEADER, MATLAB_PACKED = 128, 15
-"""Bytes before the first element of a MATLAB 5 file, and the type of an element that is packed by zlib."""
 FOLDER = STATIC_FOLDER
 LABELS = "labels.npz"
 
@@ -109,13 +106,10 @@ def _images(folder: Path, split: str, *, fetch: bool) -> tuple[Tensor, str]:
 
 def _verified(content: bytes, split: str) -> Bytes | None:
     """The pixels in the content of a file, or None where they are not the known ones."""
-    if content.startswith(b"MATLAB 5.0"):
-        import scipy.io  # takes a fifth of a second, which only these files need to wait for
-
+    if content.startswith(MAGIC):
         try:
-            _require_small(content)
-            pixels = np.ascontiguousarray(scipy.io.loadmat(io.BytesIO(content), variable_names=["X"])["X"], dtype=np.uint8)
-        except Exception:  # scipy raises many kinds for a damaged file, and all mean the same here
+            pixels = np.ascontiguousarray(matrix(content, "X", MOST), dtype=np.uint8)
+        except ValueError:
             return None
     else:
         symbols = np.frombuffer(content, dtype=np.uint8)
@@ -123,19 +117,6 @@ def _verified(content: bytes, split: str) -> Bytes | None:
     if hashlib.sha256(pixels.tobytes()).hexdigest() != PIXELS_SHA256[split]:
         return None
     return pixels
-
-
-def _require_small(content: bytes) -> None:
-    """Refuse a MATLAB file that unpacks to more than such a file holds."""
-    place, order = MATLAB_HEADER, "<" if content[MATLAB_HEADER - 2 : MATLAB_HEADER] == b"IM" else ">"
-    total = 0
-    while place + 8 <= len(content):
-        kind, size = struct.unpack_from(f"{order}II", content, place)
-        packed = content[place + 8 : place + 8 + size]
-        total += inflates_to(packed, MOST) if kind == MATLAB_PACKED else size
-        if total > MOST:
-            raise ValueError("it unpacks to more than Larochelle's pixels")
-        place += 8 + size
 
 
 def _fetch(path: Path, split: str) -> tuple[bytes, Bytes]:

@@ -8,18 +8,18 @@ Where few images have a label, uniform batches would hold hardly any of those; s
 learning with deep generative models", Kingma, Mohamed, Rezende and Welling, 2014, https://arxiv.org/abs/1406.5298).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import SequentialSampler
 
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 from vae_lightning.noise import Source, generator, key_of
 from vae_lightning.types import UNLABELLED, Batch
 
-__all__ = ["Batches", "TensorLoader"]
+__all__ = ["Batches", "TensorLoader", "require_place"]
 
 
 class TensorLoader:
@@ -221,7 +221,22 @@ class TensorLoader:
         return {"epoch": self.epoch, "images": min(dealt, len(self.images))}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        require_place(state)
         self._resume = state
+
+
+def require_place(state: object) -> None:
+    """Refuse what a checkpoint says of the place in the data, if that is none.
+
+    Raises:
+        CheckpointError: it is none; the message continues the checkpoint's name.
+
+    >>> require_place({"epoch": 3, "images": 200})
+    """
+    place = state if isinstance(state, Mapping) else {}
+    numbers = [place.get("epoch"), *(place[key] for key in ("images", "batch") if key in place)]
+    if len(numbers) < 2 or not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise CheckpointError(f"is damaged: its place in the data is {one_line(repr(state), 80)}")
 
 
 class Batches(Iterator[Batch]):

@@ -15,7 +15,7 @@ from vae_lightning.arguments import choose, require
 from vae_lightning.data.augmentation import check_augmentation, move_at_random
 from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binarize, draw_pixels, to_unit_interval
 from vae_lightning.data.labelled import places_of_labelled
-from vae_lightning.data.loader import TensorLoader
+from vae_lightning.data.loader import TensorLoader, require_place
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.noise import Source, generator
 from vae_lightning.types import Batch
@@ -190,6 +190,8 @@ class ImageDataModule(L.LightningDataModule):
         return {**self._training.state_dict(), "settings": {**self.settings(), "devices": self._training.world_size}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict:
+            require_place(state_dict)
         self._place = state_dict
 
     def val_dataloader(self) -> TensorLoader:

@@ -1,9 +1,7 @@
 """The frames of a training: written by `vae_lightning.callbacks.FrameRecorder`, read by `read_recording`, drawn as animations."""
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import torch
 from torch import Tensor
@@ -57,7 +55,7 @@ def read_recording(folder: Path) -> Recording:
         try:
             held = arrays_in(content_within(path, FRAME, folder), HELD, FRAME)
             frames.append({name: torch.from_numpy(array) for name, array in held.items()})
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
             raise DataError(f"{path}: is damaged; remove it, the animation can do without") from error
         if not _is_frame(frames[-1], frames[0]):
             raise DataError(f"{path}: is no frame of this training; remove it, the animation can do without")

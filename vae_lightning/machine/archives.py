@@ -8,7 +8,8 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from vae_lightning.machine.reading import UnfitFile, require_memory
 
-__all__ = ["NPY", "arrays_in", "gunzip", "inflates_to", "require_as_claimed", "require_no_larger", "require_whole"]
+__all__ = ["NPY", "arrays_in", "gunzip", "inflate", "require_as_claimed", "require_no_larger", "require_whole"]
 
 NPY = ".npy"
 
@@ -63,9 +64,13 @@ def require_as_claimed(content: bytes) -> None:
     """Refuse a `.npy` or `.npz` file with an array whose header claims more than the file holds, before memory is asked for.
 
     Raises:
-        ValueError: there is such an array; the message continues "is damaged (".
-        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError: the file is damaged.
+        ValueError: there is such an array, or the file is damaged; the message continues "is damaged (".
     """
+    with _one_kind_of_error():
+        _require_claims(content)
+
+
+def _require_claims(content: bytes) -> None:
     if not zipfile.is_zipfile(io.BytesIO(content)):
         _require_claim(io.BytesIO(content), len(content))
         return
@@ -88,23 +93,36 @@ def arrays_in(content: bytes, names: Collection[str], most: int) -> dict[str, ND
     """The arrays called `names` in the content of a `.npz` file; no pickle is read, and no more than `most` bytes unpacked.
 
     Raises:
-        ValueError: the file is larger, an array claims more than there is or holds objects.
+        ValueError: the file is damaged or larger, an array claims more than there is or holds objects.
         KeyError: there is no such array.
-        zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError: the file is damaged.
 
     >>> file = io.BytesIO()
     >>> np.savez(file, z=np.arange(3))
     >>> arrays_in(file.getvalue(), ["z"], most=1000)["z"].tolist()
     [0, 1, 2]
     """
-    require_no_larger(content, most)
-    require_as_claimed(content)
     arrays = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+    with _one_kind_of_error(), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        require_no_larger(content, most)
+        _require_claims(content)
         for name in names:
             with archive.open(f"{name}{NPY}") as file:
                 arrays[name] = np.asarray(np.lib.format.read_array(file, allow_pickle=False))
     return arrays
+
+
+@contextmanager
+def _one_kind_of_error() -> Iterator[None]:
+    """A block in which whatever is raised for a damaged file is a ValueError.
+
+    zipfile, zlib, struct and numpy, which reads headers by Python's own tokenizer, have a dozen kinds.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, MemoryError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def gunzip(packed: bytes, most: int) -> bytes:
@@ -124,14 +142,20 @@ def gunzip(packed: bytes, most: int) -> bytes:
     return content
 
 
-def inflates_to(packed: bytes, most: int) -> int:
-    """How many bytes a zlib stream unpacks to, counted up to a little more than `most`, in little memory.
+def inflate(packed: bytes, most: int) -> bytes:
+    """The content of a zlib stream, if it is no longer than `most` bytes.
 
-    >>> inflates_to(zlib.compress(bytes(1000)), most=10_000)
-    1000
+    Raises:
+        ValueError: it is longer, or the stream is damaged.
+
+    >>> inflate(zlib.compress(b"abc"), most=3)
+    b'abc'
     """
-    stream, total, left = zlib.decompressobj(), 0, packed
-    while left and total <= most and not stream.eof:
-        total += len(stream.decompress(left, 1 << 20))
-        left = stream.unconsumed_tail
-    return total
+    stream = zlib.decompressobj()
+    with _one_kind_of_error():
+        content = stream.decompress(packed, most + 1)
+    if len(content) > most:
+        raise UnfitFile(f"unpacks to more than {most / 1e6:.0f} MB, as no such file does")
+    if not stream.eof:
+        raise ValueError("is cut in the middle of what is packed")
+    return content

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-from vae_lightning.errors import CheckpointError, one_line
+from vae_lightning.errors import CheckpointError, kind_of, one_line
 from vae_lightning.machine.archives import require_whole
 from vae_lightning.machine.held import in_memory
 
@@ -162,7 +162,7 @@ def read(path: Path) -> dict[str, Any]:
     stamp = content.get("vae_lightning")
     if not isinstance(stamp, dict) or not isinstance(content.get("hyper_parameters"), Mapping):
         raise CheckpointError(f"{path}: is not a checkpoint of this project")
-    if stamp.get("format") != CHECKPOINT_FORMAT:
+    if type(stamp.get("format")) is not int or stamp["format"] != CHECKPOINT_FORMAT:
         raise CheckpointError(
             f"{path}: has checkpoint format {one_line(str(stamp.get('format')), 40)}, this version reads {CHECKPOINT_FORMAT}; "
             f"evaluate it with vae_lightning {one_line(str(stamp.get('version')), 40)}, which made it"
@@ -182,7 +182,7 @@ def migrate(content: dict[str, Any]) -> None:
     {'prior': {'name': 'class'}}
     """
     arguments = content.get("hyper_parameters", {})
-    if arguments.pop("conditional_prior", False):
+    if arguments.pop("conditional_prior", False) is True:
         arguments["prior"] = {"name": "class"}
     state = content["state_dict"]
     if "class_prior.weight" in state:
@@ -225,12 +225,24 @@ class Progress:
         Raises:
             KeyError, TypeError: the checkpoint has no such record.
         """
-        loops = checkpoint["loops"]["fit_loop"]
-        epoch, batch = loops["epoch_progress"]["current"], loops["epoch_loop.batch_progress"]
-        ready = batch["current"]["ready"]
-        finished = batch["is_last_batch"] and batch["current"]["completed"] == ready > 0
-        under_way = epoch["processed"] < epoch["ready"] and not finished
-        progress = cls(epoch["ready"] - under_way, ready if under_way else 0, checkpoint["global_step"])
+        loops = _at(checkpoint, "loops", "fit_loop")
+        epoch, batch = _at(loops, "epoch_progress", "current"), _at(loops, "epoch_loop.batch_progress")
+        ready, completed = _at(batch, "current", "ready"), _at(batch, "current", "completed")
+        begun, processed = _at(epoch, "ready"), _at(epoch, "processed")
+        if not all(isinstance(count, int) for count in (ready, completed, begun, processed)):
+            raise TypeError("a count is no number")
+        finished = batch["is_last_batch"] is True and completed == ready > 0
+        under_way = processed < begun and not finished
+        progress = cls(begun - under_way, ready if under_way else 0, checkpoint["global_step"])
         if not all(isinstance(count, int) and count >= 0 for count in (progress.epochs, progress.batches, progress.steps)):
             raise TypeError("a count is no number of at least 0")
         return progress
+
+
+def _at(content: Any, *keys: str) -> Any:
+    """What stands in nested mappings, whatever stands in their place in a file."""
+    for key in keys:
+        if not isinstance(content, Mapping):
+            raise TypeError(f"{key} would stand in {kind_of(content)}")
+        content = content[key]
+    return content

@@ -25,7 +25,7 @@ from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.image_values import ImageValues
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
 from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
-from vae_lightning.models.sums import MetricSums, summed
+from vae_lightning.models.sums import MetricSums, require_totals, summed
 from vae_lightning.noise import Source, key_of
 from vae_lightning.types import Noise
 from vae_lightning.version import __version__
@@ -376,6 +376,7 @@ class Module(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         migrate(checkpoint)
         own = checkpoint.get("vae_lightning", {})
+        require_totals(own.get("sums", {}))
         self._sums_so_far, self._sums_epoch = own.get("sums", {}), own.get("epoch")
         fits = has_trainer(self) and self.trainer.state.fn == TrainerFn.FITTING
         self._continued_from = Progress.of(checkpoint) if fits and "loops" in checkpoint else None

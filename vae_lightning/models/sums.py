@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable, Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["MetricSums", "precise", "summed"]
+from vae_lightning.errors import CheckpointError, one_line
+
+__all__ = ["MetricSums", "precise", "require_totals", "summed"]
 
 COUNT = "images"
 
@@ -75,6 +77,21 @@ class MetricSums:
         if shares:
             sums = torch.tensor([*shares.values()], dtype=precise(device), device=device)
             self.add_sums(shares, sums, totals[COUNT] / ranks)
+
+
+def require_totals(content: object) -> None:
+    """Refuse what a checkpoint says of sums so far, unless that is `MetricSums.totals` by name.
+
+    Raises:
+        CheckpointError: it is not; the message continues the checkpoint's name.
+
+    >>> require_totals({"epoch": {"kl": 4.0, "images": 2.0}, "window": {}})
+    """
+    kinds = content.values() if isinstance(content, Mapping) else [content]
+    for totals in kinds:
+        numbers = totals if isinstance(totals, Mapping) else {"": totals}
+        if not all(isinstance(number, float | int) for number in numbers.values()) or (numbers and COUNT not in numbers):
+            raise CheckpointError(f"is damaged: its sums so far are {one_line(repr(content), 80)}")
 
 
 def summed(terms: Mapping[str, Tensor]) -> Tensor:

@@ -29,6 +29,8 @@ def is_report(content: Any) -> bool:
         return False
     try:
         estimates = [e for split in splits_of(content) for rows in with_others(content, split).values() for e in rows]
+        # also of names that have no estimate under them, as a merge with another report may give them one
+        estimates += [e for split in content.get("other_settings", {}).values() for rows in split.values() for e in rows]
         figures = [*content.get("figures", {}).values()]
         described = all(isinstance(figure["caption"], str) and isinstance(figure["settings"], dict) for figure in figures)
         # a report from somebody else must not make a page that holds another file of this machine

@@ -5,25 +5,30 @@ optimizer's numbers, patience, length, time) is as the command says. The model's
 the metrics so far, and the place within an epoch, depend on them.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import pytorch_lightning as L
+import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.callbacks import EarlyStopping, Timer
 from pytorch_lightning.trainer.states import RunningStage, TrainerFn
+from torch import Tensor
 
 from vae_lightning.arguments import flattened, parameters
 from vae_lightning.callbacks import LastCheckpoint
 from vae_lightning.callbacks.checkpoint import WRITTEN
-from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
+from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import Progress, read, read_any
 from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch, ends_only
 from vae_lightning.models.base import Module
 from vae_lightning.runs.loading import settings_in
 
-__all__ = ["Continuation", "continuation"]
+__all__ = ["Continuation", "continuation", "restoring"]
 
 ARCHITECTURE = {
     "classes",
@@ -44,6 +49,8 @@ FIXED_DATA = (
     *("path", "splits", "channels", "size", "background"),
 )
 """Settings of data that determine the scores so far, and which images count as unseen."""
+RESTORES = "pytorch_lightning.trainer.connectors.checkpoint_connector"
+"""The module of Lightning's that restores a training from a checkpoint."""
 
 
 class Continuation(L.Callback):
@@ -94,6 +101,34 @@ class Continuation(L.Callback):
             begins_an_epoch(trainer)
         if self.begin is not None and trainer.is_global_zero:
             self.begin()
+
+
+@contextmanager
+def restoring(going_on: Continuation | None, trainer: L.Trainer) -> Iterator[None]:
+    """A block that begins with the restoring of a checkpoint; what its content makes Lightning or torch raise is an error about it.
+
+    The state of an optimizer shows what it is at the first step that is taken with it.
+
+    Raises:
+        CheckpointError: the state of an optimizer, a schedule, a callback or the data is none.
+    """
+    try:
+        yield
+    except CheckpointError as error:  # of a part that does not know which file it was given
+        if going_on is None or str(going_on.path) in str(error):
+            raise
+        raise CheckpointError(f"{going_on.path}: {error}; go on from another") from error
+    except (VAELightningError, MisconfigurationException, OSError):
+        raise
+    except Exception as error:
+        if going_on is None or "memory" in str(error).lower():  # too little of it is no fault of the checkpoint
+            raise
+        raised_in = [str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)]
+        stepped = trainer.global_step > going_on.progress.steps
+        if stepped or not any(module == RESTORES or module.startswith("torch.optim.") for module in raised_in):
+            raise
+        said = f"{type(error).__name__}: {one_line(error, 120)}"
+        raise CheckpointError(f"{going_on.path}: cannot be restored ({said}); go on from another") from error
 
 
 def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,17 +201,43 @@ def continuation(
             if not may_end:
                 raise
             ends = True
-    both = [key for key in now if key in was and was[key] != now[key]]
-    return Continuation(path, progress, {name_of(model, key): (was[key], now[key]) for key in both}, ends)
+        both = [key for key in now if key in was and _differ(was[key], now[key])]
+    changed = {name_of(model, key): (_recorded(was[key]), _recorded(now[key])) for key in both}
+    return Continuation(path, progress, changed, ends)
 
 
 @contextmanager
 def _damaged(path: Path) -> Iterator[None]:
-    """A block in which a value of another kind than training writes becomes an error about the file."""
+    """A block in which a value of another kind than training writes becomes an error about the file, whatever is raised for it."""
     try:
         yield
-    except (AttributeError, IndexError, KeyError, RecursionError, TypeError) as error:
+    except VAELightningError:
+        raise
+    except Exception as error:
         raise CheckpointError(f"{path}: is damaged ({type(error).__name__}: {one_line(error, 120)}); go on from another") from error
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two arguments of a model have different values; what cannot be compared, as tensors of other shapes, has."""
+    try:
+        same = torch.equal(one, other) if isinstance(one, Tensor) and isinstance(other, Tensor) else one == other
+        return not bool(same)
+    except (RuntimeError, TypeError, ValueError):  # of torch, or of numpy for an array of several numbers
+        return True
+
+
+def _recorded(value: Any) -> Any:
+    """`value` as JSON can hold it, whatever a model of somebody's own takes."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return _said(value)
+    return value
+
+
+def _said(value: object) -> str:
+    """`value` of a checkpoint in an error's line."""
+    return one_line(str(value), 80)
 
 
 def _require_form(content: Mapping[str, Any]) -> None:
@@ -204,18 +265,20 @@ def _require_model(
     """Refuse a checkpoint whose weights belong to another function than `model`, even where all shapes agree."""
     kind = content.get("vae_lightning", {}).get("model", type(model).__name__)
     if kind != type(model).__name__:
-        raise CheckpointError(f"{path}: is of model {kind}, asked for is {type(model).__name__}")
+        raise CheckpointError(f"{path}: is of model {_said(kind)}, asked for is {type(model).__name__}")
     for key in now:
         words = key.split(".")
         built = words[0] in ARCHITECTURE and words[-1] not in CHANGEABLE
-        if built and key in was and was[key] != now[key]:
-            other = f"{name_of(model, key)}: the checkpoint has {was[key]}, asked for is {now[key]}"
+        if built and key in was and _differ(was[key], now[key]):
+            other = f"{name_of(model, key)}: the checkpoint has {_said(was[key])}, asked for is {_said(now[key])}"
             raise CheckpointError(f"{path}: is of another model: {other}")
     there, here = ({name: tuple(t.shape) for name, t in state.items()} for state in (content["state_dict"], model.state_dict()))
     for name in [*here, *there]:
         if here.get(name) != there.get(name):
             shapes = (there.get(name, "nothing"), here.get(name, "nothing"))
-            raise CheckpointError(f"{path}: is of another model: {name}: the checkpoint has {shapes[0]}, asked for is {shapes[1]}")
+            raise CheckpointError(
+                f"{path}: is of another model: {_said(name)}: the checkpoint has {shapes[0]}, asked for is {shapes[1]}"
+            )
 
 
 def _require_data(
@@ -228,11 +291,11 @@ def _require_data(
     settings = {**data.settings(), "devices": trainer.world_size}
     for key, was in held.items():
         now = settings.get(key)
-        if was == now or not (key in FIXED_DATA or progress.batches):
+        if not _differ(was, now) or not (key in FIXED_DATA or progress.batches):
             continue
         name = name_of(trainer if key == "devices" else data, key)
         when = "" if key in FIXED_DATA else f" within an epoch, {progress.batches} batches into which the checkpoint stands"
-        raise ConfigurationError(f"{name}={now}: the checkpoint was trained with {was}, which cannot change{when}")
+        raise ConfigurationError(f"{name}={now}: the checkpoint was trained with {_said(was)}, which cannot change{when}")
     limit = trainer.limit_train_batches
     if isinstance(limit, int) and limit <= progress.batches > 0:
         stands = f"the checkpoint stands {progress.batches} batches into its epoch; ask for more"
@@ -265,7 +328,7 @@ def _require_something_left(content: Mapping[str, Any], progress: Progress, trai
         if isinstance(callback, EarlyStopping) and state.get("wait_count", 0) >= callback.patience and _may_stop(progress, trainer):
             raise _NothingLeft(
                 f"{name_of(callback, 'patience')}={callback.patience}: {callback.monitor} has not improved for "
-                f"{state['wait_count']} validations up to the checkpoint, {done} more patience"
+                f"{_said(state['wait_count'])} validations up to the checkpoint, {done} more patience"
             )
 
 
