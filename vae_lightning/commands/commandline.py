@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning.arguments import unknown_key
-from vae_lightning.commands.job import job_folder, note_reason
+from vae_lightning.commands.job import end_with_worker, job_folder, note_reason
 from vae_lightning.commands.overrides import prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
@@ -118,6 +118,7 @@ def _words(words: Sequence[str], catalogue: Catalogue) -> list[str]:
 def _of_a_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     """The words of a training, which may be a sweep or a job of one."""
     register()
+    end_with_worker()
     job = job_folder()
     return with_sweep(words, catalogue) if job is None else with_begun(words, job)
 

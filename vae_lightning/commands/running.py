@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from signal import Signals
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -28,9 +27,10 @@ from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.screen import console, short
 from vae_lightning.machine.shell import command, path_setting, setting
 from vae_lightning.machine.signals import status_of as status_of_signal
+from vae_lightning.sweeps.claims import due, note_end
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, log_of, reason_of
-from vae_lightning.sweeps.status import State, Status, claimed, note_reason, status_of
+from vae_lightning.sweeps.status import State, Status, status_of
 
 __all__ = ["SweepRun"]
 
@@ -151,7 +151,7 @@ class SweepRun:
         more = [word for word in extra if word.partition("=")[0] not in typed]
         words = [*self.flags, *job.words, *more, setting("hydra.run.dir", str(run))]
         script = os.path.abspath(sys.argv[0])  # noqa: PTH100
-        claim, begins = functools.partial(_claim, folder, job), functools.partial(self._begins, job)
+        claim, begins = functools.partial(due, run), functools.partial(self._begins, job)
         return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), claim, begins)
 
     def _threads(self, at_once: int) -> list[str]:
@@ -165,10 +165,7 @@ class SweepRun:
     def _ended(self, folder: Path, job: Job, code: int) -> None:
         """Say how a job ended, and note why if it does not say so itself."""
         run = folder / job.folder
-        status = status_of(folder, job, mine=True)
-        stopped = code > 128 and code - 128 in set(Signals)
-        if status.state is not State.FINISHED and not reason_of(run).is_file() and not stopped:
-            note_reason(run, _reason(code))
+        note_end(run, code)
         status = status_of(folder, job, mine=True)
         self.done += 1
         name = labelled(job.settings, self.names)
@@ -195,20 +192,10 @@ class SweepRun:
             self._say(f"evaluate:   {command('evaluate.py', path_setting('run', short(folder / '<job>')), *trusting)}")
         if signum is not None:
             return status_of_signal(signum)
-        return FAILED if any(status.state is State.FAILED for status in after) else 0
+        return FAILED if states - {State.FINISHED, State.RUNNING} else 0
 
     def _say(self, line: str) -> None:
         self.terminal.print(line, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _claim(folder: Path, job: Job) -> Iterator[bool]:
-    """Whether this process has the job for itself, and there is something left of it to do."""
-    with claimed(folder / job.folder) as mine:
-        todo = mine and status_of(folder, job, mine=True).state is not State.FINISHED
-        if todo:
-            reason_of(folder / job.folder).unlink(missing_ok=True)
-        yield todo
 
 
 @contextlib.contextmanager
@@ -243,14 +230,6 @@ def _first(metrics: Mapping[str, float]) -> str:
     """The metric that a line about a run has room for."""
     key = next((key for key in ("test/elbo", "val/elbo", *metrics) if key in metrics), None)
     return "finished" if key is None else f"{key} {metrics[key]:.2f}"
-
-
-def _reason(code: int) -> str:
-    if code < 0:
-        name = Signals(-code).name if -code in set(Signals) else f"signal {-code}"
-        hint = ", as the system does where memory runs out" if name == "SIGKILL" else ""
-        return f"its process was killed by {name}{hint}"
-    return f"its process ended with status {code} and no word"
 
 
 def _gpus() -> list[str]:

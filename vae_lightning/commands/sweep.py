@@ -18,9 +18,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from vae_lightning.commands.launchers import Launched
 from vae_lightning.commands.processes import Processes, fork_server
 from vae_lightning.commands.sweeping import wanted
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.commands.tasks import JobLauncher
 
 __all__ = ["Sweep", "register"]
 
@@ -60,9 +61,10 @@ class Sweep(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         launcher = self._launcher()
-        if not isinstance(launcher, Processes):
-            raise ConfigurationError(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}: cannot run jobs yet")
-        fork_server()  # which imports torch while this process does
+        if isinstance(launcher, Processes):
+            fork_server()  # which imports torch while this process does
+        if not isinstance(launcher, JobLauncher):
+            launcher = Launched(self.hydra_context, self.config, launcher)
         from vae_lightning.commands.running import SweepRun
 
         asked = wanted()

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = ["JobLauncher", "Task", "cores"]
 
@@ -28,6 +28,7 @@ class Task:
     """Called before the command starts with the terminal for itself."""
 
 
+@runtime_checkable
 class JobLauncher(Protocol):
     """What runs tasks."""
 
