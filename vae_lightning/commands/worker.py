@@ -30,7 +30,7 @@ from vae_lightning.machine.signals import ENDING, status_of
 from vae_lightning.sweeps.claims import descriptor_of_claim, is_finished, note_end
 from vae_lightning.sweeps.record import reason_of
 
-__all__ = ["Order", "end_of", "has_begun", "launched", "run_job"]
+__all__ = ["Order", "end_of", "has_begun", "launched", "run_job", "run_ordered"]
 
 LAUNCHED = Path(".sweep", "launched")
 """Where, in a sweep's folder, each job has a folder with what its launcher has to know: not its run folder."""
@@ -94,7 +94,11 @@ def has_begun(run: Path) -> bool:
 
 def run_job(_: DictConfig) -> None:
     """Run the command that is ordered in the folder that Hydra has for this job; the task function of launchers."""
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    run_ordered(Path(HydraConfig.get().runtime.output_dir))
+
+
+def run_ordered(folder: Path) -> None:
+    """Run the command that is ordered in `folder`, if nobody else does and the job has no result yet."""
     order = Order.read(folder)
     run = Path(order.run)
     patience = WHILE if (folder / BEGUN).exists() else MOMENT  # an earlier attempt, requeued, may still be ending
