@@ -10,13 +10,14 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from copy import deepcopy
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, open_dict, read_write
@@ -53,6 +54,8 @@ class Launched:
     def __init__(self, context: HydraContext, config: DictConfig, plugin: Launcher) -> None:
         self.context, self.config, self.plugin = context, config, plugin
         self.name = str(config.hydra.runtime.choices["hydra/launcher"])
+        self._failed: set[Path] = set()
+        """The run folders of jobs that failed beside their command."""
 
     def at_once(self, gpus: int) -> int:
         """How many tasks run at once on this machine; 1 where the launcher deals out cores and GPUs itself, as on a cluster."""
@@ -77,12 +80,11 @@ class Launched:
         watch = _Watch(tasks, ended)
         with watch:
             signum, error = self._launch(tasks, at_once)
-        begun = any(has_begun(run_in(task.environment)) for task in tasks)
-        if error is not None and not begun:
+        if error is not None and not any(has_begun(run_in(task.environment)) for task in tasks):
             raise ConfigurationError(f"hydra/launcher={self.name}: {error}")
         if error is not None:
             print(f"error: hydra/launcher={self.name}: {error}", file=sys.stderr)
-        watch.rest(stopped=signum if signum is not None else signal.SIGTERM)
+        watch.rest(signum if signum is not None else signal.SIGTERM, self._failed)
         return signum
 
     def _launch(self, tasks: Sequence[Task], at_once: int) -> tuple[int | None, str | None]:
@@ -94,11 +96,9 @@ class Launched:
                 for start in range(0, len(tasks), each):
                     part = tasks[start : start + each]
                     with importable():
-                        self._plugin(folder).launch([_words(folder, run_in(task.environment)) for task in part], start)
-                    for task, reason in zip(part, submissions.reasons(), strict=False):
-                        run = run_in(task.environment)
-                        if reason is not None and end_of(run) is None and not is_finished(run):
-                            note_reason(run, reason)
+                        returns = self._plugin(folder).launch([_words(folder, run_in(task.environment)) for task in part], start)
+                    for task, returned, reason in zip_longest(part, returns, submissions.reasons()):
+                        self._note(run_in(task.environment), _failure(returned) or reason)
             except (Interruption, KeyboardInterrupt, SystemExit):
                 signum = received() or signal.SIGINT
                 submissions.leave(signum)
@@ -106,6 +106,12 @@ class Launched:
             except Exception as error:
                 return received(), one_line(error, 300)
         return None, None
+
+    def _note(self, run: Path, reason: str | None) -> None:
+        """Note why the job with this run folder has no end, if that is so."""
+        if reason is not None and end_of(run) is None and not is_finished(run):
+            note_reason(run, reason)
+            self._failed.add(run)
 
     def _plugin(self, folder: Path) -> Launcher:
         """The plugin anew, for a sweep in `folder`, with `run_job` for what it runs, and no callbacks of the sweep's."""
@@ -115,6 +121,12 @@ class Launched:
             config.hydra.callbacks = {}
         context = HydraContext(config_loader=self.context.config_loader, callbacks=Callbacks())
         return Plugins.instance().instantiate_launcher(context, run_job, config)
+
+
+def _failure(returned: JobReturn | None) -> str | None:
+    """What went wrong in a launcher's process beside the job's command; None if nothing did."""
+    failed = returned is not None and returned.status is JobStatus.FAILED
+    return one_line(returned._return_value, 300) if failed else None  # type: ignore[union-attr]
 
 
 def _order(task: Task, at_once: int, gpus: Sequence[str]) -> Order:
@@ -155,13 +167,18 @@ class _Watch:
                 self.open.remove(task)
                 self.ended(task, code)
 
-    def rest(self, stopped: int) -> None:
-        """Say of the other tasks how they ended, once they have: those without an end were stopped by the signal `stopped`."""
+    def rest(self, stopped: int, failed: Container[Path]) -> None:
+        """Say of the other tasks how they ended, once they have.
+
+        Args:
+            stopped: the signal that ended those that had no end of their own.
+            failed: the run folders of jobs that failed beside their command.
+        """
         until = time.monotonic() + ENDING
         self._look()
         for task in self.open:
             run = run_in(task.environment)
-            if not has_begun(run) and not is_finished(run):
+            if not (has_begun(run) or is_finished(run) or run in failed):
                 continue  # nothing has become of it
             with _ended(run, until) as over:
                 if over:
@@ -177,5 +194,3 @@ def _ended(run: Path, until: float) -> Iterator[bool]:
                 yield free
                 return
         time.sleep(0.2)
-
-

@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from signal import SIGHUP, Signals
 from typing import Any
 
+from hydra.core.utils import JobReturn, JobStatus
+
 __all__ = ["Submissions"]
 
 SLURM, LOCAL = "submitit_slurm", "submitit_local"
@@ -120,14 +122,27 @@ class Submissions:
 
 
 class _Job:
-    """A job as submitit's plugin asks for its result, which it always has in the end."""
+    """A job as submitit's plugin asks for its result, which is None where it has none in the end."""
 
     def __init__(self, submissions: Submissions, job: Any) -> None:
         self.submissions, self.job = submissions, job
 
-    def results(self) -> Sequence[None]:
+    def results(self) -> Sequence[Any]:
         self.submissions.wait_for(self.job)
-        return [None]
+        if not self.job.paths.result_pickle.exists():
+            return [None]
+        try:
+            return list(self.job.results())
+        except Exception as error:  # whatever it was that the job's process could not do
+            failed = JobReturn(status=JobStatus.FAILED)
+            failed.return_value = RuntimeError(_last_of_traceback(str(error)))
+            return [failed]
+
+
+def _last_of_traceback(message: str) -> str:
+    """The error itself in submitit's account of a failed job, which is a traceback between two rulers."""
+    lines = message.partition("\n---")[2].partition("\n---")[0].strip().splitlines()
+    return lines[-1] if lines else message
 
 
 def _said(*words: str) -> str | None:

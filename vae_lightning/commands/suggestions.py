@@ -279,7 +279,9 @@ def _unknown_launcher(name: str, known: list[str]) -> ConfigurationError:
     """The error for a launcher that Hydra does not know: there is none, or its package is missing."""
     if name in LAUNCHERS:
         extra = f"pip install 'vae_lightning[{LAUNCHERS[name]}]'"
-        return ConfigurationError(f"hydra/launcher={name}: its package is not installed: {extra}; installed are: {', '.join(known)}")
+        return ConfigurationError(
+            f"hydra/launcher={name}: its package is not installed: {extra}; installed are: {', '.join(known)}"
+        )
     try:
         choose("hydra/launcher", name, dict.fromkeys([*known, *(other for other in LAUNCHERS if other not in known)]))
     except ConfigurationError as error:

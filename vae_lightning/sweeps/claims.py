@@ -17,7 +17,17 @@ from vae_lightning.machine.files import write_json
 from vae_lightning.machine.reading import JSON, content_within
 from vae_lightning.sweeps.record import lock_of, reason_of
 
-__all__ = ["claimed", "descriptor_of_claim", "due", "has_result", "is_finished", "note_end", "note_reason", "read_json", "was_stopped"]
+__all__ = [
+    "claimed",
+    "descriptor_of_claim",
+    "due",
+    "has_result",
+    "is_finished",
+    "note_end",
+    "note_reason",
+    "read_json",
+    "was_stopped",
+]
 
 METRICS = Path("metrics.json")
 """`runs.layout.METRICS`, whose room imports torch."""
