@@ -11,7 +11,7 @@ run, words = Path(os.environ["VAE_LIGHTNING_JOB"]), sys.argv[1:]
 run.mkdir(parents=True, exist_ok=True)
 print("words:", *words, flush=True)
 seen = {name: os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")}
-(run / "seen.json").write_text(json.dumps({**seen, "words": words, "cwd": os.getcwd()}))
+(run / "seen.json").write_text(json.dumps({**seen, "words": words, "cwd": str(Path.cwd())}))
 if "waits" in words:
     from vae_lightning.commands.job import end_with_worker
 

@@ -1,10 +1,7 @@
 """Launchers of other projects run the jobs of a sweep: each as its command, whatever becomes of the launcher."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
