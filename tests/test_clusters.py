@@ -8,11 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import slurm as slurm_of_tests
+
+from vae_lightning.commands.tasks import cores
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 TRAIN = [sys.executable, str(REPOSITORY / "train.py")]
@@ -26,7 +29,7 @@ SMALL = [
     ),
     *("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "logger=none", "trainer.compile=false"),
 ]
-LONG = ["trainer.max_epochs=60", "trainer.limit_train_batches=40"]
+LONG = ["trainer.max_epochs=30", "trainer.limit_train_batches=40"]
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=3"]
 pytestmark = pytest.mark.slow
 
@@ -113,7 +116,6 @@ def test_jobs_that_slurm_requeues_go_on_where_they_were(
     for seed in (0, 1):
         log = (folder / ".sweep" / "logs" / f"seed={seed}.log").read_text()
         assert "training stops" in log, "it was disturbed"
-        assert f"[{seed}" not in log
         assert metrics(folder / f"seed={seed}") == metrics(tmp_path / "alone" / str(seed))
         assert re.search(rf"seed={seed}: test/elbo", out)
 
@@ -154,7 +156,9 @@ def test_what_slurm_refuses_is_one_line(slurm: dict[str, str], started: Callable
     words = ["-m", "seed=0,1", *SHORT, "hydra/launcher=submitit_slurm", "hydra.launcher.partition=nix"]
     _, err, status = said(started(*words, environment=slurm))
     assert status == 2
-    assert re.fullmatch(r"error: hydra/launcher=submitit_slurm: .*invalid partition.*\n", err)
+    *of_sbatch, line = err.splitlines()
+    assert re.fullmatch(r"error: hydra/launcher=submitit_slurm: .*invalid partition.*", line)
+    assert all(other.startswith("sbatch: error") for other in of_sbatch)
 
 
 def test_slurms_signal_ends_a_training_with_a_checkpoint_from_which_it_goes_on(
@@ -181,3 +185,76 @@ def test_slurms_signal_ends_a_training_with_a_checkpoint_from_which_it_goes_on(
     assert said(started("resume=run"))[2] == 0
     assert said(started("hydra.run.dir=alone", *LONG))[2] == 0
     assert metrics(tmp_path / "run") == metrics(tmp_path / "alone")
+
+
+def training(folder: Path, job: str) -> int | None:
+    """The number of the process that trains a job of the sweep; None if there is none."""
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = file.read_bytes().decode().split("\0")
+            if any(word.startswith("hydra.run.dir=") and str(folder) in word and f"/{job}" in word for word in words):
+                return int(file.parent.name)
+    return None
+
+
+def parent(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_joblib_loses_a_killed_job_alone_and_a_killed_worker_to_the_next_command(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="pip install 'vae_lightning[joblib]'")
+    words = ["-m", "seed=0,1", *LONG, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    sweep = started(*words)
+    wait_until(trains(tmp_path, "seed=1"), sweep)
+    os.kill(wait_until(lambda: training(tmp_path, "seed=1"), sweep), signal.SIGKILL)
+    out, err, status = said(sweep)
+    assert status == 1
+    assert re.fullmatch(r"error: \[\d/2\] seed=1: its process was killed by SIGKILL.*\n", err)
+    assert "seed=0: test/elbo" in out
+
+    words[1] = "seed=1,2"
+    sweep = started(*words)
+    wait_until(trains(tmp_path, "seed=2"), sweep)
+    os.kill(parent(wait_until(lambda: training(tmp_path, "seed=2"), sweep)), signal.SIGKILL)
+    out, err, status = said(sweep)
+    assert status == 1
+    (line,) = err.splitlines()
+    assert line.startswith("error: hydra/launcher=joblib: A worker process managed by the executor was unexpectedly terminated")
+    assert "seed=2: interrupted" in out
+    assert training(tmp_path, "seed=2") is None, "no training goes on without its sweep"
+    out, err, status = said(started("-m", "sweep=latest"))
+    assert (status, err) == (0, "")
+    assert "3 jobs" in out
+
+
+def test_ray_runs_the_job_of_a_killed_worker_elsewhere(started: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher", reason="pip install 'vae_lightning[ray]'")
+    words = ["-m", "seed=0,1", *LONG, "hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2"]
+    sweep = started(*words)
+    wait_until(trains(tmp_path, "seed=0"), sweep)
+    worker = parent(wait_until(lambda: training(tmp_path, "seed=0"), sweep))
+    os.kill(worker, signal.SIGKILL)
+    other = wait_until(lambda: (now := training(tmp_path, "seed=0")) and parent(now) not in (worker, 1) and parent(now), sweep)
+    assert other != worker
+    out, _, status = said(sweep)
+    assert status == 0
+    assert len(re.findall("test/elbo", out)) == 2
+    (log,) = tmp_path.glob("outputs/vae/sweep_*/.sweep/logs/seed=0.log")
+    assert "SIGTERM: training stops" in log.read_text(), "the first attempt ended in good order"
+
+
+def test_submitit_runs_jobs_on_this_machine_as_many_as_it_has_cores_for(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher", reason="pip install 'vae_lightning[slurm]'")
+    sweep = started("-m", "seed=0,1,2", *SHORT, "hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1")
+    at_once = 0
+    while sweep.poll() is None:
+        at_once = max(at_once, sum(training(tmp_path, f"seed={seed}") is not None for seed in range(3)))
+        time.sleep(0.2)
+    out, err, status = said(sweep)
+    assert (status, err) == (0, "")
+    assert len(re.findall("test/elbo", out)) == 3
+    assert 1 <= at_once <= cores()

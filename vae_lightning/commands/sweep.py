@@ -60,11 +60,10 @@ class Sweep(Sweeper):
         """Run the sweep; end the program with status 1 if jobs failed, and with 128 + signal if a signal ended it."""
         assert self.hydra_context is not None
         assert self.config is not None
-        launcher = self._launcher()
-        if isinstance(launcher, Processes):
+        plugin = self._launcher()
+        if isinstance(plugin, Processes):
             fork_server()  # which imports torch while this process does
-        if not isinstance(launcher, JobLauncher):
-            launcher = Launched(self.hydra_context, self.config, launcher)
+        launcher = plugin if isinstance(plugin, JobLauncher) else Launched(self.hydra_context, self.config, plugin)
         from vae_lightning.commands.running import SweepRun
 
         asked = wanted()

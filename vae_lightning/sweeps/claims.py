@@ -45,7 +45,7 @@ def claimed(run: Path) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def descriptor_of_claim(run: Path, patience: float = 0.0) -> Iterator[int | None]:
-    """A block in which nobody else runs the job with this run folder, with the file that holds the claim; None if somebody does.
+    """A block in which nobody else runs the job with this run folder, with the file that holds the claim; None if one does.
 
     A process that inherits the file keeps the claim for as long as it lives.
 
