@@ -130,7 +130,8 @@ def test_what_the_process_of_a_job_could_not_do_is_said_in_its_last_line(slurm: 
         )
         (returned,) = job.results()
     assert returned.status is JobStatus.FAILED
-    assert str(returned._return_value) == "ModuleNotFoundError: No module named 'vae_lightning'"
+    with pytest.raises(RuntimeError, match=r"^ModuleNotFoundError: No module named 'vae_lightning'$"):
+        returned.return_value  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ read from the sweep's folder, never from what the plugin says.
 """
 
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -15,7 +16,6 @@ from copy import deepcopy
 from itertools import zip_longest
 from pathlib import Path
 
-from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -119,14 +119,20 @@ class Launched:
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.sweep.dir = str(folder).replace("${", "\\${")
             config.hydra.callbacks = {}
-        context = HydraContext(config_loader=self.context.config_loader, callbacks=Callbacks())
+        context = HydraContext(config_loader=self.context.config_loader, callbacks=type(self.context.callbacks)())
         return Plugins.instance().instantiate_launcher(context, run_job, config)
 
 
 def _failure(returned: JobReturn | None) -> str | None:
     """What went wrong in a launcher's process beside the job's command; None if nothing did."""
-    failed = returned is not None and returned.status is JobStatus.FAILED
-    return one_line(returned._return_value, 300) if failed else None  # type: ignore[union-attr]
+    if returned is None or returned.status is not JobStatus.FAILED:
+        return None
+    with contextlib.redirect_stderr(io.StringIO()):  # where Hydra says that an error comes
+        try:
+            returned.return_value  # noqa: B018
+        except Exception as error:
+            return one_line(error, 300)
+    return None
 
 
 def _order(task: Task, at_once: int, gpus: Sequence[str]) -> Order:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from signal import SIGHUP, Signals
 from typing import Any
 
@@ -45,11 +46,10 @@ class Submissions:
     def __enter__(self) -> "Submissions":
         if self.launcher not in (SLURM, LOCAL):
             return self
-        import submitit
-
+        submitit: Any = import_module("submitit")  # which most environments do not have
         submissions, before = self, submitit.AutoExecutor
 
-        class Executor(before):  # type: ignore[misc, valid-type]
+        class Executor(before):  # type: ignore[misc]
             """submitit's, whose jobs are kept, and are waited for here."""
 
             def map_array(self, fn: Callable[..., Any], *iterables: Any) -> list["_Job"]:
