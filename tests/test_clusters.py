@@ -29,7 +29,7 @@ SMALL = [
     ),
     *("trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "logger=none", "trainer.compile=false"),
 ]
-LONG = ["trainer.max_epochs=30", "trainer.limit_train_batches=40"]
+LONG = ["trainer.max_epochs=20", "trainer.limit_train_batches=40"]
 SHORT = ["trainer.max_epochs=1", "trainer.limit_train_batches=3"]
 pytestmark = pytest.mark.slow
 

@@ -49,7 +49,7 @@ class Submissions:
         submitit: Any = import_module("submitit")  # which most environments do not have
         submissions, before = self, submitit.AutoExecutor
 
-        class Executor(before):  # type: ignore[misc]
+        class Executor(before):  # type: ignore[misc, valid-type]
             """submitit's, whose jobs are kept, and are waited for here."""
 
             def map_array(self, fn: Callable[..., Any], *iterables: Any) -> list["_Job"]:
