@@ -258,3 +258,21 @@ def test_submitit_runs_jobs_on_this_machine_as_many_as_it_has_cores_for(
     assert (status, err) == (0, "")
     assert len(re.findall("test/elbo", out)) == 3
     assert 1 <= at_once <= cores()
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "ray", "submitit"])
+def test_ctrl_c_ends_the_jobs_on_this_machine_with_a_checkpoint(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path, launcher: str
+) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher")
+    name = "submitit_local" if launcher == "submitit" else launcher
+    sweep = started("-m", "seed=0,1", *LONG, f"hydra/launcher={name}", "trainer.max_epochs=200")
+    wait_until(trains(tmp_path, "seed=0"), sweep)
+    sweep.send_signal(signal.SIGINT)
+    out, _, status = said(sweep)
+    assert status == 130
+    assert "seed=0: interrupted" in out
+    assert "go on with" in out
+    assert [training(tmp_path, f"seed={seed}") for seed in (0, 1)] == [None, None]
+    (log,) = tmp_path.glob("outputs/vae/sweep_*/.sweep/logs/seed=0.log")
+    assert "training stops" in log.read_text()

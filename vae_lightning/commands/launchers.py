@@ -99,9 +99,10 @@ class Launched:
                         returns = self._plugin(folder).launch([_words(folder, run_in(task.environment)) for task in part], start)
                     for task, returned, reason in zip_longest(part, returns, submissions.reasons()):
                         self._note(run_in(task.environment), _failure(returned) or reason)
-            except (Interruption, KeyboardInterrupt, SystemExit):
-                signum = received() or signal.SIGINT
+            except (Interruption, KeyboardInterrupt, SystemExit) as error:
+                signum = _signal_of(error)
                 submissions.leave(signum)
+                _leave_ray()
                 return signum, None
             except Exception as error:
                 return received(), one_line(error, 300)
@@ -121,6 +122,19 @@ class Launched:
             config.hydra.callbacks = {}
         context = HydraContext(config_loader=self.context.config_loader, callbacks=type(self.context.callbacks)())
         return Plugins.instance().instantiate_launcher(context, run_job, config)
+
+
+def _signal_of(error: BaseException) -> int:
+    """The signal that ended a launcher by `error`; some launchers have handlers of their own, which say it by an exit status."""
+    code = error.code if isinstance(error, SystemExit) else None
+    return received() or (code if isinstance(code, int) and code in set(signal.Signals) else signal.SIGINT)
+
+
+def _leave_ray() -> None:
+    """Have Ray, where it runs, end what it runs for this process, which it does not do by itself as long as this process lives."""
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
 
 
 def _failure(returned: JobReturn | None) -> str | None:
