@@ -105,6 +105,7 @@ class Launched:
                 _leave_ray()
                 return signum, None
             except Exception as error:
+                _leave_ray()
                 return received(), one_line(error, 300)
         return None, None
 
