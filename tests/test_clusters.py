@@ -68,7 +68,7 @@ def started(mnist_root: Path, tmp_path: Path) -> Iterator[Callable[..., subproce
         process.communicate()
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 120) -> Any:
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 500) -> Any:
     until = time.monotonic() + seconds
     while not (found := condition()):
         assert process.poll() is None, process.communicate()
@@ -78,7 +78,7 @@ def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], sec
 
 
 def said(process: subprocess.Popen[str]) -> tuple[str, str, int]:
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=900)
     return out, err, process.returncode
 
 
@@ -173,7 +173,7 @@ def test_slurms_signal_ends_a_training_with_a_checkpoint_from_which_it_goes_on(
         ["sbatch", "--signal=USR1@60", "--output=out.txt", script], cwd=tmp_path, env=environment, text=True, capture_output=True
     )
     number = re.findall(r"\d+", told.stdout)[0]
-    until = time.monotonic() + 120
+    until = time.monotonic() + 500
     while not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists():
         assert time.monotonic() < until, (tmp_path / "out.txt").read_text()
         time.sleep(0.1)
