@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vae_lightning.commands.job import environment_of
-from vae_lightning.commands.worker import Order, end_of, launched, run_ordered
+from vae_lightning.commands.worker import Order, ask_to_stop, end_of, launched, run_ordered
 from vae_lightning.sweeps.claims import claimed
 from vae_lightning.sweeps.record import lock_of, log_of, reason_of
 
@@ -148,6 +148,22 @@ def test_a_command_outlives_a_killed_launcher_only_to_end_in_good_order_and_is_c
     assert second.wait(30) == 0
     assert (run / "told").read_text() == "SIGTERM"
     assert end_of(run) == 0
+
+
+def test_a_sweep_asks_its_jobs_to_stop_wherever_they_are(
+    order: Callable[..., Path], worker: Callable[[Path], subprocess.Popen[bytes]]
+) -> None:
+    run, other = order("seed=0", "waits"), order("seed=1")
+    process = worker(run)
+    wait_until((run / "waits").exists, "the command has not begun")
+    for each in (run, other):
+        ask_to_stop(each)
+    assert process.wait(30) == 0, "the launcher is told that this is the end of the job"
+    assert (run / "told").read_text() == "SIGTERM"
+    assert end_of(run) == 128 + signal.SIGTERM
+    assert not reason_of(run).exists()
+    run_ordered(launched(other))
+    assert not (other / "seen.json").exists(), "what has not begun does not begin"
 
 
 def test_jobs_at_once_on_a_machine_see_a_gpu_each(

@@ -26,7 +26,7 @@ from vae_lightning.commands.job import run_in
 from vae_lightning.commands.processes import importable
 from vae_lightning.commands.submitted import Submissions
 from vae_lightning.commands.tasks import Task, cores
-from vae_lightning.commands.worker import LAUNCHED, Order, end_of, has_begun, launched, run_job
+from vae_lightning.commands.worker import LAUNCHED, Order, ask_to_stop, end_of, has_begun, launched, run_job
 from vae_lightning.errors import ConfigurationError, Interruption, one_line
 from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import received, status_of
@@ -96,18 +96,23 @@ class Launched:
                 for start in range(0, len(tasks), each):
                     part = tasks[start : start + each]
                     with importable():
-                        returns = self._plugin(folder).launch([_words(folder, run_in(task.environment)) for task in part], start)
+                        returns = self._returns(folder, [_words(folder, run_in(task.environment)) for task in part], start)
                     for task, returned, reason in zip_longest(part, returns, submissions.reasons()):
                         self._note(run_in(task.environment), _failure(returned) or reason)
             except (Interruption, KeyboardInterrupt, SystemExit) as error:
                 signum = _signal_of(error)
                 submissions.leave(signum)
-                _leave_ray()
+                _leave_ray(tasks)
                 return signum, None
             except Exception as error:
-                _leave_ray()
+                _leave_ray(tasks)
                 return received(), one_line(error, 300)
         return None, None
+
+    def _returns(self, folder: Path, words: Sequence[Sequence[str]], start: int) -> Sequence[JobReturn]:
+        """What the plugin gives back; Ray, whose waiting no signal interrupts, waits in a thread."""
+        plugin = self._plugin(folder)
+        return _aside(lambda: plugin.launch(words, start)) if self.name.startswith("ray") else plugin.launch(words, start)
 
     def _note(self, run: Path, reason: str | None) -> None:
         """Note why the job with this run folder has no end, if that is so."""
@@ -125,17 +130,46 @@ class Launched:
         return Plugins.instance().instantiate_launcher(context, run_job, config)
 
 
+def _aside(function: Callable[[], Sequence[JobReturn]]) -> Sequence[JobReturn]:
+    """What `function` returns or raises in a thread of its own, while this one is open to signals."""
+    returns: list[Sequence[JobReturn]] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            returns.append(function())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="launcher", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if errors:
+        raise errors[0]
+    return returns[0]
+
+
 def _signal_of(error: BaseException) -> int:
     """The signal that ended a launcher by `error`; some launchers have handlers of their own, which say it by an exit status."""
     code = error.code if isinstance(error, SystemExit) else None
     return received() or (code if isinstance(code, int) and code in set(signal.Signals) else signal.SIGINT)
 
 
-def _leave_ray() -> None:
-    """Have Ray, where it runs, end what it runs for this process, which it does not do by itself as long as this process lives."""
+def _leave_ray(tasks: Sequence[Task]) -> None:
+    """Have Ray, where it runs, end what it runs for this process: the jobs first, as Ray would kill them."""
     ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        ray.shutdown()
+    if ray is None or not ray.is_initialized():
+        return
+    runs = [run_in(task.environment) for task in tasks]
+    for run in runs:
+        ask_to_stop(run)
+    until = time.monotonic() + ENDING
+    for run in runs:
+        if has_begun(run):
+            with _ended(run, until):
+                pass
+    ray.shutdown()
 
 
 def _failure(returned: JobReturn | None) -> str | None:

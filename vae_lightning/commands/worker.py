@@ -30,11 +30,13 @@ from vae_lightning.machine.signals import ENDING, status_of
 from vae_lightning.sweeps.claims import descriptor_of_claim, is_finished, note_end
 from vae_lightning.sweeps.record import reason_of
 
-__all__ = ["Order", "end_of", "has_begun", "launched", "run_job", "run_ordered"]
+__all__ = ["Order", "ask_to_stop", "end_of", "has_begun", "launched", "run_job", "run_ordered"]
 
 LAUNCHED = Path(".sweep", "launched")
 """Where, in a sweep's folder, each job has a folder with what its launcher has to know: not its run folder."""
-ORDER, BEGUN, ENDED = Path("order.json"), Path("begun"), Path("ended.json")
+ORDER, BEGUN, ENDED, STOP = Path("order.json"), Path("begun"), Path("ended.json"), Path("stop")
+OFTEN = 0.5
+"""Seconds after which it is looked again whether the sweep asks its jobs to stop."""
 MOMENT, WHILE = 2.0, 120.0
 """Seconds for which a claim is waited for: of somebody who only looks, and of an attempt that is still ending."""
 GRACE = 5.0
@@ -64,7 +66,7 @@ class Order:
 
     def write(self, folder: Path) -> None:
         """Write the order into a job's folder below `LAUNCHED`, from which what an earlier launcher left is removed."""
-        for name in (BEGUN, ENDED):
+        for name in (BEGUN, ENDED, STOP):
             (folder / name).unlink(missing_ok=True)
         write_json(folder / ORDER, asdict(self))
 
@@ -92,6 +94,11 @@ def has_begun(run: Path) -> bool:
     return (launched(run) / BEGUN).exists()
 
 
+def ask_to_stop(run: Path) -> None:
+    """Ask the job with this run folder, on whatever machine it is, to stop with a checkpoint, or not to begin."""
+    (launched(run) / STOP).touch()
+
+
 def run_job(_: DictConfig) -> None:
     """Run the command that is ordered in the folder that Hydra has for this job; the task function of launchers."""
     run_ordered(Path(HydraConfig.get().runtime.output_dir))
@@ -105,7 +112,7 @@ def run_ordered(folder: Path) -> None:
     (folder / BEGUN).touch()
     with _told() as told:
         with descriptor_of_claim(run, patience) as descriptor:
-            if descriptor is not None and not is_finished(run) and told.signum is None:
+            if descriptor is not None and not (is_finished(run) or told.signum or (folder / STOP).exists()):
                 reason_of(run).unlink(missing_ok=True)
                 with _place(order) as environment:
                     code = _run(order, environment, descriptor, told)
@@ -132,11 +139,23 @@ def _run(order: Order, environment: Mapping[str, str], descriptor: int, told: "_
         told.process = process
         if told.signum is not None:
             told.tell(told.signum)
-        code = process.wait()
+        code = _end(process, launched(Path(order.run)) / STOP)
         told.process = None
     if code < 0 or code > 128:
         time.sleep(0.2)  # a scheduler that tells both of them to end may reach this process last
     return code
+
+
+def _end(process: "subprocess.Popen[bytes]", stop: Path) -> int:
+    """Wait for the end of the command, which is asked to end if the file `stop` appears; return its exit status."""
+    asked = False
+    while True:
+        try:
+            return process.wait(OFTEN)
+        except subprocess.TimeoutExpired:
+            if not asked and stop.exists():
+                asked = True
+                process.terminate()
 
 
 def _threads() -> dict[str, str]:
