@@ -1,7 +1,9 @@
 """Launchers of other projects run the jobs of a sweep: each as its command, whatever becomes of the launcher."""
 
 import json
+import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,8 @@ class Here(Launcher):
             if number == self.breaks:
                 raise RuntimeError("the cluster\n  is gone")
             if number == self.interrupted:
-                signal.raise_signal(signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
             config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
             config.hydra.job.num = number
             returns.append(

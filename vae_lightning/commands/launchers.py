@@ -101,18 +101,19 @@ class Launched:
                         self._note(run_in(task.environment), _failure(returned) or reason)
             except (Interruption, KeyboardInterrupt, SystemExit) as error:
                 signum = _signal_of(error)
-                submissions.leave(signum)
-                _leave_ray(tasks)
+                if not submissions.leave(signum):
+                    _stop(tasks)
                 return signum, None
             except Exception as error:
-                _leave_ray(tasks)
+                if not submissions.jobs:
+                    _stop(tasks)
                 return received(), one_line(error, 300)
         return None, None
 
     def _returns(self, folder: Path, words: Sequence[Sequence[str]], start: int) -> Sequence[JobReturn]:
-        """What the plugin gives back; Ray, whose waiting no signal interrupts, waits in a thread."""
+        """What the plugin gives back; it runs in a thread, as a signal would have it kill jobs, or would not reach it at all."""
         plugin = self._plugin(folder)
-        return _aside(lambda: plugin.launch(words, start)) if self.name.startswith("ray") else plugin.launch(words, start)
+        return _aside(lambda: plugin.launch(words, start))
 
     def _note(self, run: Path, reason: str | None) -> None:
         """Note why the job with this run folder has no end, if that is so."""
@@ -156,11 +157,8 @@ def _signal_of(error: BaseException) -> int:
     return received() or (code if isinstance(code, int) and code in set(signal.Signals) else signal.SIGINT)
 
 
-def _leave_ray(tasks: Sequence[Task]) -> None:
-    """Have Ray, where it runs, end what it runs for this process: the jobs first, as Ray would kill them."""
-    ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
-        return
+def _stop(tasks: Sequence[Task]) -> None:
+    """Have the jobs stop with a checkpoint, then what is left of Ray, which would have killed them."""
     runs = [run_in(task.environment) for task in tasks]
     for run in runs:
         ask_to_stop(run)
@@ -169,7 +167,9 @@ def _leave_ray(tasks: Sequence[Task]) -> None:
         if has_begun(run):
             with _ended(run, until):
                 pass
-    ray.shutdown()
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        ray.shutdown()
 
 
 def _failure(returned: JobReturn | None) -> str | None:

@@ -104,21 +104,22 @@ class Submissions:
         told = re.search(r"JobState=(\w+)", _said("scontrol", "show", "job", job.job_id) or "")
         return f"Slurm ended it as job {job.job_id}: {told[1]}" if told and told[1] in ENDS else None
 
-    def leave(self, signum: int) -> None:
-        """Cancel the jobs, as a signal ends the sweep; one that says that the terminal is gone leaves them to Slurm."""
-        if not self.jobs:
-            return
-        if self.launcher == LOCAL:
-            for job in self.jobs:
-                job.cancel()
-            return
+    def leave(self, signum: int) -> bool:
+        """Cancel the jobs, as a signal ends the sweep; one that says that the terminal is gone leaves them to Slurm.
+
+        Returns:
+            Whether they are Slurm's, so that nobody else has to stop them.
+        """
+        if not self.jobs or self.launcher != SLURM:
+            return False
         numbers = sorted({job.job_id.partition("_")[0] for job in self.jobs})
         name = "Ctrl-C" if signum == Signals.SIGINT else Signals(signum).name
         if signum == SIGHUP:
             _say(f"{name}: Slurm's jobs {', '.join(numbers)} go on without this command")
-            return
+            return True
         _say(f"{name}: cancels Slurm's jobs {', '.join(numbers)}; those that run write a checkpoint first")
         _said("scancel", *numbers)
+        return True
 
 
 class _Job:
