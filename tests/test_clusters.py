@@ -149,7 +149,7 @@ def test_ctrl_c_cancels_what_slurm_has_and_says_so(
     assert status == 130
     assert re.search(r"Ctrl-C: cancels Slurm's jobs \d+; those that run write a checkpoint first", err)
     assert "1 interrupted, 2 missing" in out
-    assert asked_of(slurm, "squeue", "-h") == ""
+    assert asked_of(slurm, "squeue", "-h", "--states=PENDING,RUNNING") == ""
 
 
 def test_what_slurm_refuses_is_one_line(slurm: dict[str, str], started: Callable[..., subprocess.Popen[str]]) -> None:

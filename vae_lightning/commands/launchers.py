@@ -127,6 +127,9 @@ class Launched:
         with read_write(config.hydra), open_dict(config.hydra):
             config.hydra.sweep.dir = str(folder).replace("${", "\\${")
             config.hydra.callbacks = {}
+            init = config.hydra.launcher.get("ray", {}).get("init")
+            if init is not None and (init.get("address") or "RAY_ADDRESS" in os.environ):
+                init.setdefault("object_store_memory", None)  # which the plugin sets, and Ray refuses for a cluster that is there
         context = HydraContext(config_loader=self.context.config_loader, callbacks=type(self.context.callbacks)())
         return Plugins.instance().instantiate_launcher(context, run_job, config)
 
