@@ -27,7 +27,7 @@ from vae_lightning.commands.launchers import Launched
 from vae_lightning.commands.processes import Processes
 from vae_lightning.commands.tasks import JobLauncher, Task
 from vae_lightning.commands.worker import end_of
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.sweeps.claims import claimed, due
 from vae_lightning.sweeps.record import log_of, reason_of
 
@@ -204,3 +204,16 @@ def test_what_goes_wrong_beside_the_command_is_the_jobs_reason(
     monkeypatch.setattr("vae_lightning.commands.worker._run", full)
     assert run(launched(), tasks_of(tmp_path, ("seed=0",))) == (None, {"job=0": 143})
     assert "no space left" in reason_of(tmp_path / "job=0").read_text()
+
+
+@pytest.mark.parametrize("link", ["launched/job=0", "launched", "places"])
+def test_nothing_is_written_through_a_link_in_somebody_elses_sweep(
+    launched: Callable[..., Launched], tmp_path: Path, link: str
+) -> None:
+    sweep, elsewhere = tmp_path / "sweep", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (sweep / ".sweep" / link).parent.mkdir(parents=True)
+    (sweep / ".sweep" / link).symlink_to(elsewhere)
+    with pytest.raises(CheckpointError, match="leads out of its folder"):
+        run(launched(), tasks_of(sweep, ("seed=0",)))
+    assert not [*elsewhere.iterdir()]

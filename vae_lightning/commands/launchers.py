@@ -26,8 +26,9 @@ from vae_lightning.commands.job import run_in
 from vae_lightning.commands.processes import importable
 from vae_lightning.commands.submitted import Submissions
 from vae_lightning.commands.tasks import Task, cores
-from vae_lightning.commands.worker import LAUNCHED, Order, ask_to_stop, end_of, has_begun, launched, run_job
-from vae_lightning.errors import ConfigurationError, Interruption, one_line
+from vae_lightning.commands.worker import LAUNCHED, PLACES, Order, ask_to_stop, end_of, has_begun, launched, run_job
+from vae_lightning.errors import CheckpointError, ConfigurationError, Interruption, one_line
+from vae_lightning.machine.reading import require_inside
 from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import received, status_of
 from vae_lightning.sweeps.claims import claimed, is_finished, note_reason
@@ -76,7 +77,10 @@ class Launched:
         if not tasks:
             return None
         for task in tasks:
-            _order(task, at_once, gpus).write(launched(run_in(task.environment)))
+            run = run_in(task.environment)
+            for path in (launched(run) / "order.json", run.parent / PLACES / "0"):
+                _require_own(path, run.parent)
+            _order(task, at_once, gpus).write(launched(run))
         watch = _Watch(tasks, ended)
         with watch:
             signum, error = self._launch(tasks, at_once)
@@ -185,6 +189,14 @@ def _failure(returned: JobReturn | None) -> str | None:
         except Exception as error:
             return one_line(error, 300)
     return None
+
+
+def _require_own(path: Path, folder: Path) -> None:
+    """Refuse a link out of the sweep's folder: somebody else's sweep does not say where files are written here."""
+    try:
+        require_inside(path, folder)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _order(task: Task, at_once: int, gpus: Sequence[str]) -> Order:

@@ -34,6 +34,8 @@ __all__ = ["Order", "ask_to_stop", "end_of", "has_begun", "launched", "run_job",
 
 LAUNCHED = Path(".sweep", "launched")
 """Where, in a sweep's folder, each job has a folder with what its launcher has to know: not its run folder."""
+PLACES = Path(".sweep", "places")
+"""Where, in a sweep's folder, each of the jobs at once on a machine locks a file for its GPU."""
 ORDER, BEGUN, ENDED, STOP = Path("order.json"), Path("begun"), Path("ended.json"), Path("stop")
 OFTEN = 0.5
 """Seconds after which it is looked again whether the sweep asks its jobs to stop."""
@@ -170,7 +172,7 @@ def _place(order: Order) -> Iterator[dict[str, str]]:
     if not order.gpus:
         yield {}
         return
-    locks = Path(order.run).parent / ".sweep" / "places"
+    locks = Path(order.run).parent / PLACES
     locks.mkdir(parents=True, exist_ok=True)
     while True:
         for place in range(max(order.places, 1)):
