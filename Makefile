@@ -10,7 +10,7 @@ FAST := $(addprefix tests/,test_noise.py test_arguments.py test_abilities.py tes
 	$(addprefix inference/test_,chunks.py elbo.py hmc.py latents.py observed.py pixels.py quadrature.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
+.PHONY: help docs engines lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,12 @@ fuzz: setup $(TRIALS)/ready ## Fuzz the loaders and the checker of words by cove
 
 docs: setup ## Write the tables of README.md, docs/ and the help texts from the code
 	$(BIN)/python -m vae_lightning.commands.reference --write
+
+engines: setup ## Install launchers of sweeps and, as root where there is apt-get, Slurm: tests/test_clusters.py skips what is missing
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/engines.txt
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! command -v slurmctld > /dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
+			slurmctld slurmd slurm-client munge > /dev/null; fi
 
 lint: setup ## Check style
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 import torchmetrics.utilities.imports
+from filelock import FileLock
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
@@ -103,6 +104,8 @@ USED: dict[str, Callable[[], bool]] = {
     "_should_check_val_fx": lambda: takes(trainer().fit_loop.epoch_loop._should_check_val_fx, "data_fetcher"),
     "_train_time_interval": lambda: ModelCheckpoint()._train_time_interval is None,
     "_trainer": lambda: L.LightningModule()._trainer is None,
+    # filelock's
+    "_context": lambda: FileLock("nowhere")._context.lock_file_fd is None,
     # torch
     "_disable_current_modes": lambda: callable(torch.utils._python_dispatch._disable_current_modes),
     "_extended_shape": lambda: takes(Distribution._extended_shape, "self", "sample_shape"),

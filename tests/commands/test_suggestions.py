@@ -1,10 +1,11 @@
 """Suggestions name what was meant, wherever in the configuration it is."""
 
+import configparser
 from pathlib import Path
 
 import pytest
 
-from vae_lightning.commands.suggestions import MEANT, RENAMED, Catalogue, unknown_group, unknown_option, unknown_setting
+from vae_lightning.commands.suggestions import LAUNCHERS, MEANT, RENAMED, Catalogue, unknown_group, unknown_option, unknown_setting
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 TRAIN, EVALUATE = Catalogue(CONF, "train"), Catalogue(CONF, "evaluate")
@@ -89,3 +90,25 @@ def test_setting_of_a_class_of_ones_own_is_meant_before_one_of_another_option() 
     own = ["batch_size", "size"]
     assert str(unknown_setting("data.sise", own, TRAIN)) == "data.sise: no such key; did you mean data.size?"
     assert "hydra" not in str(unknown_setting("model.decoder.outputs", ["width"], TRAIN))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("joblib", "its package is not installed: pip install 'vae_lightning[joblib]'"),
+        ("submitit_slurm", "its package is not installed: pip install 'vae_lightning[slurm]'"),
+        ("ray", "its package is not installed: pip install 'vae_lightning[ray]'"),
+        ("submitit_slrum", "did you mean submitit_slurm?"),
+        ("basci", "did you mean basic?"),
+    ],
+)
+def test_launcher_that_is_not_there_names_what_brings_it(name: str, message: str) -> None:
+    error = unknown_option(f"hydra/launcher/{name}", ["basic"], TRAIN)
+    assert str(error).startswith(f"hydra/launcher={name}: ")
+    assert message in str(error)
+
+
+def test_every_launcher_has_an_extra_that_exists() -> None:
+    options = configparser.ConfigParser()
+    options.read(CONF.parent / "setup.cfg")
+    assert set(LAUNCHERS.values()) <= {*options["options.extras_require"]}

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from vae_lightning.sweeps.claims import claimed, note_reason
 from vae_lightning.sweeps.record import Job, lock_of, reason_of
-from vae_lightning.sweeps.status import State, claimed, note_reason, status_of
+from vae_lightning.sweeps.status import State, status_of
 
 JOB = Job("seed=0", ("seed=0",), {"seed": 0}, "")
 METRICS = {"format": 2, "metrics": {"test/elbo": -100.5, "val/kl": None}, "timing": {"seconds": 3.5}}
@@ -62,7 +63,7 @@ def test_reason_makes_a_failure_until_there_is_a_result(tmp_path: Path) -> None:
 def test_a_job_is_claimed_once_and_given_free_by_a_process_that_is_killed(tmp_path: Path) -> None:
     run = tmp_path / JOB.folder
     code = (
-        "import os, sys; from pathlib import Path; from vae_lightning.sweeps.status import claimed\n"
+        "import os, sys; from pathlib import Path; from vae_lightning.sweeps.claims import claimed\n"
         "with claimed(Path(sys.argv[1])) as mine: print(mine, flush=True); sys.stdin.read()"
     )
     where = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from vae_lightning.arguments import unknown_key
-from vae_lightning.commands.job import job_folder, note_reason, started_with
+from vae_lightning.commands.job import end_with_worker, job_folder, note_reason, started_with
 from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
@@ -120,6 +120,7 @@ def _of_a_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
     """The words of a training, which may be a sweep or a job of one."""
     register()
     register_search()
+    end_with_worker()
     job = job_folder()
     if job is None:
         return with_sweep(words, catalogue)

@@ -5,6 +5,9 @@ This module is imported before a command's arguments are read, so it imports nei
 
 import json
 import os
+import signal
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +17,7 @@ from vae_lightning.machine.files import write_json
 
 __all__ = [
     "JobOfStack",
+    "end_with_worker",
     "environment_of",
     "environment_of_stack",
     "is_job",
@@ -23,8 +27,10 @@ __all__ = [
     "note_apart",
     "note_reason",
     "note_start",
+    "run_in",
     "started_with",
     "take_apart",
+    "worker_environment",
 ]
 
 JOB = "VAE_LIGHTNING_JOB"
@@ -51,9 +57,36 @@ class JobOfStack:
     """The file for what the job prints."""
 
 
+WORKER = "VAE_LIGHTNING_WORKER"
+"""An environment variable with the number of the process that started this job, and ends with it."""
+
+
 def environment_of(run: Path, reason: Path) -> dict[str, str]:
     """The environment variables of the job with the run folder `run`, which writes into `reason` why it failed."""
     return {JOB: str(run), REASON: str(reason)}
+
+
+def run_in(environment: Mapping[str, str]) -> Path:
+    """The run folder of the job with these environment variables."""
+    return Path(environment[JOB])
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment variables of a job that this process starts."""
+    return {WORKER: str(os.getpid())}
+
+
+def end_with_worker() -> None:
+    """Ask this process to end, in good order, when the one has died that started it as a job."""
+    worker = int(os.environ.pop(WORKER, "0"))
+
+    def watch() -> None:
+        while os.getppid() == worker:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if worker:
+        threading.Thread(target=watch, name="worker", daemon=True).start()
 
 
 def is_job() -> bool:

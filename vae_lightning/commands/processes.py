@@ -30,7 +30,7 @@ from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.signals import noted
 
-__all__ = ["Processes", "fork_server"]
+__all__ = ["Processes", "fork_server", "importable"]
 
 PRELOADED = ["vae_lightning.commands.preloaded"]
 LOCKED = 0.5
@@ -162,13 +162,13 @@ def fork_server() -> ForkServerContext:
     """The context whose processes are forked from one that has imported what a training needs; started by the first call."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    with _importable():
+    with importable():
         forkserver.ensure_running()
     return context
 
 
 @contextmanager
-def _importable() -> Iterator[None]:
+def importable() -> Iterator[None]:
     """A block in which a new Python finds what this one does: a checkout that is not installed, a user's own package."""
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)

@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from signal import Signals
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -31,10 +30,11 @@ from vae_lightning.machine.reading import require_inside
 from vae_lightning.machine.screen import console, short
 from vae_lightning.machine.shell import command, path_setting, setting
 from vae_lightning.machine.signals import status_of as status_of_signal
+from vae_lightning.sweeps.claims import due, note_end
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, lock_of, log_of, reason_of
 from vae_lightning.sweeps.search import SEARCH
-from vae_lightning.sweeps.status import DONE, State, Status, claimed, note_reason, status_of
+from vae_lightning.sweeps.status import DONE, State, Status, status_of
 
 __all__ = ["SweepRun"]
 
@@ -162,7 +162,7 @@ class SweepRun:
         more = [word for word in extra if word.partition("=")[0] not in typed]
         words = [*self.flags, *job.words, *more, setting("hydra.run.dir", str(run))]
         script = os.path.abspath(sys.argv[0])  # noqa: PTH100
-        claim, begins = functools.partial(_claim, folder, job), functools.partial(self._begins, job)
+        claim, begins = functools.partial(due, run), functools.partial(self._begins, job)
         config = functools.partial(self._config, [*job.words, *more])
         return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), claim, begins, config)
 
@@ -180,10 +180,7 @@ class SweepRun:
     def _ended(self, folder: Path, job: Job, code: int) -> None:
         """Say how a job ended, and note why if it does not say so itself."""
         run = folder / job.folder
-        status = status_of(folder, job, mine=True)
-        stopped = code > 128 and code - 128 in set(Signals)
-        if status.state not in DONE and not reason_of(run).is_file() and not stopped:
-            note_reason(run, _reason(code))
+        note_end(run, code)
         status = status_of(folder, job, mine=True)
         self.done += 1
         name = labelled(job.settings, self.names)
@@ -212,7 +209,7 @@ class SweepRun:
             self._say(f"evaluate:   {command('evaluate.py', path_setting('sweep', short(folder)), *trusting)}")
         if signum is not None:
             return status_of_signal(signum)
-        return FAILED if any(status.state is State.FAILED for status in after) else 0
+        return FAILED if states - {*DONE, State.RUNNING} else 0
 
     def _say(self, line: str) -> None:
         self.terminal.print(line, soft_wrap=True)
@@ -225,16 +222,6 @@ def _require_own(folder: Path, job: Job) -> None:
             require_inside(path, folder)
         except ValueError as error:
             raise CheckpointError(f"{path}: {error}") from None
-
-
-@contextlib.contextmanager
-def _claim(folder: Path, job: Job) -> Iterator[bool]:
-    """Whether this process has the job for itself, and there is something left of it to do."""
-    with claimed(folder / job.folder) as mine:
-        todo = mine and status_of(folder, job, mine=True).state not in DONE
-        if todo:
-            reason_of(folder / job.folder).unlink(missing_ok=True)
-        yield todo
 
 
 @contextlib.contextmanager
@@ -270,14 +257,6 @@ def _first(metrics: Mapping[str, float]) -> str:
     """The metric that a line about a run has room for."""
     key = next((key for key in ("test/elbo", "val/elbo", *metrics) if key in metrics), None)
     return "finished" if key is None else f"{key} {metrics[key]:.2f}"
-
-
-def _reason(code: int) -> str:
-    if code < 0:
-        name = Signals(-code).name if -code in set(Signals) else f"signal {-code}"
-        hint = ", as the system does where memory runs out" if name == "SIGKILL" else ""
-        return f"its process was killed by {name}{hint}"
-    return f"its process ended with status {code} and no word"
 
 
 def _gpus() -> list[str]:

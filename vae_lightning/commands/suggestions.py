@@ -66,6 +66,8 @@ OF_THE_OTHER_SCRIPT = {
     ),
 }
 OF_THE_OTHER_SCRIPT["train"]["evaluation"] = "is of evaluate.py: python evaluate.py run=<folder> evaluation=..."
+LAUNCHERS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
+"""The extra of this project that a launcher of a sweep comes with, by the launcher's name."""
 ROOMS = {"train": ("model", "data", "trainer", "callbacks", "logger", "experiment", "sweep"), "evaluate": ("evaluation",)}
 WITHOUT_SETTINGS = ("experiment", "sweep")
 """Groups whose options have no settings of their own, but values of others."""
@@ -259,6 +261,8 @@ def unknown_option(file: str, options: Iterable[str], catalogue: Catalogue) -> C
     """The error for `group=name` if the group has no such option; `file` is `group/name`, as Hydra gives it."""
     group = max((known for known in catalogue.groups if file.startswith(f"{known}/")), key=len, default=file.rpartition("/")[0])
     name, known = file[len(group) + 1 :], list(options)
+    if group == "hydra/launcher":
+        return _unknown_launcher(name, known)
     if name.endswith(".ckpt"):
         return ConfigurationError(f"{group}={name}: takes a name: {', '.join(known)}; a checkpoint is given with ckpt_path={name}")
     if group == "data" and ("/" in name or "." in name or Path(name).exists()):
@@ -272,6 +276,20 @@ def unknown_option(file: str, options: Iterable[str], catalogue: Catalogue) -> C
     except ConfigurationError as error:
         return error
     return ConfigurationError(f"{group}={name}: cannot be read")
+
+
+def _unknown_launcher(name: str, known: list[str]) -> ConfigurationError:
+    """The error for a launcher that Hydra does not know: there is none, or its package is missing."""
+    if name in LAUNCHERS:
+        extra = f"pip install 'vae_lightning[{LAUNCHERS[name]}]'"
+        return ConfigurationError(
+            f"hydra/launcher={name}: its package is not installed: {extra}; installed are: {', '.join(known)}"
+        )
+    try:
+        choose("hydra/launcher", name, dict.fromkeys([*known, *(other for other in LAUNCHERS if other not in known)]))
+    except ConfigurationError as error:
+        return error
+    return ConfigurationError(f"hydra/launcher={name}: cannot be read")
 
 
 def _either(choices: Iterable[str]) -> str:

@@ -19,9 +19,11 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from vae_lightning.commands.launchers import Launched
 from vae_lightning.commands.processes import Processes, fork_server
 from vae_lightning.commands.stacks import Stacks
 from vae_lightning.commands.sweeping import Wanted, wanted
+from vae_lightning.commands.tasks import JobLauncher
 from vae_lightning.errors import ConfigurationError, VAELightningError
 
 if TYPE_CHECKING:
@@ -69,13 +71,13 @@ class Sweep(Sweeper):
         assert self.hydra_context is not None
         assert self.config is not None
         try:
-            launcher = self._launcher()
+            plugin = self._launcher()
         except InstantiationException as error:
             raise error.__cause__ if isinstance(error.__cause__, VAELightningError) else error from None
-        if not isinstance(launcher, Processes):
-            raise ConfigurationError(f"hydra/launcher={self.config.hydra.runtime.choices['hydra/launcher']}: cannot run jobs yet")
         _refuse_ranks()
-        fork_server()  # which imports torch while this process does
+        if isinstance(plugin, Processes):
+            fork_server()  # which imports torch while this process does
+        launcher = plugin if isinstance(plugin, JobLauncher) else Launched(self.hydra_context, self.config, plugin)
         asked = wanted()
         words = arguments if asked.words is None else asked.words
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from omegaconf import DictConfig
 
@@ -32,6 +32,7 @@ class Task:
     """Gives the config of the job."""
 
 
+@runtime_checkable
 class JobLauncher(Protocol):
     """What runs tasks."""
 

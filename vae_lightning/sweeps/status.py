@@ -1,23 +1,18 @@
 """How the jobs of a sweep stand: read from their run folders, so that it is right whoever ran them, and however it ended."""
 
-import contextlib
-import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from vae_lightning.errors import ConfigurationError, one_line
-from vae_lightning.machine.files import write_json
-from vae_lightning.machine.reading import JSON, TEXT, content_within
+from vae_lightning.errors import one_line
+from vae_lightning.machine.reading import JSON, TEXT
 from vae_lightning.runs.layout import LAST, METRICS, PREVIOUS
+from vae_lightning.sweeps.claims import claimed, has_result, read_json
 from vae_lightning.sweeps.record import Job, Record, lock_of, reason_of
 
-__all__ = ["DONE", "State", "Status", "claimed", "note_reason", "status_of", "statuses"]
+__all__ = ["DONE", "State", "Status", "status_of", "statuses"]
 
 
 class State(StrEnum):
@@ -62,17 +57,17 @@ def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
         mine: whether this process has claimed the job, so that nobody else runs it.
     """
     run = folder / job.folder
-    content = _read(run / METRICS, folder, JSON)
+    content = read_json(run / METRICS, folder, JSON)
     metrics = _numbers(content.get("metrics"))
     lost = content.get("not_finite")
-    if content and metrics and not content.get("interrupted") and not isinstance(lost, dict):
+    if metrics and has_result(content):
         timing = content.get("timing")
         seconds = timing.get("seconds") if isinstance(timing, dict) else None
         state = State.PRUNED if content.get("pruned") is True else State.FINISHED
         return Status(job, state, None, metrics, seconds if isinstance(seconds, int | float) else None)
     if not mine and _is_held(run):
         return Status(job, State.RUNNING)
-    reason = _read(reason_of(run), folder, TEXT).get("reason")
+    reason = read_json(reason_of(run), folder, TEXT).get("reason")
     if isinstance(reason, str):
         return Status(job, State.FAILED, one_line(reason, 500))
     if isinstance(lost, dict):
@@ -81,47 +76,11 @@ def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
     return Status(job, State.INTERRUPTED if begun or content else State.MISSING)
 
 
-def note_reason(run: Path, reason: str) -> None:
-    """Note why an attempt of the job with this run folder ended without a result."""
-    write_json(reason_of(run), {"reason": reason})
-
-
-@contextlib.contextmanager
-def claimed(run: Path) -> Iterator[bool]:
-    """A block in which nobody else runs the job with this run folder; False if somebody does.
-
-    The system releases the claim of a process that dies.
-    """
-    path = lock_of(run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    except NotImplementedError as error:
-        raise ConfigurationError(f"{path}: this file system has no locks, which the jobs of a sweep need") from error
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
 def _is_held(run: Path) -> bool:
     if not lock_of(run).is_file():
         return False
     with claimed(run) as free:
         return not free
-
-
-def _read(path: Path, folder: Path, most: int) -> dict[str, Any]:
-    """The content of a JSON file in the sweep; empty if there is none that can be read."""
-    try:
-        content = json.loads(content_within(path, most, folder))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _numbers(content: Any) -> dict[str, float]:

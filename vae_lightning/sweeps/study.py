@@ -28,8 +28,8 @@ from filelock import FileLock
 
 from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 from vae_lightning.machine.reading import require_inside
+from vae_lightning.sweeps.claims import claimed
 from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
-from vae_lightning.sweeps.status import claimed
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
