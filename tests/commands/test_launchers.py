@@ -90,7 +90,7 @@ def tasks_of(folder: Path, *jobs: tuple[str, ...]) -> list[Task]:
         def claim() -> Any:
             return due(run)
 
-        return Task(STAND_IN, words, environment_of(run, reason_of(run)), log_of(run), claim, lambda: None)
+        return Task(STAND_IN, words, environment_of(run, reason_of(run)), log_of(run), claim, lambda: None, DictConfig)
 
     return [task(folder / f"job={number}", words) for number, words in enumerate(jobs)]
 

@@ -15,7 +15,7 @@ from vae_lightning.callbacks.dashboard import NUM_PROJECTED
 from vae_lightning.callbacks.diagnostics import MAX_DIMENSIONS, NO_KL, NUM_IMAGES
 from vae_lightning.callbacks.progress import STEPS
 from vae_lightning.commands.commandline import CONF, register_resolvers
-from vae_lightning.commands.overrides import prepared
+from vae_lightning.commands.overrides import parts_of, prepared
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.engine.step import COMPILE_FROM
@@ -25,8 +25,10 @@ PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "outputs/*.md") for pat
 COMMAND = re.compile(r"python (train|evaluate)\.py\s+([^`#]*?)\s*(?:`|#|$)", re.MULTILINE)
 BEFORE = {"model.conditional_prior=true"}
 """Settings that a page names as those of an earlier version."""
-SWEEP = re.compile(r"sweep=(latest|new|<folder>|here)")
-"""What a command line takes and no config has; options of conf/sweep are composed."""
+OF_A_SWEEP = re.compile(r"sweep=|hydra[./](launcher|sweeper)")
+"""What says how jobs are run, and is in no job's config; the options of conf/sweep have tests of their own."""
+OF_A_SPACE = re.compile(r"=(interval|range|choice|tag)\(")
+"""What is searched, and no value."""
 TYPED = re.compile(r"-m|-cn|--\w[\w-]*")
 
 
@@ -38,7 +40,7 @@ def texts() -> list[tuple[str, str, str]]:
             continue
         for script, words in COMMAND.findall(page.read_text()):
             if not any(word in words for word in ("resume=", "--help", "--cfg", "mynets", "mypkg", *BEFORE)):
-                found.add((page.name, script, " ".join(words.split())))
+                found.add((page.name, script, " ".join(words.rstrip('"\\ ').split())))
     return sorted(found)
 
 
@@ -46,8 +48,8 @@ def given(words: str) -> list[str]:
     """The words of a command, with something in the places that a reader has to fill, and one value of a sweep."""
     filled = re.sub(r"<[\w ]+>", "here", words.replace("<model>", "vae"))
     kept = [word for word in shlex.split(filled) if not TYPED.fullmatch(word) and "..." not in word]
-    settings = [word for word in kept if "=" in word and not SWEEP.fullmatch(word)]
-    return [word if "[" in word else word.partition(",")[0] for word in settings]
+    settings = [word for word in kept if "=" in word and not OF_A_SWEEP.match(word) and not OF_A_SPACE.search(word)]
+    return [parts_of(word)[0] for word in settings]
 
 
 @pytest.mark.parametrize(("page", "script", "words"), texts(), ids=lambda part: part)

@@ -62,7 +62,7 @@ class _Stack:
     def __init__(self, tasks: Sequence[Task]) -> None:
         self.tasks = list(tasks)
         self.started: list[Task] = []
-        """Those that the process is."""
+        """The tasks that the process is."""
         self._environment: dict[str, str] = {}
         first = self.tasks[0]
         self.task = Task(first.script, first.words, self._environment, first.log, self._claim, self._begins, first.config)
