@@ -370,7 +370,9 @@ def test_two_machines_train_as_one_process_into_one_run_folder_that_the_first_al
     said = [machine.communicate(timeout=240)[1] for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], said
     (run,) = tmp_path.glob("outputs/machines/*")
-    assert sorted(path.name for path in run.iterdir()) == [".hydra", ".lock", "checkpoints", "metrics.json", "train.log"]
+    assert sorted(path.name for path in run.iterdir()) == [
+        *(".hydra", ".lock", "checkpoints", "metrics.json", "test_per_image.npz", "train.log")
+    ]
     one = [sys.executable, str(REPOSITORY / "train.py"), *MACHINES, "data.batch_size=100", "hydra.run.dir=one"]
     subprocess.run(one, cwd=tmp_path, check=True, capture_output=True)
     metrics, of_one = (json.loads((folder / "metrics.json").read_text())["metrics"] for folder in (run, tmp_path / "one"))
