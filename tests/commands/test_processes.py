@@ -44,7 +44,7 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Task]
         yield True
 
     def make(word: str, claimed: Callable[[], contextlib.AbstractContextManager[bool]] = claim) -> Task:
-        mine = {"MINE": f"of {word}"}
+        mine = {"MINE": f"of {word}", "CUDA_VISIBLE_DEVICES": "none"}  # the fork server has what there was when it started
         return Task(str(tmp_path / "script.py"), (word,), mine, tmp_path / "logs" / word, claimed, lambda: None, DictConfig)
 
     return make
@@ -59,7 +59,7 @@ def run(tasks: list[Task], at_once: int = 1, gpus: tuple[str, ...] = ()) -> tupl
 def test_what_becomes_of_a_task_is_its_own(task: Callable[..., Task], tmp_path: Path) -> None:
     signum, ended = run([task("killed"), task("3"), task("raises"), task("well")])
     assert (signum, ended) == (None, {"killed": -signal.SIGKILL, "3": 3, "raises": 1, "well": 0})
-    assert (tmp_path / "logs" / "well").read_text() == "says well None of well\nto stderr\n"
+    assert (tmp_path / "logs" / "well").read_text() == "says well none of well\nto stderr\n"
     assert "RuntimeError: broken" in (tmp_path / "logs" / "raises").read_text()
     assert "MINE" not in os.environ
 
