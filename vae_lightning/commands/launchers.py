@@ -27,11 +27,10 @@ from vae_lightning.commands.processes import importable
 from vae_lightning.commands.submitted import Submissions
 from vae_lightning.commands.tasks import Task, cores
 from vae_lightning.commands.worker import LAUNCHED, PLACES, Order, ask_to_stop, end_of, has_begun, launched, run_job
-from vae_lightning.errors import CheckpointError, ConfigurationError, Interruption, one_line
-from vae_lightning.machine.reading import require_inside
+from vae_lightning.errors import ConfigurationError, Interruption, one_line
 from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import received, status_of
-from vae_lightning.sweeps.claims import claimed, is_finished, note_reason
+from vae_lightning.sweeps.claims import claimed, is_finished, note_reason, require_own
 
 __all__ = ["Launched"]
 
@@ -78,8 +77,7 @@ class Launched:
             return None
         for task in tasks:
             run = run_in(task.environment)
-            for path in (launched(run) / "order.json", run.parent / PLACES / "0"):
-                _require_own(path, run.parent)
+            require_own(run.parent, launched(run) / "order.json", run.parent / PLACES / "0")
             _order(task, at_once, gpus).write(launched(run))
         watch = _Watch(tasks, ended)
         with watch:
@@ -189,14 +187,6 @@ def _failure(returned: JobReturn | None) -> str | None:
         except Exception as error:
             return one_line(error, 300)
     return None
-
-
-def _require_own(path: Path, folder: Path) -> None:
-    """Refuse a link out of the sweep's folder: somebody else's sweep does not say where files are written here."""
-    try:
-        require_inside(path, folder)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from None
 
 
 def _order(task: Task, at_once: int, gpus: Sequence[str]) -> Order:

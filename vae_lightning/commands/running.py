@@ -25,14 +25,13 @@ from vae_lightning.commands.table import show_table
 from vae_lightning.commands.tasks import JobLauncher, Task, cores
 from vae_lightning.commands.trusted import only_trusted
 from vae_lightning.commands.typed import to_trust
-from vae_lightning.errors import CheckpointError, ConfigurationError, printable
-from vae_lightning.machine.reading import require_inside
+from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.screen import console, short
 from vae_lightning.machine.shell import command, path_setting, setting
 from vae_lightning.machine.signals import status_of as status_of_signal
-from vae_lightning.sweeps.claims import due, note_end
+from vae_lightning.sweeps.claims import due, note_end, require_own
 from vae_lightning.sweeps.naming import labelled, short_keys
-from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, lock_of, log_of, reason_of
+from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, log_of, places_of, reason_of
 from vae_lightning.sweeps.search import SEARCH
 from vae_lightning.sweeps.status import DONE, State, Status, status_of
 
@@ -136,7 +135,7 @@ class SweepRun:
 
     def _jobs(self, folder: Path, record: Record, jobs: Sequence[Job]) -> int:
         for job in jobs:
-            _require_own(folder, job)
+            require_own(folder, *places_of(folder / job.folder))
         self.names = short_keys(record.axes)
         before = [status_of(folder, job) for job in jobs]
         todo = [status.job for status in before if status.state not in DONE]
@@ -213,15 +212,6 @@ class SweepRun:
 
     def _say(self, line: str) -> None:
         self.terminal.print(line, soft_wrap=True)
-
-
-def _require_own(folder: Path, job: Job) -> None:
-    """Refuse a job whose run folder is a link to elsewhere: somebody else's sweep does not say where files are written here."""
-    for path in (folder / job.folder, lock_of(folder / job.folder), log_of(folder / job.folder), reason_of(folder / job.folder)):
-        try:
-            require_inside(path, folder)
-        except ValueError as error:
-            raise CheckpointError(f"{path}: {error}") from None
 
 
 @contextlib.contextmanager

@@ -12,9 +12,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.files import write_json
-from vae_lightning.machine.reading import JSON, content_within
+from vae_lightning.machine.reading import JSON, content_within, require_inside
 from vae_lightning.sweeps.record import lock_of, reason_of
 
 __all__ = [
@@ -26,11 +26,25 @@ __all__ = [
     "note_end",
     "note_reason",
     "read_json",
+    "require_own",
     "was_stopped",
 ]
 
 METRICS = Path("metrics.json")
 """`runs.layout.METRICS`, whose room imports torch."""
+
+
+def require_own(folder: Path, *paths: Path) -> None:
+    """Refuse links out of a sweep's folder: somebody else's sweep does not say where files are written here.
+
+    Raises:
+        CheckpointError: one of `paths` is such a link, or lies behind one.
+    """
+    for path in paths:
+        try:
+            require_inside(path, folder)
+        except ValueError as error:
+            raise CheckpointError(f"{path}: {error}") from None
 
 
 @contextlib.contextmanager

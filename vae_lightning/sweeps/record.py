@@ -22,7 +22,7 @@ from vae_lightning.machine.reading import JSON, content_within
 from vae_lightning.machine.shell import shell_quoted
 from vae_lightning.sweeps.naming import folder_name, short_keys, shown
 
-__all__ = ["JOBS", "Asked", "Job", "Record", "identity", "lock_of", "log_of", "reason_of"]
+__all__ = ["JOBS", "Asked", "Job", "Record", "identity", "lock_of", "log_of", "places_of", "reason_of"]
 
 JOBS = Path(".sweep", "jobs.json")
 FORMAT = 1
@@ -47,6 +47,11 @@ def lock_of(folder: Path) -> Path:
 def log_of(folder: Path) -> Path:
     """The file with what the job with this run folder printed."""
     return folder.parent / ".sweep" / "logs" / f"{folder.name}.log"
+
+
+def places_of(folder: Path) -> tuple[Path, ...]:
+    """Where a sweep writes for the job with this run folder."""
+    return folder, lock_of(folder), log_of(folder), reason_of(folder)
 
 
 def identity(flat: Mapping[str, Any], axes: Sequence[str] = ()) -> str:

@@ -27,8 +27,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
-from vae_lightning.machine.reading import require_inside
-from vae_lightning.sweeps.claims import claimed
+from vae_lightning.sweeps.claims import claimed, require_own
 from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ __all__ = ["JOURNAL", "REASON", "Reporter", "Trials", "require_optuna", "sampler
 
 JOURNAL = "optuna.journal"
 """The file of Optuna's journal in the folder of a sweep."""
+LOCK = Path(".sweep", "search.lock")
+"""The file, in the folder of a sweep, that is locked by who asks for trials."""
 OLDEST = 4
 """The oldest version of Optuna that has what is needed."""
 FOLDERS, REASON, ATTEMPTS = "runs", "reason", "attempts"
@@ -124,7 +125,7 @@ class Trials:
 
     def __init__(self, folder: Path, search: Search) -> None:
         self.folder, self.search = folder, search
-        _require_own(folder)
+        require_own(folder, folder / JOURNAL, folder / SEARCH, folder / LOCK, folder / LOCK.with_name("locks"))
         self.since = datetime.now()  # without a time zone, as Optuna's own
         with self.alone():
             _mend(folder / JOURNAL)
@@ -133,7 +134,7 @@ class Trials:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """A block in which no other command asks for trials, or writes the record of the sweep."""
-        path = self.folder / ".sweep" / "search.lock"
+        path = self.folder / LOCK
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path):
             yield
@@ -269,15 +270,6 @@ def _trial(study: "Study", storage: Any, number: int) -> "Trial":
 
     of_study = storage.get_study_id_from_name(study.study_name)
     return Trial(study, storage.get_trial_id_from_study_id_trial_number(of_study, number))
-
-
-def _require_own(folder: Path) -> None:
-    """Refuse a search whose files are links to elsewhere: somebody else's does not say what is written to here."""
-    for path in (folder / JOURNAL, folder / SEARCH, folder / ".sweep" / "search.lock", folder / ".sweep" / "locks"):
-        try:
-            require_inside(path, folder)
-        except ValueError as error:
-            raise CheckpointError(f"{path}: {error}") from None
 
 
 def _mend(journal: Path) -> None:
