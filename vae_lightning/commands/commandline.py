@@ -41,7 +41,16 @@ from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import Interruption, handled, noted, received, status_of
 from vae_lightning.plugins import add_working_directory, search_working_directory
 
-__all__ = ["INTERRUPTED", "failed_job", "one_line_errors", "paths_of_the_command", "register_resolvers", "start", "words_of_a_job"]
+__all__ = [
+    "INTERRUPTED",
+    "WENT_WRONG",
+    "failed_job",
+    "one_line_errors",
+    "paths_of_the_command",
+    "register_resolvers",
+    "start",
+    "words_of_a_job",
+]
 
 SET_HERE = "VAE_LIGHTNING_SET_HYDRA_FULL_ERROR"
 """An environment variable that tells processes started by Lightning that this program, not the user, set HYDRA_FULL_ERROR."""

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch  # isort: skip
 from filelock import FileLock
 
 from vae_lightning.commands.asking import Configs, checked_places, expanded
+from vae_lightning.commands.commandline import WENT_WRONG
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.devices import gpu_places, gpus_of
 from vae_lightning.commands.job import environment_of
@@ -25,7 +26,7 @@ from vae_lightning.commands.table import show_table
 from vae_lightning.commands.tasks import JobLauncher, Task, cores
 from vae_lightning.commands.trusted import only_trusted
 from vae_lightning.commands.typed import to_trust
-from vae_lightning.errors import ConfigurationError, printable
+from vae_lightning.errors import ConfigurationError, VAELightningError, printable
 from vae_lightning.machine.screen import console, short
 from vae_lightning.machine.shell import command, path_setting, setting
 from vae_lightning.machine.signals import status_of as status_of_signal
@@ -37,8 +38,6 @@ from vae_lightning.sweeps.status import DONE, State, Status, status_of
 
 __all__ = ["SweepRun"]
 
-FAILED = 1
-"""Exit status of a sweep of which a job failed."""
 OF_THE_SWEEP = ("hydra.sweep", "hydra.sweeper", "hydra/sweeper", "hydra.launcher", "hydra/launcher", "hydra.mode", "hydra.run")
 """Beginnings of words for Hydra that are the sweep's, and not its jobs'."""
 
@@ -106,29 +105,45 @@ class SweepRun:
 
     def _recorded(self, asked: Sequence[Asked], axes: Sequence[str], words: Sequence[str]) -> tuple[Path, Record]:
         """The folder of the sweep, and its record with all jobs that are asked for."""
-        chosen = Path(str(OmegaConf.select(self.configs.with_hydra(asked[0].words), "hydra.sweep.dir"))).absolute()
-        with _one_at_a_time((self.wanted.folder or chosen).parent):
-            folder = self.wanted.folder or self._same_command(chosen, asked, axes) or chosen
-            there = (folder / JOBS).is_file()
-            if not there and folder.is_dir() and any(folder.iterdir()):
-                raise ConfigurationError(f"hydra.sweep.dir={folder}: holds what is no sweep; choose another folder")
-            record = Record.read(folder) if there else Record.empty(os.getcwd())  # noqa: PTH109
+
+        def is_same(other: Path) -> bool:
+            """Whether the sweep in `other` varies the same settings, and has the others in common with this one."""
+            if (other / SEARCH).is_file():
+                return False
+            record = Record.read(other)
+            return set(record.axes) == set(axes) and not record.contradictions(asked, axes)
+
+        with self._own_folder(asked, JOBS, is_same) as folder:
+            record = Record.read(folder) if (folder / JOBS).is_file() else Record.empty(os.getcwd())  # noqa: PTH109
             record = record.with_jobs(asked, axes, words, self.flags)
             record.write(folder)
         return folder, record
 
-    def _same_command(self, chosen: Path, asked: Sequence[Asked], axes: Sequence[str]) -> Path | None:
-        """The newest sweep beside `chosen` that varies the same settings, and has the others in common with this one."""
+    @contextlib.contextmanager
+    def _own_folder(self, asked: Sequence[Asked], file: Path, is_same: Callable[[Path], bool]) -> Iterator[Path]:
+        """A block with the folder of the sweep, into which nobody else writes records meanwhile.
+
+        Args:
+            file: what the folders of other sweeps of this kind have.
+            is_same: whether the sweep in a folder is one of the same command.
+        """
+        chosen = Path(str(OmegaConf.select(self.configs.with_hydra(asked[0].words), "hydra.sweep.dir"))).absolute()
+        with _one_at_a_time((self.wanted.folder or chosen).parent):
+            folder = self.wanted.folder or self._same_command(chosen.parent, file, is_same) or chosen
+            there = (folder / JOBS).is_file() or (folder / file).is_file()
+            if not there and folder.is_dir() and any(folder.iterdir()):
+                raise ConfigurationError(f"hydra.sweep.dir={folder}: holds what is no sweep; choose another folder")
+            yield folder
+
+    def _same_command(self, beside: Path, file: Path, is_same: Callable[[Path], bool]) -> Path | None:
+        """The newest sweep of the same command in the folder `beside`; None also where the command says where it goes."""
         if self.wanted.new or self.chosen:
             return None
-        found = sorted(chosen.parent.glob(f"*/{JOBS}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in found:
-            if (path.parent.parent / SEARCH).is_file():
-                continue
-            with contextlib.suppress(RuntimeError):  # a damaged record is not that of the same command
-                record = Record.read(path.parent.parent)
-                if set(record.axes) == set(axes) and not record.contradictions(asked, axes):
-                    return path.parent.parent
+        found = sorted(beside.glob(f"*/{file}"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for folder in (path.parent.parent for path in found):
+            with contextlib.suppress(VAELightningError):  # a damaged record is not that of the same command
+                if is_same(folder):
+                    return folder
         return None
 
     # ---- the jobs
@@ -140,7 +155,7 @@ class SweepRun:
         before = [status_of(folder, job) for job in jobs]
         todo = [status.job for status in before if status.state not in DONE]
         self._say(f"sweep {short(folder)}: {_counted(before)}")
-        gpus = gpu_places(_gpus(), self.gpus_each)
+        gpus = self._gpus()
         at_once = self.launcher.at_once(len(gpus))
         extra = self._threads(at_once)
         self.done = len(jobs) - len(todo)
@@ -167,6 +182,10 @@ class SweepRun:
 
     def _config(self, words: Sequence[str]) -> DictConfig:
         return self.configs.of(words, ())[0]
+
+    def _gpus(self) -> list[str]:
+        """What each of the jobs that run at once sees of this machine's GPUs."""
+        return gpu_places(_gpus(), self.gpus_each)
 
     def _threads(self, at_once: int) -> list[str]:
         """Settings by which jobs that run at once share the processor cores; each alone has all of them."""
@@ -197,7 +216,7 @@ class SweepRun:
     def _shown(self, folder: Path, record: Record, after: Sequence[Status], signum: int | None) -> int:
         if signum is None:
             show_table(folder, record)
-        trusting = [f"trust=[{','.join(sorted(self.trust))}]"] if self.trust else []
+        trusting = self._trusting()
         states = {status.state for status in after}
         if states - {*DONE, State.RUNNING}:
             self._say(f"{_counted(after)}; go on with")
@@ -208,7 +227,11 @@ class SweepRun:
             self._say(f"evaluate:   {command('evaluate.py', path_setting('sweep', short(folder)), *trusting)}")
         if signum is not None:
             return status_of_signal(signum)
-        return FAILED if states - {*DONE, State.RUNNING} else 0
+        return WENT_WRONG if states - {*DONE, State.RUNNING} else 0
+
+    def _trusting(self) -> list[str]:
+        """The word that the next command has to have, if there are packages to be trusted."""
+        return [f"trust=[{','.join(sorted(self.trust))}]"] if self.trust else []
 
     def _say(self, line: str) -> None:
         self.terminal.print(line, soft_wrap=True)

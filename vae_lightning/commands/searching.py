@@ -1,6 +1,5 @@
 """Run a search: ask Optuna for trials, train each as jobs of a sweep, and tell Optuna what came out."""
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
@@ -9,20 +8,22 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from vae_lightning.commands.commandline import WENT_WRONG
 from vae_lightning.commands.config import Parts, monitor_of
-from vae_lightning.commands.running import FAILED, SweepRun, _gpus, _one_at_a_time
+from vae_lightning.commands.running import SweepRun
 from vae_lightning.commands.space import Space
 from vae_lightning.commands.sweeping import Wanted
 from vae_lightning.commands.tasks import JobLauncher, Task
 from vae_lightning.commands.trial import environment_of_trial
-from vae_lightning.errors import ConfigurationError, VAELightningError, printable
+from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.screen import short
 from vae_lightning.machine.shell import command, path_setting, shell_quoted
 from vae_lightning.machine.signals import status_of as status_of_signal
+from vae_lightning.sweeps.claims import require_own
 from vae_lightning.sweeps.naming import labelled, short_keys
-from vae_lightning.sweeps.record import JOBS, Asked, Job, Record
+from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, places_of
 from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
 from vae_lightning.sweeps.status import DONE, State, Status, status_of, statuses
 from vae_lightning.sweeps.study import JOURNAL, Trials
@@ -68,7 +69,7 @@ class SearchRun(SweepRun):
         folder, self.search = self._begun(asked, self._wanted_search(ends[0]))
         self.names = short_keys(Record.read(folder).axes)
         self.trials = Trials(folder, self.search)
-        self.at_once = self.launcher.at_once(len(_gpus()))
+        self.at_once = self.launcher.at_once(len(self._gpus()))
         self._say(f"search {short(folder)}: {self._counted()}")
         self._count(folder)
         signum = self._search(folder)
@@ -91,12 +92,14 @@ class SearchRun(SweepRun):
 
     def _begun(self, asked: Sequence[Asked], search: Search) -> tuple[Path, Search]:
         """The folder of the search, which has its records then."""
-        chosen = Path(str(OmegaConf.select(self.configs.with_hydra(asked[0].words), "hydra.sweep.dir"))).absolute()
-        with _one_at_a_time(chosen.parent):
-            folder = self.wanted.folder or self._same_search(chosen, asked, search) or chosen
+
+        def is_same(other: Path) -> bool:
+            """Whether the search in `other` tries the same, and has the other settings in common with this one."""
+            same = Search.read(other).difference(search) is None
+            return same and not Record.read(other).contradictions(asked, self.space.keys)
+
+        with self._own_folder(asked, SEARCH, is_same) as folder:
             there = (folder / JOBS).is_file() or (folder / SEARCH).is_file()
-            if not there and folder.is_dir() and any(folder.iterdir()):
-                raise ConfigurationError(f"hydra.sweep.dir={folder}: holds what is no sweep; choose another folder")
             if there and not (folder / SEARCH).is_file():
                 raise ConfigurationError(f"{path_setting('sweep', folder)}: is a sweep and no search; choose another folder")
             record = Record.read(folder) if there else Record.empty(str(Path.cwd()))
@@ -108,18 +111,6 @@ class SearchRun(SweepRun):
             search.write(folder)
             dataclasses.replace(whole, jobs=record.jobs).write(folder)
         return folder, search
-
-    def _same_search(self, chosen: Path, asked: Sequence[Asked], search: Search) -> Path | None:
-        """The newest search beside `chosen` that tries the same, and has the other settings in common with this one."""
-        if self.wanted.new or any(word.lstrip("+").startswith("hydra.sweep.dir=") for word in self.config.hydra.overrides.hydra):
-            return None
-        found = sorted(chosen.parent.glob(f"*/{SEARCH}"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for folder in (path.parent.parent for path in found):
-            with contextlib.suppress(VAELightningError):  # a damaged record is not that of the same command
-                record = Record.read(folder)
-                if Search.read(folder).difference(search) is None and not record.contradictions(asked, self.space.keys):
-                    return folder
-        return None
 
     # ---- the trials
 
@@ -180,6 +171,7 @@ class SearchRun(SweepRun):
         for job, trial, first in jobs:
             reports = first and trial.number not in reporting
             reporting.add(trial.number)
+            require_own(folder, *places_of(folder / job.folder))
             if job.folder in tasks or status_of(folder, job).state in DONE:
                 continue
             task = self._task(folder, job, extra)
@@ -193,7 +185,7 @@ class SearchRun(SweepRun):
                 self.killed.add(job.folder)
             self._ended(folder, job, code)
 
-        gpus = _gpus()
+        gpus = self._gpus()
         return self.launcher.run([*tasks.values()], self.at_once, gpus if self.at_once > 1 else [], ended) if tasks else None
 
     def _ended(self, folder: Path, job: Job, code: int) -> None:
@@ -259,7 +251,7 @@ class SearchRun(SweepRun):
 
     def _told(self, folder: Path, signum: int | None) -> int:
         """Say what came out; return the exit status."""
-        trusting = [f"trust=[{','.join(sorted(self.trust))}]"] if self.trust else []
+        trusting = self._trusting()
         counts = self.trials.counted()
         self._say(f"search {short(folder)}: {self._counted()}")
         best = self.trials.best()
@@ -273,7 +265,7 @@ class SearchRun(SweepRun):
             self._say(f"go on with: {command('train.py', path_setting('sweep', short(folder)), *trusting)}")
         if signum is not None:
             return status_of_signal(signum)
-        return FAILED if self.trials.failed_now() else 0
+        return WENT_WRONG if self.trials.failed_now() else 0
 
     def _labelled(self, params: Mapping[str, Any]) -> str:
         return labelled(params, self.names)
