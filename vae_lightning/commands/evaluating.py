@@ -9,13 +9,13 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from vae_lightning.arguments import require
+from vae_lightning.commands.commandline import WENT_WRONG
 from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.options import Options
 from vae_lightning.commands.processes import Processes
@@ -23,19 +23,19 @@ from vae_lightning.commands.sweeping import sweep_folder
 from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.files import write_json
+from vae_lightning.machine.reading import TEXT
 from vae_lightning.machine.screen import console, short
 from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.layout import BEST, EVALUATION, LAST
+from vae_lightning.sweeps.claims import claimed, read_json, require_own
 from vae_lightning.sweeps.naming import labelled, short_keys
-from vae_lightning.sweeps.record import Job, Record
+from vae_lightning.sweeps.record import Job, Record, log_of, places_of, reason_of
 from vae_lightning.sweeps.status import State, status_of
 
 __all__ = ["evaluate_sweep"]
 
-FAILED = 1
-"""Exit status if a run could not be evaluated."""
 NOT_BESIDE = ("run", "ckpt_path", "to")
 """Settings that are of one run."""
 DONE = Path(".sweep", "evaluated")
@@ -71,6 +71,8 @@ class _Evaluations:
         record = Record.read(folder)
         self.names = short_keys(record.axes)
         self.jobs = [job for job in record.jobs if status_of(folder, job).state is State.FINISHED]
+        for job in self.jobs:
+            require_own(folder, self.folder / job.folder, self._mark(job), *places_of(self._of(job)))
         self.missing = len(record.jobs) - len(self.jobs)
         self.done = self.failed = 0
         self.terminal = console()
@@ -80,21 +82,21 @@ class _Evaluations:
         todo = [job for job in self.jobs if not self._is_done(job)]
         self.done = len(self.jobs) - len(todo)
         self._say(f"sweep {short(self.folder)}: {len(self.jobs)} runs to evaluate, {self.done} of them evaluated already{left}")
-        tasks = {self._log(job): job for job in todo}
+        tasks = {log_of(self._of(job)): job for job in todo}
         signum = Processes().run(
             [self._task(job) for job in todo], self.at_once, [], lambda t, code: self._ended(tasks[t.log], code)
         )
         if signum is not None:
             return status_of_signal(signum)
-        return FAILED if self.failed else 0
+        return WENT_WRONG if self.failed else 0
 
     def _task(self, job: Job) -> Task:
-        run, reason = self.folder / job.folder, self._place(job, "reasons", ".evaluation.json")
+        run, evaluation = self.folder / job.folder, self._of(job)
         words = (*self.words, setting("run", str(run)))
-        begins = functools.partial(self._begins, job)
-        claim = functools.partial(_claimed, self._place(job, "locks", ".evaluation"), lambda: not self._is_done(job), reason)
+        claim, begins = functools.partial(self._claim, job), functools.partial(self._begins, job)
         script = os.path.abspath(sys.argv[0])  # noqa: PTH100
-        return Task(script, words, environment_of(run, reason), self._log(job), claim, begins, lambda: self.cfg)
+        environment = environment_of(run, reason_of(evaluation))
+        return Task(script, words, environment, log_of(evaluation), claim, begins, lambda: self.cfg)
 
     def _begins(self, job: Job) -> None:
         self._say(f"[{self.done + 1}/{len(self.jobs)}] {labelled(job.settings, self.names)}")
@@ -107,17 +109,11 @@ class _Evaluations:
             self._say(f"{name}: {short(self.folder / job.folder / EVALUATION / 'report.html')}")
             return
         self.failed += 1
-        try:
-            reason = str(json.loads(self._place(job, "reasons", ".evaluation.json").read_text())["reason"])
-        except (OSError, ValueError, KeyError):
-            reason = f"its process ended with status {code}"
-        print(f"error: {name}: {printable(reason)} ({short(self._log(job))})", file=sys.stderr)
+        said = read_json(reason_of(self._of(job)), self.folder, TEXT).get("reason", f"its process ended with status {code}")
+        print(f"error: {name}: {printable(str(said))} ({short(log_of(self._of(job)))})", file=sys.stderr)
 
     def _is_done(self, job: Job) -> bool:
-        try:
-            same = json.loads(self._mark(job).read_text()) == {"of": self._wanted(job)}
-        except (OSError, ValueError):
-            return False
+        same = read_json(self._mark(job), self.folder, TEXT) == {"of": self._wanted(job)}
         return same and (self.folder / job.folder / EVALUATION / "report.json").is_file()
 
     def _wanted(self, job: Job) -> str:
@@ -131,30 +127,18 @@ class _Evaluations:
     def _mark(self, job: Job) -> Path:
         return self.folder / DONE / f"{job.folder}.json"
 
-    def _log(self, job: Job) -> Path:
-        return self._place(job, "logs", ".evaluation.log")
+    def _of(self, job: Job) -> Path:
+        """What stands for the evaluation of a job among the run folders that `sweeps.record` has places for."""
+        return self.folder / f"{job.folder}.evaluation"
 
-    def _place(self, job: Job, kind: str, end: str) -> Path:
-        return self.folder / ".sweep" / kind / f"{job.folder}{end}"
+    @contextlib.contextmanager
+    def _claim(self, job: Job) -> Iterator[bool]:
+        """Whether this process may evaluate a run, and no other does."""
+        with claimed(self._of(job)) as mine:
+            todo = mine and not self._is_done(job)
+            if todo:
+                reason_of(self._of(job)).unlink(missing_ok=True)
+            yield todo
 
     def _say(self, line: str) -> None:
         self.terminal.print(line, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _claimed(path: Path, is_wanted: Callable[[], bool], reason: Path) -> Iterator[bool]:
-    """Whether this process may evaluate a run, and no other does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
-    try:
-        mine = is_wanted()
-        if mine:
-            reason.unlink(missing_ok=True)
-        yield mine
-    finally:
-        lock.release()
