@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
-from hydra.errors import InstantiationException
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -24,7 +23,7 @@ from vae_lightning.commands.processes import Processes, fork_server
 from vae_lightning.commands.stacks import Stacks
 from vae_lightning.commands.sweeping import Wanted, wanted
 from vae_lightning.commands.tasks import JobLauncher
-from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from vae_lightning.commands.running import SweepRun
@@ -70,10 +69,7 @@ class Sweep(Sweeper):
         """Run the sweep; end the program with status 1 if jobs failed, and with 128 + signal if a signal ended it."""
         assert self.hydra_context is not None
         assert self.config is not None
-        try:
-            plugin = self._launcher()
-        except InstantiationException as error:
-            raise error.__cause__ if isinstance(error.__cause__, VAELightningError) else error from None
+        plugin = self._launcher()
         _refuse_ranks()
         if isinstance(plugin, Processes):
             fork_server()  # which imports torch while this process does
