@@ -25,7 +25,7 @@ from vae_lightning.commands.sweeping import Wanted
 from vae_lightning.commands.table import show_table
 from vae_lightning.commands.tasks import JobLauncher, Task, cores
 from vae_lightning.commands.trusted import only_trusted
-from vae_lightning.commands.typed import to_trust
+from vae_lightning.commands.typed import to_trust, typed_flags
 from vae_lightning.errors import ConfigurationError, VAELightningError, printable
 from vae_lightning.machine.screen import console, short
 from vae_lightning.machine.shell import command, path_setting, setting
@@ -57,9 +57,7 @@ class SweepRun:
         hydra = config.hydra
         told = [*hydra.overrides.hydra]
         self.of_hydra = [word for word in told if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
-        folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-        named = [] if hydra.job.config_name == hydra.job.name else ["--config-name", str(hydra.job.config_name)]
-        self.flags = [*(word for folder in folders for word in ("--config-dir", str(folder))), *named, *self.of_hydra]
+        self.flags = [*typed_flags(hydra), *self.of_hydra]
         of_sweep = [word for word in told if word.lstrip("+").startswith("hydra.sweep.dir=")]
         self.chosen = bool(of_sweep)
         self.configs = Configs(hydra.job.config_name, [*self.of_hydra, *of_sweep], parser, hydra.runtime.choices)

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.plugins import declared, is_path, values_under
 
-__all__ = ["to_trust", "typed_words"]
+__all__ = ["to_trust", "typed_flags", "typed_words"]
 
 NAMING = ("_target_", "name", "groups")
 """Keys whose value may be an import path."""
@@ -16,14 +16,21 @@ NAMING = ("_target_", "name", "groups")
 def typed_words() -> list[str]:
     """The words after the script's name that make this run: where further configs lie, and what was set; of a sweep's job too."""
     config = HydraConfig.get()
-    folders = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
-    words = [word for folder in folders for word in ("--config-dir", str(folder))]
-    if config.job.config_name != config.job.name:
-        words += ["--config-name", str(config.job.config_name)]
     searched = [word for word in config.overrides.hydra if word.lstrip("+").startswith("hydra.searchpath=")]
     # unresolved: what refers to another setting, such as the run's folder, means another value in another run
     typed: Any = OmegaConf.to_container(config.overrides.task, resolve=False)
-    return [*words, *searched, *typed]
+    return [*typed_flags(config), *searched, *typed]
+
+
+def typed_flags(hydra: Any) -> list[str]:
+    """The flags that say where further configs lie, and which one is composed.
+
+    Args:
+        hydra: Hydra's own config.
+    """
+    folders = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    named = [] if hydra.job.config_name == hydra.job.name else ["--config-name", str(hydra.job.config_name)]
+    return [*(word for folder in folders for word in ("--config-dir", str(folder))), *named]
 
 
 def to_trust(cfg: DictConfig, *, all_parts: bool = False) -> list[str]:
