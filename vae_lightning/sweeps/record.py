@@ -161,22 +161,19 @@ class Record:
 
         A key that varies with another one, as `data.seed` does with `seed`, is varied.
         """
-        there = {job.digest for job in self.jobs}
-        of_all = {key: value for key, value in asked[0].flat.items() if all(job.flat.get(key) == value for job in asked)}
+        if {job.digest for job in asked} <= {job.digest for job in self.jobs}:
+            return []
         varied = {*self.axes, *axes}
-        found: dict[str, None] = {}
-        for job in asked:
-            for key, value in self.shared.items() if job.digest not in there else ():
-                other = key not in varied and not _is_apart(key) and key in of_all and of_all[key] != value
-                if other and not any(_belongs(key, axis) for axis in varied):
-                    found[key] = None
+        of_all = {key: value for key, value in asked[0].flat.items() if all(job.flat.get(key) == value for job in asked)}
+        other = [key for key, value in self.shared.items() if key in of_all and of_all[key] != value]
+        found = [key for key in other if not (key in varied or _is_apart(key) or any(_belongs(key, axis) for axis in varied))]
         return sorted(found, key=lambda key: (key.count("."), key))
 
     def _refuse_contradiction(self, asked: Sequence[Asked], axes: Sequence[str]) -> None:
         found = self.contradictions(asked, axes)
         if found:
-            key, was = found[0], shown(self.shared[found[0]])
-            now = next(shown(job.flat[key]) for job in asked if job.flat.get(key) != self.shared[key])
+            key = found[0]
+            was, now = shown(self.shared[key]), shown(asked[0].flat[key])
             raise ConfigurationError(
                 f"{key}={now}: all jobs of the sweep have {key}={was}; vary it, {key}={was},{now}, or start another one: sweep=new"
             )
