@@ -240,14 +240,20 @@ class HidesItsRate(EveryThird):
         self.rates[0] = rate * 0.5
 
 
-def test_a_foreign_optimizer_is_traced_where_its_steps_are_alike() -> None:
-    ours, reference = Trained(lambda trained: EveryThird(trained, 0.1)), parameters()
-    theirs = EveryThird(reference, 0.1)
+def beside_its_own_steps(kind: Any) -> tuple[Trained, Optimizer]:
+    """Parameters trained by a graph of an optimizer of this kind, and one that has taken the same steps itself."""
+    ours, reference = Trained(lambda trained: kind(trained, 0.1)), parameters()
+    theirs: Optimizer = kind(reference, 0.1)
     for step in range(STEPS):
         gradients = gradients_of(reference, step)
         ours.step(gradients)
         give(reference, gradients)
         theirs.step()
+    return ours, theirs
+
+
+def test_a_foreign_optimizer_is_traced_where_its_steps_are_alike() -> None:
+    ours, theirs = beside_its_own_steps(EveryThird)
     assert ours.graph_steps == pytest.approx(STEPS * 2 / 3, abs=2)
     assert_same(ours.optimizer, theirs)
 
@@ -264,11 +270,8 @@ def test_what_no_graph_can_do_is_left_to_the_optimizer(kind: Any) -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, trained, strict=True)), "which were only copied"
 
 
-class OutOfPlace(Optimizer):
+class OutOfPlace(EveryThird):
     """Sums of products and of quotients that are scaled by the rate and make new tensors."""
-
-    def __init__(self, params: Any, lr: float) -> None:
-        super().__init__(params, {"lr": lr, "step": 0})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -281,13 +284,7 @@ class OutOfPlace(Optimizer):
 
 
 def test_products_and_quotients_that_make_new_tensors_are_traced() -> None:
-    ours, reference = Trained(lambda trained: OutOfPlace(trained, 0.1)), parameters()
-    theirs = OutOfPlace(reference, 0.1)
-    for step in range(STEPS):
-        gradients = gradients_of(reference, step)
-        ours.step(gradients)
-        give(reference, gradients)
-        theirs.step()
+    ours, theirs = beside_its_own_steps(OutOfPlace)
     assert ours.graph_steps == STEPS, ours.reason
     assert_same(ours.optimizer, theirs)
 
