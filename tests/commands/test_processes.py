@@ -79,6 +79,16 @@ def test_what_another_process_has_claimed_is_left_to_it(task: Callable[..., Task
     assert run([task("a"), task("b", taken), task("c")], at_once=2) == (None, {"a": 0, "c": 0})
 
 
+def test_a_job_that_somebody_only_asks_about_is_not_left_alone(task: Callable[..., Task]) -> None:
+    asked = iter([False, True])
+
+    @contextlib.contextmanager
+    def claim() -> Iterator[bool]:
+        yield next(asked)
+
+    assert run([task("a", claim)]) == (None, {"a": 0})
+
+
 def test_claim_lasts_as_long_as_the_task_and_what_is_done_at_its_end(task: Callable[..., Task]) -> None:
     held = []
 

@@ -10,6 +10,7 @@ import runpy
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -95,13 +96,18 @@ class _Run:
         self.signum: int | None = None
 
     def result(self) -> int | None:
+        looked = False
         with noted(self._tell, leaving=self._kill):
             while self.running or (self.waiting and self.signum is None):
                 started = self._start()
                 if self.running:
+                    looked = False
                     wait([each.process.sentinel for each in self.running], None if started else LOCKED)
                 elif not started:
-                    break  # others run what is left
+                    if looked:
+                        break  # others run what is left
+                    looked = True  # once more, as whoever only asks how a job stands has it for a moment
+                    time.sleep(LOCKED)
                 self._collect()
         return self.signum
 
