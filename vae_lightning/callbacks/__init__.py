@@ -7,6 +7,7 @@ from vae_lightning.callbacks.diagnostics import LatentDiagnostics
 from vae_lightning.callbacks.first_batch import FirstBatch
 from vae_lightning.callbacks.histograms import Histograms
 from vae_lightning.callbacks.images import Images
+from vae_lightning.callbacks.process_group import LeavesItsGroup
 from vae_lightning.callbacks.progress import StopOnInterrupt, Timing
 from vae_lightning.callbacks.pruning import Pruning
 from vae_lightning.callbacks.spawned import BringsBack
@@ -25,6 +26,7 @@ __all__ = [
     "Images",
     "LastCheckpoint",
     "LatentDiagnostics",
+    "LeavesItsGroup",
     "Pruning",
     "StopOnInterrupt",
     "Summary",

@@ -22,7 +22,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from vae_lightning import errors, runs
 from vae_lightning.arguments import parameters, require
-from vae_lightning.callbacks import BringsBack, Dashboard, FirstBatch, StopOnInterrupt, Timing, ValueRecorder
+from vae_lightning.callbacks import BringsBack, Dashboard, FirstBatch, LeavesItsGroup, StopOnInterrupt, Timing, ValueRecorder
 from vae_lightning.callbacks.pruning import is_pruned
 from vae_lightning.commands.changing import note_changes
 from vae_lightning.commands.config import Parts, lightning_errors, monitor_of, named_from_the_root, plain_of, quiet
@@ -120,7 +120,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     dashboard = Dashboard({"config": code(OmegaConf.to_yaml(cfg, resolve=True))}, hyperparameters_of(cfg))
     recorder = ValueRecorder(folder / TEST_PER_IMAGE)
     pruning = pruning_of(monitor_of(cfg, model)[0])
-    trainer = parts.trainer(model, [timing, dashboard, FirstBatch(), brings, recorder, *pruning])
+    trainer = parts.trainer(model, [timing, dashboard, FirstBatch(), brings, recorder, LeavesItsGroup(), *pruning])
     trainer.callbacks.insert(0, interrupt)  # type: ignore[attr-defined]  # first, so that it can keep the others from their hooks
     without_signal_handlers(trainer)
     reason = install(trainer, model, cfg.trainer.compile)
