@@ -14,6 +14,7 @@ from typing import Any
 import hydra
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from terminal import row
 
 from vae_lightning.commands.commandline import CONF, register_resolvers
 from vae_lightning.commands.running import SweepRun
@@ -57,6 +58,9 @@ class Told:
         self.stops_after: int | None = None
 
     def at_once(self, gpus: int) -> int:
+        return self.count
+
+    def together(self, gpus: int) -> int:
         return self.count
 
     def run(self, tasks: Sequence[Task], at_once: int, gpus: Sequence[str], ended: Callable[[Task, int], None]) -> int | None:
@@ -126,6 +130,8 @@ def test_best_trial_is_found_and_its_run_is_where_it_says(
     assert f"best:       trial {found.best_trial.number}, val/elbo {found.best_value:.2f}: lr=" in said
     assert "test/elbo" not in said, "what is searched for is not tested"
     assert f"run=s/{name}" in said
+    assert "table: s/sweep.html" in said
+    assert row(said, "lr")[-1] == "val/elbo"
 
 
 def test_value_of_a_trial_is_the_mean_of_its_seeds(unchecked: None, run: Run, tmp_path: Path) -> None:
@@ -305,14 +311,14 @@ def test_sweep_latest_of_a_search_is_a_search(run: Run, tmp_path: Path) -> None:
         with_sweep(["sweep=latest"], catalogue)
 
 
-def started(cwd: Path, *words: str) -> subprocess.Popen[str]:
-    where = os.environ | {"OMP_NUM_THREADS": "1"}
+def started(cwd: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
+    where = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, str(REPOSITORY / "train.py"), *words]
     return subprocess.Popen(command, cwd=cwd, env=where, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def searched(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    process = started(cwd, *words)
+def searched(cwd: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    process = started(cwd, *words, **environment)
     out, err = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
@@ -340,6 +346,20 @@ def test_command_trains_trials_and_stops_hopeless_ones(tmp_path: Path) -> None:
     again = searched(tmp_path, "sweep=latest")
     assert again.returncode == 0, again.stderr
     assert "3 of 3 trials, 2 complete, 1 pruned" in again.stdout
+
+
+@pytest.mark.slow
+def test_trials_train_in_one_stack_which_a_hopeless_one_leaves(tmp_path: Path) -> None:
+    space = ["model.net.hidden=[8]", "model.optimizer.lr=1e-2,1e-3,1e-7"]
+    asked = ["hydra.sweeper.n_trials=6", "hydra.sweeper.pruner=asha", "hydra.sweeper.reduction_factor=2"]
+    drawn = ["hydra.sweeper.sampler=random", "hydra.sweeper.seed=3", "hydra/launcher=stacked"]
+    result = searched(tmp_path, "-m", "hydra/sweeper=optuna", *SMALL, *space, *asked, *drawn, CXX="/bin/false")
+    assert result.returncode == 0, result.stderr
+    assert "not stacked" not in result.stdout
+    (folder,) = (tmp_path / "outputs" / "vae").glob("sweep_*")
+    states = {(trial.params["model.optimizer.lr"], trial.state.name) for trial in study(folder).trials}
+    assert (1e-7, "PRUNED") in states
+    assert (1e-2, "COMPLETE") in states
 
 
 @pytest.mark.slow

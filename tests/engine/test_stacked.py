@@ -15,6 +15,7 @@ from torch import Tensor
 from vae_lightning import CVAE, IWAE, VAE, BetaVAE
 from vae_lightning.callbacks import LastCheckpoint
 from vae_lightning.data import ImageDataModule
+from vae_lightning.engine import stacked as stacked_module
 from vae_lightning.engine.stacked import train_stacked
 from vae_lightning.errors import ConfigurationError, NotFiniteError
 
@@ -152,6 +153,23 @@ def test_schedules_clipping_and_unequal_lengths_are_each_models_own(tmp_path: Pa
         small(2, gradient_clip_val=2.0, max_epochs=3, net=dropout),
     )
     assert errors == [None, None, None]
+    for run, of_stack in zip(alone, stacked, strict=True):
+        assert_same(run, of_stack)
+
+
+def test_the_stack_shrinks_when_half_of_its_models_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+
+    class Noted(stacked_module.Stack):
+        def __init__(self, members: Sequence[Any]) -> None:
+            widths.append(len(members))
+            super().__init__(members)
+
+    monkeypatch.setattr(stacked_module, "Stack", Noted)
+    epochs = (1, 4, 2, 3, 1)
+    alone, stacked, errors = both(tmp_path, *(small(n, max_epochs=count) for n, count in enumerate(epochs)))
+    assert errors == [None] * 5
+    assert widths == [5, 2, 1], "3 of 5 go on into the second epoch, 2 into the third, 1 into the last"
     for run, of_stack in zip(alone, stacked, strict=True):
         assert_same(run, of_stack)
 

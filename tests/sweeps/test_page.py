@@ -102,6 +102,13 @@ def test_failures_and_what_is_missing_are_listed(tmp_path: Path) -> None:
     assert f"python train.py -m sweep={tmp_path}" in text
 
 
+def test_stopped_trials_are_listed(tmp_path: Path) -> None:
+    record = make_sweep(tmp_path, {"model.beta": [1, 4], "seed": [0]}, values)
+    path = tmp_path / record.jobs[1].folder / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pruned": True}))
+    assert '<h2 id="pruned">Pruned (1)</h2>' in write_table(table_of(tmp_path, record)).read_text()
+
+
 def with_figures(run: Path, **pictures: Image.Image) -> None:
     evaluated(run, nll=90.0)
     path = run / "evaluation" / "report.json"

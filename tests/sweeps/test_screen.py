@@ -1,5 +1,6 @@
 """The table in a terminal, wide and narrow."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from hand_made_sweeps import fail, make_sweep, write_run
 from terminal import row
 
 from vae_lightning.sweeps.screen import print_sweep
+from vae_lightning.sweeps.search import SEARCH
 from vae_lightning.sweeps.table import Table, table_of
 
 
@@ -58,6 +60,21 @@ def test_what_failed_is_a_line_with_its_log(
     (line,) = (line for line in text.splitlines() if line.startswith("failed:"))
     assert "\x1b" not in line
     assert line.startswith(r"failed:      beta=9 seed=1: out of memory \x1b[31m (.sweep/logs/")
+
+
+def test_what_a_search_chose_is_shown_by_what_it_was_chosen_by(
+    table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (job, *_) = (result for result in table.results if result.seed == 1)
+    path = table.folder / job.status.job.folder / "metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "pruned": True}))
+    (table.folder / SEARCH).write_text("{}")
+    text = shown(table_of(table.folder, table.record), 160, monkeypatch, capsys)
+    assert row(text, "beta") == ["beta", "seeds", "val/elbo", "val/kl"]
+    assert row(text, "1") == ["1", "1 of 2", "-97.00", "14.00"]
+    assert "test/" not in text
+    assert "difference" not in text
+    assert "1 job stopped by the search as hopeless, which no row counts" in text
 
 
 @pytest.mark.parametrize("columns", [20, 45, 60, 80])

@@ -67,6 +67,10 @@ class Launched:
             return max(1, gpus or (cores() // each if each else 1))
         return 1
 
+    def together(self, gpus: int) -> int:
+        """As many as run at once."""
+        return self.at_once(gpus)
+
     def run(self, tasks: Sequence[Task], at_once: int, gpus: Sequence[str], ended: Callable[[Task, int], None]) -> int | None:
         """Run tasks; return the signal that ended it before its time, or None.
 

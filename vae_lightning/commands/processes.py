@@ -76,6 +76,10 @@ class Processes(Launcher):
         """How many jobs run at once, where each may have one of `gpus`."""
         return max(1, gpus) if self.jobs == "auto" else self.jobs
 
+    def together(self, gpus: int) -> int:
+        """As many as run at once."""
+        return self.at_once(gpus)
+
     def run(self, tasks: Sequence[Task], at_once: int, gpus: Sequence[str], ended: Callable[[Task, int], None]) -> int | None:
         """Run tasks, `at_once` at a time; return the signal that ended it before its time, or None.
 

@@ -15,6 +15,7 @@ from vae_lightning.commands.config import Parts, monitor_of
 from vae_lightning.commands.running import SweepRun
 from vae_lightning.commands.space import Space
 from vae_lightning.commands.sweeping import Wanted
+from vae_lightning.commands.table import show_table
 from vae_lightning.commands.tasks import JobLauncher, Task
 from vae_lightning.commands.trial import environment_of_trial
 from vae_lightning.errors import ConfigurationError, printable
@@ -69,7 +70,8 @@ class SearchRun(SweepRun):
         folder, self.search = self._begun(asked, self._wanted_search(ends[0]))
         self.names = short_keys(Record.read(folder).axes)
         self.trials = Trials(folder, self.search)
-        self.at_once = self.launcher.at_once(len(self._gpus()))
+        gpus = len(self._gpus())
+        self.at_once, self.together = self.launcher.at_once(gpus), self.launcher.together(gpus)
         self._say(f"search {short(folder)}: {self._counted()}")
         self._count(folder)
         signum = self._search(folder)
@@ -117,7 +119,7 @@ class SearchRun(SweepRun):
     def _search(self, folder: Path) -> int | None:
         """Run trials; return the signal that ended it before its time, or None."""
         while True:
-            with self.trials.claimed(self.at_once) as trials:
+            with self.trials.claimed(self.together) as trials:
                 if not trials:
                     return None
                 told, signum = self._batch(folder, trials)
@@ -251,6 +253,8 @@ class SearchRun(SweepRun):
 
     def _told(self, folder: Path, signum: int | None) -> int:
         """Say what came out; return the exit status."""
+        if signum is None:
+            show_table(folder, Record.read(folder))
         trusting = self._trusting()
         counts = self.trials.counted()
         self._say(f"search {short(folder)}: {self._counted()}")

@@ -18,7 +18,7 @@ from vae_lightning.engine.eligibility import reason_against
 from vae_lightning.engine.stackable import difference
 from vae_lightning.errors import VAELightningError
 
-__all__ = ["Grouped", "grouped"]
+__all__ = ["Grouped", "grouped", "largest"]
 
 ON_CPU, ON_GPU = 16, 64
 """How many models a stack has at most, where nobody says so."""
@@ -56,11 +56,16 @@ class _Group:
     """What keeps the first job from being of the group before."""
 
 
+def largest(most: int | Literal["auto"]) -> int:
+    """How many jobs train together at most; "auto": as many as keep a device busy."""
+    return most if most != "auto" else ON_GPU if torch.cuda.is_available() else ON_CPU
+
+
 def grouped(tasks: Sequence[Task], most: int | Literal["auto"], at_once: int = 1) -> Grouped:
     """Which of `tasks` can train together.
 
     Args:
-        most: how many train together at most; "auto": as many as keep a device busy.
+        most: how many train together at most, as for `largest`.
         at_once: how many stacks there should be at least, if there are jobs enough.
     """
     found, groups = Grouped(), list[_Group]()
@@ -77,7 +82,7 @@ def grouped(tasks: Sequence[Task], most: int | Literal["auto"], at_once: int = 1
             found.alone[place] = reason
         else:
             _sort_in(groups, place, training)
-    limit = most if most != "auto" else ON_GPU if torch.cuda.is_available() else ON_CPU
+    limit = largest(most)
     for group in groups:
         if len(group.places) == 1:
             other = next((each for each in groups if each is not group), None)

@@ -37,6 +37,12 @@ class Stacks(Processes):
         require(stack == "auto" or whole, "hydra.launcher.stack", stack, "auto, or at least 2")
         self.stack = stack
 
+    def together(self, gpus: int) -> int:
+        """As many as the stacks that run at once can hold."""
+        from vae_lightning.commands.stacking import largest
+
+        return self.at_once(gpus) * largest(self.stack)
+
     def run(self, tasks: Sequence[Task], at_once: int, gpus: Sequence[str], ended: Ended) -> int | None:
         """Run tasks, `at_once` stacks at a time; return the signal that ended it before its time, or None."""
         from vae_lightning.commands.stacking import grouped

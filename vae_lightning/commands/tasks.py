@@ -39,6 +39,9 @@ class JobLauncher(Protocol):
     def at_once(self, gpus: int) -> int:
         """How many tasks run at once, where each may have one of `gpus`."""
 
+    def together(self, gpus: int) -> int:
+        """How many tasks are trained at a time: those that run at once, or more, where several are one process."""
+
     def run(self, tasks: Sequence[Task], at_once: int, gpus: Sequence[str], ended: Callable[[Task, int], None]) -> int | None:
         """Run tasks, `at_once` at a time; return the signal that ended it before its time, or None.
 

@@ -120,11 +120,14 @@ class _Service:
             for request in requests:
                 _stop(request if isinstance(request, MemberGraph) else request.member, self._stops)
             self._stops = None
+        going_on = [request for request in requests if isinstance(request, Steps)]
         if joining:
-            self._begin(joining, [request.member for request in requests if isinstance(request, Steps)])
-        else:
-            assert self.stack is not None
-            self.stack.take(requests)
+            self._begin(joining, [request.member for request in going_on])
+            return
+        assert self.stack is not None
+        if 2 * len(going_on) <= len(self.stack.members):  # those that have left take as much time as if they still trained
+            self._begin([], [request.member for request in going_on])
+        self.stack.take(going_on)
 
     def _begin(self, joining: list[MemberGraph], others: list[MemberGraph]) -> None:
         self.dissolve()

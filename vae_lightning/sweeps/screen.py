@@ -41,7 +41,7 @@ def print_sweep(table: Table, page: Path | None = None) -> None:
     if table.metrics:
         grid, with_images = _fitting(table, terminal)
         say(errors_in_words(table))
-        if table.chosen is not None and any(row.differences for row in table.rows):
+        if table.chosen is not None and any(table.main[0] in row.differences for row in table.rows):
             say(f"difference: from {table.chosen.label} ({table.reason}), of the same seeds and test images, ± likewise")
         if with_images:
             say("images: standard error over test images, of these very models")
@@ -50,7 +50,7 @@ def print_sweep(table: Table, page: Path | None = None) -> None:
             say(f"and {len(table.rows) - ROWS} more settings, in the page")
     else:
         say("no job has a result yet")
-    for note in (*_without_differences(table), *table.notes):
+    for note in (*(() if table.searched else _without_differences(table)), *table.notes):
         say(note, "dim")
     listed = table.of_state(State.FAILED, State.INTERRUPTED, State.RUNNING, State.MISSING)
     for result in listed[:MOST]:
@@ -60,6 +60,9 @@ def print_sweep(table: Table, page: Path | None = None) -> None:
         say(f"{result.status.state.value + ':':<12} {table.job(result)}{reason}{where}")
     if len(listed) > MOST:
         say(f"and {len(listed) - MOST} more without a result, in the page")
+    pruned = len(table.of_state(State.PRUNED))
+    if pruned:
+        say(f"{pruned} job{'s' * (pruned != 1)} stopped by the search as hopeless, which no row counts")
     if page is not None:
         say(f"table: {short(page)}, and beside it sweep.md, sweep.csv, sweep.json")
 
@@ -79,11 +82,12 @@ def _fitting(table: Table, terminal: rich.console.Console) -> tuple[rich.table.T
 
     On the narrowest of terminals, which shows a cell a line, a row begins with all of its settings.
     """
-    for others, images in ((COLUMNS, True), (0, True), (0, False)):
+    kept = any(row.cells[table.main[0]].over_images is not None for row in table.rows if table.main[0] in row.cells)
+    for others, images in ((COLUMNS, kept), (0, kept), (0, False)):
         grid = _grid(table, others, images=images)
         if grid.__rich_measure__(terminal, terminal.options.update(max_width=1000)).maximum <= terminal.width:
             return grid, images
-    return _grid(table, COLUMNS, images=True, labels=True), True
+    return _grid(table, COLUMNS, images=kept, labels=True), kept
 
 
 def _grid(table: Table, others: int, *, images: bool, labels: bool = False) -> rich.table.Table:

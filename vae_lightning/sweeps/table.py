@@ -20,6 +20,7 @@ from vae_lightning.glossary import METRICS
 from vae_lightning.sweeps.naming import labelled, short_keys, shown
 from vae_lightning.sweeps.record import Record
 from vae_lightning.sweeps.results import SPLIT, Result
+from vae_lightning.sweeps.search import SEARCH
 from vae_lightning.sweeps.statistics import Spread, paired, spread
 from vae_lightning.sweeps.status import State, statuses
 
@@ -85,6 +86,8 @@ class Table:
     """Why that row, in words."""
     notes: Sequence[str] = ()
     """What one has to know to read the table, a line each."""
+    searched: bool = False
+    """Whether a search chose the settings, by validation: a test that they are compared by as well says nothing of new images."""
 
     @property
     def axes(self) -> list[str]:
@@ -98,8 +101,8 @@ class Table:
 
     @property
     def main(self) -> list[str]:
-        """The keys of the metrics that a narrow view has room for, of the test, or of validation where nothing was tested."""
-        split = SPLIT if any(key.startswith(f"{SPLIT}/") for key in self.metrics) else "val"
+        """The keys of the metrics that a narrow view has room for, of the test, or of validation in a search or without a test."""
+        split = SPLIT if any(key.startswith(f"{SPLIT}/") for key in self.metrics) and not self.searched else "val"
         found = [f"{split}/{name}" for name in FIRST if f"{split}/{name}" in self.metrics]
         return [key for key in found if key != f"{split}/loss" or len(found) == 1] or [*self.metrics][:1]
 
@@ -164,7 +167,8 @@ def table_of(folder: Path, record: Record, to: str | None = None) -> Table:
         rows = [_with_differences(row, chosen) for row in rows]
         chosen = next(row for row in rows if row.settings == chosen.settings)
     samples = {key: row for key, (_, row) in estimators.items()}
-    return Table(folder, record, rows, results, metrics, samples, chosen, reason, notes)
+    searched = (folder / SEARCH).is_file()
+    return Table(folder, record, rows, results, metrics, samples, chosen, reason, notes, searched)
 
 
 def _setting(result: Result) -> dict[str, Any]:
