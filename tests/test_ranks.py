@@ -377,3 +377,45 @@ def test_two_machines_train_as_one_process_into_one_run_folder_that_the_first_al
     subprocess.run(one, cwd=tmp_path, check=True, capture_output=True)
     metrics, of_one = (json.loads((folder / "metrics.json").read_text())["metrics"] for folder in (run, tmp_path / "one"))
     assert metrics == pytest.approx(of_one, rel=1e-5)
+
+
+# ---- sweeps and searches of such runs
+
+
+FEW = (
+    *(
+        "data=shapes2d",
+        "data.train_size=256",
+        "data.val_size=64",
+        "data.test_size=64",
+        "data.batch_size=16",
+        "data.eval_batch_size=32",
+    ),
+    *("model.net.hidden=[8]", "model.latent_dim=2", "trainer.max_epochs=2", "logger=none", "callbacks.latents=null"),
+    *("trainer.accelerator=cpu", "trainer.devices=2"),
+)
+
+
+@pytest.mark.slow
+def test_each_job_of_a_sweep_trains_in_several_processes_into_its_one_folder(tmp_path: Path) -> None:
+    assert started(tmp_path, "-m", *FEW, "seed=0,1").wait() == 0, (tmp_path / "log.txt").read_text()
+    assert started(tmp_path, *FEW, "seed=1", "hydra.run.dir=one").wait() == 0
+    (sweep,) = tmp_path.glob("outputs/*/sweep_*")
+    assert {path.name for path in sweep.parent.iterdir()} == {sweep.name, ".sweeps.lock"}
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {".sweep", "seed=0", "seed=1", "figures"}
+    job, one = (json.loads((run / "metrics.json").read_text())["metrics"] for run in (sweep / "seed=1", tmp_path / "one"))
+    assert job == one
+
+
+@pytest.mark.slow
+def test_all_processes_of_a_hopeless_trial_stop_together(tmp_path: Path) -> None:
+    optuna = pytest.importorskip("optuna", reason="needs the extra optuna: pip install 'vae_lightning[optuna]'")
+    asked = ["hydra/sweeper=optuna", "model.optimizer.lr=1e-2,1e-7", "hydra.sweeper.n_trials=2", "hydra.sweeper.startup_trials=1"]
+    drawn = ["hydra.sweeper.sampler=random", "hydra.sweeper.seed=3"]  # 1e-2, and then 1e-7
+    assert started(tmp_path, "-m", *asked, *drawn, *FEW).wait() == 0, (tmp_path / "log.txt").read_text()
+    (sweep,) = tmp_path.glob("outputs/*/sweep_*")
+    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(sweep / "optuna.journal")))
+    trials = optuna.load_study(study_name=None, storage=journal).trials
+    assert [(trial.params["model.optimizer.lr"], trial.state.name) for trial in trials] == [(1e-2, "COMPLETE"), (1e-7, "PRUNED")]
+    assert [list(trial.intermediate_values) for trial in trials] == [[1, 2], [1]], "each reported once, by its first process"
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {".sweep", "lr=0.01", "lr=1e-07", "figures"}

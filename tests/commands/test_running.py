@@ -107,7 +107,7 @@ def test_sweep_that_is_stopped_goes_on_to_what_it_would_have_been(tmp_path: Path
     out, err = process.communicate()
     if signum == signal.SIGINT:
         assert process.returncode == 130, err
-        assert "train.py -m sweep=stopped" in out
+        assert "train.py -m sweep=stopped hydra.launcher.jobs=2" in out
     assert len(metrics(tmp_path / "stopped")) < 3 or "interrupted" in out
     again = swept(tmp_path, "sweep=stopped")
     assert again.returncode == 0, again.stderr

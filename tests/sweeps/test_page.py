@@ -106,7 +106,9 @@ def test_stopped_trials_are_listed(tmp_path: Path) -> None:
     record = make_sweep(tmp_path, {"model.beta": [1, 4], "seed": [0]}, values)
     path = tmp_path / record.jobs[1].folder / "metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "pruned": True}))
-    assert '<h2 id="pruned">Pruned (1)</h2>' in write_table(table_of(tmp_path, record)).read_text()
+    text = write_table(table_of(tmp_path, record)).read_text()
+    assert '<h2 id="pruned">Pruned (1)</h2>' in text
+    assert "2 jobs of 2 settings: 1 finished, 1 pruned" in text
 
 
 def with_figures(run: Path, **pictures: Image.Image) -> None:

@@ -60,6 +60,7 @@ class SweepRun:
         self.flags = [*typed_flags(hydra), *self.of_hydra]
         of_sweep = [word for word in told if word.lstrip("+").startswith("hydra.sweep.dir=")]
         self.chosen = bool(of_sweep)
+        self.launched_by = [word for word in told if word.startswith(("hydra/launcher=", "hydra.launcher.", "+hydra.launcher."))]
         self.configs = Configs(hydra.job.config_name, [*self.of_hydra, *of_sweep], parser, hydra.runtime.choices)
         self.terminal = console()
         self.trust: set[str] = set()
@@ -218,7 +219,7 @@ class SweepRun:
         states = {status.state for status in after}
         if states - {*DONE, State.RUNNING}:
             self._say(f"{_counted(after)}; go on with")
-            self._say(f"  {command('train.py', '-m', path_setting('sweep', short(folder)), *trusting)}")
+            self._say(f"  {self._go_on(folder)}")
         elif State.RUNNING in states:
             self._say(f"{_counted(after)}, by another process")
         if State.FINISHED in states:
@@ -226,6 +227,10 @@ class SweepRun:
         if signum is not None:
             return status_of_signal(signum)
         return WENT_WRONG if states - {*DONE, State.RUNNING} else 0
+
+    def _go_on(self, folder: Path) -> str:
+        """The command that goes on with the sweep in the way of this one."""
+        return command("train.py", "-m", path_setting("sweep", short(folder)), *self.launched_by, *self._trusting())
 
     def _trusting(self) -> list[str]:
         """The word that the next command has to have, if there are packages to be trusted."""

@@ -266,7 +266,7 @@ class SearchRun(SweepRun):
                 self._say(f"evaluate:   {command('evaluate.py', path_setting('run', short(folder / run)), *trusting)}")
         self._say(f"look at it: optuna-dashboard {shell_quoted(str(short(folder / JOURNAL)))}")
         if signum is not None or counts.get("running", 0):
-            self._say(f"go on with: {command('train.py', path_setting('sweep', short(folder)), *trusting)}")
+            self._say(f"go on with: {self._go_on(folder)}")
         if signum is not None:
             return status_of_signal(signum)
         return WENT_WRONG if self.trials.failed_now() else 0

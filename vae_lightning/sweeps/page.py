@@ -99,6 +99,12 @@ class _Page:
         self.estimators = {key: _estimated(row) for key, row in table.estimators.items()}
 
     @property
+    def size(self) -> str:
+        """How many jobs and settings there are."""
+        jobs, settings = len(self.table.results), len(self.table.rows)
+        return f"{jobs} job{'s' * (jobs != 1)} of {settings} setting{'s' * (settings != 1)}"
+
+    @property
     def another(self) -> str:
         """The settings of a row that differences could be taken from as well."""
         rows = [row for row in self.table.rows if row.finished and row is not self.table.chosen]
