@@ -150,8 +150,8 @@ def test_signal_while_libraries_are_imported_is_one_line(tmp_path: Path) -> None
     time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 143
     assert err == "error: interrupted by SIGTERM\n"
+    assert process.returncode == 143
     assert list(tmp_path.rglob("*")) == []
 
 

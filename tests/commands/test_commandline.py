@@ -2,16 +2,20 @@
 
 import errno
 import os
+import signal
+import time
 from pathlib import Path
 
 import hydra
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from omegaconf import OmegaConf, open_dict
 from yaml import YAMLError
 
 from vae_lightning.commands.commandline import BUG, CONF, INTERRUPTED, one_line_errors, paths_of_the_command, register_resolvers
-from vae_lightning.errors import DataError, NotFiniteError, UnknownKeyError
+from vae_lightning.errors import ConfigurationError, DataError, NotFiniteError, UnknownKeyError
+from vae_lightning.machine.signals import handled
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +50,23 @@ def test_interrupt_has_the_status_of_shells(capsys: pytest.CaptureFixture[str]) 
         raise KeyboardInterrupt
     assert end.value.code == INTERRUPTED == 130
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_interruption_is_one_whatever_a_library_makes_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def instantiate(chained: bool) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except BaseException as error:
+            if chained:
+                raise ConfigurationError("Error locating target") from error
+        raise InstantiationException("Error locating target") from None
+
+    for chained in (True, False):
+        with handled(), pytest.raises(SystemExit) as end, one_line_errors():
+            instantiate(chained)
+        assert capsys.readouterr().err == "error: interrupted by SIGTERM\n"
+        assert end.value.code == 143
 
 
 def test_mistake_in_the_program_keeps_its_traceback_and_says_that_it_is_one() -> None:

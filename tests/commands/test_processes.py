@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from vae_lightning.commands.processes import Processes
 from vae_lightning.commands.tasks import Task, cores
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine.signals import handled
+from vae_lightning.sweeps.claims import descriptor_of_claim, due
 
 SCRIPT = """
 import os, signal, sys, time
@@ -28,9 +31,24 @@ if word == "raises":
     raise RuntimeError("broken")
 if word.startswith("waits"):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    Path(word).touch()
+    Path(word).write_text(str(os.getpid()))
     time.sleep(60)
 sys.exit(int(word) if word.isdigit() else 0)
+"""
+
+
+COMMAND = """
+import functools, sys
+from pathlib import Path
+from omegaconf import DictConfig
+from vae_lightning.commands.processes import Processes
+from vae_lightning.commands.tasks import Task
+from vae_lightning.sweeps.claims import due
+
+job = Path(sys.argv[1])
+claim = functools.partial(due, job)
+task = Task(str(job.parent / "script.py"), ("waits-a",), {"MINE": ""}, job.parent / "log", claim, lambda: None, DictConfig)
+Processes().run([task], 1, (), lambda *_: None)
 """
 
 
@@ -40,10 +58,11 @@ def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Task]
     (tmp_path / "script.py").write_text(SCRIPT)
 
     @contextlib.contextmanager
-    def claim() -> Iterator[bool]:
-        yield True
+    def claim() -> Iterator[list[int]]:
+        with (tmp_path / "claim").open("w") as file:
+            yield [file.fileno()]
 
-    def make(word: str, claimed: Callable[[], contextlib.AbstractContextManager[bool]] = claim) -> Task:
+    def make(word: str, claimed: Callable[[], contextlib.AbstractContextManager[Sequence[int]]] = claim) -> Task:
         mine = {"MINE": f"of {word}", "CUDA_VISIBLE_DEVICES": "none"}  # the fork server has what there was when it started
         return Task(str(tmp_path / "script.py"), (word,), mine, tmp_path / "logs" / word, claimed, lambda: None, DictConfig)
 
@@ -73,17 +92,17 @@ def test_each_that_runs_at_once_has_a_gpu_of_its_own(task: Callable[..., Task], 
 
 def test_what_another_process_has_claimed_is_left_to_it(task: Callable[..., Task]) -> None:
     @contextlib.contextmanager
-    def taken() -> Iterator[bool]:
-        yield False
+    def taken() -> Iterator[list[int]]:
+        yield []
 
     assert run([task("a"), task("b", taken), task("c")], at_once=2) == (None, {"a": 0, "c": 0})
 
 
 def test_a_job_that_somebody_only_asks_about_is_not_left_alone(task: Callable[..., Task]) -> None:
-    asked = iter([False, True])
+    asked: Iterator[list[int]] = iter([[], [2]])
 
     @contextlib.contextmanager
-    def claim() -> Iterator[bool]:
+    def claim() -> Iterator[list[int]]:
         yield next(asked)
 
     assert run([task("a", claim)]) == (None, {"a": 0})
@@ -93,15 +112,32 @@ def test_claim_lasts_as_long_as_the_task_and_what_is_done_at_its_end(task: Calla
     held = []
 
     @contextlib.contextmanager
-    def claim() -> Iterator[bool]:
+    def claim() -> Iterator[list[int]]:
         held.append(True)
-        yield True
+        yield [2]
         held.pop()
 
     at_end: list[bool] = []
     Processes().run([task("a", claim), task("b", claim)], 1, (), lambda *_: at_end.extend(held))
     assert at_end == [True, True]
     assert not held
+
+
+def test_claim_outlives_a_command_that_is_killed(task: Callable[..., Task], tmp_path: Path) -> None:
+    job = tmp_path / "job"
+    command = subprocess.Popen([sys.executable, "-c", COMMAND, str(job)])
+    while not (tmp_path / "waits-a").exists() or not (tmp_path / "waits-a").read_text():
+        assert command.poll() is None
+        time.sleep(0.05)
+    process = int((tmp_path / "waits-a").read_text())
+    os.kill(process, signal.SIGSTOP)  # which has a checkpoint to write, say
+    command.kill()
+    command.wait()
+    with due(job) as mine:
+        assert not mine
+    os.kill(process, signal.SIGCONT)
+    with descriptor_of_claim(job, patience=30) as descriptor:
+        assert descriptor is not None
 
 
 def test_signal_ends_what_runs_and_starts_no_more(task: Callable[..., Task], tmp_path: Path) -> None:

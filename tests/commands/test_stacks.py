@@ -35,8 +35,8 @@ class Sweep:
 
     def _task(self, folder: Path, number: int, held: bool) -> Task:
         @contextmanager
-        def claim() -> Iterator[bool]:
-            yield not held
+        def claim() -> Iterator[list[int]]:
+            yield [] if held else [2]
 
         environment = environment_of(folder / f"job_{number}", folder / f"reason_{number}.json")
         words = (f"seed={number}",)

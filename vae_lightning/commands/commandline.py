@@ -209,7 +209,8 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(status_of(error.signal))
     except Exception as error:
         line = _line(error)
-        if line is None and (signal := received()) is not None:  # what a library makes of an interruption
+        signal = received()
+        if signal is not None and (line is None or _may_come_of_interruption(error)):  # what a library makes of one
             _fail(str(Interruption(signal)))
             sys.exit(status_of(signal))
         if line is None and BUG not in getattr(error, "__notes__", ()):
@@ -219,6 +220,19 @@ def one_line_errors() -> Iterator[None]:
             raise
         _fail(line)
         sys.exit(WENT_WRONG if isinstance(error, NotFiniteError | LostRankError) else WRONG)
+
+
+def _may_come_of_interruption(error: BaseException | None) -> bool:
+    """Whether an interruption has led to `error`, or may have: to one of Hydra's, whose imports may swallow one."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return True
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, Interruption):
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
 
 
 @contextlib.contextmanager

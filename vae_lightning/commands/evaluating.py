@@ -3,13 +3,12 @@
 What is evaluated already with the same settings and weights is left as it is, so the same command goes on where it was stopped.
 """
 
-import contextlib
 import functools
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -29,7 +28,7 @@ from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.layout import BEST, EVALUATION, LAST
-from vae_lightning.sweeps.claims import claimed, read_json, require_own
+from vae_lightning.sweeps.claims import due, read_json, require_own
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import Job, Record, log_of, places_of, reason_of
 from vae_lightning.sweeps.status import State, status_of
@@ -93,7 +92,7 @@ class _Evaluations:
     def _task(self, job: Job) -> Task:
         run, evaluation = self.folder / job.folder, self._of(job)
         words = (*self.words, setting("run", str(run)))
-        claim, begins = functools.partial(self._claim, job), functools.partial(self._begins, job)
+        claim, begins = functools.partial(due, self._of(job), lambda _: self._is_done(job)), functools.partial(self._begins, job)
         script = os.path.abspath(sys.argv[0])  # noqa: PTH100
         environment = environment_of(run, reason_of(evaluation))
         return Task(script, words, environment, log_of(evaluation), claim, begins, lambda: self.cfg)
@@ -130,15 +129,6 @@ class _Evaluations:
     def _of(self, job: Job) -> Path:
         """What stands for the evaluation of a job among the run folders that `sweeps.record` has places for."""
         return self.folder / f"{job.folder}.evaluation"
-
-    @contextlib.contextmanager
-    def _claim(self, job: Job) -> Iterator[bool]:
-        """Whether this process may evaluate a run, and no other does."""
-        with claimed(self._of(job)) as mine:
-            todo = mine and not self._is_done(job)
-            if todo:
-                reason_of(self._of(job)).unlink(missing_ok=True)
-            yield todo
 
     def _say(self, line: str) -> None:
         self.terminal.print(line, soft_wrap=True)

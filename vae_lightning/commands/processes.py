@@ -18,8 +18,9 @@ from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import DupFd
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -121,22 +122,24 @@ class _Run:
             if self.signum is not None or len(self.running) >= self.at_once:
                 return True
             held = ExitStack()
-            if not held.enter_context(task.claim()):
+            files = held.enter_context(task.claim())
+            if not files:
                 held.close()
                 continue
             self.waiting.remove(task)
             place = min({*range(self.at_once)} - {each.place for each in self.running})
-            self.running.append(_Running(task, self._process(task, place), place, held))
+            self.running.append(_Running(task, self._process(task, place, files), place, held))
         return bool(self.running) and not self.waiting
 
-    def _process(self, task: Task, place: int) -> BaseProcess:
+    def _process(self, task: Task, place: int, files: Sequence[int]) -> BaseProcess:
         environment = dict(task.environment)
         if self.gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self.gpus[place % len(self.gpus)]
         log = None if self.alone and sys.stdout.isatty() else task.log
         if log is None:
             task.begins()
-        process: BaseProcess = fork_server().Process(target=_command, args=(task.script, task.words, environment, log))
+        arguments = (task.script, task.words, environment, log, _Shared(files))
+        process: BaseProcess = fork_server().Process(target=_command, args=arguments)
         process.start()
         return process
 
@@ -191,8 +194,22 @@ def importable() -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def _command(script: str, words: Sequence[str], environment: Mapping[str, str], log: Path | None) -> None:
-    """Be the command `script words`, in a process that has just been forked."""
+class _Shared:
+    """Open files that the new process has too, so that its claims outlive whoever made them."""
+
+    def __init__(self, files: Sequence[int]) -> None:
+        self.files = files
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _taken, ([DupFd(file) for file in self.files],)
+
+
+def _taken(files: Sequence[Any]) -> _Shared:
+    return _Shared([file.detach() for file in files])
+
+
+def _command(script: str, words: Sequence[str], environment: Mapping[str, str], log: Path | None, claims: _Shared) -> None:
+    """Be the command `script words`, in a process that has just been forked, and keep `claims` until it ends."""
     os.setpgid(0, 0)
     os.environ.update(environment)
     if log is not None:

@@ -74,14 +74,15 @@ class _Stack:
         self.task = Task(first.script, first.words, self._environment, first.log, self._claim, self._begins, first.config)
 
     @contextmanager
-    def _claim(self) -> Iterator[bool]:
-        """Claim the tasks that nobody else runs; whether there are several."""
+    def _claim(self) -> Iterator[list[int]]:
+        """Claim the tasks that nobody else runs; the files that hold the claims, if there are several."""
         with ExitStack() as held:
-            mine = [task for task in self.tasks if held.enter_context(task.claim())]
+            files = [held.enter_context(task.claim()) for task in self.tasks]
+            mine = [task for task, its in zip(self.tasks, files, strict=True) if its]
             if len(mine) > 1:
                 self.started = mine
                 self._environment |= environment_of_stack([JobOfStack(t.words, t.environment, str(t.log)) for t in mine])
-            yield len(mine) > 1
+            yield [file for its in files for file in its] if len(mine) > 1 else []
 
     def _begins(self) -> None:
         _say(f"{len(self.started)} jobs together: {_named(self.started)}")

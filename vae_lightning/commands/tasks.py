@@ -24,8 +24,11 @@ class Task:
     """Environment variables that the command has beside those of the sweep."""
     log: Path
     """The file for what the command prints, where it does not have the terminal for itself."""
-    claim: Callable[[], AbstractContextManager[bool]]
-    """Gives a context whose value says whether this process may run the command, and no other does."""
+    claim: Callable[[], AbstractContextManager[Sequence[int]]]
+    """Gives a context whose value is the open files by which no other process runs the command; none if one does.
+
+    A process that is given the files keeps the claim for as long as it lives.
+    """
     begins: Callable[[], None]
     """Called before the command starts with the terminal for itself."""
     config: Callable[[], DictConfig]

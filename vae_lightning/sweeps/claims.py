@@ -5,7 +5,7 @@ The processes of a launcher import this module before anything of a training, so
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -82,19 +82,23 @@ def descriptor_of_claim(run: Path, patience: float = 0.0) -> Iterator[int | None
         lock.release()
 
 
-@contextlib.contextmanager
-def due(run: Path) -> Iterator[bool]:
-    """A block in which nobody else runs the job with this run folder, if there is something left of it to do; False if not."""
-    with claimed(run) as mine:
-        todo = mine and not is_finished(run)
-        if todo:
-            reason_of(run).unlink(missing_ok=True)
-        yield todo
-
-
 def is_finished(run: Path) -> bool:
     """Whether the job with this run folder has a result."""
     return has_result(read_json(run / METRICS, run.parent, JSON))
+
+
+@contextlib.contextmanager
+def due(run: Path, is_done: Callable[[Path], bool] = is_finished) -> Iterator[list[int]]:
+    """A block in which nobody else runs the job with this run folder, with the file that holds the claim.
+
+    None is given if somebody else does, or if there is nothing left of the job to do.
+    """
+    with descriptor_of_claim(run) as descriptor:
+        if descriptor is None or is_done(run):
+            yield []
+        else:
+            reason_of(run).unlink(missing_ok=True)
+            yield [descriptor]
 
 
 def has_result(content: Mapping[str, Any]) -> bool:
