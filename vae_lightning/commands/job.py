@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lightning.machine.files import write_json
+from vae_lightning.machine.signals import tell_main_thread
 
 __all__ = [
     "JobOfStack",
@@ -83,7 +84,7 @@ def end_with_worker() -> None:
     def watch() -> None:
         while os.getppid() == worker:
             time.sleep(1)
-        os.kill(os.getpid(), signal.SIGTERM)
+        tell_main_thread(signal.SIGTERM)
 
     if worker:
         threading.Thread(target=watch, name="worker", daemon=True).start()

@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 from vae_lightning.arguments import require
 from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.machine.signals import noted
+from vae_lightning.machine.signals import noted, tell_main_thread
 
 __all__ = ["Processes", "fork_server", "importable"]
 
@@ -230,6 +230,6 @@ def _end_with_the_sweep() -> None:
     def watch() -> None:
         if sweep is not None:
             sweep.join()
-            os.kill(os.getpid(), signal.SIGTERM)
+            tell_main_thread(signal.SIGTERM)
 
     threading.Thread(target=watch, name="sweep", daemon=True).start()

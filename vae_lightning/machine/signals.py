@@ -20,7 +20,7 @@ from types import FrameType
 from vae_lightning.errors import Interruption
 from vae_lightning.machine.files import remove_unfinished
 
-__all__ = ["ENDING", "Interruption", "abortable", "handled", "noted", "received", "status_of"]
+__all__ = ["ENDING", "Interruption", "abortable", "handled", "noted", "received", "status_of", "tell_main_thread"]
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """The signals that ask a program to end; Slurm sends SIGUSR1 or SIGUSR2 before it preempts a job, if it is told so (`--signal`)."""
@@ -56,6 +56,14 @@ def status_of(signum: int) -> int:
     130
     """
     return 128 + int(signum)
+
+
+def tell_main_thread(signum: int) -> None:
+    """Send a signal to this process's main thread, which it wakes; one to the process may be another thread's, and wake nobody.
+
+    >>> tell_main_thread(0)  # no signal, which only asks whether one can be sent
+    """
+    signal.pthread_kill(threading.main_thread().ident or 0, signum)
 
 
 def received() -> signal.Signals | None:
