@@ -111,6 +111,18 @@ def test_curve_of_rate_and_distortion_goes_in_the_order_of_beta(table: Table) ->
     assert len(grey) >= 11, "lines on which the ELBO is the same"
 
 
+def test_collapsed_models_are_one_point_with_all_their_betas(tmp_path: Path) -> None:
+    rates = {1: 20.0, 10: 3.0, 30: 0.001, 100: 0.0}
+
+    def values(settings: Mapping[str, Any]) -> dict[str, list[float]]:
+        rate = rates[settings["model.beta"]]
+        return {"elbo": [-200.0], "kl": [rate], "log_likelihood": [rate * 5 - 200]}
+
+    record = make_sweep(tmp_path, {"model.beta": [*rates], "seed": [0]}, values)
+    (axes,) = plots.rate_distortion(table_of(tmp_path, record)).axes
+    assert [text.get_text() for text in axes.texts] == ["1", "10", "30, 100"]
+
+
 def test_sweep_without_beta_has_no_curve(tmp_path: Path) -> None:
     record = make_sweep(tmp_path, {"model.latent_dim": [2, 4], "seed": [0]}, lambda s: values({**s, "model.beta": 1}))
     table = table_of(tmp_path, record)

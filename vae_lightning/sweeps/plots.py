@@ -35,6 +35,8 @@ MOST = 60
 """Rows that a plot shows, at most: the best ones."""
 LARGEST = 1e300
 """Settings beyond which an axis has no place for them."""
+ONE = 0.02
+"""The share of a plot's width and height within which two points are one to the eye."""
 LINES = 8
 """Lines with a legend of their own, and rows of heat maps, at most."""
 
@@ -241,9 +243,8 @@ def rate_distortion(table: Table) -> Figure:
             color=color,
             label=_cut(label) or None,
         )
-        for (beta, _), rate, distortion in zip(pairs, rates, distortions, strict=True):
-            place = (rate.mean, -distortion.mean)
-            axes.annotate(f"{beta:g}", place, (4, 4), textcoords="offset points", fontsize=7, color=color)
+        places = [(rate.mean, -distortion.mean) for rate, distortion in zip(rates, distortions, strict=True)]
+        _name_places(axes, places, [f"{beta:g}" for beta, _ in pairs], color)
     _equal_elbo(axes)
     many = any(spread.num_seeds > 1 for spread in rates)
     errors = "; crosses: standard errors over seeds" if many else ""
@@ -252,6 +253,20 @@ def rate_distortion(table: Table) -> Figure:
     if len(few) > 1:
         axes.legend(fontsize=7)
     return fig
+
+
+def _name_places(axes: Axes, places: Sequence[tuple[float, float]], names: Sequence[str], color: Any) -> None:
+    """Write its name beside each of `places`, and the names of neighbours that are one to the eye beside the first of them."""
+    spans = [max(values) - min(values) for values in zip(*places, strict=True)]
+    together: list[tuple[tuple[float, float], list[str]]] = []
+    for place, name in zip(places, names, strict=True):
+        first = together[-1][0] if together else None
+        if first is not None and all(abs(a - b) <= ONE * span for a, b, span in zip(place, first, spans, strict=True)):
+            together[-1][1].append(name)
+        else:
+            together.append((place, [name]))
+    for place, several in together:
+        axes.annotate(", ".join(several), place, (4, 4), textcoords="offset points", fontsize=7, color=color)
 
 
 def _equal_elbo(axes: Axes) -> None:
