@@ -342,6 +342,11 @@ class OwnOptimizer(VAE):
         return AsksTwice(self.parameters(), lr=1e-4)
 
 
+class ReadsGlobalWithOwnOptimizer(ReadsGlobal):
+    def configure_optimizers(self) -> Any:
+        return AsksTwice(self.parameters(), lr=1e-4)
+
+
 class QuasiNewton(VAE):
     def configure_optimizers(self) -> Any:
         return torch.optim.LBFGS(self.parameters(), lr=1e-3, max_iter=3)
@@ -379,6 +384,7 @@ DECAY: dict[str, Any] = {"name": "adamw", "lr": 1e-3, "weight_decay": 100.0}
         (Logs, SGD, 0, "Logs reads its log"),
         (Counts, SGD, 0, "computing the loss changes steps"),
         (ReadsGlobal, SGD, 1, "the compiled loss is"),
+        (ReadsGlobalWithOwnOptimizer, SGD, 1, "the compiled loss is"),
         (OwnGenerator, SGD, 0, "the loss of the same batch is"),
         (OwnNoise, SGD, 1, None),
         (PreparesNumber, SGD, 0, "preparing a step changes weight"),

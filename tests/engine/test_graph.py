@@ -129,6 +129,15 @@ def test_step_whose_loss_is_not_finite_leaves_all_as_it_was(mnist_root: Path, tm
     assert all(float(state["step"]) == 6 for state in model.trainer.optimizers[0].state.values())
 
 
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_optimizer_that_makes_its_state_in_its_first_step_is_within_the_graph(name: str, mnist_root: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = VAE(latent_dim=3, net={"name": "mlp", "hidden": [16]}, optimizer={"name": name, "lr": 1e-4})
+    graph = graph_of(fitted(MNISTDataModule(mnist_root, batch_size=16), model, tmp_path, limit_train_batches=4))
+    assert graph is not None
+    assert graph.update is not None
+
+
 def test_own_preparation_of_images_stays_outside_of_the_graph(mnist_root: Path, tmp_path: Path) -> None:
     seen = []
     for kind in (OwnPreparation, MNISTDataModule):

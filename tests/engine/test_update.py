@@ -305,6 +305,23 @@ def test_proof_finds_out_a_graph_that_does_not_follow_the_rate(rate: float, monk
         prove(frozen)
 
 
+def test_proof_finds_out_a_graph_that_follows_the_rate_for_two_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = parameters(True)
+    optimizer = optim.SGD(trained, lr=0.1)
+    update = TracedUpdate(optimizer, trained)
+    frozen = update.other_for(*twin_of(optimizer, trained))
+    own, given = frozen.settings, list[list[Tensor]]()
+
+    def settings() -> list[Tensor]:
+        given.append(given[-1] if len(given) == 2 else [setting.clone() for setting in own()])
+        return given[-1]
+
+    monkeypatch.setattr(frozen, "settings", settings)
+    with pytest.raises(Untraceable, match="misses the optimizer's own steps"):
+        prove(frozen)
+    assert len(given) == 3
+
+
 # of Muon's five steps to an orthogonal matrix, which are alike, two: each is compiled
 @pytest.mark.parametrize(
     ("kind", "arguments"),
