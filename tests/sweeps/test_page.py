@@ -100,6 +100,7 @@ def test_failures_and_what_is_missing_are_listed(tmp_path: Path) -> None:
     assert f'href="./.sweep/logs/{record.jobs[1].folder}.log"' in text
     assert '<h2 id="missing">Missing (1)</h2>' in text
     assert f"python train.py -m sweep={tmp_path}" in text
+    assert f"<code>python evaluate.py sweep={tmp_path}</code> draws them" in text
 
 
 def test_stopped_trials_are_listed(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ class _Page:
         self.table = table
         self.title = table.folder.name
         self.command = " ".join(["python train.py -m", *map(_quoted, table.record.words)])
-        self.go_on = f"python train.py -m {_quoted(f'sweep={table.folder}')}"
+        this = _quoted(f"sweep={table.folder}")
+        self.go_on, self.evaluates = f"python train.py -m {this}", f"python evaluate.py {this}"
         self.written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         self.counts = ", ".join(f"{count} {state.value}" for state, count in table.counted().items())
         self.errors = errors_in_words(table)
