@@ -9,6 +9,7 @@ import argparse
 import datetime
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -115,6 +116,7 @@ def table(rows: dict[str, Row | str]) -> list[str]:
 
 def main() -> None:
     options = arguments().parse_args()
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # so that the sweep that is running is ended too
     chosen = {name: words for name, words in LAUNCHERS.items() if options.only in name}
     started, rows, loads = datetime.datetime.now(), dict[str, Row | str](), list[str]()
     for name, words in chosen.items():
