@@ -8,7 +8,7 @@ from torch import Tensor, optim
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.optim import Optimizer
 
-from vae_lightning.engine.update import Update, clipped, update_of
+from vae_lightning.engine.update import Update, adam, clipped, update_of
 from vae_lightning.engine.update.number import Untraceable
 from vae_lightning.engine.update.proof import prove
 from vae_lightning.engine.update.traced import TracedUpdate
@@ -190,6 +190,15 @@ def test_what_a_graph_freezes_is_noticed() -> None:
     optimizer, update = updated(weight_decay=0.1)
     optimizer.param_groups[0]["weight_decay"] = 0.2
     assert update.fits(optimizer)
+
+
+@pytest.mark.parametrize("way", [{}, {"fused": True}, {"capturable": True}], ids=str)
+def test_count_of_steps_lies_where_torch_has_it(way: dict[str, bool]) -> None:
+    """Beside the weights for fused and capturable steps, which a GPU takes without asking the CPU; the device `meta` stands for it."""
+    group: dict[str, object] = {"amsgrad": False, "fused": False, "capturable": False, **way}
+    state = adam._fresh_state(torch.empty(3, device="meta"), group)
+    assert state["step"].device.type == ("meta" if way else "cpu")
+    assert state["exp_avg"].device.type == "meta"
 
 
 def test_an_invalid_step_leaves_everything_as_it_was() -> None:
