@@ -48,9 +48,17 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "slurmd needs root"
 
 
+class DoesNotStartError(Exception):
+    """Slurm is installed here, and this machine does not let it run."""
+
+
 @contextmanager
 def slurm(folder: Path) -> Iterator[dict[str, str]]:
-    """A block with a Slurm, whose files are in `folder`; gives the environment variables of those who use it."""
+    """A block with a Slurm, whose files are in `folder`; gives the environment variables of those who use it.
+
+    Raises:
+        DoesNotStartError: a part of it does not come up.
+    """
     for name in ("munge", "state", "spool"):
         (folder / name).mkdir(parents=True)
     (folder / "munge").chmod(0o700)
@@ -63,7 +71,9 @@ def slurm(folder: Path) -> Iterator[dict[str, str]]:
     options = [f"--{name}={folder / 'munge' / file}" for name, file in munge.items()]
     try:
         for words in (["munged", "--force", *options], ["slurmctld", "-c"], ["slurmd"]):
-            subprocess.run(words, env=environment, check=True, capture_output=True, timeout=60)
+            started = subprocess.run(words, env=environment, check=False, capture_output=True, text=True, timeout=60)
+            if started.returncode:
+                raise DoesNotStartError(f"{words[0]} ends with status {started.returncode}: {started.stderr[-300:].strip()}")
         _wait_for_the_node(environment)
         yield environment
     finally:
@@ -83,7 +93,8 @@ def _free_ports(count: int) -> list[int]:
 def _wait_for_the_node(environment: dict[str, str]) -> None:
     until = time.monotonic() + 60
     while "idle" not in subprocess.run(["sinfo", "-h", "-o", "%T"], env=environment, capture_output=True, text=True).stdout:
-        assert time.monotonic() < until, "Slurm's node does not come up"
+        if time.monotonic() > until:
+            raise DoesNotStartError("its node does not come up within a minute")
         time.sleep(0.5)
 
 
