@@ -30,6 +30,7 @@ def test_help_names_groups_and_overrides(tmp_path: Path) -> None:
     assert "trainer.gpus" in result.stdout
 
 
+@pytest.mark.slow
 def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: Path, tmp_path: Path) -> None:
     sweep = ["-m", "model=beta_vae", "model.beta=1,4", "trainer.gpus=0", f"data.root={mnist_root}", *QUICK, *SMALL]
     result = call(tmp_path, "train.py", *sweep)
@@ -67,6 +68,7 @@ def test_two_processes_train_one_model_and_report_the_metrics_of_one(mnist_root:
         assert report["splits"]["test"][name]["value"] == pytest.approx(metrics[f"test/{name}"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_interrupted_run_leaves_a_usable_folder_and_says_so(mnist_root: Path, tmp_path: Path) -> None:
     arguments = [f"data.root={mnist_root}", "trainer.gpus=0", "trainer.max_epochs=1000", "hydra.run.dir=run", *SMALL]
     process = subprocess.Popen(
@@ -112,6 +114,7 @@ def runs(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_signal_to_a_sweep_ends_its_job_and_the_sweep(mnist_root: Path, tmp_path: Path) -> None:
     process = started(tmp_path, "-m", "seed=0,1", f"data.root={mnist_root}", "trainer.gpus=0", "hydra.sweep.dir=sweep")
     until_there_is(process, tmp_path, "sweep/*/checkpoints/last.ckpt")
@@ -186,6 +189,7 @@ def test_library_imports_without_hydra() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env={**os.environ}, check=True)
 
 
+@pytest.mark.slow
 def test_job_that_goes_wrong_is_counted_and_the_sweep_goes_on(mnist_root: Path, tmp_path: Path) -> None:
     grey = ["model/likelihood=gaussian", "data.binarization=none", "model.likelihood.scale=1e-30,0.1"]
     sweep = ["-m", "hydra.sweep.dir=sweep", *grey, "trainer.gpus=0", f"data.root={mnist_root}", *QUICK, *SMALL]

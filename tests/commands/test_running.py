@@ -34,6 +34,7 @@ def metrics(folder: Path) -> dict[str, Any]:
     return {path.parent.name: json.loads(path.read_text())["metrics"] for path in folder.glob("*/metrics.json")}
 
 
+@pytest.mark.slow
 def test_same_command_goes_on_and_a_longer_one_adds_what_is_new(tmp_path: Path) -> None:
     once = swept(tmp_path, *SMALL, "seed=0,1")
     assert once.returncode == 0, once.stderr

@@ -76,7 +76,8 @@ def trained(root: Path, chunks: bool, monkeypatch: pytest.MonkeyPatch, **setting
     return model, trainer, losses
 
 
-@pytest.mark.parametrize("schedule", [pytest.param("constant", marks=pytest.mark.slow), "cosine"])
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_steps_in_one_go_are_the_steps_one_by_one(schedule: str, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, trainer, by_one = trained(mnist_root, False, monkeypatch, lr_schedule=schedule)
     many, other, by_many = trained(mnist_root, True, monkeypatch, lr_schedule=schedule)

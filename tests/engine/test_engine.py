@@ -99,6 +99,7 @@ def test_compiled_steps_are_the_plain_ones_within_rounding(compose: Compose, tmp
         assert torch.allclose(value, others[name], atol=2e-3), name
 
 
+@pytest.mark.slow
 def test_compiled_run_is_the_same_every_time_and_resumes_exactly(compose: Compose, tmp_path: Path) -> None:
     # of three batches an epoch, the last has 40 images only
     settings = (*SMALL, "trainer.compile=true", "data.val_size=59800", "data.batch_size=80", "trainer.limit_train_batches=1.0")
