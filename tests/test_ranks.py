@@ -17,6 +17,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
+from torchrun import TORCHRUN
 
 from vae_lightning import CVAE, IWAE, VAE, Classifier
 from vae_lightning.commands.train import train
@@ -283,14 +284,6 @@ SHAPES = [
     *("callbacks.latents=null", "callbacks.animation.frames=4", "callbacks.last_checkpoint.every_minutes=0.0001", "logger=csv"),
     *("+logger.tensorboard={_target_:pytorch_lightning.loggers.TensorBoardLogger,name:tensorboard,version:''}",),
     *("+logger.tensorboard.save_dir=${run_dir}", "+logger.tensorboard.default_hp_metric=false"),
-]
-TORCHRUN = [
-    "-m",
-    "torch.distributed.run",
-    "--nproc_per_node=2",
-    "--master_port=0",
-    "--rdzv_backend=c10d",
-    "--rdzv_endpoint=localhost:0",
 ]
 
 

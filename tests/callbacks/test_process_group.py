@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from torchrun import TORCHRUN
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SITE = """
@@ -22,14 +23,6 @@ SHAPES = [
     *("data=shapes2d", "data.train_size=20", "data.val_size=20", "data.test_size=20", "data.batch_size=10"),
     *("data.eval_batch_size=10", "model.net.hidden=[8]", "model.latent_dim=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
     *("trainer.devices=2", "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "callbacks.latents=null"),
-]
-TORCHRUN = [
-    "-m",
-    "torch.distributed.run",
-    "--nproc_per_node=2",
-    "--master_port=0",
-    "--rdzv_backend=c10d",
-    "--rdzv_endpoint=localhost:0",
 ]
 
 
