@@ -114,7 +114,7 @@ def encoded(
         ConfigurationError: it gives anything else.
     """
     pair = _passed(encoder, x, y, dropout)
-    shape = (len(x), latent_dim)
+    shape = (x.shape[0], latent_dim)
     if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(p, Tensor) and p.shape == shape for p in pair)):
         wanted = f"a pair is wanted, mean and log-variance of the latents, each of shape {shape}"
         raise ConfigurationError(f"encoder: {type(encoder).__name__} gave {_described(pair)} of images {tuple(x.shape)}; {wanted}")
@@ -131,7 +131,7 @@ def decoded(
     """
     parameters = _passed(decoder, z, y, dropout)
     channels, height, width = image_shape
-    shape = (len(z), outputs * channels, height, width)
+    shape = (z.shape[0], outputs * channels, height, width)
     if not (isinstance(parameters, Tensor) and parameters.shape == shape):
         numbers = f"{outputs} number{'s' * (outputs > 1)} for each pixel of {channels} channel{'s' * (channels > 1)}"
         raise ConfigurationError(
