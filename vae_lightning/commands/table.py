@@ -4,16 +4,12 @@ It is `python -m vae_lightning.commands.table` too. It reads what the jobs have 
 """
 
 import contextlib
-import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vae_lightning.commands.commandline import one_line_errors
 from vae_lightning.commands.sweeping import sweep_folder
+from vae_lightning.commands.words import asked_for, settings_of
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.machine import screen
-from vae_lightning.machine.signals import handled
 from vae_lightning.sweeps.record import Record
 
 __all__ = ["main", "show_table"]
@@ -26,18 +22,17 @@ HELP = """The table of a sweep: a row a setting, means over seeds with their err
                                   differences from this row, and not from the best one on validation
 
 It writes sweep.html, sweep.md, sweep.csv, sweep.json and figures/ into the sweep's folder, also while the sweep runs."""
-KEYS = ("sweep", "to")
+KEYS = {"sweep": "<folder>|latest", "to": "<row>"}
 
 
 def main(words: Sequence[str] | None = None) -> None:
     """Show and write the table that the words of a command line ask for; a command that is wrong ends with status 2."""
-    screen.prepare()
-    with handled(at_once=True), one_line_errors():
-        given = list(sys.argv[1:] if words is None else words)
-        if any(word in ("--help", "-h") for word in given):
-            print(HELP)
+    with asked_for(words, HELP) as given:
+        if given is None:
             return
-        settings = _settings(given)
+        settings = settings_of(given, KEYS)
+        if not settings.get("sweep"):
+            raise ConfigurationError("sweep: give the sweep's folder, sweep=<folder> or sweep=latest")
         folder = sweep_folder(settings["sweep"])
         show_table(folder, Record.read(folder), settings.get("to"))
 
@@ -63,20 +58,6 @@ def show_table(folder: Path, record: Record, to: str | None = None) -> None:
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: print_sweep(table, page))
         page = write_table(table)
-
-
-def _settings(words: Sequence[str]) -> dict[str, str]:
-    settings: dict[str, str] = {}
-    for word in words:
-        match = re.fullmatch(rf"({'|'.join(KEYS)})=(.*)", word, re.DOTALL)
-        if match is None:
-            raise ConfigurationError(f"{word}: is not understood; give sweep=<folder> or sweep=latest, and maybe to=<row>")
-        if match[1] in settings:
-            raise ConfigurationError(f"{word}: {match[1]} is given twice")
-        settings[match[1]] = match[2]
-    if not settings.get("sweep"):
-        raise ConfigurationError("sweep: give the sweep's folder, sweep=<folder> or sweep=latest")
-    return settings
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 r"""What other programs want of a trained model: its functions of tensors, without random numbers.
 
 - `encoder`: images x, and labels y of a conditional model, to mean and standard deviation of $q(z \mid x, y)$.
+  If that is no Gaussian but, say, a flow: images x, noise $\epsilon \sim N(0, I)$, and y, to a sample z and $\log q(z \mid x, y)$.
 - `decoder`: latents z, and labels y, to the mean of $p(x \mid z, y)$; of a Bernoulli likelihood, the probability that a pixel is 1.
 - `classifier`: images x to the probability of each class, of a model with `predict`.
 
@@ -13,9 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 from torch.export import Dim, ExportedProgram
 
 from vae_lightning.abilities import classes_of, predicts
+from vae_lightning.distributions.factors import factors
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.errors import ConfigurationError, one_line
 from vae_lightning.types import LatentVariableModel
 
@@ -44,6 +48,17 @@ class _Encoder(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         posterior = self.model.posterior(x, y)
         return posterior.mean, posterior.stddev
+
+
+class _Sampler(nn.Module):
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, noise: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        posterior = self.model.posterior(x, y)
+        z = from_noise(posterior, noise)
+        return z, posterior.log_prob(z)
 
 
 class _Decoder(nn.Module):
@@ -83,8 +98,13 @@ def functions_of(model: Any, x: Tensor, y: Tensor) -> list[Function]:
     if isinstance(model, LatentVariableModel):
         labels = {"y": y} if classes_of(model) else {}
         with torch.no_grad():
-            z = model.posterior(x, y if labels else None).mean
-        functions.append(Function("encoder", _Encoder(model), {"x": x, **labels}, ("loc", "scale")))
+            posterior = model.posterior(x, y if labels else None)
+            noise = torch.linspace(-2, 2, len(x) * model.latent_dim, device=x.device).reshape(len(x), -1)
+            z = from_noise(posterior, noise)
+        if isinstance(factors(posterior), Normal):
+            functions.append(Function("encoder", _Encoder(model), {"x": x, **labels}, ("loc", "scale")))
+        else:
+            functions.append(Function("encoder", _Sampler(model), {"x": x, "noise": noise, **labels}, ("z", "log_prob")))
         functions.append(Function("decoder", _Decoder(model), {"z": z, **labels}, ("mean",)))
     if predicts(model):
         functions.append(Function("classifier", _Classifier(model), {"x": x}, ("probabilities",)))
@@ -101,6 +121,8 @@ def traced(function: Function) -> ExportedProgram:
     inputs = tuple(function.inputs.values())
     try:
         with torch.no_grad():
-            return torch.export.export(function.module.eval(), inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False)
+            return torch.export.export(
+                function.module.eval(), inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
+            )
     except Exception as error:  # whatever the code of a user's own part does that no graph has
         raise ConfigurationError(f"{function.name}: cannot be traced as a graph: {one_line(error, 300)}") from error

@@ -24,6 +24,7 @@ from vae_lightning.machine.lightning import has_trainer
 from vae_lightning.models.finite import check_gradient, check_loss, check_means
 from vae_lightning.models.image_values import ImageValues
 from vae_lightning.models.optimization import build_optimizer, check_specs, restore_layout, try_specs
+from vae_lightning.models.pretrained import Pretrained
 from vae_lightning.models.schedules import PlateauSchedule, Schedule, SteppedSchedule, build_schedule, check_length
 from vae_lightning.models.sums import MetricSums, require_totals, summed
 from vae_lightning.noise import Source, key_of
@@ -128,7 +129,7 @@ class _Terms(nn.Module):
         return self.model.terms(self.model(x, y, noise), x, y, step)
 
 
-class Module(L.LightningModule):
+class Module(Pretrained, L.LightningModule):
     """A LightningModule whose loss is the mean over the batch of the per-image term `loss`.
 
     A model of one's own says in `draw_noise` what is random in a step, computes in `forward`, and gives in `terms` the loss and

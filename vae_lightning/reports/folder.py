@@ -22,7 +22,7 @@ from vae_lightning.machine.formats import too_new
 from vae_lightning.machine.reading import JSON, content_within
 from vae_lightning.reports.merging import is_report, merged
 
-__all__ = ["ReportFolder", "owned"]
+__all__ = ["ReportFolder", "owned", "report_of"]
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +128,18 @@ class ReportFolder:
         _move(self.path, kept)
         (self.path / "figures").mkdir(exist_ok=True)
         log.warning("%s: %s; it is kept, with its figures, in %s", self.path / "report.json", reason, kept)
+
+
+def report_of(path: Path, sha256: str) -> dict[str, Any]:
+    """The report in the folder `path` of an evaluation, with the figures that are there; empty if it is not of these weights.
+
+    Args:
+        sha256: SHA-256 of the weights.
+    """
+    content, trouble = _read(path / "report.json")
+    if trouble is not None or content["weights"].get("sha256") != sha256:
+        return {}
+    return ReportFolder(path, content["weights"])._with_its_figures(content)
 
 
 def _is_picture(file: Path) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 
 from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 from vae_lightning.machine.files import at_home, is_there
+from vae_lightning.machine.pretrained import WEIGHTS as WEIGHTS_FOR_OTHERS
+from vae_lightning.machine.pretrained import is_pretrained
 from vae_lightning.machine.reading import require_inside
 from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST, PREVIOUS
 from vae_lightning.runs.yaml_files import read_yaml, resolved
@@ -25,7 +27,8 @@ def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs"
     """The run folder and the checkpoint that `run` or `ckpt_path` names.
 
     Args:
-        run: a run folder or "latest"; also a checkpoint in a run folder, its folder `checkpoints`, or a folder above a single run.
+        run: a run folder or "latest"; also a checkpoint in a run folder, its folder `checkpoints`, or a folder above a single run;
+            also a folder of `vae-export`.
         ckpt_path: a checkpoint file in a run folder, in place of `run`.
         outputs: the folder in which "latest" looks for runs.
         key: the user's name for `run`, for the errors.
@@ -76,8 +79,8 @@ def _of_checkpoint(path: Path, named: str) -> tuple[Path, Path]:
 
 
 def run_folder(path: Path, named: str, key: str) -> Path:
-    """The run folder for `path`, which may be the run folder itself, its `checkpoints`, or a folder above a single run."""
-    if (path / CONFIG).is_file():
+    """The run folder for `path`: a run folder or a model for others itself, its `checkpoints`, or a folder above a single run."""
+    if (path / CONFIG).is_file() or is_pretrained(path):
         return path
     if path.resolve().name == BEST.parent.name and (path / ".." / CONFIG).is_file():
         return path.resolve().parent
@@ -96,6 +99,8 @@ def run_folder(path: Path, named: str, key: str) -> Path:
 
 
 def _with_checkpoint(folder: Path, named: str) -> tuple[Path, Path]:
+    if not (folder / CONFIG).is_file():  # then it is a model for others
+        return folder, folder / WEIGHTS_FOR_OTHERS
     for weights in WEIGHTS:
         if (folder / weights).is_file():
             _require_own(folder, folder / weights, named)

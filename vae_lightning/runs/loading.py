@@ -18,6 +18,7 @@ from vae_lightning.arguments import check, parameters, prefixed
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import read, read_any
 from vae_lightning.machine.construction import NoMoreThan, numbers_in
+from vae_lightning.machine.pretrained import WEIGHTS, read_config, read_pretrained
 from vae_lightning.machine.reading import UnfitFile
 from vae_lightning.models.base import Module
 from vae_lightning.plugins import locate, require_trust, trusting, values_under
@@ -52,6 +53,10 @@ class LoadedRun:
     """SHA-256 of the weights, which does not depend on the file that holds them."""
     trained_on: Mapping[str, Any] = field(default_factory=dict)
     """What `data.settings()` was in training; empty for data without settings."""
+    model_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the model was built with, plain values."""
+    data_arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the data module was built with, plain values."""
 
 
 Class = TypeVar("Class")
@@ -74,14 +79,15 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         CheckpointError: the folder or checkpoint is damaged, foreign, or from a version that cannot be read, or asks for a package
             that is not trusted.
     """
-    plain = _config(folder)
+    for_others = checkpoint.name == WEIGHTS
+    plain = _config_for_others(folder) if for_others else _config(folder)
     arguments = _arguments(plain, folder, data_overrides or {})
     with trusting(trust):
         model_class = _class(plain, "model", L.LightningModule, folder)
         data_class = _class(plain, "data", L.LightningDataModule, folder)
         _require_places(data_class, data_overrides or {})
         ours = issubclass(model_class, Module)
-        content = (read if ours else read_any)(checkpoint)
+        content = read_pretrained(folder) if for_others else (read if ours else read_any)(checkpoint)
         made_by = one_line(str(content.get("vae_lightning", {}).get("version", __version__)), 40)
         other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
         with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
@@ -98,7 +104,18 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
             model.load_state_dict(content["state_dict"])
     config = OmegaConf.create(literal(plain))
     place = content.get("global_step", 0), content.get("epoch", 0)
-    return LoadedRun(folder, checkpoint, model.eval(), data, *place, config, _digest(content["state_dict"]), settings_in(content))
+    return LoadedRun(
+        folder,
+        checkpoint,
+        model.eval(),
+        data,
+        *place,
+        config=config,
+        digest=_digest(content["state_dict"]),
+        trained_on=settings_in(content),
+        model_arguments=model_arguments,
+        data_arguments=arguments,
+    )
 
 
 def settings_in(checkpoint: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -153,6 +170,16 @@ def _config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not all(isinstance(config.get(group), dict) for group in ("model", "data")):
         raise CheckpointError(f"{folder / CONFIG}: has no model and data, so it is not of a training run")
     return config
+
+
+def _config_for_others(folder: Path) -> dict[str, Any]:
+    """What an exported model says of its model and data."""
+    config = read_config(folder)
+    if not isinstance(config.get("data"), dict):
+        raise CheckpointError(
+            f"{folder}: says of no data what it was trained on, so it cannot be evaluated; export a run: vae-export"
+        )
+    return {"model": config["model"], "data": config["data"]}
 
 
 def _arguments(config: dict[str, Any], folder: Path, overrides: dict[str, Any]) -> dict[str, Any]:
