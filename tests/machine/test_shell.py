@@ -8,7 +8,16 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from vae_lightning.commands.overrides import prepared
-from vae_lightning.machine.shell import command, hydra_quoted, is_hydra_quoted, path_setting, setting, shell_quoted, tensorboard
+from vae_lightning.machine.shell import (
+    called,
+    command,
+    hydra_quoted,
+    is_hydra_quoted,
+    path_setting,
+    setting,
+    shell_quoted,
+    tensorboard,
+)
 
 AWKWARD = [
     "plain/path-1.ckpt",
@@ -90,3 +99,17 @@ def test_command_names_the_neighbour_of_the_script_that_runs(monkeypatch: pytest
     # another python than the one that runs would not have this project
     assert command("evaluate.py").startswith(shell_quoted(sys.executable))
     assert tensorboard() == f"{shell_quoted(sys.executable)} -m tensorboard.main"
+
+
+def test_installed_command_names_installed_commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "vae-train")])
+    monkeypatch.setenv("PATH", str(tmp_path / "elsewhere"))
+    # no shell would find it by its name alone
+    assert command("evaluate.py", "run=a b") == f"{tmp_path / 'vae-evaluate'} 'run=a b'"
+    (tmp_path / "vae-evaluate").write_text("")
+    (tmp_path / "vae-evaluate").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command("evaluate.py", "run=a b") == "vae-evaluate 'run=a b'"
+    assert called("train.py") == "vae-train"
+    monkeypatch.setattr(sys, "argv", ["my code/train.py"])
+    assert called("evaluate.py") == "python 'my code/evaluate.py'"

@@ -25,6 +25,7 @@ from vae_lightning.evaluation.sanity import warnings_of
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.files import at_home, write_bytes
+from vae_lightning.machine.shell import called
 from vae_lightning.plugins import load_declared
 from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
@@ -246,7 +247,7 @@ def _judge(options: Options, data: Any, moved: dict[str, Any]) -> _Judge | None:
     if not isinstance(run.model, Judge) or isinstance(run.model, LatentVariableModel):
         raise ConfigurationError(
             f"{asked}: is a run of {kind_of(run.model)}, not of a classifier with predict(x) and features(x); "
-            "train one: python train.py experiment=classifier data.binarization=dynamic"
+            f"train one: {called('train.py')} experiment=classifier data.binarization=dynamic"
         )
     learned, wanted = _images_of(run.data), _images_of(data)
     permuted = bool(getattr(run.data, "permute_pixels", False))

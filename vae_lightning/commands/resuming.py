@@ -21,7 +21,7 @@ from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
 from vae_lightning.errors import ConfigurationError, one_line, printable
 from vae_lightning.machine.files import at_home, is_there
-from vae_lightning.machine.shell import is_hydra_quoted, path_setting, setting
+from vae_lightning.machine.shell import called, is_hydra_quoted, path_setting, setting
 
 __all__ = ["changes", "is_finished", "is_resume", "merged", "resumes", "with_begun", "with_resumed"]
 
@@ -139,7 +139,7 @@ def _latest(asks_for_more: bool) -> Path:
 
     found = {config.parent.parent: _touched(config.parent.parent) for config in Path("outputs").glob(f"**/{CONFIG}")}
     if not found:
-        raise CheckpointError("resume=latest: there is no run below outputs; start one: python train.py")
+        raise CheckpointError(f"resume=latest: there is no run below outputs; start one: {called('train.py')}")
     newest, *others = sorted(found, key=lambda folder: found[folder], reverse=True)
     if not asks_for_more and is_finished(newest):
         unfinished = next((folder for folder in others if not is_finished(folder)), None)

@@ -20,7 +20,7 @@ from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.files import at_home
-from vae_lightning.machine.shell import is_hydra_quoted
+from vae_lightning.machine.shell import called, is_hydra_quoted
 from vae_lightning.sweeps.record import JOBS, Record
 from vae_lightning.sweeps.search import SEARCH, Search
 
@@ -167,5 +167,5 @@ def latest(outputs: Path = Path("outputs")) -> Path:
     """The folder of the sweep below `outputs` that was begun or extended last."""
     records = sorted(outputs.glob(f"**/{JOBS}"), key=lambda path: path.stat().st_mtime)
     if not records:
-        raise CheckpointError(f"sweep=latest: there is no sweep below {outputs}; start one: python train.py -m seed=0,1,2")
+        raise CheckpointError(f"sweep=latest: there is no sweep below {outputs}; start one: {called('train.py')} -m seed=0,1,2")
     return records[-1].parent.parent.resolve()

@@ -41,7 +41,7 @@ from vae_lightning.machine.files import write_json
 from vae_lightning.machine.formats import FORMAT
 from vae_lightning.machine.lightning import spawns, tell_ranks, without_signal_handlers
 from vae_lightning.machine.lost_ranks import lost_rank, said_of_children
-from vae_lightning.machine.shell import path_setting, script, shell_quoted
+from vae_lightning.machine.shell import called, path_setting, shell_quoted
 from vae_lightning.machine.signals import Interruption, handled, noted, received
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.continuing import Continuation, continuation, restoring
@@ -212,8 +212,7 @@ def _command() -> str:
     """The command line that makes this run; for a job of a sweep, that of this job alone."""
     if not HydraConfig.initialized():
         return "vae_lightning.commands.train.train"
-    words = (shell_quoted(word, "utf-8") for word in (script("train.py"), *typed_words()))
-    return " ".join(["python", *words])
+    return " ".join([called("train.py"), *(shell_quoted(word, "utf-8") for word in typed_words())])
 
 
 def _hydras_folder() -> Path | None:

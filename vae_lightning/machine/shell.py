@@ -11,12 +11,24 @@ import shutil
 import sys
 from pathlib import Path
 
-__all__ = ["command", "hydra_quoted", "is_hydra_quoted", "path_setting", "script", "setting", "shell_quoted", "tensorboard"]
+__all__ = [
+    "called",
+    "command",
+    "hydra_quoted",
+    "is_hydra_quoted",
+    "path_setting",
+    "script",
+    "setting",
+    "shell_quoted",
+    "tensorboard",
+]
 
 PLAIN = re.compile(r"[A-Za-z_./][\w./+%@-]*", re.ASCII)
 """Texts that Hydra takes for a string without quotes."""
 WORDS = {"null", "true", "false", "nan", "inf"}
 """Words that Hydra takes for null, a boolean or a number."""
+INSTALLED = {"train.py": "vae-train", "evaluate.py": "vae-evaluate"}
+"""The installed command that does what a script of a checkout does."""
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
 
@@ -72,8 +84,18 @@ def shell_quoted(text: str, encoding: str | None = None) -> str:
 
 
 def command(name: str, *words: str) -> str:
-    """The command line that calls this project's script `name` with `words`, from where this program was called."""
-    return " ".join([shell_quoted(_python()), shell_quoted(script(name)), *map(shell_quoted, words)])
+    """The command line that calls this project's script `name` with `words`, from where this program was called.
+
+    It is the installed command, `vae-train` for `train.py`, where this program is one of those.
+    """
+    installed = _installed(name)
+    program = [installed] if installed else [_python(), script(name)]
+    return " ".join(map(shell_quoted, [*program, *words]))
+
+
+def called(name: str) -> str:
+    """How the script `name` is called in a file or in a sentence: `python train.py`, or `vae-train` where this is that command."""
+    return INSTALLED[name] if _installed(name) else f"python {shell_quoted(script(name), 'utf-8')}"
 
 
 def tensorboard() -> str:
@@ -85,8 +107,21 @@ def tensorboard() -> str:
 
 def script(name: str) -> str:
     """The path of the script `name` beside the running script, if that is one of this project's; else `name` itself."""
-    program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("train.py")
-    return str(program.with_name(name)) if program.name in ("train.py", "evaluate.py") else name
+    program = _program()
+    return str(program.with_name(name)) if program.name in INSTALLED else name
+
+
+def _installed(name: str) -> str:
+    """The installed command for the script `name`, by its path if no shell would find it; an empty string in a checkout."""
+    program = _program()
+    if program.name not in INSTALLED.values():
+        return ""
+    beside, found = program.absolute().with_name(INSTALLED[name]), shutil.which(INSTALLED[name])
+    return INSTALLED[name] if found is not None and Path(found).absolute() == beside else str(beside)
+
+
+def _program() -> Path:
+    return Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path("train.py")
 
 
 def _python() -> str:

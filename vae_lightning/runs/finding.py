@@ -10,6 +10,7 @@ from vae_lightning.machine.files import at_home, is_there
 from vae_lightning.machine.pretrained import WEIGHTS as WEIGHTS_FOR_OTHERS
 from vae_lightning.machine.pretrained import is_pretrained
 from vae_lightning.machine.reading import require_inside
+from vae_lightning.machine.shell import called
 from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST, PREVIOUS
 from vae_lightning.runs.yaml_files import read_yaml, resolved
 
@@ -62,7 +63,9 @@ def latest(outputs: str | Path) -> Path:
             except FileNotFoundError:  # a run that still trains has just replaced it
                 continue
     if not newest:
-        raise CheckpointError(f"run=latest: there is no run with a checkpoint below {outputs}; train one first: python train.py")
+        raise CheckpointError(
+            f"run=latest: there is no run with a checkpoint below {outputs}; train one first: {called('train.py')}"
+        )
     return newest[max(newest)]
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from vae_lightning.errors import one_line
 from vae_lightning.glossary import described
 from vae_lightning.machine.reading import content_within
-from vae_lightning.machine.shell import shell_quoted
+from vae_lightning.machine.shell import called, shell_quoted
 from vae_lightning.reports.page import environment
 from vae_lightning.sweeps.naming import shown
 from vae_lightning.sweeps.record import log_of
@@ -88,9 +88,9 @@ class _Page:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.title = table.folder.name
-        self.command = " ".join(["python train.py -m", *map(_quoted, table.record.words)])
+        self.command = " ".join([called("train.py"), "-m", *map(_quoted, table.record.words)])
         this = _quoted(f"sweep={table.folder}")
-        self.go_on, self.evaluates = f"python train.py -m {this}", f"python evaluate.py {this}"
+        self.go_on, self.evaluates = f"{called('train.py')} -m {this}", f"{called('evaluate.py')} {this}"
         self.written = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         self.counts = ", ".join(f"{count} {state.value}" for state, count in table.counted().items())
         self.errors = errors_in_words(table)
