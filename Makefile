@@ -10,7 +10,7 @@ FAST := $(addprefix tests/,test_noise.py test_arguments.py test_abilities.py tes
 	$(addprefix inference/test_,chunks.py elbo.py hmc.py latents.py observed.py pixels.py quadrature.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs release engines lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
+.PHONY: help docs release weights engines lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -74,6 +74,9 @@ engines: setup ## Install launchers of sweeps and, as root where there is apt-ge
 
 release: setup ## Build wheel and source distribution, try both in a new environment, date the changelog; nothing is uploaded
 	$(BIN)/python .ci/release.py $(ARGS)
+
+weights: setup ## Train, evaluate and export the models that come with a release, into weights/; ARGS="vae cvae_mlp" for some
+	$(BIN)/python .ci/weights.py $(ARGS)
 
 lint: setup ## Check style
 	$(BIN)/ruff check .

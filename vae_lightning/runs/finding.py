@@ -12,6 +12,7 @@ from vae_lightning.machine.pretrained import is_pretrained
 from vae_lightning.machine.reading import require_inside
 from vae_lightning.machine.shell import called
 from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST, PREVIOUS
+from vae_lightning.runs.released import PREFIX, released
 from vae_lightning.runs.yaml_files import read_yaml, resolved
 
 __all__ = ["find", "latest", "located", "run_folder"]
@@ -29,7 +30,7 @@ def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs"
 
     Args:
         run: a run folder or "latest"; also a checkpoint in a run folder, its folder `checkpoints`, or a folder above a single run;
-            also a folder of `vae-export`.
+            also a folder of `vae-export`, and `pretrained:<name>`, a model of a release.
         ckpt_path: a checkpoint file in a run folder, in place of `run`.
         outputs: the folder in which "latest" looks for runs.
         key: the user's name for `run`, for the errors.
@@ -44,6 +45,8 @@ def find(run: str | None, ckpt_path: str | None, outputs: str | Path = "outputs"
         return _of_checkpoint(at_home(str(ckpt_path)), f"ckpt_path={ckpt_path}")
     if run == "latest":
         return _with_checkpoint(latest(outputs), f"{key}=latest")
+    if str(run).startswith(PREFIX):
+        return _with_checkpoint(released(str(run)), f"{key}={run}")
     path, named = at_home(str(run)), f"{key}={run}"
     if path.is_file():
         return _of_checkpoint(path, named)
