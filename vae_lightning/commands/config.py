@@ -256,7 +256,7 @@ def _instantiated(node: DictConfig, where: str) -> Any:
         raise ConfigurationError(f"{where}: {one_line(error.__cause__ or error)}") from error
 
 
-def _own_trainer_keys(
+def own_trainer_keys(
     gpus: int | Literal["auto"],
     compile: bool | Literal["auto"],
     matmul_precision: Literal["highest", "high", "medium"],
@@ -266,7 +266,7 @@ def _own_trainer_keys(
 
 
 def _check_trainer(arguments: dict[str, Any]) -> None:
-    check(_own_trainer_keys, {k: v for k, v in arguments.items() if k in OURS}, "trainer")
+    check(own_trainer_keys, {k: v for k, v in arguments.items() if k in OURS}, "trainer")
     threads = arguments.get("threads", "auto")
     require(threads == "auto" or threads >= 1, "trainer.threads", threads, "auto (one a core) or at least 1")
     for key, least in LEAST.items():

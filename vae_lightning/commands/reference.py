@@ -347,11 +347,20 @@ def fresh() -> Iterator[tuple[Path, str]]:
             yield path, with_blocks(text, path.name)
     for name, headings in HELP.items():
         yield CONF / name, _with_help((CONF / name).read_text(), headings)
+    from vae_lightning.commands.schemas import schemas  # which imports this module
+
+    files = [
+        (path.relative_to(CONF).as_posix(), group)
+        for group in ("model", "data", "trainer")
+        for path in (CONF / group).glob("*.yaml")
+    ]
+    for name, text in schemas({setting.key: setting for setting in _settings(*sorted(files))}):
+        yield ROOT / "docs" / "schemas" / name, text
 
 
 def stale() -> list[Path]:
     """The files whose generated parts are not fresh."""
-    return [path for path, wanted in fresh() if path.read_text() != wanted]
+    return [path for path, wanted in fresh() if not path.is_file() or path.read_text() != wanted]
 
 
 def main(arguments: list[str] | None = None) -> int:
