@@ -54,6 +54,9 @@ def on_page_content(content: str, **_: Any) -> str:
 def mathml(formula: str, is_block: bool) -> str:
     """A formula in LaTeX as MathML, a block in a box that scrolls."""
     text = convert(formula.strip(), display="block" if is_block else "inline")
+    text = text.replace("<mi>K</mi><mi>L</mi>", '<mi mathvariant="normal">KL</mi>')
+    for identifier, operator in (("&#x0007E;", "&#x0223C;"), ("&#x02016;", "&#x02225;")):
+        text = text.replace(f"<mi>{identifier}</mi>", f"<mo>{operator}</mo>")
     # the converter leaves no space between log and what it is taken of
     text = NAMED_OPERATOR.sub(r'\1<mspace width="0.167em"/>', text)
     return f'<div class="formula">{text}</div>' if is_block else text
