@@ -1,4 +1,4 @@
-"""Code of the package that pages show, copied into them, so that a plain Git host shows it too: python docs/site/excerpts.py --write.
+"""Code of the package that pages show, copied into them, as a plain Git host shows pages too: docs/site/excerpts.py --write.
 
 A page says which between two comments, a file and names of functions, classes, `Class.method` or tables in it:
 
@@ -24,7 +24,7 @@ def _bound(node: ast.stmt) -> list[str]:
         case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
             return [name]
         case ast.Assign(targets=targets):
-            return [target.id for target in targets if isinstance(target, ast.Name)]
+            return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
     return []
 
 

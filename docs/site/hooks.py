@@ -1,6 +1,6 @@
 """What the site shows otherwise than a plain Git host: formulas, links into the repository, the changelog, the reference of names.
 
-MkDocs calls the functions named `on_...` (https://www.mkdocs.org/user-guide/configuration/#hooks). Nothing here imports the package.
+MkDocs calls functions named `on_...` (https://www.mkdocs.org/user-guide/configuration/#hooks). Nothing here imports the package.
 """
 
 import html

@@ -25,7 +25,7 @@ def _defined(node: ast.stmt) -> list[str]:
         case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
             return [name]
         case ast.Assign(targets=targets):
-            return [target.id for target in targets if isinstance(target, ast.Name)]
+            return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
     return []
 
 
