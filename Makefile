@@ -70,7 +70,7 @@ docs: setup ## Write the tables and the code in README.md, docs/ and the help te
 
 site: $(SITE)/ready ## Build the documentation as a site in build/site, from docs/ and the docstrings; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml $(ARGS)
-	@echo "open build/site/index.html"
+	@echo "open build/site/index.html, or, to search in it: python3 -m http.server --directory build/site"
 
 engines: setup ## Install launchers of sweeps and, as root where there is apt-get, Slurm: tests/test_clusters.py skips what is missing
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/engines.txt
@@ -139,7 +139,7 @@ hooks: setup ## Check style, types and imports before every commit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pre-commit
 	$(BIN)/pre-commit install
 
-check: lint types imports test test-slow ## Everything that continuous integration checks
+check: lint types imports site test test-slow ## Everything that continuous integration checks
 
 clean: ## Remove the environment and all caches; data and outputs stay
 	rm -rf $(VENV) $(PEERS) $(TRIALS) $(SITE) .venv-lock .gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

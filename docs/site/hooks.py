@@ -15,6 +15,9 @@ from names import page_of, rooms
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 NAMED_OPERATOR = re.compile(r"(<mi>(?:log|exp|max|min)</mi>)(?=<m(?!o\b))")
 
+LONG = 40
+"""Characters from which on a formula within a sentence may be wider than a telephone."""
+
 
 def on_config(config: Any) -> Any:
     """Add to the navigation what has no file in docs/: the rooms of the package, and pages of the repository."""
@@ -52,11 +55,13 @@ def on_page_content(content: str, **_: Any) -> str:
 
 
 def mathml(formula: str, is_block: bool) -> str:
-    """A formula in LaTeX as MathML, a block in a box that scrolls."""
+    """A formula in LaTeX as MathML, blocks and long ones in a box that scrolls."""
     text = convert(formula.strip(), display="block" if is_block else "inline")
     text = text.replace("<mi>K</mi><mi>L</mi>", '<mi mathvariant="normal">KL</mi>')
     for identifier, operator in (("&#x0007E;", "&#x0223C;"), ("&#x02016;", "&#x02225;")):
         text = text.replace(f"<mi>{identifier}</mi>", f"<mo>{operator}</mo>")
     # the converter leaves no space between log and what it is taken of
     text = NAMED_OPERATOR.sub(r'\1<mspace width="0.167em"/>', text)
-    return f'<div class="formula">{text}</div>' if is_block else text
+    if is_block:
+        return f'<div class="formula">{text}</div>'
+    return f'<span class="formula">{text}</span>' if len(formula) > LONG else text
