@@ -25,7 +25,7 @@ from vae_lightning.machine.formats import FORMAT
 FOLDERS = ("*.md", "docs/*.md", "docs/howto/*.md", "docs/explanation/*.md", "docs/api/*.md", "outputs/*.md")
 """Where pages lie, but for docs/extending, which test_extending.py goes through."""
 PAGES = sorted(path for pattern in FOLDERS for path in REPOSITORY.glob(pattern))
-COMMAND = re.compile(r"python (train|evaluate)\.py\s+([^`#]*?)\s*(?:`|#|$)", re.MULTILINE)
+COMMAND = re.compile(r"(?:python|torchrun --nproc_per_node=\d+) (train|evaluate)\.py\s+([^`#]*?)\s*(?:`|#|$)", re.MULTILINE)
 BEFORE = {"model.conditional_prior=true"}
 """Settings that a page names as those of an earlier version."""
 OF_A_SWEEP = re.compile(r"sweep=|resume=|hydra[./](launcher|sweeper)")
