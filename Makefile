@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 TRIALS := .venv-trials
+SITE := .venv-site
 ARGS ?=
 FAST := $(addprefix tests/,test_noise.py test_arguments.py test_abilities.py test_batches.py test_types.py distributions objectives nets data \
 	$(addprefix inference/test_,chunks.py elbo.py hmc.py latents.py observed.py pixels.py quadrature.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs release weights engines lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
+.PHONY: help docs site release weights engines lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,8 +64,13 @@ mutants: setup $(TRIALS)/ready ## Change the code at random places, and see whet
 fuzz: setup $(TRIALS)/ready ## Fuzz the loaders and the checker of words by coverage, on Linux: ARGS="words array --seconds 600"
 	OMP_NUM_THREADS=1 $(TRIALS)/bin/python tests/fuzz/guided.py $(ARGS)
 
-docs: setup ## Write the tables of README.md, docs/ and the help texts from the code
+docs: setup ## Write the tables and the code in README.md, docs/ and the help texts from the code
 	$(BIN)/python -m vae_lightning.commands.reference --write
+	$(BIN)/python docs/site/excerpts.py --write
+
+site: $(SITE)/ready ## Build the documentation as a site in build/site, from docs/ and the docstrings; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml $(ARGS)
+	@echo "open build/site/index.html, or, to search in it: python3 -m http.server --directory build/site"
 
 engines: setup ## Install launchers of sweeps and, as root where there is apt-get, Slurm: tests/test_clusters.py skips what is missing
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/engines.txt
@@ -111,6 +117,11 @@ $(PEERS)/ready: benchmarks/requirements.txt
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
+$(SITE)/ready: docs/requirements.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 lock: ## Write requirements.lock: requirements.txt and what it needs on every platform, with the hashes of all files
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
@@ -134,7 +145,7 @@ hooks: setup ## Check style, types and imports before every commit
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check pre-commit
 	$(BIN)/pre-commit install
 
-check: lint types imports test test-slow ## Everything that continuous integration checks
+check: lint types imports site test test-slow ## Everything that continuous integration checks
 
 clean: ## Remove the environment and all caches; data and outputs stay
-	rm -rf $(VENV) $(PEERS) $(TRIALS) .venv-lock .gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(TRIALS) $(SITE) .venv-lock .gpu build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

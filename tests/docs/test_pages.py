@@ -1,10 +1,10 @@
 """The pages of this project as a reader tries them: commands can be given, names can be imported, links lead somewhere."""
 
 import ast
+import configparser
 import importlib
 import re
 import shlex
-from pathlib import Path
 
 import hydra
 import pytest
@@ -18,15 +18,18 @@ from vae_lightning.commands.commandline import CONF, register_resolvers
 from vae_lightning.commands.overrides import parts_of, prepared
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import Catalogue
+from vae_lightning.commands.table import _settings
 from vae_lightning.engine.step import COMPILE_FROM
 from vae_lightning.machine.formats import FORMAT
 
-PAGES = sorted(path for pattern in ("*.md", "docs/*.md", "outputs/*.md") for path in REPOSITORY.glob(pattern))
-COMMAND = re.compile(r"python (train|evaluate)\.py\s+([^`#]*?)\s*(?:`|#|$)", re.MULTILINE)
+FOLDERS = ("*.md", "docs/*.md", "docs/howto/*.md", "docs/explanation/*.md", "docs/api/*.md", "outputs/*.md")
+"""Where pages lie, but for docs/extending, which test_extending.py goes through."""
+PAGES = sorted(path for pattern in FOLDERS for path in REPOSITORY.glob(pattern))
+COMMAND = re.compile(r"(?:python|torchrun --nproc_per_node=\d+) (train|evaluate)\.py\s+([^`#]*?)\s*(?:`|#|$)", re.MULTILINE)
 BEFORE = {"model.conditional_prior=true"}
 """Settings that a page names as those of an earlier version."""
-OF_A_SWEEP = re.compile(r"sweep=|hydra[./](launcher|sweeper)")
-"""What says how jobs are run, and is in no job's config; the options of conf/sweep have tests of their own."""
+OF_A_SWEEP = re.compile(r"sweep=|resume=|hydra[./](launcher|sweeper)")
+"""What says which runs are meant and how jobs are run, and is in no job's config; the options of conf/sweep have tests of their own."""
 OF_A_SPACE = re.compile(r"=(interval|range|choice|tag)\(")
 """What is searched, and no value."""
 TYPED = re.compile(r"-m|-cn|--\w[\w-]*")
@@ -39,8 +42,8 @@ def texts() -> list[tuple[str, str, str]]:
         if page.name == "CHANGELOG.md":
             continue
         for script, words in COMMAND.findall(page.read_text()):
-            if not any(word in words for word in ("resume=", "--help", "--cfg", "mynets", "mypkg", *BEFORE)):
-                found.add((page.name, script, " ".join(words.rstrip('"\\ ').split())))
+            if not any(word in words for word in ("--help", "--cfg", "mynets", "mypkg", *BEFORE)):
+                found.add((page.relative_to(REPOSITORY).as_posix(), script, " ".join(words.rstrip('"\\ ').split())))
     return sorted(found)
 
 
@@ -61,6 +64,23 @@ def test_command_of_a_page_can_be_given(page: str, script: str, words: str) -> N
         assert hydra.compose(script, own)
 
 
+def settings_beside_others() -> list[str]:
+    """What the tables of docs/coming_from.md say is to be written here, where it is no whole command."""
+    rows = re.findall(r"^\| .+ \| (.+) \|$", (REPOSITORY / "docs" / "coming_from.md").read_text(), re.MULTILINE)
+    cells = [words for row in rows for words in re.findall(r"`([^`]*)`", row)]
+    return [
+        words for words in cells if "=" in words and not words.startswith("python ") and "mypkg" not in words and words[-1] != "="
+    ]
+
+
+@pytest.mark.parametrize("words", settings_beside_others())
+def test_setting_that_is_said_to_do_what_another_repository_does_is_there(words: str) -> None:
+    register_resolvers()
+    catalogue = Catalogue(CONF, "train")
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        assert hydra.compose("train", with_own_net(prepared(given(words), catalogue.groups, catalogue.meant), CONF))
+
+
 def test_there_are_commands_and_they_are_read_whole() -> None:
     assert len(texts()) > 40
     assert given("-m model=beta_vae model.latent_dim=2,10 evaluation.figures=[a,b] run=<run of it>") == [
@@ -68,10 +88,43 @@ def test_there_are_commands_and_they_are_read_whole() -> None:
     ]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for link in re.findall(r"\]\(((?!https?:|#)[^)#]+)(?:#[\w-]+)?\)", page.read_text()):
-        assert (page.parent / link).exists(), link
+def test_installed_commands_of_a_page_are_declared_and_understood() -> None:
+    """`vae-...` in a page is a command of the package, and its words are understood."""
+    scripts = configparser.ConfigParser()
+    scripts.read(REPOSITORY / "setup.cfg")
+    declared = set(re.findall(r"^(vae-[\w-]+) =", scripts["options.entry_points"]["console_scripts"], re.MULTILINE))
+    lines = [
+        (page.name, *found)
+        for page in PAGES
+        for found in re.findall(r"(?:`|^ {4})(vae-\w+)([^`#\n]*)", page.read_text(), re.MULTILINE)
+    ]
+    assert len(lines) > 3
+    for page, command, words in lines:
+        if page == "CHANGELOG.md":
+            continue
+        assert command in declared, page
+        if command == "vae-sweep" and words.strip():
+            assert _settings(shlex.split(words))["sweep"], page
+
+
+SNIPPETS = [
+    pytest.param(block, id=f"{page.relative_to(REPOSITORY).as_posix()}-{number}")
+    for page in PAGES
+    if page.is_relative_to(REPOSITORY / "docs") and page.name != "search.md"
+    for number, block in enumerate(
+        re.findall(
+            r"^```python\n(.*?)^```$",
+            re.sub(r"<!-- code: .*?<!-- /code -->", "", page.read_text(), flags=re.DOTALL),
+            re.MULTILINE | re.DOTALL,
+        )
+    )
+]
+"""Python in pages that is not an excerpt of the package, as test_excerpts.py holds those to be; search.md's opens a search of the reader's."""
+
+
+@pytest.mark.parametrize("block", SNIPPETS)
+def test_snippet_of_a_page_runs(block: str) -> None:
+    exec(compile(block, "page", "exec"), {"__name__": "page"})
 
 
 def test_files_and_folders_that_a_page_names_are_there() -> None:
