@@ -282,7 +282,7 @@ def _each(function: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[s
     """`function` of each tensor of a list, as torch's `_foreach` functions."""
     tensors, *rest = args
     # torch takes the numbers of addcmul and addcdiv, and lerp's weight, by place as well
-    if function in (WITH_TENSORS["addcmul_"], WITH_TENSORS["addcdiv_"]) and len(rest) == 3:
+    if function in [WITH_TENSORS[name] for name in ("addcmul", "addcmul_", "addcdiv", "addcdiv_")] and len(rest) == 3:
         kwargs = {"value": rest.pop()}
     return [
         _in_tensors(
