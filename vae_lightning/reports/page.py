@@ -2,6 +2,7 @@
 
 import base64
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,10 +12,19 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from vae_lightning.evaluation.registry import PARTS, SECTIONS
-from vae_lightning.glossary import described
+from vae_lightning.glossary import described, metric_of
+from vae_lightning.reports.reading import COVERS, Standing, headline, remarks, standings
 from vae_lightning.reports.table import shown
+from vae_lightning.reports.yardsticks import Treatment
 
 __all__ = ["Page", "Picture", "environment", "to_html", "to_markdown"]
+
+WORDS = {
+    "nat": "The unit of information of natural logarithms: 1 nat is 1.44 bits. Nats of an image are summed over its pixels.",
+    "K": "How many samples of the latent an estimate takes for each image.",
+    "split": "Which images were measured: those the model was trained on (train), or those that it has never seen (test).",
+}
+"""Words in the tables that are no names of estimates."""
 
 KINDS = {".png": "image/png", ".gif": "image/gif"}
 
@@ -45,6 +55,14 @@ class Picture:
     def data(self) -> str:
         """The content of the file as a `data:` URL."""
         return f"data:{KINDS[self.path.suffix]};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
+
+    @property
+    def width(self) -> int:
+        """The width in pixels; 0 if the file does not say."""
+        start = self.path.read_bytes()[:24]
+        if start.startswith(b"GIF8"):
+            return int(struct.unpack("<H", start[6:8])[0])
+        return int(struct.unpack(">I", start[16:20])[0]) if start.startswith(b"\x89PNG") and len(start) == 24 else 0
 
     @property
     def moves(self) -> bool:
@@ -85,6 +103,55 @@ class Page:
     """Warnings about the estimates, a line each."""
     not_measured: Mapping[str, str] = field(default_factory=dict)
     """Reasons why parts of the evaluation were left out, by name of the part."""
+    treatment: Treatment | None = None
+    """What the numbers are of, which decides what they compare with; None: unknown."""
+
+    @property
+    def covers(self) -> str:
+        """What the standard errors cover, and what not."""
+        return COVERS
+
+    @property
+    def first(self) -> dict[str, Mapping[str, Any]]:
+        """Of each estimate of the test images, the one that stands under the name; of the first split, if it is not measured."""
+        split = "test" if self.estimates.get("test") else next(iter(self.estimates), "test")
+        return {name: rows[0] for name, rows in self.estimates.get(split, {}).items() if rows}
+
+    @property
+    def headline(self) -> list[dict[str, str]]:
+        """The estimates that come first, formatted."""
+        return [{"name": name, "meaning": described(name), **_formatted(name, e)} for name, e in headline(self.first).items()]
+
+    @property
+    def standings(self) -> list[dict[str, Any]]:
+        """The numbers that have figures to be held against, each with a row a figure and one of its own."""
+        return [_standing(standing) for standing in standings(self.first, self.treatment)]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the estimates say of each other."""
+        return remarks(self.first)
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether an estimate has settings of its own."""
+        return any(row["settings"] for rows in self.sections.values() for row in rows)
+
+    @property
+    def terms(self) -> list[dict[str, str]]:
+        """What the names in the tables mean, each once: `anchor`, `name`, `meaning`, and the paper and address that define it."""
+        metrics = dict.fromkeys(metric for rows in self.estimates.values() for name in rows if (metric := metric_of(name)))
+        words = [{"anchor": "", "name": name, "meaning": meaning, "paper": "", "url": ""} for name, meaning in WORDS.items()]
+        return words + [
+            {
+                "anchor": f"about-{metric.name}",
+                "name": metric.name,
+                "meaning": metric.sentence + {"high": " Higher is better.", "low": " Lower is better.", "": ""}[metric.direction],
+                "paper": metric.source.rpartition(", ")[0],
+                "url": metric.source.rpartition(", ")[2],
+            }
+            for metric in metrics
+        ]
 
     @property
     def sections(self) -> dict[str, list[dict[str, str]]]:
@@ -93,7 +160,8 @@ class Page:
         for split, estimates in self.estimates.items():
             for name, rows in estimates.items():
                 for estimate in rows:
-                    row = {"split": split, "name": name, "meaning": described(name), **_formatted(name, estimate)}
+                    about = metric_of(name)
+                    row = {"split": split, "name": name, "about": about.name if about else "", **_formatted(name, estimate)}
                     sections.setdefault(estimate["section"] or SECTIONS[0], []).append(row)
         headings = list(
             dict.fromkeys([*SECTIONS, *(name for part in PARTS.values() for name in (part.heading, *part.further_sections))])
@@ -122,6 +190,38 @@ def _formatted(name: str, estimate: Mapping[str, Any]) -> dict[str, str]:
         "estimator": estimate["estimator"],
         "settings": _in_words({**estimate["settings"], **({"seed": estimate["seed"]} if estimate.get("seed") else {})}),
         "seconds": "" if seconds is None else f"{seconds:.1f}",
+    }
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    """A number among the figures that it compares with, the best first, as the page shows them."""
+    name, own = standing.name, standing.estimate
+    value, error = shown(name, own)
+    rows_of = {
+        y: {
+            "value": f"{y.value:.2f}",
+            "error": "" if y.error is None else f"{y.error:.2f}",
+            "name": y.name,
+            "whose": y.whose,
+            "url": y.source.url if y.source else "",
+            "details": y.details,
+            "place": f"{standing.place(y.value):.1f}",
+            "own": False,
+        }
+        for y in standing.yardsticks
+    }
+    rows: list[dict[str, Any]] = list(rows_of.values())
+    samples = f", K = {own['num_samples']:,}" if own["num_samples"] and name != "elbo" else ""
+    this: dict[str, Any] = {"value": value, "error": error, "name": "this run", "whose": "", "url": "", "own": True}
+    this |= {"details": f"{own['num_images']:,} test images{samples}", "place": f"{standing.place(own['value']):.1f}"}
+    rows.insert(len(standing.better), this)
+    neighbours = [{"how": how, **rows_of[y]} for how, y in standing.neighbours.items()]
+    return {
+        "name": name,
+        "better": "higher" if standing.sign < 0 else "lower",
+        "rows": rows,
+        "neighbours": neighbours,
+        "this": this,
     }
 
 
