@@ -9,7 +9,7 @@ import base64
 import hashlib
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jupytext
@@ -17,15 +17,17 @@ import nbformat
 import numpy as np
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from PIL import Image
+from PIL import Image, ImageColor
+
+from vae_lightning.figures.style import CLASS_COLORS
 
 __all__ = ["NOTEBOOKS", "executed", "paired", "small", "with_outputs"]
 
 NOTEBOOKS = sorted(Path(__file__).resolve().parent.glob("visualization_*.py"))
-WIDTHS = {"image/png": 290, "image/gif": 190}
+WIDTHS = {"image/png": 310, "image/gif": 190}
 """Pixels of the width of a kept picture, at most, by what it was; of an animation a still is kept."""
-COLORS, GREYS = 8, 4
-"""Colours of a kept picture, at most; levels of one without colours."""
+GREYS = 6
+"""Levels of grey of a kept picture; one in colour has the colours of classes beside them."""
 GREY = 30
 """Levels of 256 by which the channels of a picture without colours differ at most."""
 
@@ -74,14 +76,20 @@ def _shrunk(picture: str, width: int) -> str:
     still.thumbnail((width, 2 * width), Image.Resampling.LANCZOS)
     channels = np.asarray(still).astype(int)
     colored = int((channels.max(-1) - channels.min(-1)).max()) > GREY
-    few = (
-        still.quantize(COLORS, dither=Image.Dither.NONE)
-        if colored
-        else still.convert("L").quantize(GREYS, dither=Image.Dither.NONE)
-    )
+    few = still.quantize(palette=_palette(CLASS_COLORS if colored else ()), dither=Image.Dither.NONE)
     file = io.BytesIO()
     few.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
+
+
+def _palette(colors: Sequence[str]) -> Image.Image:
+    """A picture whose palette is `GREYS` levels from black to white, and `colors`."""
+    levels = [(255 * level // (GREYS - 1),) * 3 for level in range(GREYS)]
+    values = [*levels, *(ImageColor.getrgb(color) for color in colors)]
+    palette = Image.new("P", (1, 1))
+    # the rest of the 256 entries repeats the first one: without that they would be other colours
+    palette.putpalette([channel for color in [*values, *[values[0]] * (256 - len(values))] for channel in color])
+    return palette
 
 
 def _kept(path: Path) -> dict[str, list[NotebookNode]]:

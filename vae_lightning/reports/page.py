@@ -17,7 +17,7 @@ from vae_lightning.reports.reading import COVERS, Standing, headline, remarks, s
 from vae_lightning.reports.table import shown
 from vae_lightning.reports.yardsticks import Treatment
 
-__all__ = ["Page", "Picture", "environment", "to_html", "to_markdown"]
+__all__ = ["Page", "Picture", "environment", "pixels_wide", "to_html", "to_markdown"]
 
 WORDS = {
     "nat": "The unit of information of natural logarithms: 1 nat is 1.44 bits. Nats of an image are summed over its pixels.",
@@ -27,6 +27,14 @@ WORDS = {
 """Words in the tables that are no names of estimates."""
 
 KINDS = {".png": "image/png", ".gif": "image/gif"}
+
+
+def pixels_wide(content: bytes) -> int:
+    """The width of a PNG or GIF, as its first bytes say; 0 of anything else."""
+    start = content[:24]
+    if start.startswith(b"GIF8") and len(start) == 24:
+        return int(struct.unpack("<H", start[6:8])[0])
+    return int(struct.unpack(">I", start[16:20])[0]) if start.startswith(b"\x89PNG") and len(start) == 24 else 0
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,7 @@ class Picture:
     @property
     def width(self) -> int:
         """The width in pixels; 0 if the file does not say."""
-        start = self.path.read_bytes()[:24]
-        if start.startswith(b"GIF8"):
-            return int(struct.unpack("<H", start[6:8])[0])
-        return int(struct.unpack(">I", start[16:20])[0]) if start.startswith(b"\x89PNG") and len(start) == 24 else 0
+        return pixels_wide(self.path.read_bytes())
 
     @property
     def moves(self) -> bool:
@@ -113,7 +118,7 @@ class Page:
 
     @property
     def first(self) -> dict[str, Mapping[str, Any]]:
-        """Of each estimate of the test images, the one that stands under the name; of the first split, if it is not measured."""
+        """The estimate under each name of the test images; of the first split, if no test image was measured."""
         split = "test" if self.estimates.get("test") else next(iter(self.estimates), "test")
         return {name: rows[0] for name, rows in self.estimates.get(split, {}).items() if rows}
 

@@ -78,7 +78,7 @@ class Standing:
 
 
 def headline(estimates: Mapping[str, Plain]) -> dict[str, Plain]:
-    """Of the estimates of a split, by name, those that a page shows first."""
+    """The estimates of a split, by name, that a page shows first."""
     return {name: estimates[name] for name in HEADLINE if name in estimates}
 
 
