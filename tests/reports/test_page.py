@@ -149,7 +149,7 @@ def test_a_page_without_figures_that_compare_says_so(
 ) -> None:
     alone = dataclasses.replace(page, treatment=treatment)
     text = to_markdown(alone, tmp_path) if markdown else to_html(alone)
-    assert "There is no figure, published or of this project, of the same data treatment" in text
+    assert "There is no number, published or of this project, of the same data treatment" in text
     assert "86.76" not in text
     assert ("binarization threshold" in text) == (treatment is not None)
 

@@ -92,7 +92,7 @@ def test_report_says_what_errors_cover_and_where_the_nll_stands(capsys: pytest.C
     print_report(to_json("best.ckpt", {"test": estimates}, treatment=treatment), Path("evaluation"))
     text = capsys.readouterr().out
     assert "covers neither the seed of the training nor" in text
-    assert "test/nll 88.00 ± 0.20 beside 13 comparable figures" in text
+    assert "test/nll 88.00 ± 0.20 beside 13 comparable numbers" in text
     assert "next better: 86.76 VAE, k = 1 (Burda et al., 2016)" in text
     assert "next worse: 88.06 VAE with a VampPrior, 50 epochs (this project)" in text
     assert "note: effective_sample_size is 3.5 of 50, below 10" in text

@@ -1,4 +1,4 @@
-"""Figures stand beside a number only where they compare with it, and this project's own are those of docs/results.md."""
+"""Numbers stand beside another only where they compare with it, and this project's own are those of docs/results.md."""
 
 import re
 

@@ -13,18 +13,11 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from vae_lightning.evaluation.registry import PARTS, SECTIONS
 from vae_lightning.glossary import described, metric_of
-from vae_lightning.reports.reading import COVERS, Standing, headline, remarks, standings
-from vae_lightning.reports.table import shown
+from vae_lightning.reports.reading import COVERS, headline, remarks, standings
+from vae_lightning.reports.rows import formatted, in_words, standing_row, terms
 from vae_lightning.reports.yardsticks import Treatment
 
 __all__ = ["Page", "Picture", "environment", "pixels_wide", "to_html", "to_markdown"]
-
-WORDS = {
-    "nat": "The unit of information of natural logarithms: 1 nat is 1.44 bits. Nats of an image are summed over its pixels.",
-    "K": "How many samples of the latent an estimate takes for each image.",
-    "split": "Which images were measured: those the model was trained on (train), or those that it has never seen (test).",
-}
-"""Words in the tables that are no names of estimates."""
 
 KINDS = {".png": "image/png", ".gif": "image/gif"}
 
@@ -57,7 +50,7 @@ class Picture:
     @property
     def drawn_with(self) -> str:
         """The settings in words."""
-        return _in_words(self.settings)
+        return in_words(self.settings)
 
     @property
     def data(self) -> str:
@@ -125,12 +118,12 @@ class Page:
     @property
     def headline(self) -> list[dict[str, str]]:
         """The estimates that come first, formatted."""
-        return [{"name": name, "meaning": described(name), **_formatted(name, e)} for name, e in headline(self.first).items()]
+        return [{"name": name, "meaning": described(name), **formatted(name, e)} for name, e in headline(self.first).items()]
 
     @property
     def standings(self) -> list[dict[str, Any]]:
         """The numbers that have figures to be held against, each with a row a figure and one of its own."""
-        return [_standing(standing) for standing in standings(self.first, self.treatment)]
+        return [standing_row(standing) for standing in standings(self.first, self.treatment)]
 
     @property
     def remarks(self) -> list[str]:
@@ -144,19 +137,8 @@ class Page:
 
     @property
     def terms(self) -> list[dict[str, str]]:
-        """What the names in the tables mean, each once: `anchor`, `name`, `meaning`, and the paper and address that define it."""
-        metrics = dict.fromkeys(metric for rows in self.estimates.values() for name in rows if (metric := metric_of(name)))
-        words = [{"anchor": "", "name": name, "meaning": meaning, "paper": "", "url": ""} for name, meaning in WORDS.items()]
-        return words + [
-            {
-                "anchor": f"about-{metric.name}",
-                "name": metric.name,
-                "meaning": metric.sentence + {"high": " Higher is better.", "low": " Lower is better.", "": ""}[metric.direction],
-                "paper": metric.source.rpartition(", ")[0],
-                "url": metric.source.rpartition(", ")[2],
-            }
-            for metric in metrics
-        ]
+        """What the names in the tables mean, each once."""
+        return terms(name for rows in self.estimates.values() for name in rows)
 
     @property
     def sections(self) -> dict[str, list[dict[str, str]]]:
@@ -166,7 +148,7 @@ class Page:
             for name, rows in estimates.items():
                 for estimate in rows:
                     about = metric_of(name)
-                    row = {"split": split, "name": name, "about": about.name if about else "", **_formatted(name, estimate)}
+                    row = {"split": split, "name": name, "about": about.name if about else "", **formatted(name, estimate)}
                     sections.setdefault(estimate["section"] or SECTIONS[0], []).append(row)
         headings = list(
             dict.fromkeys([*SECTIONS, *(name for part in PARTS.values() for name in (part.heading, *part.further_sections))])
@@ -182,64 +164,6 @@ class Page:
 def _place(heading: str, headings: Sequence[str]) -> int:
     """The place of a heading among `headings`; unknown ones come last."""
     return headings.index(heading) if heading in headings else len(headings)
-
-
-def _formatted(name: str, estimate: Mapping[str, Any]) -> dict[str, str]:
-    value, error = shown(name, estimate)
-    seconds = estimate["seconds"]
-    return {
-        "value": value,
-        "error": error,
-        "images": f"{estimate['num_images']:,}",
-        "samples": str(estimate["num_samples"] or ""),
-        "estimator": estimate["estimator"],
-        "settings": _in_words({**estimate["settings"], **({"seed": estimate["seed"]} if estimate.get("seed") else {})}),
-        "seconds": "" if seconds is None else f"{seconds:.1f}",
-    }
-
-
-def _standing(standing: Standing) -> dict[str, Any]:
-    """A number among the figures that it compares with, the best first, as the page shows them."""
-    name, own = standing.name, standing.estimate
-    value, error = shown(name, own)
-    rows_of = {
-        y: {
-            "value": f"{y.value:.2f}",
-            "error": "" if y.error is None else f"{y.error:.2f}",
-            "name": y.name,
-            "whose": y.whose,
-            "url": y.source.url if y.source else "",
-            "details": y.details,
-            "place": f"{standing.place(y.value):.1f}",
-            "own": False,
-        }
-        for y in standing.yardsticks
-    }
-    rows: list[dict[str, Any]] = list(rows_of.values())
-    samples = f", K = {own['num_samples']:,}" if own["num_samples"] and name != "elbo" else ""
-    this: dict[str, Any] = {"value": value, "error": error, "name": "this run", "whose": "", "url": "", "own": True}
-    this |= {"details": f"{own['num_images']:,} test images{samples}", "place": f"{standing.place(own['value']):.1f}"}
-    rows.insert(len(standing.better), this)
-    neighbours = [{"how": how, **rows_of[y]} for how, y in standing.neighbours.items()]
-    return {
-        "name": name,
-        "better": "higher" if standing.sign < 0 else "lower",
-        "rows": rows,
-        "neighbours": neighbours,
-        "this": this,
-    }
-
-
-def _in_words(settings: Mapping[str, Any]) -> str:
-    return "; ".join(f"{key.replace('_', ' ')}: {_short(value)}" for key, value in settings.items())
-
-
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_short, value))
-    return str(value)
 
 
 def to_html(page: Page) -> str:

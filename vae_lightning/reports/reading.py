@@ -34,7 +34,7 @@ COLLAPSED = 0.1
 
 @dataclass(frozen=True)
 class Standing:
-    """A number of a run among the figures that it compares with.
+    """A number of a run among the numbers that it compares with.
 
     >>> from vae_lightning.reports.yardsticks import YARDSTICKS
     >>> standing = Standing("nll", {"value": 90.0}, YARDSTICKS[:1])
@@ -47,7 +47,7 @@ class Standing:
     estimate: Plain
     """The run's own estimate."""
     yardsticks: Sequence[Yardstick]
-    """The figures, the best first."""
+    """The numbers, the best first."""
 
     @property
     def sign(self) -> int:
@@ -56,17 +56,17 @@ class Standing:
 
     @property
     def better(self) -> tuple[Yardstick, ...]:
-        """The figures that are better than the run's number, the best first."""
+        """The numbers that are better than the run's number, the best first."""
         return tuple(y for y in self.yardsticks if self.sign * y.value < self.sign * self.estimate["value"])
 
     @property
     def worse(self) -> tuple[Yardstick, ...]:
-        """The other figures, the best first."""
+        """The other numbers, the best first."""
         return tuple(self.yardsticks[len(self.better) :])
 
     @property
     def neighbours(self) -> dict[str, Yardstick]:
-        """The best of the figures and those next to the run's number, each by what it is, none twice."""
+        """The best of the numbers and those next to the run's number, each by what it is, none twice."""
         better, worse = self.better, self.worse
         chosen = {"the best": better[:-1][:1], "next better": better[-1:], "next worse": worse[:1]}
         return {how: found[0] for how, found in chosen.items() if found}
@@ -83,7 +83,7 @@ def headline(estimates: Mapping[str, Plain]) -> dict[str, Plain]:
 
 
 def standings(estimates: Mapping[str, Plain], treatment: Treatment | None) -> Iterator[Standing]:
-    """Each estimate of the test images that has figures to be held against, among these.
+    """Each estimate of the test images that has numbers to be held against, among these.
 
     Args:
         estimates: those of the test images, by name.

@@ -88,11 +88,11 @@ def print_report(
 
 
 def _standing(standing: Standing) -> str:
-    """A number beside the best figure that it compares with and its neighbours among the others, in a line."""
+    """A number beside the best that it compares with and its neighbours among the others, in a line."""
     value, error = shown(standing.name, standing.estimate)
     told = "; ".join(f"{how}: {y.value:.2f} {y.name} ({y.whose})" for how, y in standing.neighbours.items())
     number = f"test/{standing.name} {value}" + (f" ± {error}" if error else "")
-    return f"{number} beside {len(standing.yardsticks)} comparable figures (all in the report): {told}"
+    return f"{number} beside {len(standing.yardsticks)} comparable numbers (all in the report): {told}"
 
 
 def _cells(name: str, estimate: Mapping[str, Any]) -> tuple[str, str, str, str]:

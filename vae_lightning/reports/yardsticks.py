@@ -1,7 +1,7 @@
-"""`YARDSTICKS`: published figures, and this project's own, that a number in a report can be held against.
+"""`YARDSTICKS`: published numbers, and this project's own, that a number in a report can be held against.
 
-A figure is shown beside a number only where both are of the same data set, binarization and conditioning, and by the same kind of
-estimator: an nll of other pixels, or of p(x | y) beside p(x), says nothing. Published figures are those read in a source that can
+A number is shown beside another only where both are of the same data set, binarization and conditioning, and by the same kind of
+estimator: an nll of other pixels, or of p(x | y) beside p(x), says nothing. Published numbers are those read in a source that can
 be named. This project's own stand in `docs/results.md` with their commands and dates.
 """
 
@@ -14,7 +14,7 @@ __all__ = ["YARDSTICKS", "Source", "Treatment", "Yardstick", "beside"]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a figure was published.
+    """Where a number was published.
 
     >>> BURDA.short
     'Burda et al., 2016'
@@ -76,7 +76,7 @@ class Treatment:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """A figure that others can be held against.
+    """A number that others can be held against.
 
     >>> burda = YARDSTICKS[0]
     >>> burda.name, burda.value, burda.whose
@@ -100,7 +100,7 @@ class Yardstick:
     command: str = ""
     """The command that made it, as `docs/results.md` has it, if it is this project's own."""
     date: str = ""
-    """The day of an own figure, by ISO 8601."""
+    """The day of an own number, by ISO 8601."""
     binarization: str = "dynamic"
     """How the images became binary."""
     conditional: bool = False
@@ -115,14 +115,14 @@ class Yardstick:
 
     @property
     def details(self) -> str:
-        """The net, K and, of an own figure, command and day."""
+        """The net, K and, of an own number, command and day."""
         samples = f"K = {self.samples:,}" if self.samples else ""
         made = f"{self.command} ({self.date})" if self.command else ""
         return "; ".join(part for part in (self.net, samples, made) if part)
 
 
 def beside(name: str, treatment: Treatment | None) -> list[Yardstick]:
-    """The figures that the estimate `name` of a run compares with, the best first; empty if there are none.
+    """The numbers that the estimate `name` of a run compares with, the best first; empty if there are none.
 
     Args:
         name: the name of an estimate in a report: `nll`, `elbo`, `nll_marginal`.
@@ -172,7 +172,7 @@ def _own(
     Args:
         made: command and day.
         nll: value, standard error and K.
-        of: what the figures are of, where it is not p(x) of dynamic binarization.
+        of: what the numbers are of, where it is not p(x) of dynamic binarization.
     """
     rest = {"command": made[0], "date": made[1], **of}
     found = [] if nll is None else [Yardstick(name, net, nll[0], nll[1], nll[2], **rest)]
@@ -256,4 +256,4 @@ YARDSTICKS: tuple[Yardstick, ...] = (
         **_STATIC,
     ),
 )
-"""Every figure. Published ones are as their authors state them, ELBOs with this project's sign."""
+"""Every number. Published ones are as their authors state them, ELBOs with this project's sign."""
