@@ -15,8 +15,8 @@
 # # What a conditional variational autoencoder has learned
 #
 # From a trained run to every figure of it, with the mathematics that they show. Name a run in the next cell, or let the notebook
-# train a small model of two latent dimensions. All of it takes about two minutes on one core (117 s, one core of an AMD EPYC that
-# others shared, 2026-11-28). The bound, the reparameterisation, likelihoods and $\beta$ are explained in
+# train a small model of two latent dimensions. All of it takes two to four minutes on one core (117 s and 214 s, one core of
+# an AMD EPYC that others shared, 2026-11-28). The bound, the reparameterisation, likelihoods and $\beta$ are explained in
 # [the notebook of the VAE](visualization_vae.ipynb), which says how to open one; here is what labels change. The pictures that are
 # kept in the file are small ones, of few colours, and stills of animations; a run replaces them.
 

@@ -21,7 +21,7 @@ from vae_lightning.figures.catalog import CATALOG
 CONF = Path(__file__).resolve().parents[2] / "conf"
 ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator", "settings", "seconds", "section"}
 ESTIMATE |= {"seed", "measured"}
-REPORT = {"format", "checkpoint", "warnings", "not_measured", "splits"}
+REPORT = {"format", "checkpoint", "warnings", "not_measured", "splits", "treatment"}
 BESIDE = {"weights", "evaluated", "parts", "figures", "not_drawn", "other_settings"}
 
 
@@ -76,6 +76,11 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
         assert found.gallery.skipped.get(other, "") in text
         assert "best.ckpt, epoch 1, optimizer step 4" in text
     assert set(report) == REPORT | BESIDE
+    of = {"dataset": "mnist", "binarization": "dynamic", "conditional": model == "cvae_cnn3", "binary": model != "cnn"}
+    assert {key: value for key, value in report["treatment"].items() if key != "binarization" or model != "cnn"} == {
+        key: value for key, value in of.items() if key != "binarization" or model != "cnn"
+    }
+    assert ("Burda et al., 2016" in (found.folder / "report.html").read_text()) == (model != "cnn")
     for name in names:
         estimate = report["splits"]["test"][name]
         assert set(estimate) == ESTIMATE

@@ -199,3 +199,11 @@ def test_page_is_dark_where_the_reader_wants_it_and_figures_stay_on_white(page: 
     html = to_html(page)
     assert "prefers-color-scheme: dark" in html
     assert re.search(r"\.picture \{[^}]*background: #fff", html)
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_a_classifier_is_held_against_no_likelihood(page: Page, tmp_path: Path, markdown: bool) -> None:
+    only = dataclasses.replace(page, estimates={"test": {"accuracy": page.estimates["test"]["accuracy"]}})
+    text = to_markdown(only, tmp_path) if markdown else to_html(only)
+    assert "Is it good?" not in text
+    assert "0.9877" in text

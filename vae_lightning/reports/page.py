@@ -126,6 +126,11 @@ class Page:
         return [standing_row(standing) for standing in standings(self.first, self.treatment)]
 
     @property
+    def compares(self) -> bool:
+        """Whether there are numbers of the kinds that yardsticks are of."""
+        return bool({"nll", "elbo"} & set(self.first))
+
+    @property
     def remarks(self) -> list[str]:
         """What the estimates say of each other."""
         return remarks(self.first)
