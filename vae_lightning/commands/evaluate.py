@@ -233,7 +233,8 @@ def _require_images_of_training(run: runs.LoadedRun) -> None:
 def _treatment(model: Any, data: Any) -> Treatment:
     """What the numbers of the run are of; a data module without a name of its data goes by its class, which no figure is of."""
     binary = bool(getattr(getattr(model, "likelihood_of", None), "binary", False))
-    return Treatment(str(getattr(data, "dataset", kind_of(data))), binarization_of(data), classes_of(model) > 0, binary)
+    conditional = isinstance(model, LatentVariableModel) and classes_of(model) > 0
+    return Treatment(str(getattr(data, "dataset", kind_of(data))), binarization_of(data), conditional, binary)
 
 
 class _Judge(NamedTuple):
