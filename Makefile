@@ -34,8 +34,8 @@ evaluate: setup ## Evaluate the newest run, or ARGS="run=<folder>"
 tensorboard: setup ## Watch all runs at http://localhost:6006
 	$(BIN)/tensorboard --logdir outputs
 
-notebooks: setup ## Write the .ipynb of the notebooks, which are kept as text
-	$(BIN)/python notebooks/pair.py
+notebooks: setup ## Write the .ipynb of the notebooks, which are kept as text (ARGS=--run: run them anew)
+	$(BIN)/python notebooks/pair.py $(ARGS)
 
 test: setup ## Run the test suite, but for what takes long
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)

@@ -15,8 +15,10 @@
 # # What a conditional variational autoencoder has learned
 #
 # From a trained run to every figure of it, with the mathematics that they show. Name a run in the next cell, or let the notebook
-# train a small model of two latent dimensions, which takes a minute. The bound, the reparameterisation, likelihoods and $\beta$
-# are explained in [the notebook of the VAE](visualization_vae.ipynb); here is what labels change.
+# train a small model of two latent dimensions. All of it takes two to four minutes on one core (117 s and 214 s, one core of
+# an AMD EPYC that others shared, 2026-11-28). The bound, the reparameterisation, likelihoods and $\beta$ are explained in
+# [the notebook of the VAE](visualization_vae.ipynb), which says how to open one; here is what labels change. The pictures that are
+# kept in the file are small ones, of few colours, and stills of animations; a run replaces them.
 
 # %% tags=["parameters"]
 import os
@@ -210,6 +212,12 @@ display(figures.reconstruction_pairs(model, x, y, seed=seed), figures.reproducti
 
 # %%
 figures.samples(model, num_classes=classes, seed=seed)
+
+# %% [markdown]
+# Ten of each digit, every one from a latent of its own. Good: each row holds ten different images of its digit.
+
+# %%
+figures.class_samples(model, classes, seed=seed, labels=digits)
 
 # %% [markdown]
 # ## Style and digit

@@ -15,8 +15,13 @@
 # # What a variational autoencoder has learned
 #
 # From a trained run to its figures, with the mathematics that they show. Name a run in the next cell, or let the notebook
-# train a small model of two latent dimensions, which takes a minute or two. `python evaluate.py run=<folder>` draws
+# train a small model of two latent dimensions. All of it takes six to seven minutes on one core (340 s and 434 s, one core
+# of an AMD EPYC that others shared, 2026-11-28). `python evaluate.py run=<folder>` draws
 # these figures and others into a report. The conditional model has [a notebook of its own](visualization_cvae.ipynb).
+#
+# To open it: `pip install jupyterlab` into the environment of the project, then `jupyter lab notebooks/visualization_vae.ipynb`; or
+# open the file in an editor that knows notebooks, such as VS Code, and choose that environment as its kernel. The pictures that
+# are kept in the file are small ones, of few colours, and stills of animations; a run replaces them.
 
 # %% tags=["parameters"]
 import os

@@ -48,7 +48,7 @@ def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: P
     assert result.returncode == 0, result.stderr
     assert not (tmp_path / "executed").exists()
     assert "nll" in result.stdout
-    assert "not drawn:  class_style_grid, style_transfer: the model ignores labels" in result.stdout
+    assert "not drawn:  class_samples, class_style_grid, style_transfer: the model ignores labels" in result.stdout
     (page,) = folder.glob("*/evaluation/report.html")
     assert page.read_text().count("data:image/") == 19
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from vae_lightning.errors import ConfigurationError
 
-__all__ = ["GLOSSARY", "LOGGED", "METRICS", "Metric", "define", "described", "meaning"]
+__all__ = ["GLOSSARY", "LOGGED", "METRICS", "Metric", "define", "described", "meaning", "metric_of"]
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,23 @@ def meaning(key: str) -> str:
     return GLOSSARY[named.partition("/")[0].partition("-")[0]]
 
 
-def described(name: str) -> str:
-    """What an estimate is, by its name in a report; empty if the glossary does not know it.
+def metric_of(name: str) -> Metric | None:
+    """The metric that an estimate is of, by its name in a report; None if the glossary does not know it.
 
     `<name>_real` is the estimate `<name>` of real images in the place of samples.
+
+    >>> metric_of("kl_per_dimension/03").name
+    'kl_per_dimension'
+    """
+    kind = name.partition("/")[0]
+    return METRICS.get(kind) or METRICS.get(kind.removesuffix("_real"))
+
+
+def described(name: str) -> str:
+    """What an estimate is, by its name in a report; empty if the glossary does not know it.
 
     >>> described("kl_per_dimension/03") == GLOSSARY["kl_per_dimension"]
     True
     """
-    kind = name.partition("/")[0]
-    return GLOSSARY.get(kind) or GLOSSARY.get(kind.removesuffix("_real"), "")
+    metric = metric_of(name)
+    return metric.sentence if metric else ""

@@ -17,11 +17,12 @@ from vae_lightning.commands.train import Result, train
 from vae_lightning.data import sources
 from vae_lightning.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from vae_lightning.figures.catalog import CATALOG
+from vae_lightning.reports.yardsticks import Treatment
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator", "settings", "seconds", "section"}
 ESTIMATE |= {"seed", "measured"}
-REPORT = {"format", "checkpoint", "warnings", "not_measured", "splits"}
+REPORT = {"format", "checkpoint", "warnings", "not_measured", "splits", "treatment"}
 BESIDE = {"weights", "evaluated", "parts", "figures", "not_drawn", "other_settings"}
 
 
@@ -76,6 +77,10 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
         assert found.gallery.skipped.get(other, "") in text
         assert "best.ckpt, epoch 1, optimizer step 4" in text
     assert set(report) == REPORT | BESIDE
+    binarization = report["splits"]["test"][names[0]]["binarization"]
+    treatment = Treatment("mnist", binarization, conditional=model == "cvae_cnn3", binary=model != "cnn")
+    assert Treatment.read(report["treatment"]) == treatment
+    assert ("Burda et al., 2016" in (found.folder / "report.html").read_text()) == (model != "cnn")
     for name in names:
         estimate = report["splits"]["test"][name]
         assert set(estimate) == ESTIMATE

@@ -24,7 +24,7 @@ from vae_lightning.types import Estimate
 TRAINING = {"training_reconstructions", "training_latents", "training_manifold"}
 ONLY_TWO = {"latent_grid_10x10", "latent_grid_20x20", "latent_grid_quantiles", "isocontours"}
 ONLY_MORE = {"traversals"}
-ONLY_LABELS = {"class_style_grid", "style_transfer"}
+ONLY_LABELS = {"class_samples", "class_style_grid", "style_transfer"}
 ONLY_CLASSIFIER = {"confusion_matrix", "mistakes"}
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from toys import Painter
 
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.figures.conditional import chosen_class, class_means, class_style_grid, style_transfer
+from vae_lightning.figures.conditional import chosen_class, class_means, class_samples, class_style_grid, style_transfer
 
 
 def odd(tile: Tensor) -> Tensor:
@@ -20,6 +20,23 @@ def test_style_grid_has_one_latent_a_column_and_one_class_a_row(shown) -> None: 
     assert torch.equal(odd(grid), (torch.arange(10) % 2.0).unsqueeze(1).expand(10, 6))
     assert torch.equal(grid[..., 1:, :], grid[:1, ..., 1:, :].expand(10, 6, 27, 28)), "a column keeps its style"
     assert grid[0, :, 5, 0].unique().numel() == 6
+
+
+def test_samples_of_each_class_are_ten_different_ones_of_that_class(shown) -> None:  # type: ignore[no-untyped-def]
+    model = Painter(num_classes=10)
+    grid = shown(class_samples(model).axes[0])
+    assert grid.shape[:2] == (10, 10)
+    assert torch.equal(odd(grid), (torch.arange(10) % 2.0).unsqueeze(1).expand(10, 10))
+    assert grid[..., 5, 0].unique().numel() == 100, "each has a latent of its own"
+    assert torch.equal(grid, shown(class_samples(model).axes[0])), "the seed fixes them"
+    assert not torch.equal(grid, shown(class_samples(model, seed=1).axes[0]))
+
+
+def test_samples_of_each_class_are_of_the_prior(shown) -> None:  # type: ignore[no-untyped-def]
+    grid = shown(class_samples(Painter(num_classes=2), count=2000).axes[0])
+    z = grid[..., 5, 0].logit()
+    assert abs(float(z.mean())) < 0.1
+    assert abs(float(z.std()) - 1) < 0.1
 
 
 def test_style_transfer_keeps_the_style_of_its_input_in_every_label(x: Tensor, y: Tensor, shown) -> None:  # type: ignore[no-untyped-def]

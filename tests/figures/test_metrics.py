@@ -48,6 +48,15 @@ def test_learning_curves_show_both_splits_and_mark_the_checkpoint() -> None:
     assert lines["these weights"].get_xdata() == [60, 60]
 
 
+def test_learning_curves_stand_two_in_a_row_so_that_a_phone_shows_them_large() -> None:
+    steps = torch.arange(10)
+    history = {f"val/{name}": (steps, steps * 1.0) for name in ("elbo", "log_likelihood", "kl")}
+    made = learning_curves(history)
+    assert len(made.axes) == 3, "no empty panel"
+    assert made.get_size_inches()[0] < 6.5
+    assert made.axes[2].get_subplotspec().rowspan.start == 1
+
+
 def test_convergence_shows_each_k_and_other_estimators_as_levels() -> None:
     curve = {k: Estimate(90.0 + 5 / k, 0.2, 10_000, k, "dynamic", "") for k in (1, 10, 100)}
     own, other = Estimate(88.0, 0.9, 30, 100, "dynamic", ""), Estimate(87.5, 0.9, 30, 16, "dynamic", "")

@@ -65,8 +65,8 @@ NONE = Labels(count=0)
     ("subject", "undrawn"),
     [
         (toy((3, 16, 16), NAMED, 5, latent_dim=3, num_classes=5), set()),
-        (toy((1, 12, 8), NAMED, 5), {"class_style_grid", "style_transfer"}),
-        (toy((3, 10, 10), NONE, 0), {"class_style_grid", "style_transfer", "class_means", "chosen_class"}),
+        (toy((1, 12, 8), NAMED, 5), {"class_samples", "class_style_grid", "style_transfer"}),
+        (toy((3, 10, 10), NONE, 0), {"class_samples", "class_style_grid", "style_transfer", "class_means", "chosen_class"}),
         (toy((3, 4, 8), Labels(), 30, latent_dim=3, num_classes=30), set()),
         (dataclasses.replace(toy((1, 9, 9), NAMED, 5), x=torch.rand(3, 1, 9, 9), y=torch.tensor([4, 4, 2]), label=4), None),
     ],
@@ -77,7 +77,7 @@ def test_every_figure_that_fits_is_drawn(subject: Subject, undrawn: set[str] | N
     assert len(there) >= 13
     for figure in there.values():
         assert isinstance(figure, Figure | Animation)
-    of_labels = {"class_style_grid", "style_transfer", "class_means", "chosen_class"}
+    of_labels = {"class_samples", "class_style_grid", "style_transfer", "class_means", "chosen_class"}
     assert undrawn is None or of_labels - set(there) == undrawn
 
 
@@ -101,7 +101,8 @@ def test_colour_is_drawn_as_colour_and_grey_as_black_on_white() -> None:
 
 
 def test_classes_are_written_by_their_names() -> None:
-    names = ["samples", "posterior_means", "interpolations", "class_style_grid", "style_transfer", "class_means", "chosen_class"]
+    names = ["samples", "posterior_means", "interpolations", "class_samples"]
+    names += ["class_style_grid", "style_transfer", "class_means", "chosen_class"]
     figures = drawn(dataclasses.replace(toy((3, 32, 32), NAMED, 5, num_classes=5), label=2), names)
     texts = {}
     for name, made in figures.items():
@@ -111,7 +112,7 @@ def test_classes_are_written_by_their_names() -> None:
             [t.get_text() for a in made.axes for t in [*a.get_xticklabels(), *a.get_yticklabels(), a.title]]
             + [a.get_ylabel() for a in made.axes]
         )
-    for name in ("samples", "posterior_means", "class_style_grid", "style_transfer", "class_means"):
+    for name in ("samples", "posterior_means", "class_samples", "class_style_grid", "style_transfer", "class_means"):
         assert all(garment in texts[name] for garment in CLOTHES), (name, texts[name])
     assert "garment" in texts["posterior_means"]
     assert "shirt to shoe, as shirt" in texts["interpolations"]

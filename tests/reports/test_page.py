@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
+from vae_lightning.reports.reading import COVERS
+from vae_lightning.reports.yardsticks import Treatment
 
 
 @pytest.fixture
@@ -50,9 +53,11 @@ def page(tmp_path: Path) -> Page:
 
 def test_html_needs_no_other_file(page: Page) -> None:
     html = to_html(page)
-    sources = re.findall(r'(?:src|href)="([^"]*)"', html)
+    sources = re.findall(r'src="([^"]*)"', html)
     assert sources
-    assert all(source.startswith(("data:image/", "#")) for source in sources)
+    assert all(source.startswith("data:image/") for source in sources)
+    assert all(link.startswith(("#", "https://")) for link in re.findall(r'href="([^"]*)"', html))
+    assert not re.search(r"<(?:link|script|iframe)|url\(|@import", html)
     held = [base64.b64decode(source.partition(",")[2]) for source in sources if source.startswith("data:")]
     assert held == [b"samples.png", b"walk.gif"]
 
@@ -74,7 +79,8 @@ def test_page_tells_everything(page: Page, tmp_path: Path, markdown: bool) -> No
 
 @pytest.mark.parametrize("markdown", [False, True])
 def test_estimates_of_several_settings_have_a_row_each(page: Page, tmp_path: Path, markdown: bool) -> None:
-    text = to_markdown(page, tmp_path) if markdown else to_html(page)
+    whole = to_markdown(page, tmp_path) if markdown else to_html(page)
+    text = whole.rpartition("All estimates")[2]
     assert text.index("88.93") < text.index("91.50") < text.index("0.9877")
     assert "seed: 7" in text
     assert "seed: 0" not in text
@@ -121,3 +127,83 @@ def test_page_of_somebodys_report_holds_no_tag_of_theirs(page: Page, tmp_path: P
     assert "<script" not in to_html(hostile)
     shown = to_markdown(hostile, tmp_path).replace(f"    {tag}", "")  # a command stands in a block of code
     assert "<script" not in shown.replace(r"\<script", "")
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_a_number_stands_among_the_figures_that_compare_with_it(page: Page, tmp_path: Path, markdown: bool) -> None:
+    compared = dataclasses.replace(page, treatment=Treatment("mnist", "dynamic"))
+    text = to_markdown(compared, tmp_path) if markdown else to_html(compared)
+    listed = text.rpartition("nll, lower is better")[2].partition("</p>")[2] or text.rpartition("nll, lower is better")[2]
+    assert listed.index("86.76") < listed.index("this run") < listed.index("127.22")
+    assert "Burda et al., 2016" in listed
+    assert "https://arxiv.org/abs/1509.00519" in listed
+    assert "experiment=burda_vae" in listed
+    assert "89.05" not in text, "the static one"
+    assert "83.81" not in text, "of p(x | y)"
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+@pytest.mark.parametrize("treatment", [None, Treatment("mnist", "threshold")])
+def test_a_page_without_figures_that_compare_says_so(
+    page: Page, tmp_path: Path, markdown: bool, treatment: Treatment | None
+) -> None:
+    alone = dataclasses.replace(page, treatment=treatment)
+    text = to_markdown(alone, tmp_path) if markdown else to_html(alone)
+    assert "There is no number, published or of this project, of the same data treatment" in text
+    assert "86.76" not in text
+    assert ("binarization threshold" in text) == (treatment is not None)
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_page_says_what_errors_cover_and_what_names_mean_without_a_mouse(page: Page, tmp_path: Path, markdown: bool) -> None:
+    text = to_markdown(page, tmp_path) if markdown else to_html(page)
+    assert COVERS in text
+    meant = text.rpartition("What the names mean")[2]
+    assert "an upper bound in expectation" in meant
+    assert "Share of images whose class is right" in meant
+    assert "1 nat is 1.44 bits" in meant
+    assert "mutual_information" not in meant, "which was not measured"
+    assert "title=" not in text
+
+
+def test_every_name_leads_to_what_it_means(page: Page) -> None:
+    html = to_html(page)
+    links = set(re.findall(r'href="#([^"]*)"', html))
+    assert {"about-nll", "about-accuracy"} <= links <= set(re.findall(r'id="([^"]*)"', html))
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_remarks_on_the_numbers_are_shown(page: Page, tmp_path: Path, markdown: bool) -> None:
+    (nll, *_) = page.estimates["test"]["nll"]
+    few = dataclasses.replace(page, estimates={"test": {"nll": [nll], "effective_sample_size": [{**nll, "value": 3.5}]}})
+    text = to_markdown(few, tmp_path) if markdown else to_html(few)
+    assert "is 3.5 of 50, below 10" in text.replace("\\", "")
+
+
+def test_settings_are_spoken_of_only_where_there_are_some(page: Page) -> None:
+    assert "In grey the settings" in to_html(page)
+    bare = [{**page.estimates["test"]["nll"][0], "settings": {}}]
+    assert "In grey the settings" not in to_html(dataclasses.replace(page, estimates={"test": {"nll": bare}}))
+
+
+@pytest.mark.parametrize(("file", "format"), [("a.png", "PNG"), ("a.gif", "GIF")])
+def test_width_of_a_picture_is_that_of_its_file(tmp_path: Path, file: str, format: str) -> None:
+    Image.new("L", (321, 12)).save(tmp_path / file, format)
+    picture = Picture("a", tmp_path / file, "")
+    assert picture.width == 321
+    (tmp_path / file).write_bytes(b"no picture")
+    assert picture.width == 0
+
+
+def test_page_is_dark_where_the_reader_wants_it_and_figures_stay_on_white(page: Page) -> None:
+    html = to_html(page)
+    assert "prefers-color-scheme: dark" in html
+    assert re.search(r"\.picture \{[^}]*background: #fff", html)
+
+
+@pytest.mark.parametrize("markdown", [False, True])
+def test_a_classifier_is_held_against_no_likelihood(page: Page, tmp_path: Path, markdown: bool) -> None:
+    only = dataclasses.replace(page, estimates={"test": {"accuracy": page.estimates["test"]["accuracy"]}})
+    text = to_markdown(only, tmp_path) if markdown else to_html(only)
+    assert "Is it good?" not in text
+    assert "0.9877" in text

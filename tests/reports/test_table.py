@@ -9,6 +9,7 @@ from terminal import row
 from vae_lightning.reports.document import to_json
 from vae_lightning.reports.merging import merged
 from vae_lightning.reports.table import print_report
+from vae_lightning.reports.yardsticks import Treatment
 from vae_lightning.types import Estimate
 
 
@@ -80,3 +81,23 @@ def test_report_of_several_evaluations_shows_the_rows_of_the_last_one(capsys: py
     assert row(text, "nll") == ["test", "nll", "93.00", "0.10", "10", "3"]
     assert "97.00" not in text
     assert "what earlier evaluations found of the same weights (estimates: 2, figures: 1)" in text
+
+
+def test_report_says_what_errors_cover_and_where_the_nll_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    estimates = {
+        "nll": Estimate(88.0, 0.2, 10_000, 50, "dynamic", ""),
+        "effective_sample_size": Estimate(3.5, 0.1, 10_000, 50, "dynamic", ""),
+    }
+    treatment = Treatment("mnist", "dynamic").plain
+    print_report(to_json("best.ckpt", {"test": estimates}, treatment=treatment), Path("evaluation"))
+    text = capsys.readouterr().out
+    assert "covers neither the seed of the training nor" in text
+    assert "test/nll 88.00 ± 0.20 beside 13 comparable numbers" in text
+    assert "next better: 86.76 VAE, k = 1 (Burda et al., 2016)" in text
+    assert "next worse: 88.06 VAE with a VampPrior, 50 epochs (this project)" in text
+    assert "note: effective_sample_size is 3.5 of 50, below 10" in text
+
+
+def test_report_compares_nothing_where_the_data_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(to_json("best.ckpt", {"test": {"nll": Estimate(88.0, 0.2, 10, 50, "dynamic", "")}}), Path("evaluation"))
+    assert "comparable" not in capsys.readouterr().out

@@ -204,3 +204,25 @@ def _dom(page: Path, profile: Path) -> str:
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--dump-dom"]
     command = [BROWSER, *flags, f"--user-data-dir={profile}", page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_page_says_what_its_columns_mean_without_a_mouse(tmp_path: Path) -> None:
+    text = page_of(tmp_path, "one", "two")
+    meant = text.partition("What the names mean")[2].partition("</details>")[0]
+    assert "<dt>test/elbo</dt>" in meant
+    assert "Lower bound of log p(x)" in meant
+
+
+def test_plots_keep_letters_that_a_phone_shows(tmp_path: Path) -> None:
+    text = page_of(tmp_path, "one", "two")
+    with Image.open(tmp_path / "figures" / "seeds.png") as plot:
+        assert f"--width: {plot.width}px" in text
+    assert "calc(.52 * var(--width" in text
+
+
+def test_page_is_dark_where_the_reader_wants_it(tmp_path: Path) -> None:
+    text = page_of(tmp_path, "one")
+    assert "prefers-color-scheme: dark" in text
+    assert not re.search(r"(?:td:first-child|body) \{[^}]*background: #fff", text), (
+        "a white of its own would stay white in the dark"
+    )

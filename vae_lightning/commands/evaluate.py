@@ -31,6 +31,7 @@ from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
+from vae_lightning.reports.yardsticks import Treatment
 from vae_lightning.runs.layout import EVALUATION
 from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 
@@ -166,6 +167,7 @@ class _Evaluating:
             parts=self.parts,
             figures={drawn.name: self._plain(drawn) for drawn in self.gallery.drawn},
             not_drawn=self.gallery.skipped,
+            treatment=_treatment(self.model, self.data).plain,
         )
         return self.place.write(report, self.warnings)
 
@@ -227,6 +229,13 @@ def _require_images_of_training(run: runs.LoadedRun) -> None:
         f"path={data.path}: holds {now}, and {run.folder} was trained on {was}: which of them were training images is no longer "
         "known; evaluate it on the files of its training"
     )
+
+
+def _treatment(model: Any, data: Any) -> Treatment:
+    """What the numbers of the run are of; a data module without a name of its data goes by its class, which no figure is of."""
+    binary = bool(getattr(getattr(model, "likelihood_of", None), "binary", False))
+    conditional = isinstance(model, LatentVariableModel) and classes_of(model) > 0
+    return Treatment(str(getattr(data, "dataset", kind_of(data))), binarization_of(data), conditional, binary)
 
 
 class _Judge(NamedTuple):
@@ -312,4 +321,5 @@ def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], folder
         provenance=provenance,
         pictures=[Picture(name, folder / figure["file"], figure["caption"], figure["settings"]) for name, figure in figures],
         skipped=report["not_drawn"],
+        treatment=Treatment.read(report.get("treatment")),
     )

@@ -248,7 +248,7 @@ _NLL = Metric(
 )
 _COUNT = Metric(
     "effective_sample_size",
-    "How many of the importance samples, or chains, count: near 1, the nll is a loose bound",
+    "How many of the importance samples, or chains, count; below 10, the nll is too high by 0.05 nats or more",
     "count",
     "high",
     symbol=r"(\sum w)^2 / \sum w^2",

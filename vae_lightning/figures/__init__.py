@@ -13,7 +13,7 @@ from vae_lightning.figures.animation import (
     training_reconstructions,
 )
 from vae_lightning.figures.completion import completion, isocontours, posterior_gap
-from vae_lightning.figures.conditional import chosen_class, class_means, class_style_grid, style_transfer
+from vae_lightning.figures.conditional import chosen_class, class_means, class_samples, class_style_grid, style_transfer
 from vae_lightning.figures.images import elbo_per_image, reconstruction_pairs, reconstructions, reproductions, samples
 from vae_lightning.figures.latents import (
     interpolations,
@@ -34,6 +34,7 @@ __all__ = [
     "Recording",
     "chosen_class",
     "class_means",
+    "class_samples",
     "class_style_grid",
     "completion",
     "confusion_matrix",

@@ -14,7 +14,16 @@ from vae_lightning.inference.latents import mean_images, posterior_means
 from vae_lightning.noise import standard_normal
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["chosen_class", "class_means", "class_style_grid", "style_transfer"]
+__all__ = ["chosen_class", "class_means", "class_samples", "class_style_grid", "style_transfer"]
+
+
+@declare("class_samples", "classes", needs_conditional, settings=("seed",))
+def _class_samples(s: Subject) -> Figure:
+    """Ten samples of each class, a class a row: means of p(x | z, y), every one of a z of its own from the prior.
+
+    Good: each row holds ten different images, and every one can be read as its class.
+    """
+    return class_samples(s.model, s.num_classes, seed=s.seed, device=s.x.device, labels=s.labels)
 
 
 @declare("class_style_grid", "classes", needs_conditional, settings=("seed",))
@@ -78,6 +87,32 @@ def class_style_grid(
     images = mean_images(model, z, y.repeat_interleave(styles))
     show_tiles(axes, images, styles, row_names=labels.listed(count))
     axes.set_title(f"mean of p(x | z, y): one z a column, one {labels.noun} a row")
+    return fig
+
+
+@torch.no_grad()
+def class_samples(
+    model: LatentVariableModel,
+    num_classes: int | None = None,
+    count: int = 10,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    labels: Labels | None = None,
+) -> Figure:
+    """Means of p(x | z, y), a class a row, each of a latent of its own from p(z | y); of more than twenty classes, the first.
+
+    Args:
+        num_classes: of the labels; None: the model's own `num_classes`.
+        count: images of each class.
+        device: where the model is.
+    """
+    labels, classes = labels or Labels(), _shown(model, num_classes)
+    y = torch.arange(classes, device=device).repeat_interleave(count)
+    prior = model.prior(y)
+    epsilon = standard_normal((len(y), prior.mean.shape[-1]), prior.mean, seed, "class samples")
+    fig, axes = figure(max(3.9, 0.55 * count + 0.5), 0.55 * classes + 0.4)
+    show_tiles(axes, mean_images(model, from_noise(prior, epsilon), y), count, row_names=labels.listed(classes))
+    axes.set_title(f"mean of p(x | z, y): a z of its own each, one {labels.noun} a row")
     return fig
 
 

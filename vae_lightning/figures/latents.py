@@ -52,7 +52,7 @@ AT_ONCE = 1000
 
 @declare("kl_per_dimension", "latent space", needs_latent)
 def _kl_per_dimension(s: Subject) -> Figure:
-    """KL(q(z | x) || p(z)) of each latent dimension, mean over test images, in falling order.
+    """KL(q(z | x) || p(z)) of each latent dimension, mean over all test images, in falling order.
 
     Good: no dimension near 0 that the model could have used; those near 0 say nothing about the image.
     """

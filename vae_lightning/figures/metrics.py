@@ -91,8 +91,12 @@ def learning_curves(history: History, step: int | None = None) -> Figure:
     """Training (mean since the entry before) and validation of each metric over optimizer steps; the weights' `step` is marked."""
     names = curves_in(history)
     require(bool(names), "history", sorted(history), f"of a training that logged one of {', '.join(TITLES)}")
-    fig, axes = figure(3.4 * len(names), 2.9, columns=len(names), squeeze=False)
-    for panel, name in zip(axes[0], names, strict=True):
+    # two in a row, so that a phone shows them as large as it can
+    columns, rows = min(2, len(names)), -(-len(names) // 2)
+    fig, axes = figure(3.1 * columns, 2.6 * rows, rows=rows, columns=columns, squeeze=False)
+    for panel in axes.flat[len(names) :]:
+        fig.delaxes(panel)
+    for panel, name in zip(axes.flat, names, strict=False):
         for split, style in (("train", {"lw": 0.8, "alpha": 0.8}), ("val", {"lw": 1.6, "marker": ".", "ms": 4})):
             if f"{split}/{name}" in history:
                 steps, values = history[f"{split}/{name}"]
@@ -101,7 +105,7 @@ def learning_curves(history: History, step: int | None = None) -> Figure:
         if step is not None:
             panel.axvline(step, color="0.6", lw=0.8, ls=":", label="these weights")
         panel.set(title=TITLES[name], xlabel="optimizer step")
-    axes[0][0].legend()
+    axes[0, 0].legend()
     return fig
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,12 +12,22 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from vae_lightning.evaluation.registry import PARTS, SECTIONS
-from vae_lightning.glossary import described
-from vae_lightning.reports.table import shown
+from vae_lightning.glossary import described, metric_of
+from vae_lightning.reports.reading import COVERS, headline, remarks, standings
+from vae_lightning.reports.rows import formatted, in_words, standing_row, terms
+from vae_lightning.reports.yardsticks import Treatment
 
-__all__ = ["Page", "Picture", "environment", "to_html", "to_markdown"]
+__all__ = ["Page", "Picture", "environment", "pixels_wide", "to_html", "to_markdown"]
 
 KINDS = {".png": "image/png", ".gif": "image/gif"}
+
+
+def pixels_wide(content: bytes) -> int:
+    """The width of a PNG or GIF, as its first bytes say; 0 of anything else."""
+    start = content[:24]
+    if start.startswith(b"GIF8") and len(start) == 24:
+        return int(struct.unpack("<H", start[6:8])[0])
+    return int(struct.unpack(">I", start[16:20])[0]) if start.startswith(b"\x89PNG") and len(start) == 24 else 0
 
 
 @dataclass(frozen=True)
@@ -39,12 +50,17 @@ class Picture:
     @property
     def drawn_with(self) -> str:
         """The settings in words."""
-        return _in_words(self.settings)
+        return in_words(self.settings)
 
     @property
     def data(self) -> str:
         """The content of the file as a `data:` URL."""
         return f"data:{KINDS[self.path.suffix]};base64,{base64.b64encode(self.path.read_bytes()).decode()}"
+
+    @property
+    def width(self) -> int:
+        """The width in pixels; 0 if the file does not say."""
+        return pixels_wide(self.path.read_bytes())
 
     @property
     def moves(self) -> bool:
@@ -85,6 +101,49 @@ class Page:
     """Warnings about the estimates, a line each."""
     not_measured: Mapping[str, str] = field(default_factory=dict)
     """Reasons why parts of the evaluation were left out, by name of the part."""
+    treatment: Treatment | None = None
+    """What the numbers are of, which decides what they compare with; None: unknown."""
+
+    @property
+    def covers(self) -> str:
+        """What the standard errors cover, and what not."""
+        return COVERS
+
+    @property
+    def first(self) -> dict[str, Mapping[str, Any]]:
+        """The estimate under each name of the test images; of the first split, if no test image was measured."""
+        split = "test" if self.estimates.get("test") else next(iter(self.estimates), "test")
+        return {name: rows[0] for name, rows in self.estimates.get(split, {}).items() if rows}
+
+    @property
+    def headline(self) -> list[dict[str, str]]:
+        """The estimates that come first, formatted."""
+        return [{"name": name, "meaning": described(name), **formatted(name, e)} for name, e in headline(self.first).items()]
+
+    @property
+    def standings(self) -> list[dict[str, Any]]:
+        """The numbers that have figures to be held against, each with a row a figure and one of its own."""
+        return [standing_row(standing) for standing in standings(self.first, self.treatment)]
+
+    @property
+    def compares(self) -> bool:
+        """Whether there are numbers of the kinds that yardsticks are of."""
+        return bool({"nll", "elbo"} & set(self.first))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the estimates say of each other."""
+        return remarks(self.first)
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether an estimate has settings of its own."""
+        return any(row["settings"] for rows in self.sections.values() for row in rows)
+
+    @property
+    def terms(self) -> list[dict[str, str]]:
+        """What the names in the tables mean, each once."""
+        return terms(name for rows in self.estimates.values() for name in rows)
 
     @property
     def sections(self) -> dict[str, list[dict[str, str]]]:
@@ -93,7 +152,8 @@ class Page:
         for split, estimates in self.estimates.items():
             for name, rows in estimates.items():
                 for estimate in rows:
-                    row = {"split": split, "name": name, "meaning": described(name), **_formatted(name, estimate)}
+                    about = metric_of(name)
+                    row = {"split": split, "name": name, "about": about.name if about else "", **formatted(name, estimate)}
                     sections.setdefault(estimate["section"] or SECTIONS[0], []).append(row)
         headings = list(
             dict.fromkeys([*SECTIONS, *(name for part in PARTS.values() for name in (part.heading, *part.further_sections))])
@@ -109,32 +169,6 @@ class Page:
 def _place(heading: str, headings: Sequence[str]) -> int:
     """The place of a heading among `headings`; unknown ones come last."""
     return headings.index(heading) if heading in headings else len(headings)
-
-
-def _formatted(name: str, estimate: Mapping[str, Any]) -> dict[str, str]:
-    value, error = shown(name, estimate)
-    seconds = estimate["seconds"]
-    return {
-        "value": value,
-        "error": error,
-        "images": f"{estimate['num_images']:,}",
-        "samples": str(estimate["num_samples"] or ""),
-        "estimator": estimate["estimator"],
-        "settings": _in_words({**estimate["settings"], **({"seed": estimate["seed"]} if estimate.get("seed") else {})}),
-        "seconds": "" if seconds is None else f"{seconds:.1f}",
-    }
-
-
-def _in_words(settings: Mapping[str, Any]) -> str:
-    return "; ".join(f"{key.replace('_', ' ')}: {_short(value)}" for key, value in settings.items())
-
-
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_short, value))
-    return str(value)
 
 
 def to_html(page: Page) -> str:

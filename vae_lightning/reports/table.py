@@ -12,6 +12,8 @@ from vae_lightning.evaluation.sanity import SIMULATED
 from vae_lightning.machine.screen import console, print_table, short
 from vae_lightning.reports.document import splits_of
 from vae_lightning.reports.merging import with_others
+from vae_lightning.reports.reading import COVERS_SHORT, Standing, remarks, standings
+from vae_lightning.reports.yardsticks import Treatment
 
 __all__ = ["print_report", "shown"]
 
@@ -62,6 +64,12 @@ def print_report(
 
     say(f"nats per image (or shares, counts, distances), mean ± standard error over images; binarization: {', '.join(treatments)}")
     print_table(terminal, table)
+    say(COVERS_SHORT, "dim")
+    measured = splits.get("test", {})
+    for standing in standings(measured, Treatment.read(report.get("treatment"))):
+        say(_standing(standing))
+    for remark in remarks(measured):
+        say(f"note: {remark}")
     for warning in report.get("warnings", ()):
         say(f"WARNING: {warning}", "bold red")
     say(f"checkpoint: {_short(Path(report['checkpoint']))}")
@@ -77,6 +85,14 @@ def print_report(
     more, pictures = len(everything) - len(latest), len(set(report.get("figures", {})) - set(drawn))
     if more or pictures:
         say(f"            beside what earlier evaluations found of the same weights (estimates: {more}, figures: {pictures})")
+
+
+def _standing(standing: Standing) -> str:
+    """A number beside the best that it compares with and its neighbours among the others, in a line."""
+    value, error = shown(standing.name, standing.estimate)
+    told = "; ".join(f"{how}: {y.value:.2f} {y.name} ({y.whose})" for how, y in standing.neighbours.items())
+    number = f"test/{standing.name} {value}" + (f" ± {error}" if error else "")
+    return f"{number} beside {len(standing.yardsticks)} comparable numbers (all in the report): {told}"
 
 
 def _cells(name: str, estimate: Mapping[str, Any]) -> tuple[str, str, str, str]:

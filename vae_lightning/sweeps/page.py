@@ -19,7 +19,7 @@ from vae_lightning.errors import one_line
 from vae_lightning.glossary import described
 from vae_lightning.machine.reading import content_within
 from vae_lightning.machine.shell import called, shell_quoted
-from vae_lightning.reports.page import environment
+from vae_lightning.reports.page import environment, pixels_wide
 from vae_lightning.sweeps.naming import shown
 from vae_lightning.sweeps.record import log_of
 from vae_lightning.sweeps.results import Result
@@ -63,6 +63,11 @@ class Drawing:
     def data(self) -> str:
         """The content as a `data:` URL."""
         return f"data:image/png;base64,{base64.b64encode(self.content).decode()}"
+
+    @property
+    def width(self) -> int:
+        """The width in pixels."""
+        return pixels_wide(self.content)
 
 
 def to_html(table: Table, drawings: Sequence[Drawing]) -> str:
