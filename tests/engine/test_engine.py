@@ -150,9 +150,11 @@ def test_only_long_runs_are_compiled_of_themselves(compose: Compose, tmp_path: P
     monkeypatch.setattr(step.Step, "_compiled", lambda *_: compiled.append(True))
     run(compose, tmp_path, "auto", *SMALL)
     assert not compiled
-    monkeypatch.setattr(step, "COMPILE_FROM", 4)
-    train(compose(*SMALL, folder="long"))
-    assert compiled
+    for number, enough in enumerate((4, 3)):  # of four steps
+        monkeypatch.setattr(step, "COMPILE_FROM", enough)
+        compiled.clear()
+        train(compose(*SMALL, folder=f"long {number}"))
+        assert compiled
 
 
 # ---- where Lightning's own loop stays
