@@ -73,7 +73,7 @@ site: $(SITE)/ready ## Build the documentation as a site in build/site, from doc
 	@echo "open build/site/index.html, or, to search in it: python3 -m http.server --directory build/site"
 
 engines: setup ## Install launchers of sweeps and, as root where there is apt-get, Slurm: tests/test_clusters.py skips what is missing
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/engines.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement tests/engines.txt --constraint requirements.txt
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && ! command -v slurmctld > /dev/null; then \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends \
 			slurmctld slurmd slurm-client munge > /dev/null; fi
