@@ -14,7 +14,9 @@ from conftest import REPOSITORY
 from plugin.conftest import PROJECT, QUIET, TINY, Compose, compose_evaluation, forget
 from torch import Tensor
 
+from vae_lightning import VAE
 from vae_lightning.commands.evaluate import evaluate
+from vae_lightning.commands.export import export
 from vae_lightning.commands.gallery import SVI
 from vae_lightning.commands.train import Result, train
 from vae_lightning.commands.typed import to_trust
@@ -301,3 +303,31 @@ def test_package_that_pip_installed_needs_no_word_of_trust(run: Result, tmp_path
     done = command(tmp_path, "evaluate.py", f"run={run.folder}", *few, path=tmp_path / "site")
     assert done.returncode == 0, done.stderr
     assert OWN_FIGURE in json.loads((tmp_path / "report" / "report.json").read_text())["figures"]
+
+
+# ---- taken elsewhere
+
+
+def test_foreign_parts_are_exported_and_come_back_where_they_are_trusted(run: Result, tmp_path: Path) -> None:
+    settings = {"run": str(run.folder), "to": str(tmp_path / "export")}
+    with pytest.raises(CheckpointError, match=r"foreign_vae.*trust"):
+        export({**settings, "format": "safetensors"})
+    found = export({**settings, "format": "[onnx,safetensors,torch_export]", "trust": "foreign_vae"})
+    assert {line.partition(":")[0] for line in found.lines} == {"encoder.onnx", "decoder.onnx", "encoder.pt2", "decoder.pt2"}
+    with pytest.raises(CheckpointError, match="foreign_vae"):
+        VAE.from_pretrained(found.folder)
+    again = VAE.from_pretrained(found.folder, trust=["foreign_vae"])
+    best = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    assert_equal(again.state_dict(), best)
+    evaluated = evaluate(compose_evaluation(found.folder, "trust=[foreign_vae]", "evaluation.figures=[]"))
+    assert evaluated.report["splits"]["test"]["elbo"]["num_images"] == 16
+
+
+def test_model_of_a_foreign_class_is_exported_and_evaluated(compose_foreign: Compose, tmp_path: Path) -> None:
+    train(compose_foreign(tmp_path / "run", "model=foreign", "data=foreign", "trainer.max_epochs=1"))
+    found = export({"run": str(tmp_path / "run"), "to": str(tmp_path / "export"), "trust": "[foreign_vae]"})
+    assert {line.partition(":")[0] for line in found.lines} == {"encoder.onnx", "decoder.onnx"}
+    evaluated = evaluate(compose_evaluation(found.folder, "trust=[foreign_vae]", "evaluation.figures=[]"))
+    own = evaluate(compose_evaluation(tmp_path / "run", "trust=[foreign_vae]", "evaluation.figures=[]"))
+    estimates = [found.report["splits"]["test"]["elbo"]["value"] for found in (evaluated, own)]
+    assert estimates[0] == estimates[1]

@@ -32,7 +32,7 @@ def schemas(settings: Mapping[str, Setting]) -> Iterator[tuple[str, str]]:
     groups = {
         "model": _group("model", {name: getattr(models, name) for name in models.__all__}, "vae_lightning.models", settings),
         "data": _group("data", {name: getattr(data, name) for name in data.__all__}, "vae_lightning.data", settings),
-        "trainer": _trainer(settings),
+        "trainer": _of_trainer(settings),
     }
     for name, schema in groups.items():
         yield f"{name}.json", _text({"title": f"conf/{name}/*.yaml", **schema})
@@ -77,7 +77,7 @@ def _group(package: str, classes: Mapping[str, type], module: str, settings: Map
     return {"type": "object", "properties": {"_target_": {"type": "string", "examples": list(targets)}}, "allOf": cases}
 
 
-def _trainer(settings: Mapping[str, Setting]) -> dict[str, Any]:
+def _of_trainer(settings: Mapping[str, Setting]) -> dict[str, Any]:
     lightning, own = (schema_of(target, "trainer", settings) for target in (L.Trainer, own_trainer_keys))
     return _object({**lightning["properties"], **own["properties"]}, False)
 

@@ -21,6 +21,7 @@ from vae_lightning.abilities import classes_of, predicts
 from vae_lightning.distributions.factors import factors
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.errors import ConfigurationError, one_line
+from vae_lightning.machine.compilation import without_validation
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["Function", "functions_of", "traced"]
@@ -120,7 +121,7 @@ def traced(function: Function) -> ExportedProgram:
     batch = Dim("batch")
     inputs = tuple(function.inputs.values())
     try:
-        with torch.no_grad():
+        with torch.no_grad(), without_validation():
             return torch.export.export(
                 function.module.eval(), inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
             )
