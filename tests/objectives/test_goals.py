@@ -79,6 +79,7 @@ def assert_same_steps(model: Module, other: Module, x: Tensor, y: Tensor) -> Non
 
 FORMULAS: dict[str, tuple[Objective, Callable[[Terms, Tensor], Tensor]]] = {
     "elbo": (ELBO(), lambda t, exact: t.log_likelihood - WEIGHT * exact),
+    "elbo, sticking the landing": (ELBO(sticking_the_landing=True), lambda t, exact: t.log_likelihood - WEIGHT * exact),
     "beta": (BetaELBO(D, SHAPE, beta=3.0), lambda t, exact: t.log_likelihood - 3 * WEIGHT * exact),
     # of 16 pixels and 2 dimensions
     "beta, normalised": (
@@ -124,6 +125,45 @@ def test_capacity_of_nothing_is_a_weighted_kl() -> None:
 
 def test_only_the_doubly_reparameterised_gradient_needs_a_gaussian_posterior() -> None:
     assert [name for name in NAMES if OBJECTIVES[name].needs_gaussian_posterior] == ["dreg"]
+
+
+def landing_gradients(model: LinearGaussian, repeats: int, *, sticking: bool, weight: float = 1.0) -> Tensor:
+    """The ELBO's gradient by the posterior's mean and log standard deviation of each of `repeats` draws, `(repeats, 2 D)`."""
+    torch.manual_seed(1)
+    x = model.marginal().sample(torch.Size([1])).detach().expand(repeats, -1)
+    with torch.no_grad():
+        posterior = model.posterior(x)
+    loc, log_scale = posterior.mean.clone().requires_grad_(), posterior.stddev.log().clone().requires_grad_()
+    posterior = Independent(Normal(loc, log_scale.exp()), 1)
+    z = loc + log_scale.exp() * torch.randn(1, repeats, D, dtype=torch.float64)
+    draw = Draw(posterior, model.prior(), z, model.likelihood(z))
+    terms = Terms(draw, x, mean_log_likelihood(draw, x), kl(draw), torch.tensor(weight), torch.tensor(STEP))
+    return torch.cat(torch.autograd.grad(ELBO(sticking_the_landing=sticking)(terms).sum(), (loc, log_scale)), -1)
+
+
+def test_gradient_that_sticks_the_landing_vanishes_at_the_exact_posterior() -> None:
+    plain, sticking = (landing_gradients(LinearGaussian(), 1000, sticking=s) for s in (False, True))
+    assert sticking.abs().max() < 1e-10
+    assert plain.std(0).min() > 0.1
+
+
+@pytest.mark.parametrize("weight", [1.0, WEIGHT])
+def test_gradient_that_sticks_the_landing_is_the_plain_one_in_expectation(weight: float) -> None:
+    model = LinearGaussian(shift=0.4, stretch=1.3)
+    plain, sticking = (landing_gradients(model, 100_000, sticking=s, weight=weight) for s in (False, True))
+    difference = sticking - plain
+    error = difference.std(0) / math.sqrt(len(difference))
+    assert (difference.mean(0).abs() < 4.5 * error + 1e-12).all()
+    assert (plain.mean(0).abs() > 20 * error).any()
+
+
+def test_sticking_the_landing_wants_a_gaussian_posterior() -> None:
+    sticking = {"name": "elbo", "sticking_the_landing": True}
+    VAE(**SMALL, objective=sticking)
+    with pytest.raises(
+        ConfigurationError, match=r"objective\.sticking_the_landing=True: must be false unless posterior\.name=diagonal"
+    ):
+        VAE(**SMALL, objective=sticking, posterior="iaf")
 
 
 @pytest.mark.parametrize("weight", [1.0, WEIGHT])
@@ -400,7 +440,10 @@ def test_an_objective_of_ones_own_goes_with_any_model(x: Tensor, y: Tensor) -> N
         (lambda: VAE(**SMALL, objective={"name": "beta", "beta": math.nan}), r"^objective\.beta=nan: must be at least 0"),
         (lambda: VAE(**SMALL, objective={"name": "beta", "gamma": 1.0}), r"^objective\.gamma: no such key; .*beta"),
         (lambda: VAE(**SMALL, objective={"name": "beta", "latent_dim": 5}), r"^objective\.latent_dim: no such key"),
-        (lambda: VAE(**SMALL, objective={"name": "elbo", "beta": 1.0}), r"^objective\.beta: no such key; objective has: none$"),
+        (
+            lambda: VAE(**SMALL, objective={"name": "elbo", "beta": 1.0}),
+            r"^objective\.beta: no such key; objective has: sticking_the_landing$",
+        ),
         (lambda: VAE(**SMALL, objective={"name": "capacity", "gamma": -1.0}), r"^objective\.gamma=-1.0: must be at least 0$"),
         (lambda: VAE(**SMALL, objective={"name": "capacity", "capacity_max": -1.0}), r"^objective\.capacity_max=-1.0: must be"),
         (lambda: VAE(**SMALL, objective={"name": "capacity", "capacity_steps": 0}), r"^objective\.capacity_steps=0: must be"),

@@ -117,6 +117,9 @@ class VAE(Module):
         """Refuse a prior or an objective that is made for Gaussian posteriors with another one."""
         wanted = "another unless posterior.name=diagonal"
         require(self.has_gaussian_posterior or not self.prior_of.mixes_posteriors, "prior.name", prior, wanted)
+        if getattr(self.objective_of, "sticking_the_landing", False):
+            wanted = "false unless posterior.name=diagonal"
+            require(self.has_gaussian_posterior, "objective.sticking_the_landing", True, wanted)
         require(self.has_gaussian_posterior or not self.objective_of.needs_gaussian_posterior, "objective.name", objective, wanted)
 
     @property

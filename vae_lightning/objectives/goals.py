@@ -3,7 +3,9 @@ r"""Objectives: what training maximises, `(B,)` nats an image; the loss is minus
 A model is net x likelihood x prior x posterior x objective, and an objective goes with each of the others. With
 $L = \frac1K \sum_k \log p(x \mid z_k)$, $KL = KL(q(z \mid x) \,\|\, p(z))$, and $w$ the weight that warm-up gives the KL:
 
-- elbo: $L - w KL$ ("Auto-encoding variational Bayes", Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114).
+- elbo: $L - w KL$ ("Auto-encoding variational Bayes", Kingma and Welling, 2014, https://arxiv.org/abs/1312.6114), with its own
+  gradient, or sticking the landing ("Sticking the landing: simple, lower-variance gradient estimators for variational
+  inference", Roeder, Wu and Duvenaud, 2017, https://arxiv.org/abs/1703.09194).
 - beta: $L - \beta w KL$ ("beta-VAE: learning basic visual concepts with a constrained variational framework", Higgins et al., 2017,
   https://openreview.net/forum?id=Sy2fzU9gl).
 - capacity: $L - \gamma w |KL - C|$, C growing from 0 ("Understanding disentangling in beta-VAE", Burgess et al., 2018,
@@ -55,7 +57,7 @@ class Objective(nn.Module):
     """K, posterior samples an image, unless a model is told another number."""
     bounds_by_samples: ClassVar[bool] = False
     """Whether K is a part of what is estimated, so that validation and test take as many samples as training, and not one."""
-    needs_gaussian_posterior: ClassVar[bool] = False
+    needs_gaussian_posterior: bool = False
     """Whether q(z | x) has to be a diagonal Gaussian."""
 
     def __init__(self) -> None:
@@ -73,6 +75,10 @@ class Objective(nn.Module):
 class ELBO(Objective):
     """The evidence lower bound, its KL weighted by warm-up alone.
 
+    Args:
+        sticking_the_landing: take the gradient through the samples alone, with the posterior's density held fixed: the same in
+            expectation, and without variance where the posterior is exact; for Gaussian posteriors. The value stays the ELBO's.
+
     >>> import torch
     >>> from vae_lightning import VAE
     >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, objective="elbo")
@@ -82,8 +88,17 @@ class ELBO(Objective):
     True
     """
 
+    def __init__(self, sticking_the_landing: bool = False) -> None:
+        super().__init__()
+        self.sticking_the_landing = self.needs_gaussian_posterior = sticking_the_landing
+
     def forward(self, terms: Terms) -> Tensor:
-        return beta_objective(terms.log_likelihood, terms.kl, terms.kl_weight)
+        bound = beta_objective(terms.log_likelihood, terms.kl, terms.kl_weight)
+        if not self.sticking_the_landing:
+            return bound
+        surrogate = log_weights(terms.draw, terms.x, terms.kl_weight, fixed_density=True).mean(0)
+        # the value of the exact KL, which has less noise than the samples', with the surrogate's gradient
+        return surrogate + (bound - surrogate).detach()
 
 
 class BetaELBO(Objective):
@@ -170,7 +185,7 @@ class DRegIWAE(ImportanceWeighted):
     vae_lightning.errors.ConfigurationError: objective.name=dreg: must be another unless posterior.name=diagonal
     """
 
-    needs_gaussian_posterior: ClassVar[bool] = True
+    needs_gaussian_posterior: bool = True
 
     def forward(self, terms: Terms) -> Tensor:
         weights = log_weights(terms.draw, terms.x, terms.kl_weight, fixed_density=True)
