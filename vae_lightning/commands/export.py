@@ -1,6 +1,5 @@
 """The command `vae-export`: a trained model for other programs. It is `python -m vae_lightning.commands.export` too."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -311,15 +310,14 @@ def _filled(target: Path) -> Iterator[Path]:
 
 
 def _replace_all(source: Path, target: Path) -> None:
-    """Move all files from `source` to `target`, and remove what an earlier export left there of others."""
+    """Copy all files from `source` to `target`, and remove what an earlier export left there of others."""
     new = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
     for pattern in OURS:
         for path in target.glob(pattern):
             if path.relative_to(target) not in new:
                 path.unlink()
     for name in sorted(new):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        os.replace(source / name, target / name)
+        write_bytes(target / name, (source / name).read_bytes())
 
 
 if __name__ == "__main__":
