@@ -6,6 +6,7 @@ pseudo-inputs do; where it would make it larger, as a small kernel written at ea
 
 import math
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,7 +81,8 @@ def graph_of(function: Function, constants: Constants) -> Graph:
         ConfigurationError: the function cannot be traced, or has an operation that the page does not know.
     """
     # the values of parameters are wanted as they are, and not as a graph for training would have them
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's of its own parts
         program = traced(function).run_decompositions()
         leaves = _leaves(program)
         fixed, sizes = _fixed(program, leaves)

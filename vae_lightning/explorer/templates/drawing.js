@@ -1,36 +1,25 @@
 "use strict";
 // The section in which an image is drawn and the model says what it makes of it.
 
-const PARTS = {
-  nothing: () => false,
-  "lower half": row => row > 0.5,
-  "upper half": row => row < 0.5,
-  "left half": (row, column) => column < 0.5,
-  "right half": (row, column) => column > 0.5,
-  "upper left": (row, column) => row < 0.5 && column < 0.5,
-  "upper right": (row, column) => row < 0.5 && column > 0.5,
-  "lower left": (row, column) => row > 0.5 && column < 0.5,
-  "lower right": (row, column) => row > 0.5 && column > 0.5,
-};
-
 function drawingSection(page) {
   const {models} = page, [first] = models, conditional = models.find(model => model.conditional);
   const said = status();
   let label = "auto";
   const {parts, box} = comparison(models, answer);
-  const update = afterPause(() => {
+  const quickly = onceAFrame(() => models.forEach((model, i) => reconstructed(model, page.paper.seen, label, parts[i])));
+  const afterwards = afterPause(() => {
     const image = page.paper.seen;
-    page.drawn = models.map((model, i) => judged(model, image, label, parts[i]));
-    said.textContent = page.drawn.map((found, i) => sentence(models[i], found, models.length > 1)).join(" ") +
-      (page.paper.whole ? "" : " What is rubbed out counts as black here; see below for completions.");
-  }, 60);
+    const found = models.map((model, i) => judged(model, image, label, parts[i]));
+    said.textContent = found.map((each, i) => sentence(models[i], each, models.length > 1)).join(" ") +
+      (page.paper.whole ? "" : " What is rubbed out counts as black here; it is completed below.");
+  }, 150);
+  const update = () => { quickly(); afterwards(); };
   const paper = page.paper = new Paper(first.shape, () => { update(); page.paperChanged?.(); });
   const tools = radios("Tool", [["draw", "Draw"], ["erase", "Erase to black"], ["rub", "Rub out (unknown)"]], "draw", tool => { paper.tool = tool; });
   const brush = slider("Brush", 1, 6, 1, paper.brush, size => { paper.brush = size; });
   const images = select("Test image", first.pictured.map((y, i) => [i, pictureName(first, y, i)]), i => paper.put(rowOf(first.images, Number(i))));
-  const rub = select("Rub out", Object.keys(PARTS).map(name => [name, name]), name => paper.rubOut(PARTS[name]));
   const labels = conditional ? select("Label given to the model", [["auto", "the likeliest"], ...Array.from({length: conditional.classes}, (_, y) => [y, conditional.labelName(y)])],
-    y => { label = y === "auto" ? y : Number(y); page.label = label; update(); }) : null;
+    y => { label = y === "auto" ? y : Number(y); page.label = label; update(); page.paperChanged?.(); }) : null;
   page.label = label;
   const color = first.shape[0] === 3 ? make("input", {type: "color", value: "#ffffff", id: newId(), oninput: event => {
     paper.color = [1, 3, 5].map(at => parseInt(event.target.value.slice(at, at + 2), 16) / 255);
@@ -40,7 +29,7 @@ function drawingSection(page) {
     make("div", {className: "columns"},
       make("div", {}, paper.canvas, tools.row, brush.row,
         color ? make("div", {className: "row"}, make("label", {for: color.id, text: "Colour"}), color) : null,
-        make("div", {className: "row"}, button("Clear", () => paper.clear()), button("Centre", () => paper.centre()), images.row, rub.row, labels?.row ?? null)),
+        make("div", {className: "row"}, button("Clear", () => paper.clear()), button("Centre", () => paper.centre()), images.row, labels?.row ?? null)),
       box), said);
 }
 
@@ -58,13 +47,22 @@ function answer(model) {
   return part;
 }
 
+// Shows the reconstruction and the posterior of an image by `model`; with the label that was the likeliest last, if none is chosen.
+function reconstructed(model, image, label, part) {
+  const y = label === "auto" ? part.likeliest ?? 0 : label;
+  const posterior = model.posterior(image, y);
+  const mean = model.decode(tensor([1, model.latentDim], Float64Array.from(posterior.loc)), y);
+  paintImage(part.reconstruction, mean);
+  showIntervals(part.intervals, model.order.slice(0, FIRST_SLIDERS), posterior.loc, posterior.scale);
+}
+
 // Computes what `model` says of an image and shows it.
 function judged(model, image, label, part) {
   const classifier = model.classifies ? model.predict(image) : null, bayes = model.conditional ? model.bayes(image) : null;
   const y = !model.conditional ? 0 : label === "auto" ? indexOfLargest(classifier ?? bayes) : label;
-  const posterior = model.posterior(image, y), terms = model.elbo(image, y);
-  const mean = model.decode(tensor([1, model.latentDim], Float64Array.from(posterior.loc)), y);
-  paintImage(part.reconstruction, mean);
+  part.likeliest = y;
+  const terms = model.elbo(image, y);
+  reconstructed(model, image, y, part);
   const usual = model.typical;
   part.numbers.replaceChildren(
     make("tr", {}, make("th", {text: "nats"}), make("th", {className: "n", text: "this image"}), make("th", {className: "n", text: "test images"})),
@@ -73,8 +71,7 @@ function judged(model, image, label, part) {
   const names = Array.from({length: Math.max(classifier?.length ?? 0, model.classes)}, (_, i) => model.labelName(i));
   if (classifier) showBars(part.classifier, names, classifier);
   if (bayes) showBars(part.bayes, names, bayes);
-  showIntervals(part.intervals, model.order.slice(0, FIRST_SLIDERS), posterior.loc, posterior.scale);
-  return {...terms, y, classifier, bayes, posterior, mean};
+  return {...terms, y, classifier, bayes};
 }
 
 function sentence(model, found, withName) {

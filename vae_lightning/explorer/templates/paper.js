@@ -22,9 +22,6 @@ class Paper {
     this.draw();
   }
 
-  // what is known, of the image's shape
-  get mask() { return tensor(this.image.shape, Float64Array.from({length: this.channels * this.area}, (_, i) => this.known[i % this.area])); }
-
   // the image with 0 where it is not known
   get seen() { return tensor(this.image.shape, this.image.data.map((value, i) => this.known[i % this.area] ? value : 0)); }
 
@@ -75,12 +72,6 @@ class Paper {
   put(image) {
     this.image = tensor(image.shape, Float64Array.from(image.data));
     this.known.fill(1);
-    this.after();
-  }
-
-  // unknown(row, column), both from 0 to 1, says what is rubbed out
-  rubOut(unknown) {
-    for (let i = 0; i < this.area; i++) this.known[i] = unknown((Math.floor(i / this.width) + 0.5) / this.height, (i % this.width + 0.5) / this.width) ? 0 : 1;
     this.after();
   }
 
