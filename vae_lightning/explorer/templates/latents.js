@@ -42,7 +42,8 @@ function latentsSection(page) {
   };
 
   const set = values => { z.set(values); update(); };
-  const images = select("z of test image", first.mapped.slice(0, 60).map((y, i) => [i, pictureName(first, y, i)]), i => {
+  const images = select("z of test image", first.mapped.slice(0, 60).map((y, i) => [i, pictureName(first, y, i)]), chosen => {
+    const i = Number(chosen);
     if (conditional.length && first.conditional) choose(first.mapped[i]);
     set(first.means.data.slice(i * z.length, (i + 1) * z.length));
   });

@@ -25,7 +25,8 @@ class Pad {
     const [right, up] = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]}[event.key] ?? [0, 0];
     if (!right && !up) return;
     const step = (event.shiftKey ? 0.02 : 0.1), within = value => Math.max(-this.extent, Math.min(this.extent, value));
-    this.move([within(this.z[0] + right * step), within(this.z[1] + up * step)]);
+    this.z = [within(this.z[0] + right * step), within(this.z[1] + up * step)]; // at once, as several keys may come in one frame
+    this.move(this.z);
     event.preventDefault();
   }
 
