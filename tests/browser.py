@@ -114,7 +114,9 @@ class Browser:
     def errors(self) -> list[str]:
         """What the page has complained of."""
         thrown = [str(event["exceptionDetails"]) for event in self.named("Runtime.exceptionThrown")]
-        return thrown + [str(event["entry"]["text"]) for event in self.named("Log.entryAdded") if event["entry"]["level"] == "error"]
+        return thrown + [
+            str(event["entry"]["text"]) for event in self.named("Log.entryAdded") if event["entry"]["level"] == "error"
+        ]
 
     # ---- what a person does
 
@@ -128,8 +130,20 @@ class Browser:
 
     def drag(self, points: list[tuple[float, float]]) -> None:
         """Press the mouse at the first point, move it along the others, and let it go."""
-        for kind, (x, y) in (("mousePressed", points[0]), *(("mouseMoved", point) for point in points[1:]), ("mouseReleased", points[-1])):
-            self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=0 if kind == "mouseReleased" else 1, clickCount=1)
+        for kind, (x, y) in (
+            ("mousePressed", points[0]),
+            *(("mouseMoved", point) for point in points[1:]),
+            ("mouseReleased", points[-1]),
+        ):
+            self.send(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                button="left",
+                buttons=0 if kind == "mouseReleased" else 1,
+                clickCount=1,
+            )
 
     def picture(self, path: Path, selector: str | None = None) -> None:
         """A screenshot of the window, or of an element however long."""

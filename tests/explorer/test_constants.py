@@ -32,7 +32,13 @@ def test_what_a_half_cannot_hold_is_kept_whole() -> None:
 
 def test_bytes_hold_every_tensor_at_its_place() -> None:
     constants = Constants()
-    kept = [torch.tensor([True, False, True] * 5), torch.arange(5), torch.randn(SMALL + 3), torch.randn(3, 2), torch.arange(7).byte()]
+    kept = [
+        torch.tensor([True, False, True] * 5),
+        torch.arange(5),
+        torch.randn(SMALL + 3),
+        torch.randn(3, 2),
+        torch.arange(7).byte(),
+    ]
     for value in kept:
         constants.add(value)
     plain = constants.to_plain()

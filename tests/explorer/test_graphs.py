@@ -33,7 +33,9 @@ def test_graph_is_the_function_to_the_rounding_of_its_weights() -> None:
         inputs = list(graph.function.inputs.values())
         with torch.no_grad():
             right = graph.function.module(*inputs)
-        for value, other, halves in zip(graph(*inputs), right if isinstance(right, tuple) else (right,), rounded[name](*inputs), strict=True):
+        for value, other, halves in zip(
+            graph(*inputs), right if isinstance(right, tuple) else (right,), rounded[name](*inputs), strict=True
+        ):
             assert torch.allclose(value, other, atol=1e-6)
             assert torch.allclose(halves, other, atol=0.02, rtol=1e-3)
     z = torch.randn(3, 2)

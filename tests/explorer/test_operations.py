@@ -61,12 +61,16 @@ TRIED: dict[str, nn.Module] = {
     "extremes": Called(lambda x: x.amax((1, 2)) + x.amin((1, 2)) + x.cumsum(-1)[:, 0, 0] + torch.maximum(x, -x)[:, 0, 0]),
     "logic": Called(lambda x: torch.where((x > 0) & (x < 1) | ~(x.abs() <= 1.5), x.sign(), x.round()).clamp(-1, 2)),
     "functions": Called(lambda x: torch.erf(x) + torch.special.ndtri(torch.special.ndtr(x)) + x.sin() * x.cos() + x.expm1()),
-    "roots and powers": Called(lambda x: x.abs().sqrt() + (x.abs() + 1).rsqrt() + (x.abs() + 0.1) ** x + 1 / (1 + x**2) + x.floor()),
+    "roots and powers": Called(
+        lambda x: x.abs().sqrt() + (x.abs() + 1).rsqrt() + (x.abs() + 0.1) ** x + 1 / (1 + x**2) + x.floor()
+    ),
     "slices": Called(lambda x: x[:, 1:3, ::2, -4:-1] - x[:, :2, ::2, 1:4].transpose(-1, -2).transpose(-1, -2)),
     "products": Called(lambda x, w: torch.einsum("bchw,chk->bwk", x, w) @ w[0].mT, drawn(4, 7, 5)),
     "rows by index": Called(lambda x, w: F.embedding((x[:, 0, 0] > 0).long() + 1, w), drawn(3, 4)),
     "places by index": Called(lambda x: x.gather(2, (x[:, :, :2] > 0).long()) + x.index_select(2, torch.tensor([4, 0]))),
-    "parts": Called(lambda x: torch.cat([part * (i + 1) for i, part in enumerate(x.split([1, 3], 1))], 1) + x.select(3, 2).unsqueeze(-1)),
+    "parts": Called(
+        lambda x: torch.cat([part * (i + 1) for i, part in enumerate(x.split([1, 3], 1))], 1) + x.select(3, 2).unsqueeze(-1)
+    ),
     "means and sums of all": Called(lambda x: x.mean() + x.sum() * x[:, 0, 0] - x.mean(1).sum(-1).sum(-1, keepdim=True)),
 }
 

@@ -60,7 +60,9 @@ def test_names_are_text_whatever_they_hold(tab: Browser, tmp_path: Path, named_n
 
 
 def test_page_asks_for_nothing_from_elsewhere(tab: Browser, tmp_path: Path, named_nastily: str) -> None:
-    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!data:)|https?://|@import|fetch\(|XMLHttp|import\(", named_nastily.replace(NASTY, ""))
+    assert not re.search(
+        r"(?:src|href)\s*=\s*[\"'](?!data:)|https?://|@import|fetch\(|XMLHttp|import\(", named_nastily.replace(NASTY, "")
+    )
     page = tmp_path / "page.html"
     page.write_text(named_nastily)
     tab.open(page)

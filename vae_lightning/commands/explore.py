@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explore", "main"]
 
-HELP = """A trained model as one page for a browser: move its latents, draw an image, complete one, sample it; offline, on a phone too.
+HELP = """A trained model as one page for a browser: move its latents, draw, complete, sample; offline, on a phone too.
 
   vae-explore run=<folder>        or python -m vae_lightning.commands.explore run=<folder>; run=latest is the newest
   vae-explore run=... with=<folder>

@@ -1,7 +1,7 @@
 r"""What the page computes of a model beside what `export.functions` has: the two terms of the ELBO, and samples of the prior.
 
-- `terms`: images x, standard normal noise $\epsilon$ and labels y to $\log p(x \mid z, y)$ and $KL(q(z \mid x, y) \,\|\, p(z \mid y))$,
-  nats, with z the sample of the posterior that the noise makes.
+- `terms`: images x, standard normal noise $\epsilon$ and labels y to $\log p(x \mid z, y)$ and
+  $KL(q(z \mid x, y) \,\|\, p(z \mid y))$, nats, with z the sample of the posterior that the noise makes.
 - `prior`: noise, and labels of a conditional model, to a sample z of $p(z \mid y)$.
 """
 

@@ -9,7 +9,7 @@ import operator
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -86,7 +86,7 @@ def graph_of(function: Function, constants: Constants) -> Graph:
         program = traced(function).run_decompositions()
         leaves = _leaves(program)
         fixed, sizes = _fixed(program, leaves)
-    results = [node for node in program.graph.output_node().args[0]]  # type: ignore[union-attr]
+    results = list(cast(Sequence[Node], program.graph.output_node().args[0]))
     if not all(isinstance(node, Node) for node in results):
         raise ConfigurationError(f"{function.name}: gives a number that depends on nothing, which the page does not show")
     kept = {node for node, value in fixed.items() if isinstance(value, Tensor) and value.numel() <= sizes[node]}
@@ -106,7 +106,7 @@ def graph_of(function: Function, constants: Constants) -> Graph:
 
 def _inputs(program: ExportedProgram) -> list[str]:
     """Names of the nodes of a program's own inputs, in order."""
-    return list(program.graph_signature.user_inputs)  # type: ignore[arg-type]
+    return list(program.graph_signature.user_inputs)
 
 
 def _leaves(program: ExportedProgram) -> dict[str, Tensor]:
@@ -189,4 +189,4 @@ def _plain(arguments: list[Any], places: Mapping[Node, str]) -> list[Any]:
         return value
 
     converted = map_aggregate(tuple(arguments), plain)
-    return [list(value) if isinstance(value, tuple | list) else value for value in converted]  # type: ignore[union-attr]
+    return [list(value) if isinstance(value, tuple | list) else value for value in converted]

@@ -71,7 +71,7 @@ class Rounding(NamedTuple):
 
 @torch.no_grad()
 def latents_of(model: LatentVariableModel, x: Tensor, y: Tensor) -> Latents:
-    """Posterior means and standard deviations of images `(N, C, H, W)` with labels `(N,)`; by samples if the posterior is no Gaussian."""
+    """Posterior means and standard deviations of images `(N, C, H, W)` with labels `(N,)`; by samples unless q is a Gaussian."""
     posterior = model.posterior(x, y if classes_of(model) else None)
     if isinstance(factors(posterior), Normal):
         return Latents(posterior.mean, posterior.stddev)
@@ -101,7 +101,7 @@ def typical(graphs: Mapping[str, Graph], x: Tensor, y: Tensor) -> dict[str, Any]
 
 @torch.no_grad()
 def rounding(graphs: Mapping[str, Graph], x: Tensor, y: Tensor) -> Rounding:
-    """How far the page's numbers are from the model's, on as many images and samples of the prior as there are images, at most 100."""
+    """How far the page's numbers are from the model's, on up to 100 images and as many samples of the prior."""
     x, y = x[:CHECKED], y[:CHECKED]
     prior, decoder, terms = graphs["prior"], graphs["decoder"], graphs["terms"]
     z = prior.function.module(*_inputs(prior, x, y))

@@ -52,12 +52,16 @@ def explorer_page(models: Sequence[Explored]) -> str:
         shown = " and ".join("x".join(map(str, shape)) for shape in shapes)
         raise ConfigurationError(f"with: the two runs are of images of different shapes, {shown}, which cannot be compared")
     content = {"version": __version__, "colors": CLASS_COLORS, "models": [model.plain for model in models]}
-    return environment(autoescape=True, package="vae_lightning.explorer").get_template("explorer.html.j2").render(
-        title=" and ".join(str(model.plain["title"]) for model in models),
-        weights=" ".join(str(model.plain["digest"]) for model in models),
-        style=Markup(script("explorer.css")),
-        content=_embedded(content),
-        scripts=Markup("\n".join(script(name).replace('"use strict";\n', "") for name in SCRIPTS)),
+    return (
+        environment(autoescape=True, package="vae_lightning.explorer")
+        .get_template("explorer.html.j2")
+        .render(
+            title=" and ".join(str(model.plain["title"]) for model in models),
+            weights=" ".join(str(model.plain["digest"]) for model in models),
+            style=Markup(script("explorer.css")),
+            content=_embedded(content),
+            scripts=Markup("\n".join(script(name).replace('"use strict";\n', "") for name in SCRIPTS)),
+        )
     )
 
 
