@@ -101,7 +101,7 @@ def explored(model: Any, data: Any, x: Tensor, y: Tensor, labels: Labels, source
         "images": constants.add(pictures.bool() if binary else (pictures * 255).round().to(torch.uint8)),
         "pictured": _spread(y, len(pictures)).tolist(),
         "typical": typical(graphs, mapped, of_them),
-        "rounding": difference._asdict(),
+        "rounding": {"mean": difference.mean, "elbo": difference.elbo},
         "width": width,
     }
     return Explored({**plain, "constants": constants.to_plain()}, difference, tuple(x.shape[1:]))
