@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = ("model=cvae_cnn3", "trainer.max_epochs=1", "trainer.limit_train_batches=20", "trainer.gpus=0", "trainer.threads=1")
 QUICK = ("evaluation.num_images=100", "evaluation.train_images=100", "evaluation.figures=[samples]")
-COMMANDS = ("vae-train", "vae-evaluate", "vae-sweep", "vae-export")
+COMMANDS = ("vae-train", "vae-evaluate", "vae-sweep", "vae-export", "vae-explore")
 HELP_WITHIN = 1.0
 """Seconds of a processor core within which every command prints its help, the least of three."""
 
@@ -86,6 +86,8 @@ def try_out(programs: Path, folder: Path, root: Path) -> None:
     assert "exported: " in run("vae-export", "run=latest", "format=safetensors", "to=exported")
     assert (folder / "exported" / "model.safetensors").is_file()
     assert "report:" in run("vae-evaluate", "run=exported", f"root={root}", *QUICK)
+    assert "explorer: " in run("vae-explore", "run=latest", f"root={root}", "to=explorer.html")
+    assert (folder / "explorer.html").is_file()
     assert "sweep.html" in run("vae-train", "-m", "seed=0,1", *SHORT, at)
     assert "mean over 2 seeds" in run("vae-sweep", "sweep=latest")
 

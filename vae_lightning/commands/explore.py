@@ -1,0 +1,157 @@
+"""The command `vae-explore`: a trained model as one page for a browser. It is `python -m vae_lightning.commands.explore` too."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vae_lightning.commands.words import asked_for, list_of, settings_of
+from vae_lightning.errors import ConfigurationError, StorageError, kind_of
+from vae_lightning.machine.files import at_home, write_bytes
+
+if TYPE_CHECKING:
+    from vae_lightning.explorer.explored import Explored
+
+__all__ = ["explore", "main"]
+
+HELP = """A trained model as one page for a browser: move its latents, draw, complete, sample; offline, on a phone too.
+
+  vae-explore run=<folder>        or python -m vae_lightning.commands.explore run=<folder>; run=latest is the newest
+  vae-explore run=... with=<folder>
+                                  two runs beside each other, of images of the same shape
+  vae-explore run=... to=<file>   where to; without it, evaluation/explorer.html in the run folder
+  ckpt_path=<file>                a checkpoint in a run folder, in place of run
+  root=<folder>                   where the data lie on this machine; static_root= and path= likewise
+  dtype=float32                   weights of twice the size, as they were trained; without it, float16
+  trust=[mypkg]                   packages whose code the runs may use"""
+KEYS = {
+    "run": "<folder>|latest",
+    "with": "<folder>",
+    "ckpt_path": "<file>",
+    "to": "<file>",
+    "root": "<folder>",
+    "static_root": "<folder>",
+    "path": "<folder>",
+    "dtype": "float32",
+    "trust": "[mypkg]",
+}
+PLACES = ("root", "static_root", "path")
+DTYPES = ("float16", "float32")
+IMAGES = 1000
+"""How many test images are looked at."""
+FEWEST = 3
+"""How many a page needs at least."""
+PAGE = "explorer.html"
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Write the page that the words of a command line ask for; a command that is wrong ends with status 2."""
+    with asked_for(words, HELP) as given:
+        if given is None:
+            return
+        for line in explore(settings_of(given, KEYS)):
+            print(line)
+
+
+def explore(settings: Mapping[str, str]) -> list[str]:
+    """Write the page of one run, or of two.
+
+    Args:
+        settings: values by the keys of `KEYS`.
+
+    Returns:
+        What came of it, a line each.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the page cannot compute the model.
+        CheckpointError: a run cannot be used.
+        DataError: its data are missing or altered.
+        StorageError: the page cannot be written.
+    """
+    if settings.get("dtype", DTYPES[0]) not in DTYPES:
+        raise ConfigurationError(f"dtype={settings['dtype']}: must be one of {', '.join(DTYPES)}")
+    trust = list_of("trust", settings["trust"]) if "trust" in settings else []
+    from vae_lightning import runs  # torch and Lightning take seconds to import, which --help should not wait for
+    from vae_lightning.explorer.page import explorer_page
+    from vae_lightning.plugins import load_declared
+
+    load_declared()
+    folder, checkpoint = runs.find(settings.get("run"), settings.get("ckpt_path"))
+    target = _target(folder, settings.get("to"))
+    places = [(folder, checkpoint)]
+    if "with" in settings:
+        places.append(runs.find(settings["with"], None))
+    models = [_explored(*place, settings, trust) for place in places]
+    page = explorer_page(models).encode("utf-8", "backslashreplace")
+    write_bytes(target, page)
+    lines = [_precision(model, settings) for model in models]
+    return [*lines, f"explorer: {target} ({len(page) / 1e6:.1f} MB); open it in a browser"]
+
+
+def _explored(folder: Path, checkpoint: Path, settings: Mapping[str, str], trust: Sequence[str]) -> "Explored":
+    """The model of a run, ready for the page."""
+    from vae_lightning import runs
+    from vae_lightning.abilities import labels_of
+    from vae_lightning.commands.gallery import model_of_images
+    from vae_lightning.explorer.explored import Source, explored
+    from vae_lightning.types import LatentVariableModel
+
+    moved = {key: settings[key] for key in PLACES if key in settings}
+    run = runs.load(folder, checkpoint, moved, trust)
+    if not isinstance(run.model, LatentVariableModel):
+        raise ConfigurationError(f"run={folder}: {kind_of(run.model)} has no latent to explore; give the run of a VAE")
+    x, y = _test_images(run)
+    source = Source(
+        title=f"{folder.parent.name}/{folder.name}".lstrip("/"),
+        kind=type(run.model).__name__,
+        weights=f"{checkpoint.name}, epoch {run.epoch + 1}, step {run.step:,}",
+        digest=run.digest,
+        dataset=str(getattr(run.data, "dataset", type(run.data).__name__)),
+    )
+    model: Any = model_of_images(run.model, run.data)
+    width: Any = settings.get("dtype", DTYPES[0])
+    return explored(model, run.data, x, y, labels_of(run.data, y), source, width)
+
+
+def _test_images(run: Any) -> tuple[Any, Any]:
+    """Test images of a run with their pixels in place, and their labels."""
+    from vae_lightning.abilities import permutation_of
+
+    data = run.data
+    if not callable(getattr(data, "evaluation_images", None)):
+        raise ConfigurationError(f"run={run.folder}: its data module is {kind_of(data)}, which has no evaluation_images")
+    data.prepare_data()
+    data.setup("test")
+    x, y = data.evaluation_images("test", IMAGES)
+    if len(x) < FEWEST:
+        raise ConfigurationError(f"run={run.folder}: its data have {len(x)} test images, and the page needs {FEWEST}")
+    permutation = permutation_of(data)
+    return (permutation.unpermute(x) if permutation else x), y
+
+
+def _target(folder: Path, asked: str | None) -> Path:
+    """The file of the page."""
+    from vae_lightning.runs.layout import EVALUATION
+
+    if asked is not None:
+        if not asked.strip():
+            raise ConfigurationError("to: give a file, or leave it out to write into the run's evaluation/")
+        target = at_home(asked)
+        if target.is_dir():
+            raise ConfigurationError(f"to={asked}: is a folder; give a file, to={target / PAGE}")
+        return target
+    for place in (folder / EVALUATION, folder / EVALUATION / PAGE):
+        if place.is_symlink():
+            raise StorageError(f"{place}: is a link, which is not written through; write elsewhere: to=<file>")
+    return folder / EVALUATION / PAGE
+
+
+def _precision(model: "Explored", settings: Mapping[str, str]) -> str:
+    width = settings.get("dtype", DTYPES[0])
+    return (
+        f"{model.plain['title']}: weights as {width} move a pixel's mean by at most {model.rounding.mean:.1e} "
+        f"and an ELBO by at most {model.rounding.elbo:.3f} nats"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""A trained model in the form that the page reads: its graphs, its numbers, and what is said of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lightning.abilities import Labels, binarization_of, classes_of
+from vae_lightning.explorer.constants import Constants, Width
+from vae_lightning.explorer.functions import functions_for_page
+from vae_lightning.explorer.graphs import graph_of
+from vae_lightning.explorer.material import MAPPED, Rounding, activity, latents_of, rounding, typical
+
+__all__ = ["Explored", "Source", "explored"]
+
+FUNCTIONS = ("encoder", "decoder", "terms", "prior", "classifier")
+BYTES_OF_IMAGES = 48_000
+"""About as many bytes of test images go into a page."""
+IMAGES = 60
+"""The most test images that a page holds."""
+EXAMPLES = 3
+"""How many images a function is traced with."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model and its images come from.
+
+    >>> Source("outputs/vae", "VAE", "best.ckpt, epoch 3", "0" * 64, "MNIST").title
+    'outputs/vae'
+    """
+
+    title: str
+    """What the run is called."""
+    kind: str
+    """The model's class."""
+    weights: str
+    """The checkpoint in words."""
+    digest: str
+    """SHA-256 of the weights."""
+    dataset: str
+    """What the images are called."""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """A model as the page has it.
+
+    >>> Explored({"title": "vae"}, Rounding(1e-4, 0.01), (1, 28, 28)).rounding.elbo
+    0.01
+    """
+
+    plain: Mapping[str, Any]
+    """All that the page reads, as JSON has it."""
+    rounding: Rounding
+    """What keeping the weights in fewer bits changes."""
+    image_shape: tuple[int, ...]
+    """C, H and W."""
+
+
+def explored(model: Any, data: Any, x: Tensor, y: Tensor, labels: Labels, source: Source, width: Width = "float16") -> Explored:
+    """`model` in the form that the page reads.
+
+    Args:
+        model: a `types.LatentVariableModel` of images with their pixels in place.
+        data: the data module of its training.
+        x: test images `(N, C, H, W)`, N at least 3.
+        y: their labels `(N,)`.
+        width: how large tensors are kept.
+
+    Raises:
+        ConfigurationError: the model has no latent, cannot be traced, or needs an operation that the page does not know.
+    """
+    constants = Constants(width)
+    functions = functions_for_page(model, x[:EXAMPLES], y[:EXAMPLES])
+    graphs = {name: graph_of(functions[name], constants) for name in FUNCTIONS if name in functions}
+    mapped, of_them = _spread(x, MAPPED), _spread(y, MAPPED)
+    latents = latents_of(model, mapped, of_them)
+    active = activity(model, mapped, of_them, latents)
+    difference = rounding(graphs, mapped, of_them)
+    binary = binarization_of(data) != "none"
+    pictures = _spread(x, min(IMAGES, max(4, BYTES_OF_IMAGES // (x[0].numel() // (8 if binary else 1)))))
+    plain = {
+        **vars(source),
+        "shape": list(x.shape[1:]),
+        "latentDim": model.latent_dim,
+        "classes": classes_of(model),
+        "labels": labels.listed(max(classes_of(model), labels.classes_in(y))) if labels.exist else [],
+        "noun": labels.noun,
+        "binary": binary,
+        "binarization": binarization_of(data),
+        "functions": {name: graph.to_plain() for name, graph in graphs.items()},
+        "order": active.order,
+        "activity": active.values.tolist(),
+        "measure": active.measure,
+        "means": constants.add(latents.means),
+        "scale": latents.scales.mean(0).tolist(),
+        "mapped": of_them.tolist(),
+        "images": constants.add(pictures.bool() if binary else (pictures * 255).round().to(torch.uint8)),
+        "pictured": _spread(y, len(pictures)).tolist(),
+        "typical": typical(graphs, mapped, of_them),
+        "rounding": {"mean": difference.mean, "elbo": difference.elbo},
+        "width": width,
+    }
+    return Explored({**plain, "constants": constants.to_plain()}, difference, tuple(x.shape[1:]))
+
+
+def _spread(values: Tensor, count: int) -> Tensor:
+    """`count` of the `values` at equal distances, or all if there are no more."""
+    return values if len(values) <= count else values[torch.arange(count) * len(values) // count]
