@@ -14,11 +14,12 @@ from vae_lightning.callbacks import LastCheckpoint
 from vae_lightning.callbacks.dashboard import NUM_PROJECTED
 from vae_lightning.callbacks.diagnostics import MAX_DIMENSIONS, NO_KL, NUM_IMAGES
 from vae_lightning.callbacks.progress import STEPS
+from vae_lightning.commands import explore, table
 from vae_lightning.commands.commandline import CONF, register_resolvers
 from vae_lightning.commands.overrides import parts_of, prepared
 from vae_lightning.commands.own_nets import with_own_net
 from vae_lightning.commands.suggestions import Catalogue
-from vae_lightning.commands.table import _settings
+from vae_lightning.commands.words import settings_of
 from vae_lightning.engine.step import COMPILE_FROM
 from vae_lightning.machine.formats import FORMAT
 
@@ -30,6 +31,8 @@ BEFORE = {"model.conditional_prior=true"}
 """Settings that a page names as those of an earlier version."""
 OF_A_SWEEP = re.compile(r"sweep=|resume=|hydra[./](launcher|sweeper)")
 """What says which runs are meant and how jobs are run, and is in no job's config; the options of conf/sweep have tests of their own."""
+KEYS = {"vae-sweep": table.KEYS, "vae-explore": explore.KEYS}
+"""The settings of commands that are not Hydra's, all of whose words on pages can be given."""
 OF_A_SPACE = re.compile(r"=(interval|range|choice|tag)\(")
 """What is searched, and no value."""
 TYPED = re.compile(r"-m|-cn|--\w[\w-]*")
@@ -103,8 +106,8 @@ def test_installed_commands_of_a_page_are_declared_and_understood() -> None:
         if page == "CHANGELOG.md":
             continue
         assert command in declared, page
-        if command == "vae-sweep" and words.strip():
-            assert _settings(shlex.split(words))["sweep"], page
+        if command in KEYS and words.strip():
+            assert settings_of(shlex.split(words), KEYS[command]), page
 
 
 SNIPPETS = [
