@@ -14,7 +14,7 @@ from vae_lightning import VAE
 from vae_lightning.abilities import Labels
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.explorer.explored import Explored, Source, explored
-from vae_lightning.explorer.page import SCRIPTS, explorer_page, weights_of_page
+from vae_lightning.explorer.page import SCRIPTS, explorer_page, page_in, weights_of_page
 
 NASTY = "</script><script>window.taken = 1</script><img src=x onerror='window.taken = 1'>&amp;\u2028"
 Y = torch.arange(12) % 3
@@ -76,6 +76,16 @@ def test_page_asks_for_nothing_from_elsewhere(tab: Browser, tmp_path: Path, name
 def test_page_says_which_weights_it_is_of(named_nastily: str) -> None:
     assert weights_of_page(named_nastily.encode()) == "ab" * 32
     assert weights_of_page(b"<html>") is None
+
+
+def test_page_beside_a_report_counts_if_it_is_of_the_same_weights(tmp_path: Path, named_nastily: str) -> None:
+    assert page_in(tmp_path, "ab" * 32) is None
+    (tmp_path / "explorer.html").write_text(named_nastily)
+    assert page_in(tmp_path, "ab" * 32) == "explorer.html"
+    assert page_in(tmp_path, "cd" * 32) is None
+    (tmp_path / "explorer.html").rename(tmp_path / "elsewhere.html")
+    (tmp_path / "explorer.html").symlink_to(tmp_path / "elsewhere.html")
+    assert page_in(tmp_path, "ab" * 32) is None
 
 
 def test_scripts_are_the_files_there_are() -> None:

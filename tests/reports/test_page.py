@@ -207,3 +207,8 @@ def test_a_classifier_is_held_against_no_likelihood(page: Page, tmp_path: Path, 
     text = to_markdown(only, tmp_path) if markdown else to_html(only)
     assert "Is it good?" not in text
     assert "0.9877" in text
+
+
+def test_page_leads_to_the_explorer_where_there_is_one(page: Page) -> None:
+    assert "explorer" not in to_html(page)
+    assert '<a href="explorer.html">Explorer</a>' in to_html(dataclasses.replace(page, explorer="explorer.html"))

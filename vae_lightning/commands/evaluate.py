@@ -22,6 +22,7 @@ from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
 from vae_lightning.evaluation.samples import Judge
 from vae_lightning.evaluation.sanity import warnings_of
+from vae_lightning.explorer.page import page_in
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.files import at_home, write_bytes
@@ -322,4 +323,5 @@ def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], folder
         pictures=[Picture(name, folder / figure["file"], figure["caption"], figure["settings"]) for name, figure in figures],
         skipped=report["not_drawn"],
         treatment=Treatment.read(report.get("treatment")),
+        explorer=page_in(folder, run.digest),
     )

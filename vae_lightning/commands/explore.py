@@ -40,7 +40,6 @@ IMAGES = 1000
 """How many test images are looked at."""
 FEWEST = 3
 """How many a page needs at least."""
-PAGE = "explorer.html"
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -130,6 +129,7 @@ def _test_images(run: Any) -> tuple[Any, Any]:
 
 def _target(folder: Path, asked: str | None) -> Path:
     """The file of the page."""
+    from vae_lightning.explorer.page import PAGE
     from vae_lightning.runs.layout import EVALUATION
 
     if asked is not None:
@@ -147,9 +147,10 @@ def _target(folder: Path, asked: str | None) -> Path:
 
 def _precision(model: "Explored", settings: Mapping[str, str]) -> str:
     width = settings.get("dtype", DTYPES[0])
+    advice = "; dtype=float32 keeps them as they are" if model.rounding.mean > 1e-3 else ""
     return (
         f"{model.plain['title']}: weights as {width} move a pixel's mean by at most {model.rounding.mean:.1e} "
-        f"and an ELBO by at most {model.rounding.elbo:.3f} nats"
+        f"and an ELBO by at most {model.rounding.elbo:.3f} nats{advice}"
     )
 
 

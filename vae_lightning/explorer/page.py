@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -15,8 +16,10 @@ from vae_lightning.machine.files import finite
 from vae_lightning.reports.page import environment
 from vae_lightning.version import __version__
 
-__all__ = ["SCRIPTS", "explorer_page", "weights_of_page"]
+__all__ = ["PAGE", "SCRIPTS", "explorer_page", "page_in", "weights_of_page"]
 
+PAGE = "explorer.html"
+"""What the page is called in the folder of an evaluation."""
 SCRIPTS = (
     "tensors.js",
     "products.js",
@@ -73,6 +76,15 @@ def weights_of_page(page: bytes) -> str | None:
     """
     found = WEIGHTS.search(page[:BEGINNING])
     return found[1].decode().partition(" ")[0] if found else None
+
+
+def page_in(folder: Path, digest: str) -> str | None:
+    """The name of the explorer's page in `folder`, if there is one and it is of the weights `digest`."""
+    path = folder / PAGE
+    if path.is_symlink() or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        return PAGE if weights_of_page(file.read(BEGINNING)) == digest else None
 
 
 def _embedded(content: Mapping[str, Any]) -> Markup:

@@ -103,6 +103,8 @@ class Page:
     """Reasons why parts of the evaluation were left out, by name of the part."""
     treatment: Treatment | None = None
     """What the numbers are of, which decides what they compare with; None: unknown."""
+    explorer: str | None = None
+    """The explorer's page of these weights, a file beside the report; None: there is none."""
 
     @property
     def covers(self) -> str:
