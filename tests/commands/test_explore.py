@@ -15,7 +15,7 @@ from browser import MISSING, Browser, browser, program
 from conftest import REPOSITORY
 from omegaconf import DictConfig
 
-from vae_lightning import runs
+from vae_lightning import commands, runs
 from vae_lightning.abilities import classes_of
 from vae_lightning.commands.explore import KEYS, explore, main
 from vae_lightning.commands.train import train
@@ -363,3 +363,17 @@ def test_installed_command_is_this_one() -> None:
     commands = dict(line.split(" = ") for line in parser["options.entry_points"]["console_scripts"].split("\n")[1:])
     module, _, function = commands["vae-explore"].partition(":")
     assert getattr(importlib.import_module(module), function) is main
+
+
+def test_weights_that_float16_would_move_too_far_stay_as_they_were(
+    conditional: Path, mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands.explore, "FAR", 1e-12)
+    settings = {"run": str(conditional), "root": str(mnist_root)}
+    (line, _) = explore({**settings, "to": str(tmp_path / "wide.html")})
+    assert "weights as float32 move" in line
+    assert "; as float16, by " in line
+    (line, _) = explore({**settings, "to": str(tmp_path / "asked.html"), "dtype": "float16"})
+    assert "weights as float16 move" in line, "as asked for"
+    sizes = [(tmp_path / name).stat().st_size for name in ("wide.html", "asked.html")]
+    assert sizes[0] > sizes[1]

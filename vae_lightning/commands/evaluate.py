@@ -36,7 +36,7 @@ from vae_lightning.reports.yardsticks import Treatment
 from vae_lightning.runs.layout import EVALUATION
 from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "require_images_of_training"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     judge = _judge(options, run.data, moved)
     run.data.prepare_data()
     run.data.setup("test")
-    _require_images_of_training(run)
+    require_images_of_training(run)
     data = _image_data(run)
     check_label(options.label, data)
     material = _material(model, data, options, judge)
@@ -219,7 +219,7 @@ def _image_data(run: runs.LoadedRun) -> ImageData:
     return data
 
 
-def _require_images_of_training(run: runs.LoadedRun) -> None:
+def require_images_of_training(run: runs.LoadedRun) -> None:
     """Refuse a user's own files that have changed: with another image among them, training images may be drawn as test images."""
     data: Any = run.data
     was = run.trained_on.get("path")

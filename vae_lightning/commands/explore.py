@@ -21,7 +21,8 @@ HELP = """A trained model as one page for a browser: move its latents, draw, com
   vae-explore run=... to=<file>   where to; without it, evaluation/explorer.html in the run folder
   ckpt_path=<file>                a checkpoint in a run folder, in place of run
   root=<folder>                   where the data lie on this machine; static_root= and path= likewise
-  dtype=float32                   weights of twice the size, as they were trained; without it, float16
+  dtype=float32                   weights of twice the size, as they were trained; without it, float16, if that moves
+                                  no mean of a pixel by more than 0.001
   trust=[mypkg]                   packages whose code the runs may use"""
 KEYS = {
     "run": "<folder>|latest",
@@ -36,6 +37,8 @@ KEYS = {
 }
 PLACES = ("root", "static_root", "path")
 DTYPES = ("float16", "float32")
+FAR = 1e-3
+"""How far smaller weights may move the mean of a pixel; beyond that they stay as they were trained."""
 IMAGES = 1000
 """How many test images are looked at."""
 FEWEST = 3
@@ -79,15 +82,14 @@ def explore(settings: Mapping[str, str]) -> list[str]:
     places = [(folder, checkpoint)]
     if "with" in settings:
         places.append(runs.find(settings["with"], None))
-    models = [_explored(*place, settings, trust) for place in places]
+    models, lines = zip(*(_explored(*place, settings, trust) for place in places), strict=True)
     page = explorer_page(models).encode("utf-8", "backslashreplace")
     write_bytes(target, page)
-    lines = [_precision(model, settings) for model in models]
     return [*lines, f"explorer: {target} ({len(page) / 1e6:.1f} MB); open it in a browser"]
 
 
-def _explored(folder: Path, checkpoint: Path, settings: Mapping[str, str], trust: Sequence[str]) -> "Explored":
-    """The model of a run, ready for the page."""
+def _explored(folder: Path, checkpoint: Path, settings: Mapping[str, str], trust: Sequence[str]) -> "tuple[Explored, str]":
+    """The model of a run, ready for the page, and a line on the precision of its weights there."""
     from vae_lightning import runs
     from vae_lightning.abilities import labels_of
     from vae_lightning.commands.gallery import model_of_images
@@ -107,19 +109,31 @@ def _explored(folder: Path, checkpoint: Path, settings: Mapping[str, str], trust
         dataset=str(getattr(run.data, "dataset", type(run.data).__name__)),
     )
     model: Any = model_of_images(run.model, run.data)
-    width: Any = settings.get("dtype", DTYPES[0])
-    return explored(model, run.data, x, y, labels_of(run.data, y), source, width)
+
+    def in_width(width: Any) -> "Explored":
+        return explored(model, run.data, x, y, labels_of(run.data, y), source, width)
+
+    width = settings.get("dtype", DTYPES[0])
+    found = in_width(width)
+    if "dtype" in settings or found.rounding.mean <= FAR:
+        return found, _precision(found, width)
+    reason = f"; as {width}, by {found.rounding.mean:.1e}, which is too much, so they are not"
+    width = DTYPES[1]
+    found = in_width(width)
+    return found, _precision(found, width) + reason
 
 
 def _test_images(run: Any) -> tuple[Any, Any]:
     """Test images of a run with their pixels in place, and their labels."""
     from vae_lightning.abilities import permutation_of
+    from vae_lightning.commands.evaluate import require_images_of_training
 
     data = run.data
     if not callable(getattr(data, "evaluation_images", None)):
         raise ConfigurationError(f"run={run.folder}: its data module is {kind_of(data)}, which has no evaluation_images")
     data.prepare_data()
     data.setup("test")
+    require_images_of_training(run)
     x, y = data.evaluation_images("test", IMAGES)
     if len(x) < FEWEST:
         raise ConfigurationError(f"run={run.folder}: its data have {len(x)} test images, and the page needs {FEWEST}")
@@ -145,12 +159,10 @@ def _target(folder: Path, asked: str | None) -> Path:
     return folder / EVALUATION / PAGE
 
 
-def _precision(model: "Explored", settings: Mapping[str, str]) -> str:
-    width = settings.get("dtype", DTYPES[0])
-    advice = "; dtype=float32 keeps them as they are" if model.rounding.mean > 1e-3 else ""
+def _precision(model: "Explored", width: str) -> str:
     return (
         f"{model.plain['title']}: weights as {width} move a pixel's mean by at most {model.rounding.mean:.1e} "
-        f"and an ELBO by at most {model.rounding.elbo:.3f} nats{advice}"
+        f"and an ELBO by at most {model.rounding.elbo:.3f} nats"
     )
 
 
