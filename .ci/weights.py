@@ -31,7 +31,7 @@ RECIPES: dict[str, list[str]] = {
     "burda_vae": ["experiment=burda_vae", "trainer.max_epochs=1650"],
 }
 """What trains each model, by its name."""
-EVALUATED = ("evaluation.num_images=10000", "evaluation.num_samples=1000", "evaluation.figures=[samples,reconstructions]")
+EVALUATED = ("evaluation.num_images=10000", "evaluation.num_samples=1000", "evaluation.figures=[]")
 """How each is evaluated for its card."""
 
 

@@ -146,6 +146,60 @@ def test_folder_of_other_files_is_left_alone(run: Path, tmp_path: Path) -> None:
         exported(run, tmp_path / "file")
 
 
+def test_nothing_is_written_or_removed_through_a_link_in_an_earlier_export(run: Path, tmp_path: Path) -> None:
+    folder = exported(run, tmp_path / "e", format="safetensors")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    (pictures / "samples.png").write_bytes(b"mine")
+    (folder / "figures").symlink_to(pictures, target_is_directory=True)
+    with pytest.raises(VAELightningError, match="figures is a link, which is not written through"):
+        exported(run, folder, format="safetensors")
+    assert (pictures / "samples.png").read_bytes() == b"mine"
+
+
+def test_picture_behind_a_link_in_a_strangers_evaluation_is_not_published(run: Path, tmp_path: Path) -> None:
+    loaded = runs.load(*runs.find(str(run), None))
+    figures = {"samples": {"file": "figures/samples.png", "caption": "Draws.", "settings": {}}}
+    with owned(run / "evaluation", {"file": "x", "sha256": loaded.digest, "step": 1}) as place:
+        assert place.before == {}
+        (place.figures / "samples.png").write_bytes(b"x")
+        place.write({"format": 2, "checkpoint": "x", "splits": {}, "figures": figures}, lambda _: [])
+    (run / "evaluation" / "figures").rename(tmp_path / "private")
+    (run / "evaluation" / "figures").symlink_to(tmp_path / "private", target_is_directory=True)
+    folder = exported(run, tmp_path / "e", format="safetensors")
+    assert not (folder / "figures").exists()
+
+
+def test_own_files_beside_an_export_are_kept(run: Path, tmp_path: Path) -> None:
+    folder = exported(run, tmp_path / "e", format="safetensors")
+    (folder / "figures").mkdir()
+    own = [folder / "quantized.onnx", folder / "figures" / "mine.png"]
+    for path in own:
+        path.write_bytes(b"mine")
+    exported(run, folder, format="safetensors")
+    assert [path.read_bytes() for path in own] == [b"mine", b"mine"]
+
+
+def test_exported_weights_are_found_by_their_file_too(run: Path) -> None:
+    folder = export({"run": str(run), "format": "safetensors"}).folder
+    weights = folder / "model.safetensors"
+    assert runs.find(str(weights), None) == runs.find(None, str(weights)) == runs.find(str(folder), None) == (folder, weights)
+
+
+@pytest.mark.parametrize("metrics", [{"test/elbo": None, "test/kl": "x"}, [1], "x", {"test/accuracy": 0.9912}])
+def test_metrics_of_a_strangers_record_are_numbers_or_left_out(run: Path, tmp_path: Path, metrics: object) -> None:
+    (run / "metrics.json").write_text(json.dumps({"format": 2, "metrics": metrics, "provenance": {}}))
+    card = (exported(run, tmp_path / "e", format="safetensors") / "README.md").read_text()
+    assert "| elbo |" not in card
+    assert ("| accuracy | 0.9912 |" in card) == (metrics == {"test/accuracy": 0.9912})
+
+
+def test_empty_place_is_refused(run: Path) -> None:
+    with pytest.raises(VAELightningError, match=r"^to: give a folder"):
+        export({"run": str(run), "to": ""})
+    assert not (run / "export").exists()
+
+
 def test_graph_that_differs_leaves_an_earlier_export_whole(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     folder = exported(run, tmp_path / "e", format="onnx")

@@ -1,9 +1,12 @@
 """Words of the small commands: each key once, a near name for a misspelt one."""
 
+from pathlib import Path
+
 import pytest
 
 from vae_lightning.commands.words import asked_for, list_of, settings_of
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.plugins import locate, trusting
 
 KEYS = {"run": "<folder>", "to": "<folder>", "format": "[a,b]"}
 
@@ -36,6 +39,14 @@ def test_lists_are_written_as_in_hydra_or_plainly(value: str) -> None:
 def test_list_of_nothing_is_refused(value: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^format="):
         list_of("format", value)
+
+
+def test_package_in_the_directory_of_the_command_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mynets_of_words.py").write_text("import torch\n\n\nclass Net(torch.nn.Module):\n    width = 3\n")
+    monkeypatch.chdir(tmp_path)
+    with asked_for([], "") as given, trusting(["mynets_of_words"]):
+        assert given == []
+        assert locate("mynets_of_words.Net").width == 3
 
 
 def test_help_is_printed_and_nothing_else_asked(capsys: pytest.CaptureFixture[str]) -> None:

@@ -68,6 +68,18 @@ def test_usage_is_of_the_files_that_are_there() -> None:
     assert "of p(x | y)" in full
 
 
+def test_class_of_another_package_is_imported_from_there_and_trusted() -> None:
+    text = card(kind="MyVAE", module="mypkg.models").to_markdown()
+    assert "from mypkg.models import MyVAE" in text
+    assert 'trust=["mypkg"]' in text
+    assert "from_pretrained" not in card(module=None).to_markdown()
+
+
+def test_caption_is_no_address() -> None:
+    text = card(pictures={"figures/x.png": "x](https://elsewhere/p.png)"}).to_markdown()
+    assert "![x\\](https" in text
+
+
 def test_signature_names_kinds_and_shapes() -> None:
     function = Function("encoder", nn.Identity(), {"x": torch.zeros(2, 1, 4, 4), "y": torch.zeros(2, dtype=torch.int64)}, ("loc",))
     signature = Signature.of(function, [torch.zeros(2, 5)])

@@ -185,7 +185,7 @@ def test_log_that_cannot_be_written_is_said_once(small_disk: Mount, capfd: pytes
         for number in range(3):
             log.warning("warning %d", number)
     (line,) = capfd.readouterr().err.splitlines()
-    assert line == f"{disk / 'app.log'}: cannot be written any more (No space left on device); the training goes on"
+    assert line == f"{disk / 'train.log'}: cannot be written any more (No space left on device); the training goes on"
 
 
 # ---- evaluation

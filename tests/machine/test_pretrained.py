@@ -1,6 +1,7 @@
 """A model's two files for others: read without code, refused in one line where they are not what they should be."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vae_lightning.errors import CheckpointError, StorageError
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
 from vae_lightning.machine.pretrained import CONFIG, WEIGHTS, is_pretrained, read_config, read_pretrained, write_pretrained
 
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
@@ -44,6 +45,19 @@ def test_smaller_numbers_are_of_floats_alone(tmp_path: Path) -> None:
     write_pretrained(tmp_path, STATE, {"model": MODEL}, torch.float16)
     kinds = {name: value.dtype for name, value in load_file(tmp_path / WEIGHTS).items()}
     assert kinds == {"a": torch.float16, "n": torch.int64}
+
+
+def test_numbers_too_large_for_the_smaller_ones_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="dtype=float16: is too small for numbers in b"):
+        write_pretrained(tmp_path, {**STATE, "b": torch.tensor([1e6])}, {"model": MODEL}, torch.float16)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pipe_is_no_file_of_weights(folder: Path) -> None:
+    (folder / WEIGHTS).unlink()
+    os.mkfifo(folder / WEIGHTS)
+    with pytest.raises(CheckpointError, match=f"{WEIGHTS}: is no file"):
+        read_pretrained(folder)
 
 
 def test_state_that_is_no_tensor_is_refused_by_name(tmp_path: Path) -> None:

@@ -111,5 +111,7 @@ def test_installed_command_names_installed_commands(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
     assert command("evaluate.py", "run=a b") == "vae-evaluate 'run=a b'"
     assert called("train.py") == "vae-train"
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "vae-export")])
+    assert called("train.py") == "vae-train"
     monkeypatch.setattr(sys, "argv", ["my code/train.py"])
     assert called("evaluate.py") == "python 'my code/evaluate.py'"

@@ -14,7 +14,7 @@ from torch import Tensor
 from vae_lightning import runs
 from vae_lightning.abilities import binarization_of, classes_of, labels_of, permutation_of, predicts
 from vae_lightning.arguments import require
-from vae_lightning.commands.estimates import measure_split, nll_floor
+from vae_lightning.commands.estimates import is_of_binary_images, measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
 from vae_lightning.commands.options import Options, at_evaluation, named
 from vae_lightning.errors import ConfigurationError, DataError, StorageError, kind_of
@@ -234,7 +234,7 @@ def require_images_of_training(run: runs.LoadedRun) -> None:
 
 def _treatment(model: Any, data: Any) -> Treatment:
     """What the numbers of the run are of; a data module without a name of its data goes by its class, which no figure is of."""
-    binary = bool(getattr(getattr(model, "likelihood_of", None), "binary", False))
+    binary = is_of_binary_images(model)
     conditional = isinstance(model, LatentVariableModel) and classes_of(model) > 0
     return Treatment(str(getattr(data, "dataset", kind_of(data))), binarization_of(data), conditional, binary)
 

@@ -1,5 +1,6 @@
 """The command `vae-export`: a trained model for other programs. It is `python -m vae_lightning.commands.export` too."""
 
+import math
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +11,8 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from vae_lightning.commands.words import asked_for, list_of, settings_of
-from vae_lightning.errors import ConfigurationError, StorageError, one_line
-from vae_lightning.machine.files import at_home, write_bytes
+from vae_lightning.errors import ConfigurationError, StorageError, kind_of, one_line, printable
+from vae_lightning.machine.files import at_home, replacing, write_bytes
 
 if TYPE_CHECKING:
     from vae_lightning.export.card import Card
@@ -53,10 +54,14 @@ CARD = "README.md"
 BEGINNING = b"---\nlibrary_name: vae_lightning\n"
 """How every card begins."""
 RECORD = "metrics.json"
-OURS = (CARD, RECORD, "config.json", "model.safetensors", "*.onnx", "*.pt2", "figures/*.png", "figures/*.gif")
-"""Patterns of the files that an export writes."""
 SHOWN = ("samples", "class_style_grid", "latent_grid", "reconstructions")
 """Figures of an evaluation that a card shows, if they are there; at most two."""
+OURS = (
+    *(CARD, RECORD, "config.json", "model.safetensors"),
+    *(f"{name}.{suffix}" for name in ("encoder", "decoder", "classifier") for suffix in ("onnx", "pt2")),
+    *(f"figures/{name}.png" for name in SHOWN),
+)
+"""The files that an export writes; one of an earlier export goes, if a later one does not write it."""
 
 
 class Export:
@@ -76,9 +81,8 @@ def main(words: Sequence[str] | None = None) -> None:
         if given is None:
             return
         exported = export(settings_of(given, KEYS))
-        for line in exported.lines:
-            print(line)
-        print(f"exported: {exported.folder}")
+        for line in (*exported.lines, f"exported: {exported.folder}"):
+            print(printable(line))
 
 
 def export(settings: Mapping[str, str]) -> Export:
@@ -94,9 +98,14 @@ def export(settings: Mapping[str, str]) -> Export:
     """
     asked = Asked.of(settings)
     from vae_lightning import runs  # torch and Lightning take seconds to import, which --help should not wait for
+    from vae_lightning.plugins import load_declared
+    from vae_lightning.runs.released import PREFIX
 
+    load_declared()
     folder, checkpoint = runs.find(settings.get("run"), settings.get("ckpt_path"))
-    target = at_home(settings["to"]) if settings.get("to") else folder / "export"
+    if settings.get("to") is None and str(settings.get("run")).startswith(PREFIX):
+        raise ConfigurationError(f"run={settings['run']}: say where to: to=<folder>")
+    target = at_home(settings["to"]) if "to" in settings else folder / "export"
     _require_place(target, settings.get("to"))
     run = runs.load(folder, checkpoint, trust=asked.trust)
     with _filled(target) as scratch:
@@ -146,10 +155,17 @@ def _examples(model: Any, data: Any) -> tuple[Any, Any]:
     source = generator("export", 0)
     y = torch.arange(IMAGES) % max(1, classes_of(model))
     if not isinstance(model, LatentVariableModel):
-        return torch.rand(IMAGES, *data.image_shape, generator=source).round(), y
+        shape = getattr(data, "image_shape", None) or getattr(model, "image_shape", None)
+        if shape is None:
+            raise ConfigurationError(f"neither the data nor the model say their image_shape: {kind_of(data)}, {kind_of(model)}")
+        return torch.rand(IMAGES, *shape, generator=source).round(), y
     with torch.no_grad():
         label = y if classes_of(model) else None
-        z = from_noise(model.prior(label), torch.randn(IMAGES, model.latent_dim, generator=source))
+        noise = torch.randn(IMAGES, model.latent_dim, generator=source)
+        try:
+            z = from_noise(model.prior(label), noise)
+        except NotImplementedError:  # a prior of one's own that only samples itself
+            z = noise
         mean = model.likelihood(z, label).mean.clamp(0, 1)
     return (mean if binarization_of(data) == "none" else torch.bernoulli(mean, generator=source)), y
 
@@ -161,6 +177,8 @@ def _write_weights(run: "LoadedRun", folder: Path, dtype: str | None) -> None:
 
     moved = {"root": "data", "static_root": None}  # where they lie on the next machine is not known
     arguments = {key: moved.get(key, value) for key, value in run.data_arguments.items()}
+    if isinstance(arguments.get("path"), str):
+        arguments["path"] = Path(arguments["path"]).name
     write_pretrained(
         folder,
         run.model.state_dict(),
@@ -187,16 +205,20 @@ def _card(run: "LoadedRun", folder: Path, licence: str, **rest: Any) -> "Card":
     from vae_lightning import runs
     from vae_lightning.abilities import binarization_of, classes_of
     from vae_lightning.export.card import Card
+    from vae_lightning.models.pretrained import Pretrained, target_of
     from vae_lightning.reports.document import splits_of
     from vae_lightning.reports.folder import report_of
     from vae_lightning.runs.layout import EVALUATION
     from vae_lightning.version import __version__
 
     record, report = runs.record(run.folder), report_of(run.folder / EVALUATION, run.digest)
-    metrics = record.get("metrics", {})
+    metrics = record.get("metrics")
+    known = {key: value for key, value in metrics.items() if _is_finite(value)} if isinstance(metrics, dict) else {}
+    estimates = {name: e for name, e in splits_of(report).get("test", {}).items() if _is_finite(e["value"])}
     return Card(
-        title=run.folder.name,
+        title=run.folder.resolve().name,
         kind=type(run.model).__name__,
+        module=target_of(type(run.model)).rpartition(".")[0] if isinstance(run.model, Pretrained) else None,
         parameters=sum(p.numel() for p in run.model.parameters()),
         dataset=str(getattr(run.data, "dataset", type(run.data).__name__)),
         binarization=binarization_of(run.data),
@@ -204,8 +226,8 @@ def _card(run: "LoadedRun", folder: Path, licence: str, **rest: Any) -> "Card":
         num_classes=classes_of(run.model),
         epoch=run.epoch + 1,
         step=run.step,
-        estimates=splits_of(report).get("test", {}),
-        metrics={key.removeprefix("test/"): value for key, value in metrics.items() if key.startswith("test/")},
+        estimates=estimates,
+        metrics={key.removeprefix("test/"): value for key, value in known.items() if key.startswith("test/")},
         command=record.get("provenance", {}).get("command") or runs.asked_with(run.folder),
         provenance=record.get("provenance", {}),
         licence=licence,
@@ -213,6 +235,10 @@ def _card(run: "LoadedRun", folder: Path, licence: str, **rest: Any) -> "Card":
         pictures=_pictures(report, run.folder / EVALUATION, folder),
         **rest,
     )
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _pictures(report: Mapping[str, Any], evaluation: Path, folder: Path) -> dict[str, str]:
@@ -259,6 +285,8 @@ class Asked:
         dtype = settings.get("dtype")
         if dtype not in (None, *DTYPES):
             raise ConfigurationError(f"dtype={dtype}: must be one of {', '.join(DTYPES)}")
+        if not settings.get("to", "x").strip():
+            raise ConfigurationError("to: give a folder, or leave it out to write into the run's")
         if "licence" in settings and not re.fullmatch(r"[\w.+-]+", settings["licence"]):
             raise ConfigurationError(f"licence={settings['licence']}: must be an identifier such as mit or cc-by-4.0")
         trust = list_of("trust", settings["trust"]) if "trust" in settings else []
@@ -278,7 +306,10 @@ def _tolerance(value: str | None) -> float:
 def _require_place(target: Path, asked: str | None) -> None:
     """Refuse a folder that holds anything but an earlier export."""
     named = f"to={asked}" if asked else str(target)
-    if target.is_symlink() or (target.exists() and not target.is_dir()):
+    if target.is_symlink() or (target / "figures").is_symlink():
+        link = target if target.is_symlink() else target / "figures"
+        raise StorageError(f"{named}: {link} is a link, which is not written through; give a new folder: to=<folder>")
+    if target.exists() and not target.is_dir():
         raise StorageError(f"{named}: is no folder")
     if target.is_dir() and any(target.iterdir()) and not _is_export(target):
         raise StorageError(f"{named}: holds other files than an earlier export; give a new folder: to=<folder>")
@@ -310,14 +341,17 @@ def _filled(target: Path) -> Iterator[Path]:
 
 
 def _replace_all(source: Path, target: Path) -> None:
-    """Copy all files from `source` to `target`, and remove what an earlier export left there of others."""
+    """Move all files from `source` to `target`, on the same disk, and then remove what an earlier export left there of others.
+
+    The weights go first: a command that is killed in between leaves no new card beside old weights.
+    """
     new = {path.relative_to(source) for path in source.rglob("*") if path.is_file()}
-    for pattern in OURS:
-        for path in target.glob(pattern):
-            if path.relative_to(target) not in new:
-                path.unlink()
-    for name in sorted(new):
-        write_bytes(target / name, (source / name).read_bytes())
+    for name in sorted(new, key=lambda name: (name.suffix != ".safetensors", name.suffix not in (".onnx", ".pt2"), name)):
+        with replacing(target / name) as unfinished:
+            shutil.move(source / name, unfinished)
+    for earlier in map(Path, OURS):
+        if earlier not in new:
+            (target / earlier).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

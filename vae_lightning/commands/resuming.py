@@ -130,7 +130,10 @@ def _folder(path: str, asks_for_more: bool) -> Path:
         raise CheckpointError(f"{named}: is a file; give the run folder that it is in, or go on from it with ckpt_path=")
     if not folder.is_dir():
         raise CheckpointError(f"{named}: there is no such folder")
-    return run_folder(folder, named, "resume").resolve()
+    found = run_folder(folder, named, "resume").resolve()
+    if not (found / CONFIG).is_file():
+        raise CheckpointError(f"{named}: is a model for others, of vae-export, which holds no state of a training to go on from")
+    return found
 
 
 def _latest(asks_for_more: bool) -> Path:

@@ -96,6 +96,8 @@ class Card:
     """The graphs' files, and how far each is from the model."""
     safetensors: bool = True
     """Whether the weights are beside the card as safetensors."""
+    module: str | None = "vae_lightning.models"
+    """The module that the model's class is imported from; None: the class has no `from_pretrained`."""
     version: str = ""
     """The version of this project that made it."""
     pictures: Mapping[str, str] = field(default_factory=dict)
@@ -107,7 +109,8 @@ class Card:
         if self.estimates:
             kept = {name: self.estimates[name] for name in HEADLINES if name in self.estimates}
             return [(name, *shown(name, e), f"{e['num_images']:,}", e["estimator"] or described(name)) for name, e in kept.items()]
-        return [(name, f"{value:.2f}", "", "", described(name)) for name, value in self.metrics.items() if name in HEADLINES]
+        values = {name: {"value": value, "standard_error": None} for name, value in self.metrics.items() if name in HEADLINES}
+        return [(name, *shown(name, value), "", described(name)) for name, value in values.items()]
 
     @property
     def results(self) -> list[tuple[str, float]]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lightning.errors import CheckpointError, StorageError, one_line
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError, one_line
 from vae_lightning.machine.checkpoints import CHECKPOINT_FORMAT, migrate
 from vae_lightning.machine.files import write_bytes, write_json
 from vae_lightning.machine.reading import TEXT, content_within, memory, require_inside
@@ -42,6 +42,7 @@ def write_pretrained(folder: Path, state: Mapping[str, Any], config: Mapping[str
 
     Raises:
         StorageError: the folder cannot be written, or `state` holds more than tensors.
+        ConfigurationError: numbers of `state` are too large for `dtype`.
     """
     from safetensors.torch import save
 
@@ -50,6 +51,9 @@ def write_pretrained(folder: Path, state: Mapping[str, Any], config: Mapping[str
         raise StorageError(f"{folder / WEIGHTS}: holds tensors only, and the model's {others[0]} is none")
     # copies, as the format has no two tensors that share memory
     tensors = {name: _as(value.detach().cpu().clone().contiguous(), dtype) for name, value in state.items()}
+    for name, value in tensors.items():
+        if value.is_floating_point() and bool((value.isfinite() != state[name].detach().cpu().isfinite()).any()):
+            raise ConfigurationError(f"dtype={str(dtype).removeprefix('torch.')}: is too small for numbers in {name}; leave it out")
     write_bytes(folder / WEIGHTS, save(tensors, metadata={"format": "pt", "vae_lightning": __version__}))
     stamp = {"format": FORMAT, "vae_lightning": __version__, "checkpoint_format": CHECKPOINT_FORMAT}
     write_json(folder / CONFIG, {**stamp, **config})
@@ -120,6 +124,8 @@ def _weights(folder: Path, within: Path) -> dict[str, Tensor]:
     path = folder / WEIGHTS
     try:
         require_inside(path, within)
+        if path.exists() and not path.is_file():  # a pipe would keep its reader waiting
+            raise CheckpointError(f"{path}: is no file")
         size = path.stat().st_size
         if (most := memory()) is not None and size > most:
             raise CheckpointError(f"{path}: is larger than this machine's memory")

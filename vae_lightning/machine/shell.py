@@ -29,6 +29,8 @@ WORDS = {"null", "true", "false", "nan", "inf"}
 """Words that Hydra takes for null, a boolean or a number."""
 INSTALLED = {"train.py": "vae-train", "evaluate.py": "vae-evaluate"}
 """The installed command that does what a script of a checkout does."""
+OTHERS = ("vae-sweep", "vae-export", "vae-explore")
+"""The other installed commands."""
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
 
@@ -114,7 +116,7 @@ def script(name: str) -> str:
 def _installed(name: str) -> str:
     """The installed command for the script `name`, by its path if no shell would find it; an empty string in a checkout."""
     program = _program()
-    if program.name not in INSTALLED.values():
+    if program.name not in (*INSTALLED.values(), *OTHERS):
         return ""
     beside, found = program.absolute().with_name(INSTALLED[name]), shutil.which(INSTALLED[name])
     return INSTALLED[name] if found is not None and Path(found).absolute() == beside else str(beside)

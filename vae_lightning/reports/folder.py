@@ -137,7 +137,7 @@ def report_of(path: Path, sha256: str) -> dict[str, Any]:
         sha256: SHA-256 of the weights.
     """
     content, trouble = _read(path / "report.json")
-    if trouble is not None or content["weights"].get("sha256") != sha256:
+    if trouble is not None or content["weights"].get("sha256") != sha256 or path.is_symlink() or (path / "figures").is_symlink():
         return {}
     return ReportFolder(path, content["weights"])._with_its_figures(content)
 

@@ -77,6 +77,8 @@ def _of_checkpoint(path: Path, named: str) -> tuple[Path, Path]:
         if path.is_dir():
             raise CheckpointError(f"{named}: is a folder; give a file, or the run: run={shlex.quote(str(path))}")
         raise CheckpointError(f"{named}: there is no such file")
+    if path.name == WEIGHTS_FOR_OTHERS and is_pretrained(path.parent):
+        return path.parent, path
     # a link to another run's checkpoint is of that run; one to a file elsewhere is of the run that it lies in, as the user says
     for folder in (*path.resolve().parents, *path.absolute().parents):
         if (folder / CONFIG).is_file():

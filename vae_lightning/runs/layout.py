@@ -11,7 +11,8 @@ outputs/<name>/<time>/
     metrics.json              final metrics, with provenance
     test_per_image.npz        the test's values of each image, in the split's order, by metric: see `callbacks.value_recorder`
     animation/                frames of the training, if they were asked for
-    evaluation/               from evaluate.py: report.json, report.md, report.html, figures/; see `reports.folder`
+    evaluation/               from evaluate.py: report.json, report.md, report.html, figures/; see `reports.folder`; explorer.html
+    export/                   from vae-export: graphs, weights and a card; see `machine.pretrained`
 """
 
 from pathlib import Path

@@ -18,6 +18,7 @@ from vae_lightning.arguments import check, parameters, prefixed
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import read, read_any
 from vae_lightning.machine.construction import NoMoreThan, numbers_in
+from vae_lightning.machine.pretrained import CONFIG as FOR_OTHERS
 from vae_lightning.machine.pretrained import WEIGHTS, read_config, read_pretrained
 from vae_lightning.machine.reading import UnfitFile
 from vae_lightning.models.base import Module
@@ -90,7 +91,7 @@ def load(folder: Path, checkpoint: Path, data_overrides: dict[str, Any] | None =
         content = read_pretrained(folder) if for_others else (read if ours else read_any)(checkpoint)
         made_by = one_line(str(content.get("vae_lightning", {}).get("version", __version__)), 40)
         other = "" if made_by == __version__ else f" (it was made by vae_lightning {made_by}, this is {__version__})"
-        with _said_of(f"{folder / CONFIG}: its data cannot be built here{other}"):
+        with _said_of(f"{folder / (FOR_OTHERS if for_others else CONFIG)}: its data cannot be built here{other}"):
             check(data_class, arguments, "data")
             with prefixed("data", parameters(data_class)[0]):
                 data: Any = data_class(**arguments)

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from vae_lightning.data.downloading import downloaded
-from vae_lightning.errors import CheckpointError, DataError, one_line
+from vae_lightning.errors import CheckpointError, DataError, StorageError, one_line
 from vae_lightning.machine.files import at_home, write_bytes
 from vae_lightning.machine.pretrained import CONFIG, WEIGHTS, is_pretrained
 from vae_lightning.runs.layout import METRICS
@@ -78,6 +78,8 @@ def _fetched(name: str, address: str, run: str) -> Path:
                 raise CheckpointError(f"{address}/{name}.{file}: is not the released file (its SHA-256 is not that in {SUMS})")
             write_bytes(folder / file, content)
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, StorageError):
+            raise
         if isinstance(error, DataError):
             raise CheckpointError(f"run={run}: {error}") from error
         raise CheckpointError(
