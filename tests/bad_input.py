@@ -14,7 +14,7 @@ from vae_lightning.commands.commandline import CONF, one_line_errors, register_r
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.evaluate import evaluate
 from vae_lightning.commands.overrides import prepared
-from vae_lightning.commands.own_nets import with_own_net
+from vae_lightning.commands.own_parts import with_own_parts
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.train import train
 
@@ -52,7 +52,7 @@ def _command(script: str, words: Sequence[str], settings: Sequence[str]) -> Iter
         patch.setattr(commandline, "_catalogue", catalogue)
         patch.setattr(commandline.sys, "argv", [f"{script}.py", *words])
         with one_line_errors():
-            typed = with_own_net(prepared([*settings, *words], catalogue.groups, catalogue.meant), CONF)
+            typed = with_own_parts(prepared([*settings, *words], catalogue.groups, catalogue.meant), CONF)
             with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
                 cfg = hydra.compose(script, typed)
             yield cfg

@@ -20,6 +20,8 @@ def test_wheel_of_the_source_distribution_does_what_a_checkout_does(tmp_path: Pa
     assert {"conf/train.yaml", "vae_lightning/reports/templates/report.html.j2", "LICENSE", "train.py"} <= names
     programs = RELEASE["environment"](tmp_path / "environment", None)
     RELEASE["install"](programs, wheel)
+    # here the launchers of sweeps may be installed too, over whose options Hydra's help takes longer
+    RELEASE["try_out"].__globals__["HELP_WITHIN"] = 2.0
     folder = tmp_path / "an empty folder"
     folder.mkdir()
     RELEASE["try_out"](programs, folder, mnist_root)

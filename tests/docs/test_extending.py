@@ -20,7 +20,7 @@ from vae_lightning.commands.commandline import CONF, one_line_errors, register_r
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.evaluate import evaluate
 from vae_lightning.commands.overrides import parts_of, prepared
-from vae_lightning.commands.own_nets import with_own_net
+from vae_lightning.commands.own_parts import with_own_parts
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.train import train
 from vae_lightning.evaluation.registry import PARTS, SETTINGS
@@ -133,7 +133,7 @@ class Page:
 
     def _composed(self, name: str, words: list[str]) -> DictConfig:
         catalogue = Catalogue(CONF, name)
-        words = with_own_net(prepared(words, catalogue.groups, catalogue.meant), CONF)
+        words = with_own_parts(prepared(words, catalogue.groups, catalogue.meant), CONF)
         own = []
         if "--config-dir" in words:
             place = words.index("--config-dir")

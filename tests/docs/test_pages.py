@@ -17,7 +17,7 @@ from vae_lightning.callbacks.progress import STEPS
 from vae_lightning.commands import explore, export, table
 from vae_lightning.commands.commandline import CONF, register_resolvers
 from vae_lightning.commands.overrides import parts_of, prepared
-from vae_lightning.commands.own_nets import with_own_net
+from vae_lightning.commands.own_parts import with_own_parts
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.words import settings_of
 from vae_lightning.engine.step import COMPILE_FROM
@@ -62,7 +62,7 @@ def given(words: str) -> list[str]:
 def test_command_of_a_page_can_be_given(page: str, script: str, words: str) -> None:
     register_resolvers()
     catalogue = Catalogue(CONF, script)
-    own = with_own_net(prepared(given(words), catalogue.groups, catalogue.meant), CONF)
+    own = with_own_parts(prepared(given(words), catalogue.groups, catalogue.meant), CONF)
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         assert hydra.compose(script, own)
 
@@ -81,7 +81,7 @@ def test_setting_that_is_said_to_do_what_another_repository_does_is_there(words:
     register_resolvers()
     catalogue = Catalogue(CONF, "train")
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        assert hydra.compose("train", with_own_net(prepared(given(words), catalogue.groups, catalogue.meant), CONF))
+        assert hydra.compose("train", with_own_parts(prepared(given(words), catalogue.groups, catalogue.meant), CONF))
 
 
 def test_there_are_commands_and_they_are_read_whole() -> None:

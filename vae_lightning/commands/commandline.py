@@ -27,7 +27,7 @@ from yaml import YAMLError
 from vae_lightning.arguments import unknown_key
 from vae_lightning.commands.job import end_with_worker, job_folder, note_reason, started_with
 from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
-from vae_lightning.commands.own_nets import with_own_net
+from vae_lightning.commands.own_parts import with_own_parts
 from vae_lightning.commands.resuming import is_resume, with_begun, with_resumed
 from vae_lightning.commands.search import register_search
 from vae_lightning.commands.suggestions import Catalogue, unknown_group, unknown_option, unknown_setting
@@ -100,7 +100,7 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
         search_working_directory()
     with handled(at_once=True), _led(), one_line_errors():
         _check_environment()
-        words = with_own_net((with_resumed if name == "train" else _words)(sys.argv[1:], _catalogue), conf)
+        words = with_own_parts((with_resumed if name == "train" else _words)(sys.argv[1:], _catalogue), conf)
         sys.argv[1:] = (_of_a_sweep if name == "train" else without_sweep)(words, _catalogue)
         main()
     if _failed_jobs:
@@ -139,7 +139,7 @@ def _of_a_sweep(words: Sequence[str], catalogue: Catalogue) -> list[str]:
 
 def words_of_a_job(words: Sequence[str], folder: Path) -> list[str]:
     """The settings, as Hydra reads them, of a job with these words; they go on with the run in `folder` if that has begun."""
-    own = with_own_net(_words(words, _catalogue), CONF)
+    own = with_own_parts(_words(words, _catalogue), CONF)
     return flags_first(with_begun(own, folder), _catalogue.meant)[1]
 
 

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import DictConfig
 
 from vae_lightning.commands.commandline import CONF
-from vae_lightning.commands.own_nets import with_own_net
+from vae_lightning.commands.own_parts import with_own_parts
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ from vae_lightning.commands.own_nets import with_own_net
 def test_arguments_of_the_default_net_go_with_it(
     compose: Callable[..., DictConfig], words: list[str], net: dict[str, object]
 ) -> None:
-    assert compose(*with_own_net(words, CONF)).model.net == net
+    assert compose(*with_own_parts(words, CONF)).model.net == net
 
 
 @pytest.mark.parametrize(
@@ -43,16 +43,38 @@ def test_arguments_of_the_default_net_go_with_it(
     ],
 )
 def test_net_that_was_asked_for_keeps_its_arguments(words: list[str]) -> None:
-    assert with_own_net(words, CONF) == words
+    assert with_own_parts(words, CONF) == words
 
 
 def test_every_model_with_a_default_net_can_be_given_another() -> None:
     for path in sorted((CONF / "model").glob("*.yaml")):
-        words = with_own_net([f"model={path.stem}", "model.net.name=mynets.small"], CONF)
+        words = with_own_parts([f"model={path.stem}", "model.net.name=mynets.small"], CONF)
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             assert hydra.compose("train", ["run_dir=x", *words]).model.net == {"name": "mynets.small"}
 
 
 def test_nets_of_ones_own_are_swept_over() -> None:
-    swept = with_own_net(["-m", "model.net.name=mynets.small,mynets.large"], CONF)
+    swept = with_own_parts(["-m", "model.net.name=mynets.small,mynets.large"], CONF)
     assert swept == ["-m", "++model.net.name=mynets.small,mynets.large", "~model/net"]
+
+
+@pytest.mark.parametrize(
+    ("words", "objective"),
+    [
+        (["model.objective.name=mygoals.FreeBits", "model.objective.floor=2"], {"name": "mygoals.FreeBits", "floor": 2}),
+        (["model.objective=mygoals.FreeBits"], {"name": "mygoals.FreeBits"}),
+        (["model.objective.name=iwae"], {"name": "iwae"}),
+        (["model=beta_vae", "model.objective.name=elbo"], {"name": "elbo"}),
+        (["model/objective=elbo", "model.objective.sticking_the_landing=true"], {"name": "elbo", "sticking_the_landing": True}),
+        (["model.objective.sticking_the_landing=true"], {"name": "elbo", "sticking_the_landing": True}),
+    ],
+)
+def test_arguments_of_the_default_objective_go_with_it(
+    compose: Callable[..., DictConfig], words: list[str], objective: dict[str, object]
+) -> None:
+    assert compose(*with_own_parts(words, CONF)).model.objective == objective
+
+
+def test_own_net_and_objective_go_together(compose: Callable[..., DictConfig]) -> None:
+    model = compose(*with_own_parts(["model.net.name=mynets.small", "model.objective.name=mygoals.FreeBits"], CONF)).model
+    assert (model.net, model.objective) == ({"name": "mynets.small"}, {"name": "mygoals.FreeBits"})

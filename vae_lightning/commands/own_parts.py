@@ -1,0 +1,58 @@
+"""`model.net.name=mynets.small` on a command line: a part of one's own in the place of the default one and its arguments."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lightning.commands.overrides import parts_of
+from vae_lightning.plugins import is_path
+
+__all__ = ["with_own_parts"]
+
+NAME = re.compile(r"\bname\s*:\s*['\"]?[\w]+(\.\w+)+")
+"""An import path as the name in a spec that is written out."""
+PARTS = ("net", "objective")
+"""Parts of a model whose default option has arguments beside the name."""
+
+
+def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
+    """`words` with the net and the objective that nobody asked for left out, where one of one's own, or another objective, is named.
+
+    Hydra would merge its name into the default part's arguments, which it does not take. A part that was chosen, by `model/net` or
+    a preset, keeps them.
+
+    >>> with_own_parts(["model.net.name=mynets.small", "model.net.width=8"], Path("conf"))
+    ['++model.net.name=mynets.small', '++model.net.width=8', '~model/net']
+    """
+    for part in PARTS:
+        words = _with_own(part, words, conf)
+    return list(words)
+
+
+def _with_own(part: str, words: Sequence[str], conf: Path) -> list[str]:
+    settings = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in words)}
+    name, spec = settings.get(f"model.{part}.name", ""), settings.get(f"model.{part}", "")
+    own = any(value and all(map(is_path, parts_of(value))) for value in (name, spec)) or NAME.search(spec)
+    own = own or (part == "objective" and name)  # all of whose names stand for others' arguments
+    chosen = {f"model/{part}", "experiment", "--config-name", "-cn"} & set(settings)
+    if not own or chosen or not _has_default(part, conf / "model", settings.get("model", "vae")):
+        return list(words)
+    return [*(_added(part, word) for word in words), f"~model/{part}"]  # at the end, as flags come first
+
+
+def _added(part: str, word: str) -> str:
+    key, _, value = word.partition("=")
+    key = key.lstrip("+")
+    if key == f"model.{part}" and not value.startswith("{"):
+        key = f"model.{part}.name"
+    return f"++{key}={value}" if key.startswith(f"model.{part}") else word
+
+
+def _has_default(part: str, models: Path, option: str) -> bool:
+    """Whether the option `option` of model chooses a part of this kind."""
+    path = models / f"{option}.yaml"
+    content: object = OmegaConf.load(path) if path.is_file() else {}
+    defaults = content.get("defaults", []) if isinstance(content, Mapping | DictConfig) else []
+    return any(part in entry if OmegaConf.is_dict(entry) else _has_default(part, models, str(entry)) for entry in defaults)
