@@ -18,7 +18,7 @@ PARTS = ("net", "objective")
 
 
 def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
-    """`words` with the net and the objective that nobody asked for left out, where one of one's own, or another objective, is named.
+    """`words` with the net or objective that nobody asked for left out, where a net of one's own, or any objective, is named.
 
     Hydra would merge its name into the default part's arguments, which it does not take. A part that was chosen, by `model/net` or
     a preset, keeps them.
@@ -34,8 +34,8 @@ def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
 def _with_own(part: str, words: Sequence[str], conf: Path) -> list[str]:
     settings = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in words)}
     name, spec = settings.get(f"model.{part}.name", ""), settings.get(f"model.{part}", "")
-    own = any(value and all(map(is_path, parts_of(value))) for value in (name, spec)) or NAME.search(spec)
-    own = own or (part == "objective" and name)  # all of whose names stand for others' arguments
+    own = any(value and all(map(is_path, parts_of(value))) for value in (name, spec)) or NAME.search(spec) is not None
+    own = own or (part == "objective" and name != "")  # each of which has other arguments
     chosen = {f"model/{part}", "experiment", "--config-name", "-cn"} & set(settings)
     if not own or chosen or not _has_default(part, conf / "model", settings.get("model", "vae")):
         return list(words)
