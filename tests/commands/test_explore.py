@@ -25,6 +25,8 @@ from vae_lightning.commands.train import train
 from vae_lightning.data.array import ArrayDataModule
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.errors import ConfigurationError, StorageError, VAELightningError
+from vae_lightning.explorer.explored import Explored
+from vae_lightning.explorer.material import Rounding
 from vae_lightning.explorer.page import weights_of_page
 from vae_lightning.runs.layout import CONFIG
 
@@ -466,3 +468,14 @@ def test_weights_that_float16_would_move_too_far_stay_as_they_were(
     assert "weights as float16 move" in line, "as asked for"
     sizes = [(tmp_path / name).stat().st_size for name in ("wide.html", "asked.html")]
     assert sizes[0] > sizes[1]
+
+
+def test_weights_that_are_finite_as_trained_alone_stay_so() -> None:
+    def in_width(width: str) -> Explored:
+        return Explored({"title": "vae"}, Rounding(float("nan") if width == "float16" else 0.0, 0.0), (1, 28, 28))
+
+    found, line = commands.explore._small_enough(in_width, None, "run=here")
+    assert found.rounding.mean == 0
+    assert "weights as float32" in line
+    with pytest.raises(ConfigurationError, match=r"^run=here: with weights as float16 the model gives values that are not finite$"):
+        commands.explore._small_enough(in_width, "float16", "run=here")

@@ -1,6 +1,6 @@
 """The command `vae-explore`: a trained model as one page for a browser. It is `python -m vae_lightning.commands.explore` too."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -124,7 +124,6 @@ def _places(asked: Sequence[_Asked], settings: Mapping[str, str], trust: Sequenc
 def _known(one: _Asked, trust: Sequence[str]) -> set[str]:
     """Those of `PLACES` that the data of a run have; none of a run that cannot be read, which `runs.load` refuses."""
     from vae_lightning.arguments import parameters
-    from vae_lightning.errors import VAELightningError
     from vae_lightning.machine.pretrained import is_pretrained, read_config
     from vae_lightning.plugins import locate, trusting
     from vae_lightning.runs.layout import CONFIG
@@ -134,7 +133,7 @@ def _known(one: _Asked, trust: Sequence[str]) -> set[str]:
         with trusting(trust):
             whole = read_config(one.folder) if is_pretrained(one.folder) else read_yaml(one.folder / CONFIG, one.folder)
             names, takes_any = parameters(locate(str(whole["data"]["_target_"])))
-    except (VAELightningError, OSError, ValueError, LookupError, TypeError):
+    except Exception:  # of yaml and of code of a trusted package, which may raise anything
         return set()
     return {key for key in PLACES if takes_any or key in names}
 
@@ -167,14 +166,19 @@ def _explored(asked: _Asked, moved: dict[str, str], settings: Mapping[str, str],
         except ConfigurationError as error:
             raise ConfigurationError(f"{asked.named}: {error}") from error
 
-    width, reason = settings.get("dtype", DTYPES[0]), ""
+    return _small_enough(in_width, settings.get("dtype"), asked.named)
+
+
+def _small_enough(in_width: "Callable[[str], Explored]", asked: str | None, named: str) -> "tuple[Explored, str]":
+    """The model with weights as they were asked for, or as float16 if that moves no pixel far, and a line on their precision."""
+    width, reason = asked or DTYPES[0], ""
     found = in_width(width)
-    if "dtype" not in settings and not (found.rounding.is_finite and found.rounding.mean <= FAR):
+    if asked is None and not (found.rounding.is_finite and found.rounding.mean <= FAR):
         reason = f"; as {width}, by {found.rounding.mean:.1e}, which is too much, so they are not"
         width = DTYPES[1]
         found = in_width(width)
     if not found.rounding.is_finite:
-        raise ConfigurationError(f"{asked.named}: with weights as {width} the model gives values that are not finite")
+        raise ConfigurationError(f"{named}: with weights as {width} the model gives values that are not finite")
     return found, _precision(found, width) + reason
 
 

@@ -169,15 +169,15 @@ def _unknown_form(node: Node, name: str) -> str | None:
     """The form in which an operation is used, if the page computes others of it alone."""
     arguments = _positional(node)
     if name == "convolution.default" and (rank := arguments[1].meta["val"].dim() - 2) != 2:
-        return f"over {rank} dimensions (Conv{rank}d), but over two (Conv2d)"
+        return f"as of Conv{rank}d (it knows that of Conv2d)"
     if name == "index.Tensor":
         indices = [index for index in arguments[1] if index is not None]
         if len(indices) != 1:
-            return f"with {len(indices)} index tensors, but with one"
+            return f"with {len(indices)} index tensors (it knows that with one)"
         if indices[0].meta["val"].dtype in (torch.bool, torch.uint8):
-            return "with a mask, but with places"
+            return "with a mask (it knows that with whole numbers)"
     if name == "max_pool2d_with_indices.default" and any(step != 1 for step in arguments[4]):
-        return f"with a dilation of {'x'.join(map(str, arguments[4]))}, but with none"
+        return f"with a dilation of {'x'.join(map(str, arguments[4]))} (it knows that with none)"
     return None
 
 
