@@ -7,20 +7,26 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import hydra
+import numpy
 import pytest
 import torch
 from browser import MISSING, Browser, browser, program
-from conftest import REPOSITORY
+from conftest import QUICK, REPOSITORY
 from omegaconf import DictConfig
 
 from vae_lightning import commands, runs
 from vae_lightning.abilities import classes_of
 from vae_lightning.commands.explore import KEYS, explore, main
 from vae_lightning.commands.train import train
+from vae_lightning.data.array import ArrayDataModule
 from vae_lightning.distributions.sampling import from_noise
-from vae_lightning.errors import ConfigurationError, VAELightningError
+from vae_lightning.errors import ConfigurationError, StorageError, VAELightningError
+from vae_lightning.explorer.explored import Explored
+from vae_lightning.explorer.material import Rounding
 from vae_lightning.explorer.page import weights_of_page
 from vae_lightning.runs.layout import CONFIG
 
@@ -306,13 +312,98 @@ def test_two_runs_are_beside_each_other(
         ({"dtype": "int8"}, "dtype=int8: must be one of float16, float32"),
         ({"to": " "}, "to: give a file"),
         ({"to": "."}, "to=.: is a folder; give a file, to=explorer.html"),
-        ({"with": "nowhere"}, "run=nowhere: there is no such folder"),
+        ({"with": "nowhere"}, "^with=nowhere: there is no such folder"),
         ({"path": "x"}, "path=x"),
     ],
 )
 def test_wrong_settings_are_named(conditional: Path, settings: dict[str, str], said: str) -> None:
     with pytest.raises(VAELightningError, match=said):
         explore({"run": str(conditional), **settings})
+
+
+def test_file_that_is_no_page_is_kept(conditional: Path, page: Path, mnist_root: Path, tmp_path: Path) -> None:
+    settings = {"run": str(conditional), "root": str(mnist_root)}
+    thesis = tmp_path / "thesis.html"
+    thesis.write_text("years of work")
+    with pytest.raises(StorageError, match=r"^to=.*thesis\.html: is there and is no explorer's page"):
+        explore({**settings, "to": str(thesis)})
+    assert thesis.read_text() == "years of work"
+    older = Path(shutil.copy(page, tmp_path / "older.html"))
+    older.write_bytes(older.read_bytes()[:4096])
+    explore({**settings, "to": str(older)})
+    assert older.read_bytes() == page.read_bytes()
+
+
+def test_released_model_is_no_place_for_a_page() -> None:
+    with pytest.raises(ConfigurationError, match=r"^run=pretrained:vae: .*to=<file>$"):
+        explore({"run": "pretrained:vae"})
+
+
+def test_run_is_called_by_its_folder_wherever_one_is(
+    conditional: Path, mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(conditional, tmp_path / "a\x1b[31mb"))
+    monkeypatch.chdir(folder)
+    main(["run=.", f"root={mnist_root}"])
+    said = capsys.readouterr().out
+    assert said.startswith(f"{tmp_path.name}/a\\x1b[31mb: weights as float16")
+    assert "\x1b" not in said
+
+
+# ---- two runs, whose data lie in different places
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> tuple[Path, Path]:
+    """A run of images of one's own, of the shape of MNIST's, and these images."""
+    images, folder = tmp_path / "images.npz", tmp_path / "own"
+    numpy.savez(images, x=numpy.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=numpy.uint8), y=numpy.arange(60) % 2)
+    given = [
+        "data=array",
+        f"data.path={images}",
+        "data.val_size=10",
+        "data.test_size=10",
+        f"run_dir={folder}",
+        "name=test",
+        "model=vae",
+    ]
+    with hydra.initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        train(hydra.compose("train", [*(word for word in QUICK if not word.startswith("data.")), *SMALL, *given]))
+    return folder, images
+
+
+def test_each_of_two_runs_is_told_the_places_that_its_data_have(
+    conditional: Path, own: tuple[Path, Path], mnist_root: Path, tmp_path: Path
+) -> None:
+    folder, images = own
+    settings = {"run": str(conditional), "with": str(folder), "root": str(mnist_root), "path": str(images)}
+    lines = explore({**settings, "to": str(tmp_path / "page.html")})
+    assert len(lines) == 3
+    with pytest.raises(ConfigurationError, match=r"^path=.*: both runs are of files of your own, and one path"):
+        explore({**settings, "run": str(folder)})
+    with pytest.raises(VAELightningError, match=r"^root=x: the run's data are a ArrayDataModule, which has no root"):
+        explore({"run": str(folder), "with": str(folder), "root": "x"})
+
+
+def test_second_run_is_named_by_its_key(
+    conditional: Path, compose: Callable[..., DictConfig], tmp_path: Path, mnist_root: Path
+) -> None:
+    train(compose("model=cnn", folder="classifier"))
+    target = tmp_path / "page.html"
+    with pytest.raises(ConfigurationError, match=r"^with=.*classifier: a Classifier has no latent"):
+        explore({"run": str(conditional), "with": str(tmp_path / "classifier"), "root": str(mnist_root), "to": str(target)})
+    assert not target.exists()
+
+
+def test_images_of_all_classes_are_looked_at_where_they_are_sorted(tmp_path: Path) -> None:
+    count = 3 * commands.explore.IMAGES
+    images, labels = numpy.zeros((count, 2, 2), dtype=numpy.uint8), numpy.arange(count) * 5 // count
+    numpy.savez(tmp_path / "own.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    data = ArrayDataModule(path=str(tmp_path / "own.npz"), binarization="none")
+    x, y = commands.explore._test_images(SimpleNamespace(data=data, folder=tmp_path, trained_on={}), "run=here")
+    assert data.sorted_by_class
+    assert len(x) == commands.explore.IMAGES
+    assert y.bincount().tolist() == [commands.explore.IMAGES // 5] * 5
 
 
 def test_unknown_key_is_one_line_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -377,3 +468,14 @@ def test_weights_that_float16_would_move_too_far_stay_as_they_were(
     assert "weights as float16 move" in line, "as asked for"
     sizes = [(tmp_path / name).stat().st_size for name in ("wide.html", "asked.html")]
     assert sizes[0] > sizes[1]
+
+
+def test_weights_that_are_finite_as_trained_alone_stay_so() -> None:
+    def in_width(width: str) -> Explored:
+        return Explored({"title": "vae"}, Rounding(float("nan") if width == "float16" else 0.0, 0.0), (1, 28, 28))
+
+    found, line = commands.explore._small_enough(in_width, None, "run=here")
+    assert found.rounding.mean == 0
+    assert "weights as float32" in line
+    with pytest.raises(ConfigurationError, match=r"^run=here: with weights as float16 the model gives values that are not finite$"):
+        commands.explore._small_enough(in_width, "float16", "run=here")

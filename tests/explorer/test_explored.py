@@ -8,6 +8,7 @@ import torch
 
 from vae_lightning import VAE
 from vae_lightning.abilities import Labels
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.explorer.explored import BYTES_OF_IMAGES, IMAGES, Explored, Source, explored
 from vae_lightning.machine.files import finite
 
@@ -67,3 +68,19 @@ def test_images_without_labels_have_none() -> None:
 
 def test_same_model_gives_the_same_page(binary: Explored) -> None:
     assert small(Binary).plain == binary.plain
+
+
+def test_images_of_fewer_pixels_than_a_byte_has_bits_are_all_kept() -> None:
+    plain = small(Binary, (1, 1, 3), count=20).plain
+    assert plain["constants"]["tensors"][plain["images"]][:2] == ["b1", [20, 1, 1, 3]]
+    assert plain["rounding"]["images"] == 20
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_model_whose_values_are_not_finite_is_refused(number: float) -> None:
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}, image_shape=(1, 6, 6)).eval()
+    with torch.no_grad():
+        list(model.decoder.parameters())[-1].fill_(number)
+    x, y = torch.rand(5, 1, 6, 6).round(), torch.zeros(5).long()
+    with pytest.raises(ConfigurationError, match=r"^the model gives values that are not finite"):
+        explored(model, Binary(), x, y, Labels(count=0), Source("vae", "VAE", "best.ckpt", "ab", "toys"))

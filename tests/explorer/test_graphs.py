@@ -91,3 +91,41 @@ def test_operation_that_the_page_does_not_know_is_refused_by_name(module: nn.Mod
     function = Function("decoder", module, {"z": torch.ones(3, 2)}, ("mean",))
     with pytest.raises(ConfigurationError, match=rf"^decoder: the explorer's page does not know the operation {operation}$"):
         graph_of(function, Constants())
+
+
+class Form(nn.Module):
+    """An operation that the page knows, in a form that it does not."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+        self.over_one, self.over_three = nn.Conv1d(2, 2, 3), nn.ConvTranspose3d(2, 2, 3)
+        self.register_buffer("mask", torch.tensor([True, False]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.name == "one":
+            return self.over_one(x[:, :, 0])
+        if self.name == "three":
+            return self.over_three(x[:, :, None])
+        if self.name == "places":
+            found = (x[:, 0, 0, 0] > 0).long()
+            return x[found, found]
+        if self.name == "mask":
+            return x[:, self.mask]
+        return nn.functional.max_pool2d(x, 2, dilation=(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("one", r"convolution\.default as of Conv1d \(it knows that of Conv2d\)"),
+        ("three", r"convolution\.default as of Conv3d \(it knows that of Conv2d\)"),
+        ("places", r"index\.Tensor with 2 index tensors \(it knows that with one\)"),
+        ("mask", r"index\.Tensor with a mask \(it knows that with whole numbers\)"),
+        ("dilation", r"max_pool2d_with_indices\.default with a dilation of 1x2 \(it knows that with none\)"),
+    ],
+)
+def test_form_of_an_operation_that_the_page_does_not_know_is_refused_by_name(name: str, said: str) -> None:
+    function = Function("decoder", Form(name), {"x": torch.ones(3, 2, 5, 5)}, ("mean",))
+    with pytest.raises(ConfigurationError, match=rf"^decoder: the explorer's page does not know the operation {said}$"):
+        graph_of(function, Constants())

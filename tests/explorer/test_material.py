@@ -1,5 +1,7 @@
 """What a page shows beside the model, where the truth is known."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,8 +11,8 @@ from vae_lightning import VAE
 from vae_lightning.distributions.sampling import diagonal_gaussian
 from vae_lightning.explorer.constants import Constants
 from vae_lightning.explorer.functions import functions_for_page
-from vae_lightning.explorer.graphs import graph_of
-from vae_lightning.explorer.material import activity, latents_of, rounding, typical
+from vae_lightning.explorer.graphs import Graph, graph_of
+from vae_lightning.explorer.material import CHECKED, Rounding, activity, latents_of, rounding, typical
 
 NET = {"name": "mlp", "hidden": [64]}
 Y = torch.zeros(50, dtype=torch.int64)
@@ -87,3 +89,26 @@ def test_rounding_says_what_fewer_bits_change(width: str) -> None:
     usual = typical(graphs, x, Y)
     assert usual["images"] == 50
     assert usual["log_likelihood"] - usual["kl"] == pytest.approx(-544, abs=30)  # a model that knows nothing: 784 log 2
+
+
+def test_rounding_is_tried_on_images_of_every_class_where_they_are_sorted() -> None:
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}, num_classes=4).eval()
+    x, y = torch.zeros(4 * CHECKED, 1, 28, 28), torch.arange(4).repeat_interleave(CHECKED)
+    functions = functions_for_page(model, x[:3], y[:3])
+    tried = []
+
+    class Watched(Graph):
+        def __call__(self, *inputs: Tensor) -> list[Tensor]:
+            tried.append(inputs[-1].bincount().tolist())
+            return super().__call__(*inputs)
+
+    graphs = {name: graph_of(functions[name], Constants()) for name in ("prior", "decoder", "terms")}
+    watched: Any = {name: Watched(**vars(graph)) for name, graph in graphs.items()}
+    rounding(watched, x, y)
+    assert tried == [[CHECKED // 4] * 4] * 2
+
+
+def test_rounding_that_is_no_number_is_not_finite() -> None:
+    assert Rounding(0.1, 0.1).is_finite
+    assert not Rounding(float("nan"), 0.1).is_finite
+    assert not Rounding(0.1, float("inf")).is_finite

@@ -111,6 +111,9 @@ def test_colours_and_grey_levels_are_drawn(tab: Browser, tmp_path: Path, monkeyp
     image = torch.tensor(tab.do("Array.from(explorer.page.paper.image.data)")).view(3, 6, 6)
     assert torch.allclose(image.amax((1, 2)), torch.tensor([1.0, 128 / 255, 0.0]))
     assert "test image" not in tab.do("document.querySelector('#latents .status').textContent")
+    assert "the unknown pixels are the mean of p(x | z), without noise" in tab.do(
+        "document.querySelector('#completing').textContent"
+    )
     assert tab.errors() == []
 
 
@@ -130,3 +133,5 @@ def test_net_of_ones_own_is_in_the_page(tab: Browser, tmp_path: Path) -> None:
     page.write_text(explorer_page([small(decoder=Flat(1, (1, 6, 6)))]))
     tab.open(page)
     assert "brightness of p(x | z): 50 %" in tab.do("document.querySelector('#latents .status').textContent")
+    assert "the unknown pixels are drawn from p(x | z), while" in tab.do("document.querySelector('#completing').textContent")
+    assert "On 12 test images and samples of the prior" in tab.do("document.querySelector('#about').textContent")

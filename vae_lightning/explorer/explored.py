@@ -1,5 +1,6 @@
 """A trained model in the form that the page reads: its graphs, its numbers, and what is said of it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +9,11 @@ import torch
 from torch import Tensor
 
 from vae_lightning.abilities import Labels, binarization_of, classes_of
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.explorer.constants import Constants, Width
 from vae_lightning.explorer.functions import functions_for_page
 from vae_lightning.explorer.graphs import graph_of
-from vae_lightning.explorer.material import MAPPED, Rounding, activity, latents_of, rounding, typical
+from vae_lightning.explorer.material import CHECKED, MAPPED, Rounding, activity, latents_of, rounding, spread, typical
 
 __all__ = ["Explored", "Source", "explored"]
 
@@ -71,17 +73,21 @@ def explored(model: Any, data: Any, x: Tensor, y: Tensor, labels: Labels, source
         width: how large tensors are kept.
 
     Raises:
-        ConfigurationError: the model has no latent, cannot be traced, or needs an operation that the page does not know.
+        ConfigurationError: the model has no latent, cannot be traced, needs an operation that the page does not know, or gives
+            values that are not finite.
     """
     constants = Constants(width)
     functions = functions_for_page(model, x[:EXAMPLES], y[:EXAMPLES])
     graphs = {name: graph_of(functions[name], constants) for name in FUNCTIONS if name in functions}
-    mapped, of_them = _spread(x, MAPPED), _spread(y, MAPPED)
+    mapped, of_them = spread(x, MAPPED), spread(y, MAPPED)
+    usual = typical(graphs, mapped, of_them)
+    if not all(map(math.isfinite, usual.values())):
+        raise ConfigurationError("the model gives values that are not finite for test images, which the page cannot show")
     latents = latents_of(model, mapped, of_them)
     active = activity(model, mapped, of_them, latents)
     difference = rounding(graphs, mapped, of_them)
     binary = binarization_of(data) != "none"
-    pictures = _spread(x, min(IMAGES, max(4, BYTES_OF_IMAGES // (x[0].numel() // (8 if binary else 1)))))
+    pictures = _pictured(x, binary)
     plain = {
         **vars(source),
         "shape": list(x.shape[1:]),
@@ -99,14 +105,15 @@ def explored(model: Any, data: Any, x: Tensor, y: Tensor, labels: Labels, source
         "scale": latents.scales.mean(0).tolist(),
         "mapped": of_them.tolist(),
         "images": constants.add(pictures.bool() if binary else (pictures * 255).round().to(torch.uint8)),
-        "pictured": _spread(y, len(pictures)).tolist(),
-        "typical": typical(graphs, mapped, of_them),
-        "rounding": {"mean": difference.mean, "elbo": difference.elbo},
+        "pictured": spread(y, len(pictures)).tolist(),
+        "typical": usual,
+        "rounding": {**difference._asdict(), "images": min(CHECKED, len(mapped))},
         "width": width,
     }
     return Explored({**plain, "constants": constants.to_plain()}, difference, tuple(x.shape[1:]))
 
 
-def _spread(values: Tensor, count: int) -> Tensor:
-    """`count` of the `values` at equal distances, or all if there are no more."""
-    return values if len(values) <= count else values[torch.arange(count) * len(values) // count]
+def _pictured(x: Tensor, binary: bool) -> Tensor:
+    """As many of the images as the page has room for."""
+    size = max(1, x[0].numel() // (8 if binary else 1))
+    return spread(x, min(IMAGES, max(4, BYTES_OF_IMAGES // size)))

@@ -78,7 +78,7 @@ def graph_of(function: Function, constants: Constants) -> Graph:
     """The graph of `function`, whose numbers go into `constants`.
 
     Raises:
-        ConfigurationError: the function cannot be traced, or has an operation that the page does not know.
+        ConfigurationError: the function cannot be traced, or has an operation, or a form of one, that the page does not know.
     """
     # the values of parameters are wanted as they are, and not as a graph for training would have them
     with torch.no_grad(), warnings.catch_warnings():
@@ -160,7 +160,25 @@ def _name(node: Node, function: str) -> str:
     name = f"py.{target.__name__}" if own else str(target).removeprefix("aten.")
     if name not in known_operations():
         raise ConfigurationError(f"{function}: the explorer's page does not know the operation {name}")
+    if form := _unknown_form(node, name):
+        raise ConfigurationError(f"{function}: the explorer's page does not know the operation {name} {form}")
     return name
+
+
+def _unknown_form(node: Node, name: str) -> str | None:
+    """The form in which an operation is used, if the page computes others of it alone."""
+    arguments = _positional(node)
+    if name == "convolution.default" and (rank := arguments[1].meta["val"].dim() - 2) != 2:
+        return f"as of Conv{rank}d (it knows that of Conv2d)"
+    if name == "index.Tensor":
+        indices = [index for index in arguments[1] if index is not None]
+        if len(indices) != 1:
+            return f"with {len(indices)} index tensors (it knows that with one)"
+        if indices[0].meta["val"].dtype in (torch.bool, torch.uint8):
+            return "with a mask (it knows that with whole numbers)"
+    if name == "max_pool2d_with_indices.default" and any(step != 1 for step in arguments[4]):
+        return f"with a dilation of {'x'.join(map(str, arguments[4]))} (it knows that with none)"
+    return None
 
 
 def _positional(node: Node) -> list[Any]:

@@ -1,5 +1,6 @@
 """What a page shows beside the model: test images, where they lie in latent space, which latents are active, what is typical."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from vae_lightning.noise import generator
 from vae_lightning.objectives.bounds import kl_per_dimension
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["MAPPED", "Activity", "Latents", "Rounding", "activity", "latents_of", "rounding", "typical"]
+__all__ = ["CHECKED", "MAPPED", "Activity", "Latents", "Rounding", "activity", "latents_of", "rounding", "spread", "typical"]
 
 MAPPED = 400
 """How many test images the pad shows."""
@@ -68,6 +69,20 @@ class Rounding(NamedTuple):
     elbo: float
     """The largest difference of an image's ELBO, nats."""
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that was compared is a number."""
+        return math.isfinite(self.mean) and math.isfinite(self.elbo)
+
+
+def spread(values: Tensor, count: int) -> Tensor:
+    """`count` of the `values` at equal distances, or all if there are no more; images may be sorted by class.
+
+    >>> spread(torch.arange(10), 4).tolist()
+    [0, 2, 5, 7]
+    """
+    return values if len(values) <= count else values[torch.arange(count) * len(values) // count]
+
 
 @torch.no_grad()
 def latents_of(model: LatentVariableModel, x: Tensor, y: Tensor) -> Latents:
@@ -102,7 +117,7 @@ def typical(graphs: Mapping[str, Graph], x: Tensor, y: Tensor) -> dict[str, Any]
 @torch.no_grad()
 def rounding(graphs: Mapping[str, Graph], x: Tensor, y: Tensor) -> Rounding:
     """How far the page's numbers are from the model's, on up to 100 images and as many samples of the prior."""
-    x, y = x[:CHECKED], y[:CHECKED]
+    x, y = spread(x, CHECKED), spread(y, CHECKED)
     prior, decoder, terms = graphs["prior"], graphs["decoder"], graphs["terms"]
     z = prior.function.module(*_inputs(prior, x, y))
     labels = [y] if "y" in decoder.function.inputs else []

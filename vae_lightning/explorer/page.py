@@ -16,7 +16,7 @@ from vae_lightning.machine.files import finite
 from vae_lightning.reports.page import environment
 from vae_lightning.version import __version__
 
-__all__ = ["PAGE", "SCRIPTS", "explorer_page", "page_in", "weights_of_page"]
+__all__ = ["BEGINNING", "PAGE", "SCRIPTS", "explorer_page", "page_in", "weights_of_page"]
 
 PAGE = "explorer.html"
 """What the page is called in the folder of an evaluation."""

@@ -47,10 +47,17 @@ function completingSection(page) {
   const steps = slider("Turns", 1, 60, 1, turns, value => { turns = value; update(); });
   update();
   return section("completing", "Complete what is hidden",
-    "The image drawn above, of which a part is hidden or rubbed out: each of the six is a completion from another start. The unknown pixels begin as noise; then, by turns, z is drawn from q(z | whole image) and the unknown pixels from p(x | z), while " +
+    "The image drawn above, of which a part is hidden or rubbed out: each of the six is a completion from another start. The unknown pixels begin as noise; then, by turns, z is drawn from q(z | whole image) and the unknown pixels are " + `${turned(models)}, while ` +
     "the known ones stay (pseudo-Gibbs sampling, Rezende, Mohamed and Wierstra, 2014). What is shown is the mean of the last turn. It is exact only as far as q is the true posterior.",
     make("div", {className: "row"}, parting.row, button("Other completions", () => { seed++; update(); })), steps.row,
     make("div", {className: "tiles"}, make("figure", {}, seen, make("figcaption", {text: "known"}))), box, said);
+}
+
+// What becomes of the unknown pixels in a turn.
+function turned(models) {
+  const drawn = "drawn from p(x | z)", mean = "the mean of p(x | z), without noise, as they are no binary pixels";
+  const [first, second] = models.map(model => model.binary ? drawn : mean);
+  return second === undefined || second === first ? first : `${first} (${models[0].name}) or ${second} (${models[1].name})`;
 }
 
 // The image in three channels, with what is not known in a blue that no image of one channel has.

@@ -12,7 +12,7 @@ function header(page) {
 
 function aboutSection(page) {
   const precise = page.models.map(model => make("li", {text:
-    `${page.models.length > 1 ? `${model.name}: ` : ""}large weights are kept as ${model.width}. On 100 test images and samples of the prior that moved no pixel\u2019s mean by more than ` +
+    `${page.models.length > 1 ? `${model.name}: ` : ""}large weights are kept as ${model.width}. On ${model.rounding.images} test images and samples of the prior that moved no pixel\u2019s mean by more than ` +
     `${model.rounding.mean.toExponential(1)}, and no ELBO by more than ${fixed(model.rounding.elbo, 3)} nats.`}));
   const facts = [
     "The page holds the model itself and computes it here, by JavaScript, in double precision. It asks for nothing from a network and keeps nothing.",
