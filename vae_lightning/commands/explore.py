@@ -122,7 +122,7 @@ def _places(asked: Sequence[_Asked], settings: Mapping[str, str], trust: Sequenc
 
 
 def _known(one: _Asked, trust: Sequence[str]) -> set[str]:
-    """Those of `PLACES` that the data of a run have; none of a run that cannot be read, which `runs.load` refuses."""
+    """The keys of `PLACES` that the data of a run have; none of a run that cannot be read, which `runs.load` refuses."""
     from vae_lightning.arguments import parameters
     from vae_lightning.machine.pretrained import is_pretrained, read_config
     from vae_lightning.plugins import locate, trusting

@@ -107,7 +107,7 @@ def explored(model: Any, data: Any, x: Tensor, y: Tensor, labels: Labels, source
         "images": constants.add(pictures.bool() if binary else (pictures * 255).round().to(torch.uint8)),
         "pictured": spread(y, len(pictures)).tolist(),
         "typical": usual,
-        "rounding": {**difference._asdict(), "images": min(CHECKED, len(mapped))},
+        "rounding": {"mean": difference.mean, "elbo": difference.elbo, "images": min(CHECKED, len(mapped))},
         "width": width,
     }
     return Explored({**plain, "constants": constants.to_plain()}, difference, tuple(x.shape[1:]))
