@@ -158,6 +158,7 @@ def test_signal_while_libraries_are_imported_is_one_line(tmp_path: Path) -> None
     assert list(tmp_path.rglob("*")) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [

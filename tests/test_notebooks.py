@@ -49,9 +49,8 @@ def executed(path: Path, root: Path, folder: Path) -> NotebookNode:
     return notebook
 
 
-@pytest.mark.parametrize(
-    "path", [pytest.param(path, marks=[pytest.mark.slow] * (place > 0), id=path.stem) for place, path in enumerate(NOTEBOOKS)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_figure_of_a_tiny_run_is_shown(path: Path, mnist_root: Path, tmp_path: Path):
     drawing = [cell for cell in code(executed(path, mnist_root, tmp_path)) if drawn_by(cell.source)]
     assert len(drawing) > 15

@@ -180,6 +180,7 @@ def names(tab: Browser, section: str) -> list[str]:
     return list(tab.do(f"{CONTROLS % ((section,) * 3)}.map({given})"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", ["#latents", "#drawing", "#completing", "#walking", "#sampling"])
 def test_every_control_changes_what_the_page_says(tab: Browser, page: Path, section: str) -> None:
     tab.open(page)
@@ -281,6 +282,7 @@ def test_page_fits_a_phone_in_light_and_dark(tab: Browser, page: Path, dark: boo
     assert (ground == "rgb(255, 255, 255)") is not dark
 
 
+@pytest.mark.slow
 def test_two_runs_are_beside_each_other(
     tab: Browser, compose: Callable[..., DictConfig], conditional: Path, mnist_root: Path, tmp_path: Path
 ) -> None:
@@ -372,6 +374,7 @@ def own(tmp_path: Path) -> tuple[Path, Path]:
     return folder, images
 
 
+@pytest.mark.slow
 def test_each_of_two_runs_is_told_the_places_that_its_data_have(
     conditional: Path, own: tuple[Path, Path], mnist_root: Path, tmp_path: Path
 ) -> None:
@@ -456,6 +459,7 @@ def test_installed_command_is_this_one() -> None:
     assert getattr(importlib.import_module(module), function) is main
 
 
+@pytest.mark.slow
 def test_weights_that_float16_would_move_too_far_stay_as_they_were(
     conditional: Path, mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

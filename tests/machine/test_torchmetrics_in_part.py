@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import sys
 import vae_lightning
@@ -51,6 +53,7 @@ assert functional.accuracy and aggregation.MeanMetric is torchmetrics.MeanMetric
 """
 
 
+@pytest.mark.slow
 def test_rest_is_there_when_it_is_asked_for() -> None:
     result = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -135,6 +135,7 @@ def test_run_is_evaluated_in_full_drawn_and_reported(run: Result, tmp_path: Path
     assert not report["warnings"]
 
 
+@pytest.mark.slow
 def test_every_figure_that_fits_is_drawn(run: Result, tmp_path: Path) -> None:
     done = evaluate(compose_evaluation(run.folder, "trust=[foreign_vae]", f"to={tmp_path}"))
     assert not {name: why for name, why in done.gallery.skipped.items() if "failed" in why}
