@@ -69,7 +69,7 @@ docs: setup ## Write the tables and the code in README.md, docs/ and the help te
 	$(BIN)/python docs/site/excerpts.py --write
 
 site: $(SITE)/ready ## Build the documentation as a site in build/site, from docs/ and the docstrings; a warning is an error
-	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml $(ARGS)
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet --config-file docs/site/mkdocs.yml $(ARGS) < /dev/null
 	@echo "open build/site/index.html, or, to search in it: python3 -m http.server --directory build/site"
 
 engines: setup ## Install launchers of sweeps and, as root where there is apt-get, Slurm: tests/test_clusters.py skips what is missing
