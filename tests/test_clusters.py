@@ -205,6 +205,7 @@ def parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+@pytest.mark.exhaustive
 def test_joblib_loses_a_killed_job_alone_and_a_killed_worker_to_the_next_command(
     started: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

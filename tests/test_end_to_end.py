@@ -30,6 +30,7 @@ def test_help_names_groups_and_overrides(tmp_path: Path) -> None:
     assert "trainer.gpus" in result.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_sweep_writes_a_folder_a_job_and_evaluate_finds_the_latest(mnist_root: Path, tmp_path: Path) -> None:
     sweep = ["-m", "model=beta_vae", "model.beta=1,4", "trainer.gpus=0", f"data.root={mnist_root}", *QUICK, *SMALL]

@@ -49,6 +49,7 @@ def executed(path: Path, root: Path, folder: Path) -> NotebookNode:
     return notebook
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_figure_of_a_tiny_run_is_shown(path: Path, mnist_root: Path, tmp_path: Path):

@@ -32,6 +32,8 @@ from vae_lightning.runs.layout import CONFIG
 
 SMALL = ("model.net.hidden=[32]", "model.latent_dim=3")
 LONGER = ("trainer.limit_train_batches=100", "trainer.compile=false")
+OTHERS = ("gated_mlp", "cnn2", "resnet", "flow", "m1")
+"""Kinds of models whose pages are tried by `make test-exhaustive` alone."""
 KINDS = {
     "mlp": ("model=vae", "model.latent_dim=5", *LONGER),
     "gated_mlp": ("model=vae", "model/net=gated_mlp", "model.latent_dim=5", *LONGER),
@@ -146,7 +148,7 @@ def test_page_computes_what_torch_computes(tab: Browser, page: Path, conditional
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.exhaustive] * (kind in OTHERS)) for kind in KINDS])
 def test_pages_of_trained_runs_compute_what_torch_computes(
     tab: Browser, compose_into: Callable[..., DictConfig], tmp_path: Path, mnist_root: Path, kind: str
 ) -> None:

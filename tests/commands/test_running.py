@@ -76,6 +76,7 @@ def test_what_is_wrong_with_any_job_is_said_before_the_first_one(tmp_path: Path,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_settings_that_only_some_options_have_are_no_obstacle(tmp_path: Path) -> None:
     result = swept(tmp_path, *SMALL[:-1], "logger=none", "model=vae,beta_vae", "model.kl_warmup_steps=3", "model/prior=mog,vamp")
@@ -95,7 +96,7 @@ def test_two_commands_share_the_jobs_of_a_sweep(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("signum", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGKILL])
 def test_sweep_that_is_stopped_goes_on_to_what_it_would_have_been(tmp_path: Path, signum: signal.Signals) -> None:
     long = (*SMALL, "trainer.max_epochs=40", "callbacks.last_checkpoint.every_minutes=0.01", "seed=0,1,2", "hydra.launcher.jobs=2")
     undisturbed = swept(tmp_path, *long, "hydra.sweep.dir=whole")

@@ -362,6 +362,7 @@ def test_trials_train_in_one_stack_which_a_hopeless_one_leaves(tmp_path: Path) -
     assert (1e-2, "COMPLETE") in states
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_search_whose_process_is_killed_is_ended_by_two_commands_as_it_would_have_been(tmp_path: Path) -> None:
     long = [*SMALL, "trainer.max_epochs=20", "model.optimizer.lr=interval(1e-4,1e-2)", "model.latent_dim=2"]
