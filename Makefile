@@ -46,7 +46,7 @@ test-fast: setup ## Run the tests of pure functions: noise, arguments, distribut
 test-slow: setup ## Run the tests that take long: real commands, one after the other
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "slow and not exhaustive" tests $(ARGS)
 
-test-exhaustive: setup ## Run the tests of every combination, and the whole of make gpu on a CPU: a quarter of an hour and more
+test-exhaustive: setup ## Run the tests of every combination, the longest real commands, and the whole of make gpu on a CPU: a quarter of an hour and more
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m exhaustive tests $(ARGS)
 
 test-shuffled: setup $(TRIALS)/ready ## Run the test suite in a random order, or ARGS="--randomly-seed=3 tests/data"

@@ -15,17 +15,10 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from names import defined
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXCERPT = re.compile(r"(?m)^(<!-- code: (\S+) ([\w. ]+) -->\n)(.*?)^(<!-- /code -->)$", re.DOTALL)
-
-
-def _bound(node: ast.stmt) -> list[str]:
-    match node:
-        case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
-            return [name]
-        case ast.Assign(targets=targets):
-            return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
-    return []
 
 
 def code_of(path: Path, name: str) -> str:
@@ -37,7 +30,7 @@ def code_of(path: Path, name: str) -> str:
     text = path.read_text()
     body: list[ast.stmt] = ast.parse(text).body
     for part in name.split("."):
-        found = [node for node in body if part in _bound(node)]
+        found = [node for node in body if part in defined(node)]
         if not found:
             raise LookupError(f"{path.relative_to(REPOSITORY)} has no {name}")
         node = found[0]

@@ -16,11 +16,12 @@ def public(path: Path) -> list[str]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
             listed = ast.literal_eval(node.value)
-    defined = [name for node in tree.body for name in _defined(node)]
-    return [name for name in dict.fromkeys(defined) if name in listed]
+    names = dict.fromkeys(name for node in tree.body for name in defined(node))
+    return [name for name in names if name in listed]
 
 
-def _defined(node: ast.stmt) -> list[str]:
+def defined(node: ast.stmt) -> list[str]:
+    """The names that a statement gives to a class, a function or a value."""
     match node:
         case ast.ClassDef(name=name) | ast.FunctionDef(name=name) | ast.AnnAssign(target=ast.Name(id=name)):
             return [name]
