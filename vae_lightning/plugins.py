@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 ENTRY_POINT = "vae_lightning.plugins"
 """Group of entry points. A package that declares one is trusted, and the commands import the module that the entry point names."""
-OWN = ("vae_lightning", "torch.nn", "torch.optim")
+OWN = ("vae_lightning", "torch.nn", "torch.optim", "pytorch_optimizer")
 """Packages of which any run folder may name a class of `KINDS`: building such an object has no other effect."""
 KINDS = {
     "pytorch_lightning.core.datamodule.LightningDataModule",

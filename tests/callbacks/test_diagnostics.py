@@ -53,8 +53,19 @@ def test_fall_of_active_units_is_warned_of(seen: list[int], warned: bool) -> Non
     callback = LatentDiagnostics()
     trainer: Any = SimpleNamespace(current_epoch=1, global_step=10, loggers=[], is_global_zero=True)
     for active in seen:
-        callback._judge(trainer, 20.0, active)
+        callback._judge(trainer, 2.0 * active, active)
     assert callback.warned == warned
+
+
+def test_fewer_units_that_carry_as_much_are_no_collapse() -> None:
+    """At a high learning rate all means move at first; later the same KL is in fewer units, as with Burda et al.'s 19 of 50."""
+    callback = LatentDiagnostics()
+    trainer: Any = SimpleNamespace(current_epoch=1, global_step=10, loggers=[], is_global_zero=True)
+    for divergence, active in ((12.0, 50), (25.0, 24)):
+        callback._judge(trainer, divergence, active)
+    assert not callback.warned
+    callback._judge(trainer, 12.0, 24)
+    assert callback.warned
 
 
 def test_users_own_module_and_data_are_left_alone(tmp_path: Any) -> None:

@@ -44,6 +44,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "mog": {"components": 3},
     "vamp": {"components": 3},
     "iaf": {"hidden": [8], "context": 3},
+    "miwae": {"bounds": 2},
+    "piwae": {"bounds": 2},
 }
 """Arguments that make a part small."""
 CLASSIFIER: dict[str, Any] = {"name": "classifier_mlp", "hidden": [8], "dropout": 0.2}
@@ -80,7 +82,7 @@ def refusal(parts: Parts) -> str | None:
         return "num_classes"
     if parts["posterior"] != "diagonal" and parts["prior"] == "vamp":
         return "prior.name"
-    if parts["posterior"] != "diagonal" and parts["objective"] == "dreg":
+    if parts["posterior"] != "diagonal" and parts["objective"] in ("dreg", "piwae"):
         return "objective.name"
     return None
 
@@ -113,7 +115,9 @@ def build(parts: Parts, **arguments: Any) -> VAE:
     shape, of_net = SIZES.get(parts["net"], ((1, 28, 28), {}))
     specs = {role: {"name": parts[role], **SMALL.get(parts[role], {})} for role in ("likelihood", "prior", "posterior")}
     if parts["objective"] != OWN:
-        specs["objective"] = {"name": parts["objective"]}
+        specs["objective"] = {"name": parts["objective"], **SMALL.get(parts["objective"], {})}
+        if parts["objective"] in ("miwae", "piwae", "ciwae") and "num_samples" not in NUMBERS.get(parts["kind"], {}):
+            arguments.setdefault("num_samples", 4)  # 64 are slow
     net = {"name": parts["net"], **of_net}
     model: VAE = getattr(models, parts["kind"])(
         latent_dim=2, net=net, image_shape=shape, optimizer=ADAM, **specs, **NUMBERS.get(parts["kind"], {}), **arguments

@@ -18,8 +18,19 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, M1, M2, VAE, BetaVAE, CapacityVAE
 from vae_lightning.models.base import Module, numbers_of
 from vae_lightning.noise import Source
-from vae_lightning.objectives.bounds import kl, mean_log_likelihood
-from vae_lightning.objectives.goals import ELBO, OBJECTIVES, BetaELBO, CapacityELBO, DRegIWAE, ImportanceWeighted, Objective
+from vae_lightning.objectives.bounds import kl, mean_log_likelihood, partially_weighted
+from vae_lightning.objectives.goals import (
+    CIWAE,
+    ELBO,
+    MIWAE,
+    OBJECTIVES,
+    PIWAE,
+    BetaELBO,
+    CapacityELBO,
+    DRegIWAE,
+    ImportanceWeighted,
+    Objective,
+)
 from vae_lightning.types import UNLABELLED, Draw, Terms
 
 B, D, K, C = 5, 2, 4, 3
@@ -59,6 +70,10 @@ def log_ratio(terms: Terms) -> Tensor:
     return terms.draw.prior.log_prob(terms.draw.z) - terms.draw.posterior.log_prob(terms.draw.z)
 
 
+def weights(terms: Terms) -> Tensor:
+    return (terms.draw.likelihood.log_prob(terms.x) + WEIGHT * log_ratio(terms)).exp()
+
+
 def step_of(model: Module, x: Tensor, y: Tensor, step: float = STEP) -> tuple[dict[str, Tensor], list[Tensor]]:
     """All terms of a training step, and the gradients of its loss."""
     terms = model.terms(model(x, y, model.draw_noise(x, Source.of(x, "step"))), x, y, torch.tensor(step))
@@ -92,9 +107,12 @@ FORMULAS: dict[str, tuple[Objective, Callable[[Terms, Tensor], Tensor]]] = {
     ),
     "iwae": (
         ImportanceWeighted(),
-        lambda t, _: (t.draw.likelihood.log_prob(t.x) + WEIGHT * log_ratio(t)).exp().mean(0).log(),
+        lambda t, _: weights(t).mean(0).log(),
     ),
-    "dreg": (DRegIWAE(), lambda t, _: (t.draw.likelihood.log_prob(t.x) + WEIGHT * log_ratio(t)).exp().mean(0).log()),
+    "dreg": (DRegIWAE(), lambda t, _: weights(t).mean(0).log()),
+    "miwae": (MIWAE(bounds=2), lambda t, _: (weights(t)[:2].mean(0).log() + weights(t)[2:].mean(0).log()) / 2),
+    "piwae": (PIWAE(bounds=2), lambda t, _: weights(t).mean(0).log()),
+    "ciwae": (CIWAE(mix=0.3), lambda t, _: 0.3 * weights(t).log().mean(0) + 0.7 * weights(t).mean(0).log()),
 }
 
 
@@ -123,8 +141,53 @@ def test_capacity_of_nothing_is_a_weighted_kl() -> None:
     assert torch.equal(CapacityELBO(gamma=0.0)(terms), terms.log_likelihood)
 
 
-def test_only_the_doubly_reparameterised_gradient_needs_a_gaussian_posterior() -> None:
-    assert [name for name in NAMES if OBJECTIVES[name].needs_gaussian_posterior] == ["dreg"]
+def test_gradients_that_hold_the_density_fixed_need_a_gaussian_posterior() -> None:
+    assert [name for name in NAMES if OBJECTIVES[name].needs_gaussian_posterior] == ["dreg", "piwae"]
+
+
+def test_piwae_teaches_the_decoder_by_iwae_and_the_encoder_by_miwae(x: Tensor, y: Tensor) -> None:
+    """Rainforth et al. (2018), equation 9: of each other's gradients, which differ, neither gets any."""
+    settings = {"num_samples": K, "prior": "mog", **SMALL}
+    models = {name: VAE(objective=name, **settings) for name in ("iwae",)}
+    models |= {name: VAE(objective={"name": name, "bounds": 2}, **settings) for name in ("miwae", "piwae")}
+    for model in models.values():
+        model.load_state_dict(models["iwae"].state_dict())
+    names = [name for name, _ in models["iwae"].named_parameters()]
+    gradients = {name: dict(zip(names, step_of(model, x, y)[1], strict=True)) for name, model in models.items()}
+    assert any(name.startswith("prior_of") for name in names)
+    for name in names:
+        mine, other = ("miwae", "iwae") if name.startswith("encoder") else ("iwae", "miwae")
+        torch.testing.assert_close(gradients["piwae"][name], gradients[mine][name], rtol=1e-4, atol=1e-6)
+        assert (gradients[mine][name] - gradients[other][name]).norm() > 1e-3 * gradients[mine][name].norm()
+
+
+def test_piwae_keeps_the_encoders_gradient_where_another_group_has_all_the_weight() -> None:
+    """Weights apart by e^{-300} are 0 in float32; within its own group a sample's weight is 1."""
+    loc = torch.zeros(1, 1, requires_grad=True)
+    posterior = Independent(Normal(loc, torch.ones(1, 1)), 1)
+    z = posterior.rsample(torch.Size([2]))
+    slopes = torch.tensor([[300.0], [0.0]])
+
+    class Likelihood:
+        def log_prob(self, x: Tensor) -> Tensor:
+            return slopes + 2.0 * z.squeeze(-1)
+
+    draw = Draw(posterior, Independent(Normal(torch.zeros(1), torch.ones(1)), 1), z, Likelihood())  # type: ignore[arg-type]
+    surrogate = partially_weighted(draw, torch.zeros(1, 1), bounds=2)
+    (gradient,) = torch.autograd.grad(surrogate.sum(), loc)
+    torch.testing.assert_close(gradient, 2.0 - z.mean(0))
+
+
+def test_bounds_that_are_no_equal_shares_of_the_samples_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"^objective\.bounds=3: must be a divisor of num_samples, which is 4$"):
+        VAE(objective={"name": "miwae", "bounds": 3}, num_samples=4, **SMALL)
+
+
+def test_mixes_end_in_the_elbo_and_in_the_bound() -> None:
+    terms = toy_terms(weight=1.0)
+    torch.testing.assert_close(CIWAE(mix=0.0)(terms), ImportanceWeighted()(terms))
+    torch.testing.assert_close(CIWAE(mix=1.0)(terms), MIWAE(bounds=K)(terms))
+    torch.testing.assert_close(MIWAE(bounds=1)(terms), ImportanceWeighted()(terms))
 
 
 def landing_gradients(model: LinearGaussian, repeats: int, *, sticking: bool, weight: float = 1.0) -> Tensor:
@@ -264,7 +327,7 @@ def test_a_spec_survives_in_hyperparameters(spec: str) -> None:
 
 def test_samples_are_the_objectives_unless_they_are_given() -> None:
     found = {name: VAE(**SMALL, objective=name).num_samples for name in NAMES}
-    assert found == {"elbo": 1, "beta": 1, "capacity": 1, "iwae": 5, "dreg": 5}
+    assert found == {"elbo": 1, "beta": 1, "capacity": 1, "iwae": 5, "dreg": 5, "miwae": 64, "piwae": 64, "ciwae": 64}
     model = VAE(**SMALL, objective="iwae", num_samples=7)
     assert (model.num_samples, model.bound_samples) == (7, 7)
     assert (VAE(**SMALL, num_samples=7).num_samples, VAE(**SMALL, num_samples=7).bound_samples) == (7, 1)
@@ -342,7 +405,7 @@ def test_monitor_is_the_objectives() -> None:
     }
     for suffix, build in kinds.items():
         for name in NAMES:
-            metric = "iwae_bound" if name in ("iwae", "dreg") else "elbo"
+            metric = "elbo" if name in ("elbo", "beta", "capacity") else "iwae_bound"
             assert build(name).monitor == f"val/{metric}{suffix if suffix == '_marginal' else ''}"
     assert IWAE(**SMALL).monitor == "val/iwae_bound"
     assert (BetaVAE(**SMALL).monitor, CapacityVAE(**SMALL).monitor) == ("val/elbo", "val/elbo")

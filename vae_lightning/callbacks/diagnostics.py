@@ -34,7 +34,8 @@ class LatentDiagnostics(Callback):
 
     Both are over the same 500 validation images after each validation. The posterior has collapsed where its KL is below
     0.1 nats at two validations in a row, or where fewer than half of the most units seen active, and at least two fewer, are
-    still active.
+    still active while less than half of the most KL seen is left: at a high learning rate all means move at first, whether their
+    units carry anything or not.
 
     >>> LatentDiagnostics().warned
     False
@@ -43,6 +44,7 @@ class LatentDiagnostics(Callback):
     def __init__(self) -> None:
         self.warned = False
         self._most = 0
+        self._most_kl = 0.0
         self._without_kl = 0
         self._images: tuple[Tensor, Tensor] | None = None
 
@@ -50,10 +52,11 @@ class LatentDiagnostics(Callback):
         self._images = fixed_images(trainer, "val", NUM_IMAGES) if isinstance(pl_module, LatentVariableModel) else None
 
     def state_dict(self) -> dict[str, Any]:
-        return {"most": self._most, "without_kl": self._without_kl, "warned": self.warned}
+        return {"most": self._most, "most_kl": self._most_kl, "without_kl": self._without_kl, "warned": self.warned}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._most, self._without_kl, self.warned = (state_dict[key] for key in ("most", "without_kl", "warned"))
+        self._most_kl = state_dict.get("most_kl", 0.0)  # which older checkpoints lack
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # all processes would compute the same, so the first one does
@@ -77,11 +80,11 @@ class LatentDiagnostics(Callback):
             self._judge(trainer, sum(divergences) if divergences else None, active)
 
     def _judge(self, trainer: L.Trainer, divergence: float | None, active: int) -> None:
-        self._most = max(self._most, active)
+        self._most, self._most_kl = max(self._most, active), max(self._most_kl, divergence or 0.0)
         self._without_kl = self._without_kl + 1 if divergence is not None and divergence < NO_KL else 0
         if self._without_kl >= 2:
             seen = f"KL {divergence:.2f} nats over all latent dimensions"
-        elif active < self._most / 2 and active <= self._most - 2:
+        elif active < self._most / 2 and active <= self._most - 2 and not (divergence or 0.0) > self._most_kl / 2:
             seen = f"{active} active units, and there have been {self._most}"
         else:
             return

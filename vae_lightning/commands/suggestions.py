@@ -61,15 +61,15 @@ OF_THE_COMMAND_LINE = {"train": ["resume", "sweep"], "evaluate": ["sweep"]}
 OF_THE_OTHER_SCRIPT = {
     "train": {"run": f"is of evaluate.py; {GO_ON}"},
     "evaluate": dict.fromkeys(
-        ("model", "data", "trainer", "callbacks", "logger", "experiment", "seed", "name", "resume"),
+        ("model", "data", "trainer", "callbacks", "logger", "experiment", "recipe", "seed", "name", "resume"),
         "is of train.py; evaluate.py takes model and data from the run's folder, run=<folder>",
     ),
 }
 OF_THE_OTHER_SCRIPT["train"]["evaluation"] = "is of evaluate.py: python evaluate.py run=<folder> evaluation=..."
 LAUNCHERS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
 """The extra of this project that a launcher of a sweep comes with, by the launcher's name."""
-ROOMS = {"train": ("model", "data", "trainer", "callbacks", "logger", "experiment", "sweep"), "evaluate": ("evaluation",)}
-WITHOUT_SETTINGS = ("experiment", "sweep")
+ROOMS = {"train": ("model", "data", "trainer", "callbacks", "logger", "experiment", "recipe", "sweep"), "evaluate": ("evaluation",)}
+WITHOUT_SETTINGS = ("experiment", "recipe", "sweep")
 """Groups whose options have no settings of their own, but values of others."""
 
 

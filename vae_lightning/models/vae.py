@@ -48,7 +48,8 @@ class VAE(Module):
         start_from_mean: start the decoder's output bias from the mean training image.
         prior: a spec of `PRIORS`: `{"name": "standard" | "mog" | "vamp" | "class", ...}`.
         posterior: a spec of `POSTERIORS`: `{"name": "diagonal" | "iaf", ...}`.
-        objective: a spec of `OBJECTIVES`: `{"name": "elbo" | "beta" | "capacity" | "iwae" | "dreg", ...}`.
+        objective: a spec of `OBJECTIVES`: `{"name": "elbo" | "beta" | "capacity" | "iwae" | "dreg" | "miwae" | "piwae" |
+            "ciwae", ...}`.
         encoder, decoder: instead of the net's, a spec or a module: `encoder(x)` gives the mean and the log-variance of q(z | x),
             `(B, D)` each, `decoder(z)` the likelihood's parameters, `(B, outputs * C, H, W)`; in a conditional model
             `encoder(x, y)` and `decoder(z, y)`, y one-hot `(B, num_classes)`.
@@ -106,6 +107,10 @@ class VAE(Module):
         self._require_that_they_fit(named(prior)["name"], named(objective)["name"])
         self.num_samples = self.objective_of.num_samples if num_samples is None else num_samples
         require(self.num_samples >= 1, "num_samples", num_samples, "at least 1")
+        bounds = self.objective_of.bounds
+        require(
+            self.num_samples % bounds == 0, "objective.bounds", bounds, f"a divisor of num_samples, which is {self.num_samples}"
+        )
         self.hparams["num_samples"] = self.num_samples
         self.bound_samples = self.num_samples if self.objective_of.bounds_by_samples else 1
         self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)

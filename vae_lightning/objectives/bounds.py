@@ -10,6 +10,8 @@ With $z_k \sim q(z \mid x)$, $k = 1..K$, and $w_k = p(x \mid z_k)\, p(z_k) / q(z
   Burgess et al., 2018, https://arxiv.org/abs/1804.03599).
 - importance-weighted bound: $\log \frac1K \sum_k w_k \le \log p(x)$ ("Importance weighted autoencoders",
   Burda, Grosse and Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519).
+- the mean of $M$ such bounds of $K/M$ samples each (MIWAE), and the ELBO mixed with the bound (CIWAE) ("Tighter variational
+  bounds are not necessarily better", Rainforth et al., 2018, https://arxiv.org/abs/1802.04537).
 - its doubly reparameterised gradient ("Doubly reparameterized gradient estimators for Monte Carlo objectives",
   Tucker et al., 2019, https://arxiv.org/abs/1810.04152).
 """
@@ -40,6 +42,8 @@ __all__ = [
     "kl_per_dimension",
     "log_weights",
     "mean_log_likelihood",
+    "mean_of_bounds",
+    "partially_weighted",
 ]
 
 
@@ -122,6 +126,32 @@ def log_weights(draw: Draw, x: Tensor, beta: float | Tensor = 1.0, *, fixed_dens
 def iwae_bound(log_weights: Tensor) -> Tensor:
     """log of the mean weight over the K samples, `(K, B)` to `(B,)` nats."""
     return log_weights.logsumexp(0) - math.log(log_weights.shape[0])
+
+
+def mean_of_bounds(log_weights: Tensor, bounds: int) -> Tensor:
+    """The mean of `bounds` importance-weighted bounds, each on as many of the K samples, `(K, B)` to `(B,)` nats.
+
+    1 bound is `iwae_bound`, K are the mean of the log weights.
+    """
+    of_bounds: Tensor = log_weights.unflatten(0, (bounds, -1)).logsumexp(1)
+    return of_bounds.mean(0) - math.log(log_weights.shape[0] // bounds)
+
+
+def partially_weighted(draw: Draw, x: Tensor, bounds: int, beta: float | Tensor = 1.0) -> Tensor:
+    """A surrogate `(B,)` whose gradient is that of `iwae_bound` in p(x|z) and p(z), and of `mean_of_bounds` in q(z|x).
+
+    The surrogate's value means nothing. The posterior must be a diagonal Gaussian.
+    """
+    of_samples = log_weights(draw, x, beta, fixed_density=True)
+    fixed = of_samples.detach()
+    inference = fixed.unflatten(0, (bounds, -1)).softmax(1).flatten(0, 1) / bounds
+    # not 0, by which the gradient that comes back through z is divided to be weighted anew
+    generative = fixed.softmax(0).clamp(min=torch.finfo(fixed.dtype).tiny * 2**24)
+    if draw.z.requires_grad:
+        draw.z.register_hook(lambda gradient: gradient * (inference / generative).unsqueeze(-1))
+    density = draw.posterior.log_prob(draw.z.detach())
+    surrogate: Tensor = (generative * of_samples - beta * inference * density).sum(0)
+    return surrogate
 
 
 def doubly_reparameterised(log_weights: Tensor, z: Tensor, beta: float | Tensor = 1.0) -> Tensor:

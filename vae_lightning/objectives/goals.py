@@ -14,6 +14,9 @@ $L = \frac1K \sum_k \log p(x \mid z_k)$, $KL = KL(q(z \mid x) \,\|\, p(z))$, and
   Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519).
 - dreg: the same with the doubly reparameterised gradient ("Doubly reparameterized gradient estimators for Monte Carlo objectives",
   Tucker et al., 2019, https://arxiv.org/abs/1810.04152).
+- miwae: the mean of M bounds of iwae on K / M samples each; piwae: the gradient of iwae for $p(x, z)$, and that of miwae for
+  $q(z \mid x)$; ciwae: $\beta$ elbo + $(1 - \beta)$ iwae ("Tighter variational bounds are not necessarily better", Rainforth et
+  al., 2018, https://arxiv.org/abs/1802.04537).
 """
 
 import math
@@ -30,10 +33,23 @@ from vae_lightning.objectives.bounds import (
     doubly_reparameterised,
     iwae_bound,
     log_weights,
+    mean_of_bounds,
+    partially_weighted,
 )
 from vae_lightning.types import Terms
 
-__all__ = ["ELBO", "OBJECTIVES", "BetaELBO", "CapacityELBO", "DRegIWAE", "ImportanceWeighted", "Objective"]
+__all__ = [
+    "CIWAE",
+    "ELBO",
+    "MIWAE",
+    "OBJECTIVES",
+    "PIWAE",
+    "BetaELBO",
+    "CapacityELBO",
+    "DRegIWAE",
+    "ImportanceWeighted",
+    "Objective",
+]
 
 
 class Objective(nn.Module):
@@ -57,6 +73,8 @@ class Objective(nn.Module):
     """K, posterior samples an image, unless a model is told another number."""
     bounds_by_samples: ClassVar[bool] = False
     """Whether K is a part of what is estimated, so that validation and test take as many samples as training, and not one."""
+    bounds: int = 1
+    """How many bounds share the K samples evenly."""
     needs_gaussian_posterior: bool = False
     """Whether q(z | x) has to be a diagonal Gaussian."""
 
@@ -194,10 +212,69 @@ class DRegIWAE(ImportanceWeighted):
         return surrogate + (iwae_bound(weights) - surrogate).detach()
 
 
+class MIWAE(ImportanceWeighted):
+    """The mean of `bounds` importance-weighted bounds, each on its own share of the K samples (Rainforth et al., 2018).
+
+    Args:
+        bounds: M, of which K must be a multiple; 1 is `ImportanceWeighted`, K the ELBO.
+
+    >>> from vae_lightning import VAE
+    >>> VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, objective="miwae").num_samples
+    64
+    """
+
+    num_samples: ClassVar[int] = 64
+
+    def __init__(self, bounds: int = 8) -> None:
+        super().__init__()
+        require(bounds >= 1, "bounds", bounds, "at least 1")
+        self.bounds = bounds
+
+    def forward(self, terms: Terms) -> Tensor:
+        return mean_of_bounds(log_weights(terms.draw, terms.x, terms.kl_weight), self.bounds)
+
+
+class PIWAE(MIWAE):
+    """The importance-weighted bound for decoder and prior, the mean of `bounds` of them for the encoder (Rainforth et al., 2018).
+
+    A bound on many samples teaches the decoder best and tells the encoder least. For Gaussian posteriors. The value is the bound's.
+    """
+
+    needs_gaussian_posterior: bool = True
+
+    def forward(self, terms: Terms) -> Tensor:
+        bound = super(MIWAE, self).forward(terms).detach()
+        surrogate = partially_weighted(terms.draw, terms.x, self.bounds, terms.kl_weight)
+        return surrogate + (bound - surrogate).detach()
+
+
+class CIWAE(ImportanceWeighted):
+    """The ELBO of K samples and the importance-weighted bound on them, mixed (Rainforth et al., 2018).
+
+    Args:
+        mix: of the ELBO; 0 is `ImportanceWeighted`, 1 the ELBO. The paper's beta.
+    """
+
+    num_samples: ClassVar[int] = 64
+    numbers: ClassVar[tuple[str, ...]] = ("mix",)
+
+    def __init__(self, mix: float = 0.05) -> None:
+        super().__init__()
+        require(0 <= mix <= 1, "mix", mix, "in [0, 1]")
+        self.mix = mix
+
+    def forward(self, terms: Terms) -> Tensor:
+        weights = log_weights(terms.draw, terms.x, terms.kl_weight)
+        return self.mix * weights.mean(0) + (1 - self.mix) * iwae_bound(weights)
+
+
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "elbo": ELBO,
     "beta": BetaELBO,
     "capacity": CapacityELBO,
     "iwae": ImportanceWeighted,
     "dreg": DRegIWAE,
+    "miwae": MIWAE,
+    "piwae": PIWAE,
+    "ciwae": CIWAE,
 }

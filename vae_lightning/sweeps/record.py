@@ -209,7 +209,7 @@ class Record:
 def _belongs(key: str, axis: str) -> bool:
     """Whether the setting `key` comes with the option of a group that is varied: `model._target_` with `model`."""
     group = axis.replace("/", ".")
-    return key.startswith(f"{group}.") or axis == "experiment"
+    return key.startswith(f"{group}.") or axis in ("experiment", "recipe")
 
 
 def _read(content: Any) -> Record:
