@@ -19,6 +19,7 @@ from vae_lightning.models.schedules import (
     SCHEDULES,
     BurdaSchedule,
     CosineSchedule,
+    LinearSchedule,
     PlateauSchedule,
     SteppedSchedule,
     build_schedule,
@@ -55,6 +56,11 @@ def test_cosine_schedule_goes_from_one_to_final_by_half_a_cosine() -> None:
     assert schedule(150) == pytest.approx(0.2)
     rates = [schedule(step) for step in range(101)]
     assert rates == sorted(rates, reverse=True)
+
+
+def test_linear_schedule_goes_from_one_to_final_by_equal_steps() -> None:
+    rates = [LinearSchedule(10, 2, final=0.2)(step) for step in range(13)]
+    assert rates == pytest.approx([1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.52, 0.44, 0.36, 0.28, 0.2, 0.2, 0.2])
 
 
 def test_cosine_schedule_warms_up_linearly_and_starts_above_zero() -> None:
@@ -145,7 +151,7 @@ def settings(optimizer: Optimizer) -> list[float]:
 
 
 def test_every_scheduler_of_torch_that_values_describe_has_its_name() -> None:
-    assert set(SCHEDULES) == {"constant", "cosine", "burda", "reduce_lr_on_plateau", *STEPPED}
+    assert set(SCHEDULES) == {"constant", "cosine", "linear", "burda", "reduce_lr_on_plateau", *STEPPED}
 
 
 @pytest.mark.parametrize("name", STEPPED)
@@ -169,7 +175,7 @@ def test_scheduler_of_torch_is_torchs_and_stands_after_a_checkpoint_where_it_sto
     assert settings(again) == settings(ours)
 
 
-OWN = {"cosine": {"warmup": 0.3, "final": 0.1}, "burda": {"stages": 3}}
+OWN = {"cosine": {"warmup": 0.3, "final": 0.1}, "linear": {"warmup": 0.3, "final": 0.1}, "burda": {"stages": 3}}
 
 
 @pytest.mark.parametrize("name", ["reduce_lr_on_plateau", *OWN, *STEPPED])
@@ -204,7 +210,11 @@ def test_factors_of_this_projects_schedules_are_defined_at_every_step_of_any_tra
     epoch: int, epochs: int, warmup: float, final: float, stages: int
 ) -> None:
     total = epoch * epochs
-    schedules = [CosineSchedule(total, epoch, warmup, final), BurdaSchedule(total, epoch, stages)]
+    schedules = [
+        CosineSchedule(total, epoch, warmup, final),
+        LinearSchedule(total, epoch, warmup, final),
+        BurdaSchedule(total, epoch, stages),
+    ]
     for schedule in schedules:
         factors = [schedule(step) for step in range(2 * total)]
         assert all(0 <= factor <= 1 for factor in factors)

@@ -218,11 +218,12 @@ class ConstantSchedule:
         return 1.0
 
 
-class CosineSchedule:
-    """Linear warm-up over `warmup` of the steps, then half a cosine down to `final` times the learning rate.
+class LinearSchedule:
+    """Linear warm-up over `warmup` of the steps, then linearly down to `final` times the learning rate.
 
-    >>> CosineSchedule(total_steps=100, steps_per_epoch=10, warmup=0.1)(9)
-    1.0
+    >>> schedule = LinearSchedule(total_steps=100, steps_per_epoch=10, warmup=0.2)
+    >>> schedule(9), schedule(20), schedule(60)
+    (0.5, 1.0, 0.5)
     """
 
     def __init__(self, total_steps: int, steps_per_epoch: int, warmup: float = 0.0, final: float = 0.0) -> None:
@@ -234,7 +235,22 @@ class CosineSchedule:
         if step < self.warmup:
             return (step + 1) / self.warmup
         progress = min(1.0, (step - self.warmup) / max(1, self.total - self.warmup))
-        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.final + (1 - self.final) * self.left(progress)
+
+    def left(self, progress: float) -> float:
+        """What is left of the way down to `final` at `progress`, which goes from 0 to 1."""
+        return 1 - progress
+
+
+class CosineSchedule(LinearSchedule):
+    """Linear warm-up over `warmup` of the steps, then half a cosine down to `final` times the learning rate.
+
+    >>> CosineSchedule(total_steps=100, steps_per_epoch=10, warmup=0.1)(9)
+    1.0
+    """
+
+    def left(self, progress: float) -> float:
+        return 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class BurdaSchedule:
@@ -258,7 +274,12 @@ class BurdaSchedule:
         return float(10 ** (-stage / 7))
 
 
-OWN: dict[str, Callable[..., Any]] = {"constant": ConstantSchedule, "cosine": CosineSchedule, "burda": BurdaSchedule}
+OWN: dict[str, Callable[..., Any]] = {
+    "constant": ConstantSchedule,
+    "cosine": CosineSchedule,
+    "linear": LinearSchedule,
+    "burda": BurdaSchedule,
+}
 """This project's schedules, which are factors."""
 SCHEDULES: dict[str, Callable[..., Any]] = OWN | {
     re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=LR)(?=[A-Z])", "_", name).lower(): getattr(lr_scheduler, name)
