@@ -6,6 +6,7 @@ import hydra
 import pytest
 from omegaconf import DictConfig
 
+from vae_lightning.commands import options
 from vae_lightning.commands.options import Options
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.factor_codes import DisentanglementSettings
@@ -30,6 +31,15 @@ def test_full_evaluation_asks_for_every_part_and_the_presets_are_those_of_the_co
     )
     assert Options.of(evaluation("evaluation/ais=wu")).part_settings.of(AISSettings) == WU
     assert Options.of(evaluation()).parts == []
+
+
+@pytest.mark.parametrize(("precision", "can", "warned"), [("bfloat16", False, 1), ("bfloat16", True, 0), ("float32", False, 0)])
+def test_precision_that_the_processor_emulates_is_warned_of(
+    precision: str, can: bool, warned: int, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(options, "computes_in_bfloat16", lambda: can)
+    Options.of(evaluation(f"evaluation.precision={precision}"))
+    assert sum("emulates them" in str(warning.message) for warning in recwarn) == warned
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,17 @@ from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from short_fits import Written
 
+from vae_lightning.commands import rehearsal
 from vae_lightning.commands.config import check_config
-from vae_lightning.commands.rehearsal import check_monitors, check_precision, direction, logged_metrics, nearest_metric, rehearse
+from vae_lightning.commands.rehearsal import (
+    check_monitors,
+    check_precision,
+    direction,
+    logged_metrics,
+    nearest_metric,
+    rehearse,
+    warn_of_emulation,
+)
 from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, M1, M2, VAE, Classifier
@@ -195,6 +204,15 @@ def test_training_in_another_precision_is_finite_and_its_run_can_be_loaded(
 def test_precision_that_costs_accuracy_is_warned_of() -> None:
     with pytest.warns(UserWarning, match="bf16-mixed"):
         check_precision("bf16-true")
+
+
+@pytest.mark.parametrize(("precision", "can", "warned"), [("bf16-mixed", False, 1), ("bf16-mixed", True, 0), ("32-true", False, 0)])
+def test_precision_that_the_processor_emulates_is_warned_of(
+    precision: Any, can: bool, warned: int, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(rehearsal, "computes_in_bfloat16", lambda: can)
+    warn_of_emulation(trainer(precision=precision))
+    assert sum("emulates them" in str(warning.message) for warning in recwarn) == warned
 
 
 @pytest.mark.filterwarnings("ignore:trainer.precision=bf16-true")

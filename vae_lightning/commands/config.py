@@ -22,7 +22,15 @@ from vae_lightning.arguments import check, parameters, prefixed, require
 from vae_lightning.callbacks import AtomicCheckpointIO
 from vae_lightning.commands.devices import _in_a_sweep, devices_of
 from vae_lightning.commands.job import is_job
-from vae_lightning.commands.rehearsal import check_finders, check_monitors, check_precision, direction, nearest_metric, rehearse
+from vae_lightning.commands.rehearsal import (
+    check_finders,
+    check_monitors,
+    check_precision,
+    direction,
+    nearest_metric,
+    rehearse,
+    warn_of_emulation,
+)
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.errors import ConfigurationError, UnknownKeyError, VAELightningError, kind_of, one_line
 from vae_lightning.glossary import LOGGED
@@ -137,6 +145,7 @@ class Parts:
                 plugins=[AtomicCheckpointIO(), *environment],
                 default_root_dir=cfg.run_dir,
             )
+        warn_of_emulation(trainer)
         if isinstance(model, Module):
             with prefixed("model", parameters(type(model))[0]):
                 terms = rehearse(model, trainer)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from vae_lightning.evaluation.registry import SETTINGS, part_of
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.inference.importance import PRECISIONS, Precision
 from vae_lightning.inference.observed import MASKS
+from vae_lightning.machine.processor import BFLOAT16_IS_SLOW, computes_in_bfloat16
 
 __all__ = ["Options", "at_evaluation", "named"]
 
@@ -92,6 +94,8 @@ class Options:
         if gpus == 1 and not torch.cuda.is_available():
             raise ConfigurationError("gpus=1: this machine has no GPU that torch can use; to run on the CPU: gpus=0")
         self.device = torch.device("cuda" if gpus != 0 and torch.cuda.is_available() else "cpu")
+        if precision == "bfloat16" and self.device.type == "cpu" and computes_in_bfloat16() is False:
+            warnings.warn(f"precision=bfloat16: {BFLOAT16_IS_SLOW}; precision=float32 avoids it", stacklevel=2)
 
     @classmethod
     def of(cls, cfg: DictConfig) -> "Options":

@@ -10,15 +10,26 @@ from collections.abc import Mapping
 
 import pytorch_lightning as L
 import torch
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
 from vae_lightning.arguments import prefixed
 from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
+from vae_lightning.machine.processor import BFLOAT16_IS_SLOW, computes_in_bfloat16
 from vae_lightning.models.base import Module
 from vae_lightning.noise import Source
 from vae_lightning.types import MNIST_SHAPE
 
-__all__ = ["check_finders", "check_monitors", "check_precision", "direction", "logged_metrics", "nearest_metric", "rehearse"]
+__all__ = [
+    "check_finders",
+    "check_monitors",
+    "check_precision",
+    "direction",
+    "logged_metrics",
+    "nearest_metric",
+    "rehearse",
+    "warn_of_emulation",
+]
 
 REFUSED = {
     "16-true": "steps of Adam and likelihoods over hundreds of pixels leave the range of float16",
@@ -39,6 +50,15 @@ def check_precision(precision: object) -> None:
     if precision in REFUSED:
         works = "32-true, 64-true, bf16-mixed, bf16-true, or on a GPU 16-mixed"
         raise ConfigurationError(f"trainer.precision={precision}: {REFUSED[str(precision)]}; use {works}")
+
+
+def warn_of_emulation(trainer: L.Trainer) -> None:
+    """Warn of a precision that the trainer's processor emulates."""
+    halved = str(trainer.precision).startswith("bf16")
+    if halved and isinstance(trainer.accelerator, CPUAccelerator) and computes_in_bfloat16() is False:
+        warnings.warn(
+            f"trainer.precision={trainer.precision}: {BFLOAT16_IS_SLOW}; trainer.precision=32-true avoids it", stacklevel=2
+        )
 
 
 FINDERS = {BatchSizeFinder: "data.batch_size", LearningRateFinder: "model.optimizer.lr"}
