@@ -37,6 +37,7 @@ def test_packages_of_ones_own_are_to_be_trusted(compose: Callable[..., DictConfi
     assert to_trust(compose()) == []
     assert to_trust(compose("model.net.name=mypkg.nets.Pair", "model.lr_schedule.name=theirs.f")) == ["mypkg", "theirs"]
     assert to_trust(compose("data._target_=own.Data", "model.optimizer.name=torch.optim.RAdam")) == ["own"]
+    assert to_trust(compose("recipe=muon")) == []
     assert to_trust(compose("++model.encoder={name: mypkg.E, parts: [{name: other.F}]}", "name=v1.2")) == ["mypkg", "other"]
 
 

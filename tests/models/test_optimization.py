@@ -1,5 +1,6 @@
 """Optimizers by name with checked arguments, and schedules against the papers they come from."""
 
+import copy
 import math
 import sys
 from collections.abc import Callable
@@ -362,3 +363,36 @@ def test_state_that_depends_on_the_shape_is_kept_whole() -> None:
     old.step()
     new.load_state_dict(old.state_dict())
     assert [set(new.state[p]) for p in model.parameters()] == [set(old.state[p]) for p in model.parameters()]
+
+
+# ---- Muon, which is built of groups alone
+
+
+def test_muon_orthogonalises_hidden_matrices_and_leaves_the_rest_to_adam() -> None:
+    pytest.importorskip("pytorch_optimizer")
+    spec = {
+        "name": "pytorch_optimizer.Muon",
+        "lr": 0.5,
+        "groups": {"name": "hidden_matrices", "lr": 0.1},
+    }
+    check_specs(spec, {"name": "constant"})
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 4, bias=False), nn.Linear(4, 5))
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    optimizer = build_optimizer(net, spec)
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    optimizer.step()
+    steps = [was - parameter.detach() for was, parameter in zip(before, net.parameters(), strict=True)]
+    assert torch.linalg.svdvals(steps[2] / 0.5).sub(1).abs().max() < 0.4  # five turns of Newton-Schulz: near to 1
+    for step, parameter in zip([*steps[:2], *steps[3:]], [*net[0].parameters(), *net[2].parameters()], strict=True):
+        assert torch.allclose(step, 0.1 * parameter.grad.sign(), atol=1e-5)  # Adam's first step
+    restored = build_optimizer(copy.deepcopy(net), spec)
+    restored.load_state_dict(optimizer.state_dict())
+    assert {len(state) for state in restored.state.values()} == {1, 2}  # a momentum, and Adam's two moments
+
+
+def test_misspelt_argument_of_an_optimizer_with_groups_is_refused_before_there_is_a_model() -> None:
+    groups = "hidden_matrices"
+    with pytest.raises(ConfigurationError, match=r"optimizer\.weight_decy: no such key; did you mean"):
+        check_specs({"name": "adam", "weight_decy": 0.1, "groups": groups}, {"name": "constant"})

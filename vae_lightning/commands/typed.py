@@ -5,7 +5,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lightning.plugins import declared, is_path, values_under
+from vae_lightning.plugins import OWN, declared, is_path, values_under
 
 __all__ = ["to_trust", "typed_flags", "typed_words"]
 
@@ -47,5 +47,5 @@ def to_trust(cfg: DictConfig, *, all_parts: bool = False) -> list[str]:
     if all_parts:
         found += values_under(parts)
     paths = [path for _, path in found if is_path(path) and "${" not in path]
-    known = {"pytorch_lightning", "torch", "vae_lightning", *declared()}
+    known = {"pytorch_lightning", *(package.partition(".")[0] for package in OWN), *declared()}
     return sorted({path.partition(".")[0] for path in paths} - known)

@@ -1,4 +1,4 @@
-"""Parameter groups of an optimizer, from a user's function of the model."""
+"""Parameter groups of an optimizer, from a function of the model: a user's, or `hidden_matrices`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,23 +11,25 @@ from vae_lightning.errors import ConfigurationError, kind_of, one_line
 from vae_lightning.models.torch_names import without_null
 from vae_lightning.plugins import is_path
 
-__all__ = ["check_groups", "named_groups"]
+__all__ = ["GROUPS", "OF_GROUPS", "check_groups", "hidden_matrices", "named_groups"]
 
 KEY = "optimizer.groups"
+OF_GROUPS = {"use_muon"}
+"""Keys that an optimizer takes of its groups alone, and not as arguments: of pytorch_optimizer's Muon and its kin."""
 
 
 def check_groups(spec: str | Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The function that `spec` names and the arguments it gives it, refused where they do not go together.
 
     Args:
-        spec: an import path, `"mypkg.my_groups"`, or `{"name": "mypkg.my_groups", **arguments}`.
+        spec: a name of `GROUPS` or an import path, `"mypkg.my_groups"`, or `{"name": "mypkg.my_groups", **arguments}`.
     """
     asked = {"name": spec} if isinstance(spec, str) else without_null(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = asked.pop("name", None)
-    if not is_path(name):
+    if not is_path(name) and name not in GROUPS:
         wanted = "give the import path of a function of your own, mypkg.module.groups, that gives torch's groups for a model"
-        raise ConfigurationError(f"{KEY}={name}: {wanted}")
-    function: Any = located_or_chosen(KEY, name, {})
+        raise ConfigurationError(f"{KEY}={name}: {wanted}, or one of: {', '.join(GROUPS)}")
+    function: Any = located_or_chosen(KEY, name, GROUPS)
     if not callable(function):
         raise ConfigurationError(f"{KEY}={name}: is {kind_of(function)}, and cannot be called with a model")
     first = next(iter(parameters(function)[0]), None)
@@ -74,6 +76,31 @@ def named_groups(model: nn.Module, spec: str | Mapping[str, Any], kind: type[Opt
     return groups
 
 
+def hidden_matrices(model: nn.Module, lr: float = 0.01) -> list[dict[str, Any]]:
+    """The groups of the optimizer Muon: the hidden matrices of `model`, and the rest, which Muon leaves to Adam.
+
+    Hidden is each weight of two dimensions and more but the first and the last, which are those of the pixels.
+    "Muon: an optimizer for hidden layers in neural networks", Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/.
+
+    Args:
+        model: whose parameters are to be grouped.
+        lr: the learning rate of the rest.
+
+    >>> net = nn.Sequential(nn.Linear(784, 20), nn.Linear(20, 10), nn.Linear(10, 784))
+    >>> [[tuple(parameter.shape) for parameter in group["params"]] for group in hidden_matrices(net)]
+    [[(10, 20)], [(784, 20), (20,), (10,), (784, 10), (784,)]]
+    """
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    hidden = [parameter for parameter in learning if parameter.dim() > 1][1:-1]
+    rest = [parameter for parameter in learning if all(parameter is not matrix for matrix in hidden)]
+    groups = [{"params": hidden, "use_muon": True}, {"params": rest, "use_muon": False, "lr": lr}]
+    return [group for group in groups if group["params"]]
+
+
+GROUPS = {"hidden_matrices": hidden_matrices}
+"""This project's own functions, by name."""
+
+
 def _group(place: int, group: Any, kind: Any) -> dict[str, Any]:
     where = f"{KEY}[{place}]"
     if not isinstance(group, Mapping) or "params" not in group:
@@ -81,7 +108,7 @@ def _group(place: int, group: Any, kind: Any) -> dict[str, Any]:
     own = {key: value for key, value in group.items() if key != "params"}
     known, takes_any = parameters(kind)
     for key in own:
-        if not takes_any and key not in known:
+        if not takes_any and key not in known and key not in OF_GROUPS:
             raise unknown_key(f"{where}.{key}", set(known) - {"params"})
     if isinstance(own.get("lr"), int | float):
         require(0 < own["lr"] < float("inf"), f"{where}.lr", own["lr"], "positive and finite")

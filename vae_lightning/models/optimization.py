@@ -12,9 +12,9 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn, optim
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from vae_lightning.arguments import build, located_or_chosen, parameters, require
+from vae_lightning.arguments import build, check, located_or_chosen, parameters, require
 from vae_lightning.errors import ConfigurationError, kind_of
-from vae_lightning.models.groups import check_groups, named_groups
+from vae_lightning.models.groups import OF_GROUPS, check_groups, named_groups
 from vae_lightning.models.schedules import build_schedule, unordered
 from vae_lightning.models.torch_names import torch_errors, tuples, without_null
 
@@ -132,15 +132,12 @@ def _names_of(groups: list[dict[str, Any]], names: list[str]) -> dict[int, str] 
 
 def _fitting(make: Make, optimizer: Optimizer, state: dict[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
     """The part of `state` that `optimizer` keeps of each parameter; nothing if some of it is missing."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    shapes = {parameters[key].dim() for key in state} or {parameters[0].dim()}
-    wanted = {dim: _state_names(make, parameters[0].device, dim) for dim in shapes}
+    of_groups = [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
+    kinds = {key: _kind(*of_groups[key]) for key in state or [0]}
+    wanted = {kind: _state_names(make, of_groups[0][0].device, *kind) for kind in set(kinds.values())}
     held = {key: {name for name, value in entry.items() if value is not None} for key, entry in state.items()}
-    if state and any(wanted.values()) and all(wanted[parameters[key].dim()] <= held[key] for key in state):
-        return {
-            key: {name: value for name, value in entry.items() if name in wanted[parameters[key].dim()]}
-            for key, entry in state.items()
-        }
+    if state and any(wanted.values()) and all(wanted[kinds[key]] <= held[key] for key in state):
+        return {key: {name: value for name, value in entry.items() if name in wanted[kinds[key]]} for key, entry in state.items()}
     if any(held.values()) or any(wanted.values()):
         _say_fresh(type(optimizer).__name__)
     return {}
@@ -151,11 +148,16 @@ def _say_fresh(name: str) -> None:
     log.warning("optimizer: %s has no use for the state of the checkpoint's optimizer, and starts afresh", name)
 
 
-def _state_names(make: Make, device: torch.device, dim: int) -> set[str]:
-    """What an optimizer keeps of a parameter of `dim` dimensions."""
+def _kind(parameter: nn.Parameter, group: Mapping[str, Any]) -> tuple[int, tuple[tuple[str, Any], ...]]:
+    """What decides which state an optimizer keeps of `parameter`: its dimensions, and keys that only groups have."""
+    return parameter.dim(), tuple((key, group[key]) for key in sorted(OF_GROUPS) if key in group)
+
+
+def _state_names(make: Make, device: torch.device, dim: int, of_group: Iterable[tuple[str, Any]]) -> set[str]:
+    """What an optimizer keeps of a parameter of `dim` dimensions, in a group with the keys `of_group`."""
     parameter = nn.Parameter(torch.zeros((2,) * dim, device=device))
     parameter.grad = torch.zeros_like(parameter)
-    trial = make([parameter])
+    trial = make([{"params": [parameter], **dict(of_group)}])
     trial.step()
     return {name for name, value in trial.state[parameter].items() if value is not None}
 
@@ -216,10 +218,14 @@ def check_specs(optimizer: Mapping[str, Any], schedule: Mapping[str, Any]) -> No
     Raises:
         ConfigurationError: says which argument is wrong.
     """
-    groups = optimizer.get("groups")
-    if groups is not None:
-        check_groups(groups)
-    _try(nn.ParameterList([nn.Parameter(torch.zeros(2, 2))]), {**optimizer, "groups": None}, None if groups else schedule)
+    if optimizer.get("groups") is None:
+        _try(nn.ParameterList([nn.Parameter(torch.zeros(2, 2))]), optimizer, schedule)
+        return
+    check_groups(optimizer["groups"])
+    target = located_or_chosen("optimizer.name", optimizer.get("name"), OPTIMIZERS)
+    if callable(target):  # an optimizer such as Muon is built of groups alone, and so once there is a model
+        arguments = _arguments(target, without_null({**optimizer, "groups": None}), scaled=False)
+        check(target, {key: value for key, value in arguments.items() if key != "name"}, "optimizer", offered=["params"])
 
 
 def try_specs(
