@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
@@ -44,6 +44,7 @@ from vae_lightning.plugins import add_working_directory, search_working_director
 __all__ = [
     "INTERRUPTED",
     "WENT_WRONG",
+    "end_with",
     "failed_job",
     "one_line_errors",
     "paths_of_the_command",
@@ -256,6 +257,14 @@ def _fail(message: str) -> None:
     print(f"error: {printable(message)}", file=sys.stderr)
     if message != "interrupted":
         note_reason(message)
+
+
+def end_with(messages: Sequence[str]) -> NoReturn:
+    """Say what went wrong, a line each, and end the program with the status of a command that was right and went wrong."""
+    for message in messages:
+        print(f"error: {printable(message)}", file=sys.stderr)
+    note_reason("; ".join(messages))
+    sys.exit(WENT_WRONG)
 
 
 def _line(error: Exception) -> str | None:

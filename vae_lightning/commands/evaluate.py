@@ -16,7 +16,7 @@ from vae_lightning.abilities import binarization_of, classes_of, labels_of, perm
 from vae_lightning.arguments import require
 from vae_lightning.commands.estimates import is_of_binary_images, measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
-from vae_lightning.commands.options import Options, at_evaluation, named
+from vae_lightning.commands.options import VERIFICATION, Options, at_evaluation, named
 from vae_lightning.errors import ConfigurationError, DataError, StorageError, kind_of
 from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
@@ -32,6 +32,7 @@ from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
+from vae_lightning.reports.stamp import stamp_of
 from vae_lightning.reports.yardsticks import Treatment
 from vae_lightning.runs.layout import EVALUATION
 from vae_lightning.types import Estimate, ImageData, LatentVariableModel
@@ -49,6 +50,8 @@ class Evaluation:
     """The folder that holds `report.json`, `report.md`, `report.html` and `figures/`."""
     gallery: Gallery
     """The figures that were drawn, and why the others were not."""
+    unverified: tuple[str, ...] = ()
+    """What a verification that was required did not pass, a line each."""
 
 
 def evaluate(cfg: DictConfig) -> Evaluation:
@@ -118,7 +121,16 @@ class _Evaluating:
         page = _page(self.run, binarization_of(self.data), report, self.place.path)
         write_bytes(self.place.path / "report.html", to_html(page).encode("utf-8", "backslashreplace"))
         write_bytes(self.place.path / "report.md", to_markdown(page, self.place.path).encode("utf-8", "backslashreplace"))
-        return Evaluation(report, self.place.path, self.gallery)
+        return Evaluation(report, self.place.path, self.gallery, self.unverified(report))
+
+    def unverified(self, report: Mapping[str, Any]) -> tuple[str, ...]:
+        """What the verification did not pass, if it is required to: of this evaluation, and not of an earlier one."""
+        stamp = stamp_of(report)
+        if not self.options.require_verified or (stamp is not None and stamp.verified and stamp.measured == self.started):
+            return ()
+        if stamp is None or stamp.measured != self.started:
+            return (f"not verified: {self.left_out.get(VERIFICATION, 'was not measured')}",)
+        return tuple(f"not verified: {name}: {found}" for name, found in stamp.failed.items()) or (stamp.line,)
 
     def measure_parts(self, material: Material) -> None:
         parts = measure(material, self.options.parts)
@@ -323,5 +335,6 @@ def _page(run: runs.LoadedRun, binarization: str, report: dict[str, Any], folder
         pictures=[Picture(name, folder / figure["file"], figure["caption"], figure["settings"]) for name, figure in figures],
         skipped=report["not_drawn"],
         treatment=Treatment.read(report.get("treatment")),
+        stamp=stamp_of(report),
         explorer=page_in(folder, run.digest),
     )

@@ -16,12 +16,15 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.parts import PARTS, PartSettings
 from vae_lightning.evaluation.registry import SETTINGS, part_of
+from vae_lightning.evaluation.verification.part import verification
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.inference.importance import PRECISIONS, Precision
 from vae_lightning.inference.observed import MASKS
 from vae_lightning.machine.processor import BFLOAT16_IS_SLOW, computes_in_bfloat16
 
 __all__ = ["Options", "at_evaluation", "named"]
+
+VERIFICATION = verification.name
 
 
 class Options:
@@ -55,6 +58,7 @@ class Options:
         convergence: list[int] | None = None,
         classifier: str | None = None,
         precision: Precision = "float32",
+        require_verified: bool = False,
         gpus: int | str = "auto",
         trust: Sequence[str] = (),
         of_parts: tuple[object, ...] = (),
@@ -81,6 +85,9 @@ class Options:
         self.convergence = convergence or []
         require(all(count >= 1 for count in self.convergence), "convergence", self.convergence, "numbers of at least 1")
         self.classifier = classifier
+        self.require_verified = require_verified
+        wanted = "false unless verification is among evaluation.parts, as in evaluation=full"
+        require(not require_verified or VERIFICATION in self.parts, "require_verified", require_verified, wanted)
         self.part_settings = PartSettings(
             num_samples=num_samples,
             svi=SVI[svi],

@@ -9,7 +9,7 @@ import time
 import hydra
 from omegaconf import DictConfig
 
-from vae_lightning.commands.commandline import CONF, failed_job, one_line_errors, paths_of_the_command, start
+from vae_lightning.commands.commandline import CONF, end_with, failed_job, one_line_errors, paths_of_the_command, start
 from vae_lightning.commands.job import is_job, is_stack
 from vae_lightning.errors import NotFiniteError
 from vae_lightning.machine.collection import end_of_imports
@@ -72,6 +72,8 @@ def evaluated(cfg: DictConfig) -> None:
             sys.exit(evaluate_sweep(sweep, cfg, typed_words()))
         found = evaluate(cfg)
         print_report(found.report, found.folder, [drawn.name for drawn in found.gallery.drawn], found.gallery.skipped)
+        if found.unverified:
+            end_with(found.unverified)
 
 
 def vae_train() -> None:

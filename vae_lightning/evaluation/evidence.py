@@ -19,14 +19,20 @@ from vae_lightning.evaluation.metrics import estimate, timed
 from vae_lightning.evaluation.registry import part
 from vae_lightning.evaluation.sanity import SIMULATED
 from vae_lightning.glossary import Metric
-from vae_lightning.inference.ais import AISEstimate, AISSettings, annealed_importance_sampling, bidirectional_monte_carlo
+from vae_lightning.inference.ais import (
+    AISEstimate,
+    AISSettings,
+    BidirectionalBounds,
+    annealed_importance_sampling,
+    bidirectional_monte_carlo,
+)
 from vae_lightning.inference.importance import importance_sampling
 from vae_lightning.inference.quadrature import Quadrature, quadrature
 from vae_lightning.inference.weights import ImportanceEstimate
 from vae_lightning.noise import Source, generator
 from vae_lightning.types import Estimate, LatentVariableModel
 
-__all__ = ["Evidence"]
+__all__ = ["Evidence", "Simulated"]
 
 SECTION = "estimators of log p(x), on the same images"
 BIDIRECTIONAL = "bidirectional Monte Carlo"
@@ -70,6 +76,11 @@ class Evidence:
     def given(self) -> str:
         """What the estimates are of, in words."""
         return "log p(x)" if self.y is None else "log p(x | y)"
+
+    @property
+    def of_annealing(self) -> dict[str, Any]:
+        """The settings of annealing; where it starts is said in words."""
+        return {key: value for key, value in dataclasses.asdict(self.ais).items() if key != "start"}
 
     # ---- the estimates, each with the seconds it took
 
@@ -155,8 +166,8 @@ class Evidence:
                     result.acceptance, "mean probability with which a Hamiltonian trajectory is accepted", chains, seconds
                 ),
             }
-            report |= {key: dataclasses.replace(entry, settings=self._settings) for key, entry in estimates.items()}
-            report |= self._distance(name, result.log_marginal, self._settings)
+            report |= {key: dataclasses.replace(entry, settings=self.of_annealing) for key, entry in estimates.items()}
+            report |= self._distance(name, result.log_marginal, self.of_annealing)
         return report
 
     def quadrature_report(self) -> dict[str, Estimate]:
@@ -166,8 +177,8 @@ class Evidence:
         exact = self._estimate(-result.log_evidence, how, 0, seconds)
         return {"nll/quadrature": dataclasses.replace(exact, settings={"worst error of an image, nats": float(result.error.max())})}
 
-    def bidirectional_report(self, num_images: int, num_classes: int) -> dict[str, Estimate]:
-        """`bdmc/lower`, `bdmc/upper` and `bdmc/gap` of images simulated from the model."""
+    def simulate(self, num_images: int, num_classes: int) -> "Simulated":
+        """Bounds on both sides for `num_images` images drawn from the model, of each of `num_classes` labels in turn."""
         y = torch.arange(num_images, device=self.x.device) % num_classes if num_classes else None
         settings = dataclasses.replace(self.ais, start="prior")
         result, seconds = timed(
@@ -177,31 +188,13 @@ class Evidence:
                 )
             )
         )
-        what = f"{self.given} of images simulated from the model, by bidirectional Monte Carlo"
-        bounds = {
-            "lower": (result.lower, f"lower bound of {what}: AIS from the prior"),
-            "upper": (result.upper, f"upper bound of {what}: AIS backwards from the z that made the image"),
-            "gap": (result.gap, "upper less lower bound: how far AIS may be off on such images"),
-        }
-        return {
-            f"bdmc/{name}": estimate(
-                values,
-                num_samples=self.ais.num_chains,
-                binarization=SIMULATED,
-                estimator=how,
-                settings=self._settings,
-                seconds=seconds,
-                section=BIDIRECTIONAL,
-            )
-            for name, (values, how) in bounds.items()
-        }
+        return Simulated(self, y, result, seconds)
+
+    def bidirectional_report(self, num_images: int, num_classes: int) -> dict[str, Estimate]:
+        """`bdmc/lower`, `bdmc/upper` and `bdmc/gap` of images simulated from the model."""
+        return self.simulate(num_images, num_classes).report
 
     # ---- inside
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        """The settings of annealing; where it starts is said in words."""
-        return {key: value for key, value in dataclasses.asdict(self.ais).items() if key != "start"}
 
     def _anneal(self, start: Literal["prior", "encoder"]) -> tuple[AISEstimate, float]:
         settings = dataclasses.replace(self.ais, start=start)
@@ -234,6 +227,65 @@ class Evidence:
 
     def _source(self, *purpose: str) -> torch.Generator:
         return generator(self.seed, "evidence", *purpose)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Images drawn from a model, of which bidirectional Monte Carlo bounds log p(x) on both sides.
+
+    >>> from vae_lightning import VAE
+    >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
+    >>> few = AISSettings(num_chains=2, num_distributions=3, leapfrog_steps=2)
+    >>> evidence = Evidence(model, torch.zeros(3, 1, 28, 28), None, "none", 10, few, Budget())
+    >>> evidence.simulate(4, 0).by_importance.shape
+    torch.Size([4])
+    """
+
+    evidence: Evidence
+    """How the images are estimated."""
+    y: Tensor | None
+    """Labels `(B,)` of a conditional model; None for others."""
+    bounds: BidirectionalBounds
+    """The images and their bounds."""
+    seconds: float
+    """The time that took."""
+
+    @classmethod
+    def of(cls, material: Material) -> "Simulated":
+        """As many simulated images as estimators take; `material.shared(Simulated.of)` computes them once for all parts."""
+        evidence = material.shared(Evidence.of)
+        return evidence.simulate(len(evidence.x), material.num_classes)
+
+    @cached_property
+    def by_importance(self) -> Tensor:
+        """log p(x) of the images by importance sampling from the posterior, `(B,)` nats, float64."""
+        evidence, x = self.evidence, self.bounds.x
+        source = Source.of(x, evidence.seed, "evidence", "importance of simulated")
+        return evidence.budget.run(
+            lambda at_once: importance_sampling(evidence.model, x, self.y, evidence.num_samples, source, at_once)
+        ).log_marginal
+
+    @property
+    def report(self) -> dict[str, Estimate]:
+        """`bdmc/lower`, `bdmc/upper` and `bdmc/gap`."""
+        what = f"{self.evidence.given} of images simulated from the model, by bidirectional Monte Carlo"
+        bounds = {
+            "lower": (self.bounds.lower, f"lower bound of {what}: AIS from the prior"),
+            "upper": (self.bounds.upper, f"upper bound of {what}: AIS backwards from the z that made the image"),
+            "gap": (self.bounds.gap, "upper less lower bound: how far AIS may be off on such images"),
+        }
+        return {
+            f"bdmc/{name}": estimate(
+                values,
+                num_samples=self.evidence.ais.num_chains,
+                binarization=SIMULATED,
+                estimator=how,
+                settings=self.evidence.of_annealing,
+                seconds=self.seconds,
+                section=BIDIRECTIONAL,
+            )
+            for name, (values, how) in bounds.items()
+        }
 
 
 # ---- the parts of an evaluation
@@ -296,5 +348,4 @@ def by_quadrature(material: Material) -> dict[str, Estimate]:
 @part("bdmc", metrics=(_BIDIRECTIONAL,), section=BIDIRECTIONAL, place=13)
 def bidirectional(material: Material) -> dict[str, Estimate]:
     """How far annealing may be off, on images that the model itself drew."""
-    evidence = material.shared(Evidence.of)
-    return evidence.bidirectional_report(len(evidence.x), material.num_classes)
+    return material.shared(Simulated.of).report

@@ -63,6 +63,8 @@ class ImageCounts:
     """Samples that are drawn, and as many real images beside them."""
     probes: int | None = 10_000
     """Training images that probes learn from."""
+    verification: int | None = 20
+    """Images that the checks of a likelihood take."""
 
     def __post_init__(self) -> None:
         for name, count in dataclasses.asdict(self).items():

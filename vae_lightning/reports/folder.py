@@ -21,6 +21,7 @@ from vae_lightning.machine.files import finite, write_json
 from vae_lightning.machine.formats import too_new
 from vae_lightning.machine.reading import JSON, content_within
 from vae_lightning.reports.merging import is_report, merged
+from vae_lightning.reports.stamp import stamp_of
 
 __all__ = ["ReportFolder", "owned", "report_of"]
 
@@ -86,7 +87,9 @@ class ReportFolder:
     def write(self, now: Mapping[str, Any], warnings: Callable[[Mapping[str, Any]], list[str]]) -> dict[str, Any]:
         """Write `report.json` and give its content: `now`, merged with earlier reports of the same weights, and its `warnings`."""
         both = merged(self.before, now)
-        report = finite({**both, "weights": self.weights, "warnings": warnings(both)})
+        stamp = stamp_of(both)
+        verification = {} if stamp is None else {"verification": stamp.plain}
+        report = finite({**both, **verification, "weights": self.weights, "warnings": warnings(both)})
         write_json(self.path / "report.json", report)
         assert isinstance(report, dict)
         return report

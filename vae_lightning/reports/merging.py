@@ -15,7 +15,7 @@ from vae_lightning.reports.document import as_current, splits_of
 
 __all__ = ["identity_of", "is_report", "merged", "with_others"]
 
-OUTCOMES = {"worst error of an image, nats", "shares", "iterations"}
+OUTCOMES = {"worst error of an image, nats", "shares", "iterations", "passed", "failed", "not applicable", "tolerance", "verdict"}
 """Settings that are results of an estimation, and so do not identify an estimate."""
 
 LARGEST = 1e300

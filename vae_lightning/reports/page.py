@@ -15,6 +15,7 @@ from vae_lightning.evaluation.registry import PARTS, SECTIONS
 from vae_lightning.glossary import described, metric_of
 from vae_lightning.reports.reading import COVERS, headline, remarks, standings
 from vae_lightning.reports.rows import formatted, in_words, standing_row, terms
+from vae_lightning.reports.stamp import Stamp
 from vae_lightning.reports.yardsticks import Treatment
 
 __all__ = ["Page", "Picture", "environment", "pixels_wide", "to_html", "to_markdown"]
@@ -103,6 +104,8 @@ class Page:
     """Reasons why parts of the evaluation were left out, by name of the part."""
     treatment: Treatment | None = None
     """What the numbers are of, which decides what they compare with; None: unknown."""
+    stamp: Stamp | None = None
+    """Whether the likelihoods of these weights were verified; None: it was not looked at."""
     explorer: str | None = None
     """The explorer's page of these weights, a file beside the report; None: there is none."""
 

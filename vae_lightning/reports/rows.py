@@ -86,6 +86,8 @@ def in_words(settings: Mapping[str, Any]) -> str:
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(map(_short, value)) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(_short, value))
     return str(value)

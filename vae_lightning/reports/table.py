@@ -13,6 +13,7 @@ from vae_lightning.machine.screen import console, print_table, short
 from vae_lightning.reports.document import splits_of
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.reading import COVERS_SHORT, Standing, remarks, standings
+from vae_lightning.reports.stamp import stamp_of
 from vae_lightning.reports.yardsticks import Treatment
 
 __all__ = ["print_report", "shown"]
@@ -72,6 +73,11 @@ def print_report(
         say(f"note: {remark}")
     for warning in report.get("warnings", ()):
         say(f"WARNING: {warning}", "bold red")
+    stamp = stamp_of(report)
+    if stamp is not None:
+        say(stamp.line, "bold green" if stamp.verified else "bold red")
+        for name, found in stamp.failed.items():
+            say(f"            {name}: {found}", "red")
     say(f"checkpoint: {_short(Path(report['checkpoint']))}")
     left_out = (("not measured", "parts", report.get("not_measured", {})), ("not drawn", "figures", skipped or {}))
     for what, kind, reasons in left_out:

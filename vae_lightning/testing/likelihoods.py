@@ -1,9 +1,7 @@
 r"""The contract of likelihoods, which must be normalised: probabilities sum to one, densities integrate to one.
 
-Where pixels are independent given the latent, $p(x) = \prod_i p_i(x_i)$, sums over one pixel at a time are enough: with
-$I_i = \int p(x_1, \ldots, t, \ldots, x_n)\, dt$, in which $t$ takes the place of $x_i$, the total is
-$\prod_i I_i / p(x)^{n - 1}$, whatever the image $x$. This asks nothing but `log_prob` of whole images, and finds a mean over pixels
-in place of the sum.
+Where pixels are independent given the latent, sums over one pixel at a time are enough, see `distributions.totals`, which finds a
+mean over pixels in place of the sum.
 """
 
 import itertools
@@ -13,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vae_lightning.distributions.totals import log_total_of_independent_pixels
 from vae_lightning.noise import generator, global_noise
 from vae_lightning.testing.claims import (
     Contract,
@@ -135,7 +134,7 @@ class LikelihoodContract(Contract):
                 patterns = torch.tensor(list(itertools.product((0.0, 1.0), repeat=pixels)), dtype=torch.float64)
                 log_total = images.log_prob(patterns.view(-1, *self.image_shape)).logsumexp(0)
             elif self.independent_pixels:
-                log_total = _log_total_of_independent_pixels(images, x, likelihood.binary)
+                log_total = log_total_of_independent_pixels(images, x, likelihood.binary)
             else:
                 raise AssertionError(
                     f"{type(likelihood).__name__}: cannot be summed; give a binary likelihood of at most 12 pixels"
@@ -147,49 +146,6 @@ class LikelihoodContract(Contract):
             f"{type(likelihood).__name__}: {kind} to exp({total:.4g}), not to 1: log_prob must be the sum over all {pixels} "
             "pixels and channels of normalised log-probabilities",
         )
-
-
-def _log_total_of_independent_pixels(images: Distribution, x: Tensor, binary: bool) -> Tensor:
-    """Logarithm of the total of `images` over all images, by sums over one pixel of `x` at a time."""
-    values, log_weights = _places(images, x, binary)
-    own = images.log_prob(x)
-    each = []
-    for pixel in range(x.numel()):
-        varied = x.flatten().repeat(len(values), 1)
-        varied[:, pixel] = values
-        each.append((images.log_prob(varied.view(-1, *x.shape)) + log_weights).logsumexp(0) - own)
-    return own + torch.stack(each).sum()
-
-
-def _places(images: Distribution, x: Tensor, binary: bool) -> tuple[Tensor, Tensor]:
-    """Values of a pixel, and the logarithm of the weight of each: levels that have a mass, or places of a quadrature."""
-    if binary:
-        return torch.tensor([0.0, 1.0], dtype=x.dtype), torch.zeros(2, dtype=x.dtype)
-    if _has_levels(images, x):
-        return torch.arange(256, dtype=x.dtype) / 255, torch.zeros(256, dtype=x.dtype)
-    if _is_bounded(images):
-        u = torch.linspace(-30, 30, 2001, dtype=x.dtype)  # t = sigmoid(u): densities may be infinite at the ends
-        return u.sigmoid(), (u.sigmoid() * (-u).sigmoid() * (u[1] - u[0])).log()
-    u = torch.linspace(-12, 12, 4001, dtype=x.dtype)  # t = 1/2 + sinh(u) / 10: narrow within [0, 1], and far out
-    return 0.5 + u.sinh() / 10, (u.cosh() / 10 * (u[1] - u[0])).log()
-
-
-def _has_levels(images: Distribution, x: Tensor) -> bool:
-    """Whether each of the 256 grey levels has a mass: log_prob does not change beside a level, and does from level to level."""
-    levels = torch.arange(255, dtype=x.dtype).view(-1, *[1] * x.dim()).expand(-1, *x.shape)
-    at, beside, after = (images.log_prob((levels + shift) / 255) for shift in (0.0, 0.2, 1.0))
-    return torch.equal(at, beside) and not torch.equal(at, after)
-
-
-def _is_bounded(images: Distribution) -> bool:
-    """Whether pixels are in [0, 1] only."""
-    try:
-        support: Any = images.support
-    except NotImplementedError:
-        return False
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return getattr(support, "lower_bound", None) == 0 and getattr(support, "upper_bound", None) == 1
 
 
 def check_likelihood(likelihood: Any, **settings: Any) -> None:

@@ -1,0 +1,5 @@
+"""Verification: whether what is stated as log p(x) is one. A file holds the checks of a kind; importing the package registers all."""
+
+from vae_lightning.evaluation.verification import causality, independence, mass, normalisation, order, part
+
+__all__ = ["causality", "independence", "mass", "normalisation", "order", "part"]
