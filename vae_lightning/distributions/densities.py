@@ -1,4 +1,4 @@
-r"""Integrals of densities over latents, which are one where `log_prob` is normalised, and samples' densities by change of variables.
+r"""Integrals of densities over latents, which are one where `log_prob` is normalised, and densities by change of variables.
 
 - Of one or two dimensions: the sum over a grid $z = m + s \sinh(u)$ with the distribution's own mean m and standard deviation s,
   which is fine where the mass is and reaches out to 500 s.

@@ -1,4 +1,4 @@
-"""Verification: whether what is stated as log p(x) is one. A file holds the checks of a kind; importing the package registers all."""
+"""Verification: whether what is stated as log p(x) is one. A file holds the checks of a kind; the package registers them all."""
 
 from vae_lightning.evaluation.verification import causality, independence, mass, normalisation, order, part
 

@@ -91,7 +91,7 @@ def _cheaper(subject: Subject, other: Tensor, labels: Tensor | None) -> Finding:
     own, others = (
         subject.log_p(x, y, source, SAMPLES).double() for x, y in ((subject.x, subject.y), (other.to(subject.x), labels))
     )
-    difference = own - others
+    difference = others - own
     error = float(difference.std()) / len(difference) ** 0.5
     because = f"less by {CHANCE} at least"
     return Finding(float(difference.mean()), -DEVIATIONS * error, because, f"mean of {len(difference)} images")
