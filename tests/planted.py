@@ -19,7 +19,7 @@ Images = Callable[[str, int | None], tuple[Tensor, Tensor]]
 def material_of(model: Any, images: Images, num_classes: int = 0, count: int = 24, num_samples: int = 200) -> Material:
     """What an evaluation would measure, of few images and chains."""
     few = AISSettings(num_chains=8, num_distributions=10, leapfrog_steps=3)
-    of_parts = (ImageCounts(estimators=count, verification=count), few)
+    of_parts = (ImageCounts(estimators=min(8, count), verification=count), few)
     return Material(model, images, {}, "none", num_classes, PartSettings(num_samples=num_samples, of_parts=of_parts))
 
 

@@ -21,10 +21,13 @@ def test_simulated_images_are_not_another_binarization() -> None:
 
 
 @pytest.mark.parametrize("name", ["nll", "nll/ais", "nll/k_10", "nll_marginal"])
-def test_likelihood_that_is_too_good_points_to_a_bug(name: str) -> None:
+def test_likelihood_below_the_floor_is_a_claim_to_be_verified(name: str) -> None:
     low = {**report(), name: Estimate(75.9, 0.1, 100, 10, "dynamic", "")}
     (warning,) = warnings_of({"test": low}, nll_floor=76.0)
-    assert f"test/{name} is 75.90 nats, below 76" in warning
+    assert f"test/{name} is 75.90 nats, below 76: a claim to be verified" in warning
+    assert "evaluation.parts=[verification]" in warning
+    (warning,) = warnings_of({"test": {**low, "verified": Estimate(1.0, 0.1, 20, 0, "dynamic", "")}}, nll_floor=76.0)
+    assert "see the stamp of this report" in warning
 
 
 def test_low_likelihood_of_thresholded_images_compares_with_nothing_published() -> None:

@@ -120,17 +120,21 @@ def log_total_of_patterns(images: Distribution, x: Tensor, chosen: Sequence[int]
 
 
 def pixels_are_independent(images: Distribution, x: Tensor, other: Tensor, tolerance: float, pairs: int = 64) -> bool:
-    """Whether log p(x) is a sum over pixels, as far as pairs of pixels tell that take their values from the image `other`."""
-    source = torch.Generator().manual_seed(0)
-    differing = (x != other).flatten().nonzero().flatten().cpu()
-    if len(differing) < 2:
-        return False
-    first, second = (differing[torch.randint(len(differing), (pairs,), generator=source)] for _ in range(2))
-    changed = x.flatten().repeat(4 * pairs, 1).view(4, pairs, -1)
-    rows = torch.arange(pairs)
-    for row, places_of in ((1, first), (2, second), (3, first), (3, second)):
-        changed[row, rows, places_of] = other.flatten()[places_of]
-    log_prob = images.log_prob(changed.flatten(0, 1).view(-1, *x.shape)).view(4, pairs)
+    """Whether log p(x) is a sum over pixels, as far as pairs of pixels tell that take their values from the image `other`.
+
+    The pairs are all neighbours, along rows and in the order of pixels, and `pairs` others.
+    """
+    source, count = torch.Generator().manual_seed(0), x.numel()
+    numbers = torch.arange(count)
+    first, second = (
+        torch.cat([near, torch.randint(count, (pairs,), generator=source)])
+        for near in (numbers.repeat(2), torch.cat([numbers + 1, numbers + x.shape[-1]]) % count)
+    )
+    changed = x.flatten().repeat(4 * len(first), 1).view(4, len(first), -1)
+    rows = torch.arange(len(first))
+    for row, pixels in ((1, first), (2, second), (3, first), (3, second)):
+        changed[row, rows, pixels] = other.flatten()[pixels]
+    log_prob = images.log_prob(changed.flatten(0, 1).view(-1, *x.shape)).view(4, -1)
     mixed = (log_prob[0] - log_prob[1] - log_prob[2] + log_prob[3])[first != second]
     return bool((mixed.abs() <= tolerance).all())
 

@@ -7,7 +7,7 @@ numbers are not of these images. Each image is compared with what was made of it
 import torch
 from torch import Tensor
 
-from vae_lightning.evaluation.verification.subject import CHANCE, Subject
+from vae_lightning.evaluation.verification.subject import CHANCE, ROUNDED, Subject
 from vae_lightning.evaluation.verification.verdict import DEVIATIONS, Finding, NotApplicableError, check
 from vae_lightning.noise import generator
 
@@ -94,4 +94,4 @@ def _cheaper(subject: Subject, other: Tensor, labels: Tensor | None) -> Finding:
     difference = others - own
     error = float(difference.std()) / len(difference) ** 0.5
     because = f"less by {CHANCE} at least"
-    return Finding(float(difference.mean()), -DEVIATIONS * error, because, f"mean of {len(difference)} images")
+    return Finding(float(difference.mean()), -DEVIATIONS * error - ROUNDED, because, f"mean of {len(difference)} images")

@@ -34,7 +34,7 @@ MOST_IMAGES = 4096
 POINTS = (128, 256, 512, 1024)
 """Points along a dimension of a grid: the first that are enough."""
 EXACT = 1e-4
-"""How exact a grid must be to tell: how far the sums over every second point are from each other."""
+"""How exact a grid must be to tell: how far the sum over a coarser one is away."""
 NATS = 10
 """Nats of a density a dimension, about, where its mass is: rounding moves the density by so many units."""
 DRAWS = 4096
@@ -165,8 +165,8 @@ def _whole(subject: Subject, likelihood: Distribution, image: int, binary: bool)
     if len(values) ** x.numel() <= MOST_IMAGES:
         total = log_total_of_patterns(likelihood, x, range(x.numel()), values, log_weights)
         return _total(subject, total.abs().max(), torch.zeros(()), scale, f"all {len(values) ** x.numel():,} images")
-    other = subject.x[(image + 1) % len(subject.x)]
-    if not pixels_are_independent(likelihood, x, other, ROUNDINGS * subject.unit * scale):
+    negative = subject.x.amin() + subject.x.amax() - x
+    if not pixels_are_independent(likelihood, x, negative, ROUNDINGS * subject.unit * scale):
         raise NotApplicableError(f"{_dependent(likelihood)}, and there are too many images to sum over")
     if _halved(values, log_weights) is not None:
         raise NotApplicableError(f"{_dependent(likelihood)}, and a density of so many pixels takes too long to integrate")

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor
 
 from vae_lightning.evaluation.evidence import Evidence, Simulated
-from vae_lightning.evaluation.verification.subject import CHANCE, Subject, log_mean, worst_deviation
+from vae_lightning.evaluation.verification.subject import CHANCE, ROUNDED, Subject, log_mean, worst_deviation
 from vae_lightning.evaluation.verification.verdict import DEVIATIONS, Finding, NotApplicableError, check
 from vae_lightning.types import Estimate
 
 __all__ = ["ais_below_exact", "bracket", "elbo_below_bound", "importance_below_exact", "importance_in_bracket", "kl", "reported"]
-
-ROUNDED = 1e-4
-"""Nats an image that rounding may move a difference of two sums of some hundred nats in float32."""
 
 
 @check("order/kl", "KL(q(z | x) || p(z)) is the mean of log q(z | x) - log p(z) over samples, image by image")

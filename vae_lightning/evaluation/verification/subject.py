@@ -17,12 +17,16 @@ from vae_lightning.noise import Source
 from vae_lightning.objectives.bounds import kl_between, kl_is_closed
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["CHANCE", "Subject", "Weighed", "log_mean", "worst_deviation"]
+__all__ = ["CHANCE", "ROUNDED", "Subject", "Weighed", "log_mean", "worst_deviation"]
 
 MOST_SAMPLES = 1000
 """Samples an image whose weights are looked at one by one."""
 ROUNDING = "rounding: {count} units of 2^{exponent:.0f} in each number that is summed"
 CHANCE = f"{DEVIATIONS:g} standard errors"
+
+
+ROUNDED = 1e-4
+"""Nats an image that rounding may move a difference of two sums of some hundred nats in float32."""
 
 
 class Weighed(NamedTuple):
