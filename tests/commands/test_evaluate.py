@@ -16,8 +16,13 @@ from vae_lightning.commands.stacked import train_stacked
 from vae_lightning.commands.train import Result, train
 from vae_lightning.data import sources
 from vae_lightning.errors import CheckpointError, ConfigurationError, DataError, StorageError
+from vae_lightning.evaluation.parts import PARTS
+from vae_lightning.evaluation.verification import part
+from vae_lightning.evaluation.verification.verdict import Check, Finding, NotApplicableError
 from vae_lightning.figures.catalog import CATALOG
+from vae_lightning.reports.table import print_report
 from vae_lightning.reports.yardsticks import Treatment
+from vae_lightning.types import Estimate
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 ESTIMATE = {"value", "standard_error", "num_images", "num_samples", "binarization", "estimator", "settings", "seconds", "section"}
@@ -133,6 +138,49 @@ def test_part_of_ones_own_is_in_the_report_under_its_heading(run: Path, tmp_path
     assert "- of_my_own.fails: failed" in page
     with pytest.raises(ConfigurationError, match=r"^evaluation\.parts=of_my_own\.dark: of_my_own has no dark$"):
         quick(run, "evaluation.parts=[of_my_own.dark]")
+
+
+def test_what_was_verified_is_stamped_into_the_report_and_its_pages_and_can_be_required(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def well(subject: object) -> Finding:
+        return Finding(0.1, 0.2, "rounding")
+
+    def badly(subject: object) -> Finding:
+        return Finding(0.3, 0.2, "rounding", "image 3")
+
+    def not_here(subject: object) -> Finding:
+        raise NotApplicableError("there are no labels")
+
+    checks = {"order/well": well, "order/badly": badly, "mass/not_here": not_here}
+    monkeypatch.setattr(part, "CHECKS", {name: Check(name, "all is well", "nats", examine) for name, examine in checks.items()})
+    asked = ["evaluation.parts=[verification]", "evaluation.figures=[]", "evaluation.images.verification=4"]
+    failed = quick(run, *asked, "evaluation.require_verified=true")
+    line = "not so that all is well: 0.3 nats, image 3, more than 0.2 (rounding)"
+    assert failed.unverified == (f"not verified: order/badly: {line}",)
+    stamp = failed.report["verification"]
+    assert (stamp["verified"], stamp["passed"], stamp["failed"]) == (False, ["order/well"], {"order/badly": line})
+    assert stamp["not_applicable"] == {"mass/not_here": "there are no labels"}
+    assert failed.report["splits"]["test"]["verified"]["value"] == 0.5
+    assert failed.report["splits"]["test"]["verification/order/badly"]["settings"] == {"tolerance": 0.2, "verdict": "failed"}
+    print_report(failed.report, failed.folder)
+    said = capsys.readouterr().out
+    assert "not verified: order/badly failed (1 of 2 checks, of 4 images)" in said
+    for page in ("report.html", "report.md"):
+        text = (failed.folder / page).read_text()
+        assert "not verified: order/badly failed" in text
+        assert line in text
+    monkeypatch.delitem(part.CHECKS, "order/badly")
+    passed = quick(run, *asked, "evaluation.require_verified=true")
+    assert (passed.unverified, passed.report["verification"]["verified"]) == ((), True)
+    assert quick(run, "evaluation.figures=[]").report["verification"]["verified"], "an earlier one holds for the same weights"
+
+    def breaks(material: object) -> dict[str, Estimate]:
+        raise RuntimeError("no way")
+
+    monkeypatch.setitem(PARTS, "verification", dataclasses.replace(PARTS["verification"], measure=breaks))
+    broken = quick(run, *asked, "evaluation.require_verified=true")
+    assert broken.unverified == ("not verified: failed (RuntimeError: no way)",), "and an earlier one is none of this"
 
 
 def test_each_part_is_in_the_report_as_soon_as_it_is_measured(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
