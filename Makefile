@@ -11,7 +11,7 @@ FAST := $(addprefix tests/,test_noise.py test_arguments.py test_abilities.py tes
 	$(addprefix inference/test_,chunks.py elbo.py hmc.py latents.py observed.py pixels.py quadrature.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help docs site release weights engines lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick bench-sweeps gpu gpu-pack hooks check clean
+.PHONY: help docs site release weights engines lock audit test-exhaustive test-shuffled coverage mutants fuzz setup train test test-fast test-slow evaluate tensorboard notebooks lint types imports bench bench-scaling bench-quick speedrun bench-sweeps gpu gpu-pack hooks check clean
 
 help: ## List all targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -102,6 +102,9 @@ bench-scaling: setup $(PEERS)/ready ## Time this project over batch sizes and wi
 
 bench-quick: setup ## Time this project against the typical loop, in minutes; warns if it fell behind
 	$(BIN)/python benchmarks/bench.py --quick --rounds 2 $(ARGS)
+
+speedrun: setup ## Train from scratch to a published likelihood, three seeds, timed: half an hour on one core; ARGS="iwae --seeds 0"
+	$(BIN)/python benchmarks/speedrun.py $(ARGS)
 
 bench-sweeps: setup ## Time a sweep of 16 jobs by each launcher: half an hour, a table in benchmarks/results
 	$(BIN)/python benchmarks/sweeps.py $(ARGS)
