@@ -4,13 +4,9 @@ import pytest
 import torch
 from planted import Halves, finding, material_of, verdict
 from torch import Tensor
+from torch.distributions import Bernoulli, Distribution, Independent
 
 from vae_lightning.evaluation.verification.mass import telling_pixels
-
-
-def conditional(**bug: object) -> object:
-    model = Halves(num_classes=2)
-    return material_of(model, model.images, num_classes=2)
 
 
 class Deaf(Halves):
@@ -40,6 +36,17 @@ def test_model_that_has_learnt_nothing_is_caught() -> None:
 
     assert not finding("mass/noise", material_of(Flat(), Halves().images)).passed
     assert not finding("mass/other", material_of(Flat(), Halves().images)).passed
+
+
+def test_nats_without_end_of_one_image_do_not_hide_that_all_others_cost_more() -> None:
+    class Far(Halves):
+        def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+            logits = self.logits(z, y)
+            logits[:, :1, :, 0] = 1e9 * logits[:, :1, :, 0]
+            return Independent(Bernoulli(logits=logits, validate_args=False), 3, validate_args=False)
+
+    found = finding("mass/noise", material_of(Far(), Halves().images))
+    assert found.size < -1, "one of 24 images costs 10^9 nats, or gains them"
 
 
 def test_labels_that_were_written_into_images_are_found() -> None:
