@@ -94,7 +94,7 @@ def _cheaper(subject: Subject, other: Tensor, labels: Tensor | None) -> Finding:
         subject.log_p(x, y, source, SAMPLES).double() for x, y in ((subject.x, subject.y), (other.to(subject.x), labels))
     )
     difference = others - own
-    # an encoder may answer what it has never seen with latents far away, whose nats without end would be all of a mean and its error
+    # an encoder may answer what it has never seen with latents far away, whose endless nats would be all of a mean and its error
     cut = MEDIANS * float(difference.abs().median())
     difference = difference.clamp(-cut, cut)
     error = float(difference.std()) / len(difference) ** 0.5
