@@ -4,13 +4,9 @@ import pytest
 import torch
 from planted import Halves, finding, material_of, verdict
 from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
 
 from vae_lightning.evaluation.verification.mass import telling_pixels
-
-
-def conditional(**bug: object) -> object:
-    model = Halves(num_classes=2)
-    return material_of(model, model.images, num_classes=2)
 
 
 class Deaf(Halves):
@@ -40,6 +36,19 @@ def test_model_that_has_learnt_nothing_is_caught() -> None:
 
     assert not finding("mass/noise", material_of(Flat(), Halves().images)).passed
     assert not finding("mass/other", material_of(Flat(), Halves().images)).passed
+
+
+def test_nats_without_end_of_some_images_do_not_hide_that_all_cost_more() -> None:
+    class Far(Halves):
+        """An encoder that answers what it has never seen with latents as far as 10^11."""
+
+        def posterior(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+            known = (x.flatten(1).unsqueeze(1) == self.images("test", 24)[0].flatten(1)).all(-1).any(-1)
+            far = torch.where(known, 1.0, 10.0 ** (3 + torch.arange(len(x)) % 9).float())
+            return Independent(Normal(super().posterior(x).mean * far.unsqueeze(-1), 0.6), 1)
+
+    assert finding("mass/noise", material_of(Far(), Halves().images)).passed
+    assert finding("mass/other", material_of(Far(), Halves().images)).passed
 
 
 def test_labels_that_were_written_into_images_are_found() -> None:

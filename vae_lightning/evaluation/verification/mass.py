@@ -15,6 +15,8 @@ __all__ = ["inverted", "labels_in_images", "shuffled_labels", "shuffled_pixels",
 
 SAMPLES = 100
 """K of importance sampling."""
+MEDIANS = 3.0
+"""Medians of the differences of all images at which the difference of each is cut off."""
 LABELLED = 2000
 """Images in which labels are looked for."""
 ENOUGH = 20
@@ -92,6 +94,14 @@ def _cheaper(subject: Subject, other: Tensor, labels: Tensor | None) -> Finding:
         subject.log_p(x, y, source, SAMPLES).double() for x, y in ((subject.x, subject.y), (other.to(subject.x), labels))
     )
     difference = others - own
+    # an encoder may answer what it has never seen with latents far away, whose endless nats would be all of a mean and its error
+    cut = MEDIANS * float(difference.abs().median())
+    difference = difference.clamp(-cut, cut)
     error = float(difference.std()) / len(difference) ** 0.5
     because = f"less by {CHANCE} at least"
-    return Finding(float(difference.mean()), -DEVIATIONS * error - ROUNDED, because, f"mean of {len(difference)} images")
+    return Finding(
+        float(difference.mean()),
+        -DEVIATIONS * error - ROUNDED,
+        because,
+        f"mean of {len(difference)} images, each cut off at {cut:.4g}",
+    )
