@@ -1,0 +1,252 @@
+r"""Arithmetic whose results are the same to the bit for every batch, number of threads, process and processor.
+
+A decoder must get exactly the encoder's probabilities, and floating-point sums depend on their order, which depends on all of that.
+Within `FixedArithmetic`, what a model computes with tensors is computed otherwise:
+
+- All numbers are in double precision.
+- Of matrix products, convolutions and sums, the inputs are rounded to multiples of $2^{-16}$. Products of those are whole multiples
+  of $2^{-32}$, and so is every partial sum; as long as none reaches $2^{53}$ of them, double precision holds each exactly, so that
+  the order of a sum makes no difference. That none does is not assumed: $\max_i \sum_k |a_{ik}| \max |b|$ bounds them all, and a
+  product beyond is refused, in compression, so that a file that was written can be read.
+- Sums, differences, products and quotients number by number are fixed to the bit by IEEE 754, as are roundings and comparisons.
+- `exp`, `sigmoid`, `tanh`, `softplus`, ... are straight lines between the knots of a table, see `compression.tables`; what a
+  processor's own would give differs in the last digits.
+- What only moves numbers is as it is. Any other operation is refused by name.
+
+Nothing is known of the net but the operations it consists of, so a net of one's own is computed in fixed arithmetic too. The effect
+on a logit is of the order of $2^{-16}$ times the root of a layer's width, some 0.001, which costs a millionth of the bits.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from vae_lightning.compression import tables
+from vae_lightning.errors import ConfigurationError
+
+__all__ = ["FixedArithmetic", "exact_product", "interpolated", "on_grid"]
+
+GRID = 2.0**16
+"""The inputs of sums are whole multiples of the inverse."""
+LIMIT = 2.0**53
+"""Below it, double precision holds every whole number."""
+LOG2_E = 1.4426950408889634
+
+
+class FixedArithmetic(TorchDispatchMode):
+    """A block in which torch computes, on the CPU and without gradients, what is the same to the bit everywhere.
+
+    >>> net = nn.Sequential(nn.Linear(50, 40), nn.Tanh(), nn.Linear(40, 3))
+    >>> x = torch.randn(7, 50)
+    >>> with torch.no_grad(), FixedArithmetic():
+    ...     together, alone = net(x), net(x[2:3])
+    >>> torch.equal(together[2:3], alone), torch.allclose(together.float(), net(x), atol=1e-3)
+    (True, True)
+
+    Raises:
+        ConfigurationError: an operation has no fixed arithmetic, or its numbers are too large.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._weights: dict[int, tuple[nn.Parameter, Tensor]] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = func._schema.name.removeprefix("aten::")
+        args = [self._prepared(arg) for arg in args]
+        others = {key: self._prepared(value) for key, value in (kwargs or {}).items()}
+        if name in REPLACED:
+            return REPLACED[name](*args, **others)
+        if name not in AS_IT_IS:
+            raise ConfigurationError(f"torch's {name} has no fixed arithmetic, which decoding needs; see compression.fixed")
+        return func(*args, **others)
+
+    def _prepared(self, value: Any) -> Any:
+        """Tensors of any precision and place in double precision on the CPU, and names of dtypes and devices likewise."""
+        if isinstance(value, nn.Parameter):
+            known = self._weights.get(id(value))
+            if known is None:
+                known = self._weights[id(value)] = value, _double(value.detach())
+            return known[1]
+        if isinstance(value, Tensor):
+            return _double(value)
+        if isinstance(value, list | tuple):
+            return type(value)(map(self._prepared, value))
+        if isinstance(value, torch.dtype):
+            return torch.float64 if value.is_floating_point else value
+        return torch.device("cpu") if isinstance(value, torch.device) else value
+
+
+def _double(value: Tensor) -> Tensor:
+    return value.to("cpu", torch.float64 if value.is_floating_point() else value.dtype)
+
+
+# ---- sums
+
+
+def on_grid(x: Tensor) -> Tensor:
+    """`x` in units of 2^-16, rounded to whole ones."""
+    return (x * GRID).round()
+
+
+def exact_product(a: Tensor, b: Tensor) -> Tensor:
+    """`a @ b` of numbers rounded to multiples of 2^-16, exactly.
+
+    >>> a = torch.randn(8, 300, dtype=torch.float64)
+    >>> b = torch.randn(300, 2, dtype=torch.float64)
+    >>> order = torch.randperm(300)
+    >>> torch.equal(exact_product(a, b), exact_product(a[:, order], b[order]))
+    True
+
+    Raises:
+        ConfigurationError: the numbers are so large that it would not be exact.
+    """
+    a, b = on_grid(a), on_grid(b)
+    _require_exact(a, b)
+    return (a @ b) * GRID**-2
+
+
+def _require_exact(a: Tensor, b: Tensor) -> None:
+    if not a.numel() or not b.numel():
+        return
+    # of whole numbers, so these sums are exact too, or so large that it does not matter; not (<) refuses NaN as well
+    if not float(a.abs().sum(-1).max() * b.abs().max()) < LIMIT:
+        raise ConfigurationError("the model's numbers are too large for sums that do not depend on their order, or not finite")
+
+
+def _added(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    product = exact_product(a, b)
+    return bias * beta + product * alpha
+
+
+def _convolved(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+    *_: Any,
+) -> Tensor:
+    """A convolution as products of matrices, as a library may compute one by other sums, of numbers that are not whole."""
+    if groups != 1 or x.dim() != 4:
+        raise ConfigurationError("a convolution that is not of images, or in groups, has no fixed arithmetic")
+    if transposed:  # the convolution of an image with zeros between its pixels
+        spread = x.new_zeros(*x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[-2:], stride, strict=True)))
+        spread[..., :: stride[0], :: stride[1]] = x
+        rows, columns = (
+            (d * (k - 1) - p, d * (k - 1) - p + o)
+            for d, k, p, o in zip(dilation, weight.shape[-2:], padding, output_padding, strict=True)
+        )
+        x, weight = F.pad(spread, (*columns, *rows)), weight.transpose(0, 1).flip(-1, -2)
+        stride, padding = (1, 1), (0, 0)
+    kernel = weight.shape[-2:]
+    size = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(x.shape[-2:], kernel, stride, padding, dilation, strict=True)
+    ]
+    patches = F.unfold(x, tuple(kernel), tuple(dilation), tuple(padding), tuple(stride))
+    result = exact_product(weight.flatten(1).expand(len(x), -1, -1), patches).unflatten(-1, size)
+    return result if bias is None else result + bias[:, None, None]
+
+
+def _summed(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False, **_: Any) -> Tensor:
+    if not x.is_floating_point():
+        return x.sum(dim, keepdim)
+    whole = on_grid(x)
+    _require_exact(whole.reshape(1, -1), whole.new_ones(1))
+    return whole.sum(dim, keepdim) / GRID
+
+
+# ---- functions
+
+
+def interpolated(table: tables.Numbers, x: Tensor, first: int) -> Tensor:
+    """The function whose `table` begins at `first`, at `x` of any shape, as by `tables.interpolated`."""
+    return torch.from_numpy(tables.interpolated(table, x.numpy(), first))
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    return interpolated(tables.sigmoid(), x, -tables.REACH)
+
+
+def _tanh(x: Tensor) -> Tensor:
+    return 2 * _sigmoid(2 * x) - 1
+
+
+def _exp(x: Tensor) -> Tensor:
+    """With the same relative precision everywhere: 2^n times the table's 2^f."""
+    power = (x * LOG2_E).clamp(-1000, 1000)
+    whole = power.floor()
+    return torch.from_numpy(np.ldexp(tables.interpolated(tables.exp2(), (power - whole).numpy(), 0), whole.numpy().astype(int)))
+
+
+def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
+    scaled = x * beta
+    return torch.where(scaled > tables.REACH, x, interpolated(tables.softplus(), scaled, -tables.REACH) / beta)
+
+
+def _elu(x: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
+    return torch.where(x > 0, x * scale, (_exp(x.clamp(max=0) * input_scale) - 1) * alpha * scale)
+
+
+def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    if approximate != "none":
+        raise ConfigurationError(f"gelu with approximate={approximate} has no fixed arithmetic; use gelu")
+    return x * interpolated(tables.normal_cdf(), x, -8)
+
+
+def _glu(x: Tensor, dim: int = -1) -> Tensor:
+    values, gates = x.chunk(2, dim)
+    return values * _sigmoid(gates)
+
+
+def _plus(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    return x + (other if alpha == 1 else other * alpha)
+
+
+def _minus(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+    return x - (other if alpha == 1 else other * alpha)
+
+
+REPLACED: dict[str, Callable[..., Any]] = {
+    "mm": exact_product,
+    "bmm": exact_product,
+    "addmm": _added,
+    "baddbmm": _added,
+    "convolution": _convolved,
+    "sum": _summed,
+    "exp": _exp,
+    "sigmoid": _sigmoid,
+    "tanh": _tanh,
+    "softplus": _softplus,
+    "elu": _elu,
+    "gelu": _gelu,
+    "silu": lambda x: x * _sigmoid(x),
+    "glu": _glu,
+    "add": _plus,
+    "sub": _minus,
+}
+"""Operations that are computed otherwise, by torch's name."""
+AS_IT_IS = frozenset(
+    # what makes, moves and chooses numbers
+    "_reshape_alias _to_copy _unsafe_view alias arange as_strided cat clone constant_pad_nd detach empty expand eye flip full gather "
+    "index index_select lift_fresh masked_fill max_pool2d_with_indices new_full new_ones new_zeros ones ones_like permute repeat "
+    "scalar_tensor select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze upsample_nearest2d view where "
+    "zeros zeros_like "
+    # and what IEEE 754 fixes of each number by itself
+    "_local_scalar_dense abs all any bitwise_and bitwise_not bitwise_or ceil clamp clamp_min clamp_max div eq floor ge gt hardtanh "
+    "is_same_size isfinite le leaky_relu logical_and logical_not logical_or lt maximum minimum mul ne neg relu round rsub sign "
+    "sqrt".split()
+)
+"""Operations that give the same bits everywhere by themselves, by torch's name."""
