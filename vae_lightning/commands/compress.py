@@ -1,4 +1,4 @@
-"""The command `vae-compress`: test images through a model to a file and back. It is `python -m vae_lightning.commands.compress` too."""
+"""The command `vae-compress`: test images to a file and back. It is `python -m vae_lightning.commands.compress` too."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -109,7 +109,7 @@ def _compress(run: "LoadedRun", x: "Tensor", y: "Tensor", target: Path, counts: 
     return [
         f"{_described(x)}: {x.numel():,} pixels in {size:,} bytes",
         *_lengths(run.model, x, y, compressed, size),
-        f"{len(x) / compressed.seconds:,.0f} images a second there, {len(x) / seconds:,.0f} back; decompressed: the same to the bit",
+        f"{len(x) / compressed.seconds:,.0f} images a second there, {len(x) / seconds:,.0f} back, the same to the bit",
         f"compressed: {target}",
     ]
 

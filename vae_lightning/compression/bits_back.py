@@ -1,8 +1,8 @@
 r"""Bits-back coding of binary images with a latent-variable model, on many chains at once.
 
-To push an image x on a chain, z is popped with the posterior $q(z \mid x)$, which takes $-\log_2 q$ bits away; then x is pushed with
-$p(x \mid z)$ and z with $p(z)$. So the chain grows by $\log_2 q(z \mid x) - \log_2 p(x \mid z) - \log_2 p(z)$ bits, in the mean
-the negative ELBO in bits. To pop the image, all of that is done backwards: z is popped, then x, and z is pushed with
+To push an image x on a chain, z is popped with the posterior $q(z \mid x)$, which takes $-\log_2 q$ bits away; then x is pushed
+with $p(x \mid z)$ and z with $p(z)$. So the chain grows by $\log_2 q(z \mid x) - \log_2 p(x \mid z) - \log_2 p(z)$ bits, in the
+mean the negative ELBO in bits. To pop the image, all of that is done backwards: z is popped, then x, and z is pushed with
 $q(z \mid x)$, which gives the bits back. A chain must have bits before its first image; those are its initial bits.
 
 "Practical lossless compression with latent variables using bits back coding", Townsend, Bird and Barber, 2019,
@@ -26,7 +26,7 @@ from torch.distributions import Bernoulli, Normal
 from vae_lightning.abilities import classes_of
 from vae_lightning.compression import tables
 from vae_lightning.compression.coder import Message, Words
-from vae_lightning.compression.fixed import FixedArithmetic
+from vae_lightning.compression.fixed import FixedArithmetic, in_double
 from vae_lightning.compression.latents import PRECISION, GaussianMasses, centres
 from vae_lightning.compression.tables import Numbers
 from vae_lightning.distributions.factors import factors
@@ -67,7 +67,7 @@ class BitsBack:
     """
 
     def __init__(self, model: LatentVariableModel, image_shape: Sequence[int], latent_bits: int = LATENT_BITS) -> None:
-        self.model, self.image_shape, self.latent_bits = model, tuple(image_shape), latent_bits
+        self.model, self.image_shape, self.latent_bits = in_double(model), tuple(image_shape), latent_bits
         self.num_classes = classes_of(model)
         self.pixels = math.prod(self.image_shape)
 
@@ -149,7 +149,8 @@ class BitsBack:
         share: Numbers = tables.interpolated(tables.sigmoid(), logits, -tables.REACH)
         if not np.isfinite(share).all():
             raise ConfigurationError("the likelihood of an image is not finite, so the image cannot be compressed")
-        return np.clip(np.floor(share * 2**PIXEL_BITS), 1, 2**PIXEL_BITS - 1).astype(np.uint64)
+        places: Words = np.clip(np.floor(share * 2**PIXEL_BITS), 1, 2**PIXEL_BITS - 1).astype(np.uint64)
+        return places
 
     def _label(self, y: Labels) -> Tensor | None:
         return torch.from_numpy(y) if self.num_classes else None
@@ -174,10 +175,10 @@ def require_codable(model: Any, image_shape: Sequence[int]) -> None:
     """
     if not isinstance(model, LatentVariableModel):
         raise ConfigurationError(f"{kind_of(model)} has no latent, so there is nothing to code images with")
-    y = torch.zeros(1, dtype=torch.int64) if classes_of(model) else None
+    model, y = in_double(model), torch.zeros(1, dtype=torch.int64) if classes_of(model) else None
     with torch.no_grad(), FixedArithmetic():
-        prior, posterior = model.prior(y), model.posterior(torch.zeros(1, *image_shape), y)
-        likelihood = model.likelihood(torch.zeros(1, model.latent_dim), y)
+        prior, posterior = model.prior(y), model.posterior(torch.zeros(1, *image_shape, dtype=torch.float64), y)
+        likelihood = model.likelihood(torch.zeros(1, model.latent_dim, dtype=torch.float64), y)
         for what, distribution, kind, wanted in (
             ("prior", prior, Normal, "N(0, I): model.prior.name=standard"),
             ("posterior", posterior, Normal, "a diagonal Gaussian: model.posterior.name=diagonal"),
@@ -187,7 +188,7 @@ def require_codable(model: Any, image_shape: Sequence[int]) -> None:
             if isinstance(each, Reordered):
                 each = factors(each.inner)
             if not isinstance(each, kind):
-                raise ConfigurationError(f"the {what} is {kind_of(each or distribution)}, and bits-back coding here wants {wanted}")
+                raise ConfigurationError(f"the {what} is {kind_of(each or distribution)}, and bits-back coding wants {wanted}")
         standard: Any = factors(prior)
         if not (bool((standard.loc == 0).all()) and bool((standard.scale == 1).all())):
-            raise ConfigurationError("the prior is another Gaussian, and bits-back coding here wants N(0, I): model.prior.name=standard")
+            raise ConfigurationError("the prior is another Gaussian, and bits-back coding wants N(0, I): model.prior.name=standard")

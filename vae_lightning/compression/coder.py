@@ -45,9 +45,7 @@ class Message:
     [False, True]
     """
 
-    def __init__(
-        self, state: Words, stacks: Sequence[NDArray[np.uint32]], sources: Sequence[np.random.Generator] = ()
-    ) -> None:
+    def __init__(self, state: Words, stacks: Sequence[NDArray[np.uint32]], sources: Sequence[np.random.Generator] = ()) -> None:
         self.state = state.astype(np.uint64)
         self.top = np.array([len(stack) for stack in stacks], np.int64)
         self.fetched = np.zeros(len(stacks), np.int64)

@@ -17,6 +17,7 @@ Nothing is known of the net but the operations it consists of, so a net of one's
 on a logit is of the order of $2^{-16}$ times the root of a layer's width, some 0.001, which costs a millionth of the bits.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -29,12 +30,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vae_lightning.compression import tables
 from vae_lightning.errors import ConfigurationError
 
-__all__ = ["FixedArithmetic", "exact_product", "interpolated", "on_grid"]
+__all__ = ["FixedArithmetic", "exact_product", "in_double"]
 
 GRID = 2.0**16
 """The inputs of sums are whole multiples of the inverse."""
 LIMIT = 2.0**53
 """Below it, double precision holds every whole number."""
+Product = Callable[[Tensor, Tensor], Tensor]
+"""A matrix product."""
 LOG2_E = 1.4426950408889634
 
 
@@ -53,15 +56,17 @@ class FixedArithmetic(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._weights: dict[int, tuple[nn.Parameter, Tensor]] = {}
+        self._storages: set[int] = set()
+        self._units: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         name = func._schema.name.removeprefix("aten::")
         args = [self._prepared(arg) for arg in args]
         others = {key: self._prepared(value) for key, value in (kwargs or {}).items()}
+        if name in PRODUCTS:
+            return PRODUCTS[name](self._product, *args, **others)
         if name in REPLACED:
             return REPLACED[name](*args, **others)
         if name not in AS_IT_IS:
@@ -73,7 +78,8 @@ class FixedArithmetic(TorchDispatchMode):
         if isinstance(value, nn.Parameter):
             known = self._weights.get(id(value))
             if known is None:
-                known = self._weights[id(value)] = value, _double(value.detach())
+                known = self._weights[id(value)] = value, _double(value.detach()).clone()
+                self._storages.add(known[1].untyped_storage().data_ptr())
             return known[1]
         if isinstance(value, Tensor):
             return _double(value)
@@ -83,9 +89,33 @@ class FixedArithmetic(TorchDispatchMode):
             return torch.float64 if value.is_floating_point else value
         return torch.device("cpu") if isinstance(value, torch.device) else value
 
+    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+        """`exact_product(a, b)`, which rounds a weight b only once."""
+        if b.untyped_storage().data_ptr() not in self._storages:
+            return exact_product(a, b)
+        key = (b.data_ptr(), *b.shape, *b.stride())
+        if key not in self._units:
+            units = on_grid(b)
+            self._units[key] = units, units.abs().max()
+        return _product_of_units(on_grid(a), *self._units[key])
+
 
 def _double(value: Tensor) -> Tensor:
     return value.to("cpu", torch.float64 if value.is_floating_point() else value.dtype)
+
+
+def in_double(model: Any) -> Any:
+    """A copy of `model` in double precision on the CPU, as some of torch's functions refuse numbers of two precisions.
+
+    >>> in_double(nn.Linear(2, 3)).weight.dtype
+    torch.float64
+    """
+    if isinstance(model, nn.Module):
+        return copy.deepcopy(model).to("cpu", torch.float64)
+    if isinstance(getattr(model, "model", None), nn.Module):  # a model of permuted pixels, as of inference.pixels
+        model = copy.copy(model)
+        model.model = in_double(model.model)
+    return model
 
 
 # ---- sums
@@ -108,25 +138,29 @@ def exact_product(a: Tensor, b: Tensor) -> Tensor:
     Raises:
         ConfigurationError: the numbers are so large that it would not be exact.
     """
-    a, b = on_grid(a), on_grid(b)
-    _require_exact(a, b)
+    units = on_grid(b)
+    return _product_of_units(on_grid(a), units, units.abs().max() if b.numel() else units.new_zeros(()))
+
+
+def _product_of_units(a: Tensor, b: Tensor, largest: Tensor) -> Tensor:
+    """The product of whole numbers, in units of 2^-32, as a number."""
+    _require_exact(a, largest)
     return (a @ b) * GRID**-2
 
 
-def _require_exact(a: Tensor, b: Tensor) -> None:
-    if not a.numel() or not b.numel():
-        return
-    # of whole numbers, so these sums are exact too, or so large that it does not matter; not (<) refuses NaN as well
-    if not float(a.abs().sum(-1).max() * b.abs().max()) < LIMIT:
+def _require_exact(a: Tensor, largest: Tensor) -> None:
+    """Refuse sums of numbers of the last dimension of `a`, each times at most `largest`, that may reach what is not exact."""
+    # the check's own sums are of whole numbers, so they are exact, or so large that it does not matter; not (<) refuses NaN as well
+    if a.numel() and not float(a.abs().sum(-1).max() * largest) < LIMIT:
         raise ConfigurationError("the model's numbers are too large for sums that do not depend on their order, or not finite")
 
 
-def _added(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    product = exact_product(a, b)
-    return bias * beta + product * alpha
+def _added(product: Product, bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    return (bias if beta == 1 else bias * beta) + (product(a, b) if alpha == 1 else product(a, b) * alpha)
 
 
 def _convolved(
+    product: Product,
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -156,28 +190,28 @@ def _convolved(
         for n, k, s, p, d in zip(x.shape[-2:], kernel, stride, padding, dilation, strict=True)
     ]
     patches = F.unfold(x, tuple(kernel), tuple(dilation), tuple(padding), tuple(stride))
-    result = exact_product(weight.flatten(1).expand(len(x), -1, -1), patches).unflatten(-1, size)
+    result: Tensor = product(weight.flatten(1).expand(len(x), -1, -1), patches).unflatten(-1, size)
     return result if bias is None else result + bias[:, None, None]
 
 
-def _summed(x: Tensor, dim: Sequence[int] | None = None, keepdim: bool = False, **_: Any) -> Tensor:
+def _summed(x: Tensor, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
     if not x.is_floating_point():
         return x.sum(dim, keepdim)
     whole = on_grid(x)
-    _require_exact(whole.reshape(1, -1), whole.new_ones(1))
+    _require_exact(whole.reshape(1, -1), whole.new_ones(()))
     return whole.sum(dim, keepdim) / GRID
 
 
 # ---- functions
 
 
-def interpolated(table: tables.Numbers, x: Tensor, first: int) -> Tensor:
+def _interpolated(table: tables.Numbers, x: Tensor, first: int) -> Tensor:
     """The function whose `table` begins at `first`, at `x` of any shape, as by `tables.interpolated`."""
     return torch.from_numpy(tables.interpolated(table, x.numpy(), first))
 
 
 def _sigmoid(x: Tensor) -> Tensor:
-    return interpolated(tables.sigmoid(), x, -tables.REACH)
+    return _interpolated(tables.sigmoid(), x, -tables.REACH)
 
 
 def _tanh(x: Tensor) -> Tensor:
@@ -193,17 +227,18 @@ def _exp(x: Tensor) -> Tensor:
 
 def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
     scaled = x * beta
-    return torch.where(scaled > tables.REACH, x, interpolated(tables.softplus(), scaled, -tables.REACH) / beta)
+    return torch.where(scaled > tables.REACH, x, _interpolated(tables.softplus(), scaled, -tables.REACH) / beta)
 
 
 def _elu(x: Tensor, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Tensor:
-    return torch.where(x > 0, x * scale, (_exp(x.clamp(max=0) * input_scale) - 1) * alpha * scale)
+    below: Tensor = (_exp(x.clamp(max=0) * input_scale) - 1) * alpha * scale
+    return torch.where(x > 0, x * scale, below)
 
 
 def _gelu(x: Tensor, approximate: str = "none") -> Tensor:
     if approximate != "none":
         raise ConfigurationError(f"gelu with approximate={approximate} has no fixed arithmetic; use gelu")
-    return x * interpolated(tables.normal_cdf(), x, -8)
+    return x * _interpolated(tables.normal_cdf(), x, -8)
 
 
 def _glu(x: Tensor, dim: int = -1) -> Tensor:
@@ -211,20 +246,23 @@ def _glu(x: Tensor, dim: int = -1) -> Tensor:
     return values * _sigmoid(gates)
 
 
-def _plus(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+def _plus(x: Any, other: Any, *, alpha: float = 1) -> Any:
     return x + (other if alpha == 1 else other * alpha)
 
 
-def _minus(x: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
+def _minus(x: Any, other: Any, *, alpha: float = 1) -> Any:
     return x - (other if alpha == 1 else other * alpha)
 
 
-REPLACED: dict[str, Callable[..., Any]] = {
-    "mm": exact_product,
-    "bmm": exact_product,
+PRODUCTS: dict[str, Callable[..., Any]] = {
+    "mm": lambda product, a, b: product(a, b),
+    "bmm": lambda product, a, b: product(a, b),
     "addmm": _added,
     "baddbmm": _added,
     "convolution": _convolved,
+}
+"""Operations that consist of matrix products, which they are given how to compute, by torch's name."""
+REPLACED: dict[str, Callable[..., Any]] = {
     "sum": _summed,
     "exp": _exp,
     "sigmoid": _sigmoid,
@@ -238,15 +276,12 @@ REPLACED: dict[str, Callable[..., Any]] = {
     "sub": _minus,
 }
 """Operations that are computed otherwise, by torch's name."""
-AS_IT_IS = frozenset(
-    # what makes, moves and chooses numbers
-    "_reshape_alias _to_copy _unsafe_view alias arange as_strided cat clone constant_pad_nd detach empty expand eye flip full gather "
-    "index index_select lift_fresh masked_fill max_pool2d_with_indices new_full new_ones new_zeros ones ones_like permute repeat "
-    "scalar_tensor select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze upsample_nearest2d view where "
-    "zeros zeros_like "
-    # and what IEEE 754 fixes of each number by itself
-    "_local_scalar_dense abs all any bitwise_and bitwise_not bitwise_or ceil clamp clamp_min clamp_max div eq floor ge gt hardtanh "
-    "is_same_size isfinite le leaky_relu logical_and logical_not logical_or lt maximum minimum mul ne neg relu round rsub sign "
-    "sqrt".split()
-)
-"""Operations that give the same bits everywhere by themselves, by torch's name."""
+MOVING = """_reshape_alias _to_copy _unsafe_view alias arange as_strided cat clone constant_pad_nd detach expand eye flip full
+gather index index_select lift_fresh masked_fill max_pool2d_with_indices new_full new_ones new_zeros ones ones_like permute repeat
+scalar_tensor select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze upsample_nearest2d view where
+zeros zeros_like"""
+BY_ITSELF = """_local_scalar_dense abs all any bitwise_and bitwise_not bitwise_or ceil clamp clamp_max clamp_min div eq floor ge gt
+hardtanh isfinite le leaky_relu logical_and logical_not logical_or lt maximum minimum mul ne neg relu round rsub sign sqrt"""
+AS_IT_IS = frozenset([*MOVING.split(), *BY_ITSELF.split()])
+"""Operations that give the same bits everywhere, by torch's name: they move and choose numbers, or IEEE 754 fixes what they do with
+each number by itself."""

@@ -1,8 +1,8 @@
 r"""Latents as whole numbers: K buckets of equal mass under N(0, 1), and the mass of each under another Gaussian.
 
 A bucket of the prior costs $\log_2 K$ bits. Under a posterior $N(\mu, \sigma^2)$ the buckets from the first to the k-th have
-$F(k) = k + \lfloor (2^r - K)\, \Phi((e_k - \mu) / \sigma) \rfloor$ of $2^r$ places, where $e_k$ is the end of the k-th: at least one
-each, and all that there are together. What is pushed with the posterior's mass and popped with the prior's costs
+$F(k) = k + \lfloor (2^r - K)\, \Phi((e_k - \mu) / \sigma) \rfloor$ of $2^r$ places, where $e_k$ is the end of the k-th: at least
+one each, and all that there are together. What is pushed with the posterior's mass and popped with the prior's costs
 $\log_2 q / p$ in the mean, the KL in bits, however many buckets there are; the more, the smaller the loss by their width, and the
 more bits are needed to begin with.
 
@@ -57,7 +57,7 @@ class GaussianMasses:
 
     >>> masses = GaussianMasses(np.array([0.5]), np.array([0.1]), bits=8)
     >>> bucket, start, size = masses.at(np.array([2 ** 27], np.uint64))  # the middle of all places
-    >>> centres(8)[bucket].round(2), bool(start <= 2 ** 27 < start + size)
+    >>> centres(8)[bucket].round(1), bool(start <= 2 ** 27 < start + size)
     (array([0.5]), True)
 
     Args:
@@ -71,7 +71,8 @@ class GaussianMasses:
         """F: how many places the buckets before `bucket` `(B,)`, from 0 to `2 ** bits`, have together."""
         t = (edges(self.bits)[bucket] - self.loc) * self.precision
         share = tables.interpolated(tables.normal_cdf(), t, -8)
-        return bucket + np.floor(share * (2**PRECISION - 2**self.bits)).astype(np.uint64)
+        before: Words = bucket + np.floor(share * (2**PRECISION - 2**self.bits)).astype(np.uint64)
+        return before
 
     def of(self, bucket: Words) -> tuple[Words, Words]:
         """The first place of `bucket` and how many it has, `(B,)` each."""

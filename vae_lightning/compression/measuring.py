@@ -83,7 +83,9 @@ def compress(
     require(4 <= latent_bits <= 16, "latent_bits", latent_bits, "from 4 to 16")
     require(batch is None or batch >= 1, "batch", batch, "at least 1")
     if not bool(((x == 0) | (x == 1)).all()):
-        raise ConfigurationError("the images are not binary: their pixels are not all 0 or 1, as data.binarization=dynamic makes them")
+        raise ConfigurationError(
+            "the images are not binary, as data.binarization=dynamic makes them: some pixels are neither 0 nor 1"
+        )
     require_codable(model, x.shape[1:])
     x, y = x.cpu(), y.cpu() if y is not None and classes_of(model) else None
     chains, coder = min(chains, len(x)), BitsBack(model, x.shape[1:], latent_bits)

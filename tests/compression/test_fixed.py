@@ -1,0 +1,101 @@
+"""Fixed arithmetic gives the same bits whatever a sum's order is, and nearly what torch gives."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae_lightning.compression.fixed import FixedArithmetic, exact_product
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.nets import NETS
+
+
+def fixed(compute: object, *values: Tensor) -> Tensor:
+    with torch.no_grad(), FixedArithmetic():
+        return compute(*values)  # type: ignore[operator, no-any-return]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_every_net_gives_each_image_the_same_bits_alone_and_among_others(name: str) -> None:
+    torch.manual_seed(0)
+    x, z = torch.rand(5, 1, 28, 28).double().round(), torch.randn(5, 3).double()
+    encoder = NETS[name].encoder(latent_dim=3, num_classes=0, image_shape=(1, 28, 28)).double()
+    decoder = NETS[name].decoder(latent_dim=3, num_classes=0, image_shape=(1, 28, 28), outputs=1).double()
+    for net, value in ((lambda x: torch.cat(encoder(x), -1), x), (decoder, z)):
+        together = fixed(net, value)
+        assert torch.equal(fixed(net, value[3:4]), together[3:4])
+        with torch.no_grad():
+            assert torch.allclose(together, net(value), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.sigmoid, torch.tanh, torch.exp, F.softplus, F.elu, F.gelu, F.silu, F.leaky_relu, F.relu, lambda x: F.glu(x, 0)],
+)
+def test_functions_are_those_of_torch(function: object) -> None:
+    x = torch.linspace(-30, 30, 4002, dtype=torch.float64)
+    expected = function(x)  # type: ignore[operator]
+    assert ((fixed(function, x) - expected).abs() <= 4e-6 * expected.abs().clamp(min=1)).all()
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_convolutions_are_those_of_torch(transposed: bool) -> None:
+    torch.manual_seed(0)
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    how = {"output_padding": (1, 0)} if transposed else {"dilation": (1, 2)}
+    layer, x = kind(3, 4, (4, 3), stride=(2, 3), padding=(1, 2), **how).double(), torch.randn(2, 3, 9, 11).double()
+    with torch.no_grad():
+        assert torch.allclose(fixed(layer, x), layer(x), atol=1e-3)
+
+
+def test_a_sum_beyond_whole_numbers_is_refused() -> None:
+    big = torch.full((1, 2), 2.0**11, dtype=torch.float64)
+    with pytest.raises(ConfigurationError, match="too large"):
+        exact_product(big, big.mT)
+    assert exact_product(big, big.mT / 8).item() == 2.0**20
+    with pytest.raises(ConfigurationError, match="not finite"):
+        exact_product(big * float("nan"), big.mT)
+
+
+def test_an_operation_without_fixed_arithmetic_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="torch's cumsum has no fixed arithmetic"):
+        fixed(lambda x: x.cumsum(0), torch.ones(3))
+
+
+def test_what_a_product_costs_in_precision_is_a_few_units() -> None:
+    a, b = torch.randn(4, 500, dtype=torch.float64), torch.randn(500, 6, dtype=torch.float64)
+    assert (exact_product(a, b) - a @ b).abs().max() < 500**0.5 * 5 * 2.0**-16
+
+
+PROGRAM = """
+import hashlib, torch
+from vae_lightning.compression.fixed import FixedArithmetic
+from vae_lightning.nets import NETS
+
+def digest():
+    net = NETS["gated_mlp"].decoder(latent_dim=5, num_classes=0, image_shape=(1, 28, 28), outputs=1).double()
+    z = (torch.arange(200.).double().view(40, 5) * 0.37).remainder(3)
+    with torch.no_grad():
+        for value in net.parameters():
+            value.copy_((torch.arange(value.numel()).double() * 0.618).remainder(1).view_as(value) * 0.2 - 0.1)
+        with FixedArithmetic():
+            return hashlib.sha256(net(z).numpy().tobytes()).hexdigest()
+"""
+
+
+@pytest.mark.slow
+def test_a_processor_without_vector_units_gives_the_same_bits() -> None:
+    here: dict[str, object] = {}
+    exec(PROGRAM, here)
+    there = subprocess.run(
+        [sys.executable, "-c", f"{PROGRAM}\nprint(digest())"],
+        env={**os.environ, "ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert there.stdout.strip() == here["digest"]()  # type: ignore[operator]
