@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from code_lengths import Toy
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Laplace, Normal
-from toy_models import Toy
 
 from vae_lightning import VAE
 from vae_lightning.compression.bits_back import BitsBack, require_codable

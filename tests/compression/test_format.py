@@ -36,14 +36,14 @@ def test_every_changed_byte_is_noticed(path: Path) -> None:
     content = path.read_bytes()
     for place in range(len(content)):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        with pytest.raises(DataError, match="holds no images|is damaged"):
+        with pytest.raises(DataError, match=r"holds no images|is damaged"):
             read_file(path)
 
 
 @pytest.mark.parametrize("size", [0, 4, 8, 11, 100])
 def test_a_file_cut_off_is_refused(path: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DataError, match="holds no images|is damaged"):
+    with pytest.raises(DataError, match=r"holds no images|is damaged"):
         read_file(path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from toy_models import Toy
+from code_lengths import Toy
 
 from vae_lightning.compression.format import write_file
 from vae_lightning.compression.measuring import compress, decompress, promised_bits
@@ -58,7 +58,7 @@ def test_other_images_than_were_compressed_are_refused() -> None:
     model = Toy(1.0, 0.5)
     compressed = compress(model, *model.draw(20), WEIGHTS, chains=3)
     compressed.message.state[0] ^= np.uint64(1)
-    with pytest.raises(DataError, match="not the images that were compressed|ends before"):
+    with pytest.raises(DataError, match=r"not the images that were compressed|ends before"):
         decompress(model, compressed.header, compressed.message)
 
 

@@ -176,19 +176,23 @@ def require_codable(model: Any, image_shape: Sequence[int]) -> None:
     if not isinstance(model, LatentVariableModel):
         raise ConfigurationError(f"{kind_of(model)} has no latent, so there is nothing to code images with")
     model, y = in_double(model), torch.zeros(1, dtype=torch.int64) if classes_of(model) else None
-    with torch.no_grad(), FixedArithmetic():
-        prior, posterior = model.prior(y), model.posterior(torch.zeros(1, *image_shape, dtype=torch.float64), y)
-        likelihood = model.likelihood(torch.zeros(1, model.latent_dim, dtype=torch.float64), y)
-        for what, distribution, kind, wanted in (
-            ("prior", prior, Normal, "N(0, I): model.prior.name=standard"),
-            ("posterior", posterior, Normal, "a diagonal Gaussian: model.posterior.name=diagonal"),
-            ("likelihood", likelihood, Bernoulli, "a Bernoulli: model.likelihood.name=bernoulli"),
-        ):
-            each: Any = factors(distribution)
-            if isinstance(each, Reordered):
-                each = factors(each.inner)
-            if not isinstance(each, kind):
-                raise ConfigurationError(f"the {what} is {kind_of(each or distribution)}, and bits-back coding wants {wanted}")
-        standard: Any = factors(prior)
-        if not (bool((standard.loc == 0).all()) and bool((standard.scale == 1).all())):
+    x, z = torch.zeros(1, *image_shape, dtype=torch.float64), torch.zeros(1, model.latent_dim, dtype=torch.float64)
+    with torch.no_grad():
+        prior = _required(model.prior(y), Normal, "prior", "N(0, I): model.prior.name=standard")
+        _required(model.posterior(x, y), Normal, "posterior", "a diagonal Gaussian: model.posterior.name=diagonal")
+        _required(model.likelihood(z, y), Bernoulli, "likelihood", "a Bernoulli: model.likelihood.name=bernoulli")
+        if not (bool((prior.loc == 0).all()) and bool((prior.scale == 1).all())):
             raise ConfigurationError("the prior is another Gaussian, and bits-back coding wants N(0, I): model.prior.name=standard")
+        with FixedArithmetic():  # which refuses an operation that it does not know
+            model.posterior(x, y)
+            _logits(model.likelihood(z, y))
+
+
+def _required(distribution: Any, kind: type, what: str, wanted: str) -> Any:
+    """The distribution of each number by itself, if it is of the right kind."""
+    each: Any = factors(distribution)
+    if isinstance(each, Reordered):
+        each = factors(each.inner)
+    if not isinstance(each, kind):
+        raise ConfigurationError(f"the {what} is {kind_of(each or distribution)}, and bits-back coding wants {wanted}")
+    return each

@@ -222,7 +222,8 @@ def _exp(x: Tensor) -> Tensor:
     """With the same relative precision everywhere: 2^n times the table's 2^f."""
     power = (x * LOG2_E).clamp(-1000, 1000)
     whole = power.floor()
-    return torch.from_numpy(np.ldexp(tables.interpolated(tables.exp2(), (power - whole).numpy(), 0), whole.numpy().astype(int)))
+    fraction = tables.interpolated(tables.exp2(), (power - whole).numpy(), 0)
+    return torch.from_numpy(np.asarray(np.ldexp(fraction, whole.numpy().astype(int))))
 
 
 def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
@@ -277,11 +278,12 @@ REPLACED: dict[str, Callable[..., Any]] = {
 }
 """Operations that are computed otherwise, by torch's name."""
 MOVING = """_reshape_alias _to_copy _unsafe_view alias arange as_strided cat clone constant_pad_nd detach expand eye flip full
-gather index index_select lift_fresh masked_fill max_pool2d_with_indices new_full new_ones new_zeros ones ones_like permute repeat
-scalar_tensor select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze upsample_nearest2d view where
-zeros zeros_like"""
-BY_ITSELF = """_local_scalar_dense abs all any bitwise_and bitwise_not bitwise_or ceil clamp clamp_max clamp_min div eq floor ge gt
-hardtanh isfinite le leaky_relu logical_and logical_not logical_or lt maximum minimum mul ne neg relu round rsub sign sqrt"""
+full_like gather index index_select lift_fresh masked_fill max_pool2d_with_indices new_full new_ones new_zeros ones ones_like
+permute repeat scalar_tensor select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze upsample_nearest2d
+view where zeros zeros_like"""
+BY_ITSELF = """_is_all_true _is_any_true _local_scalar_dense abs all any bitwise_and bitwise_not bitwise_or ceil clamp
+clamp_max clamp_min div eq floor ge gt hardtanh isfinite le leaky_relu logical_and logical_not logical_or lt maximum minimum
+mul ne neg relu round rsub sign sqrt"""
 AS_IT_IS = frozenset([*MOVING.split(), *BY_ITSELF.split()])
 """Operations that give the same bits everywhere, by torch's name: they move and choose numbers, or IEEE 754 fixes what they do with
 each number by itself."""

@@ -81,5 +81,5 @@ def interpolated(table: Numbers, x: Numbers, first: int) -> Numbers:
     place = np.clip((x - first) * KNOTS, 0, len(table) - 1)
     knot = np.minimum(place.astype(np.int64), len(table) - 2)
     rise = table[knot + 1] - table[knot]
-    values: Numbers = table[knot] + rise * (place - knot)
+    values: Numbers = np.asarray(table[knot] + rise * (place - knot))
     return values
