@@ -42,6 +42,16 @@ def test_functions_are_those_of_torch(function: object) -> None:
     assert ((fixed(function, x) - expected).abs() <= 4e-6 * expected.abs().clamp(min=1)).all()
 
 
+def test_logarithms_sums_and_means_are_those_of_torch() -> None:
+    x = torch.linspace(0, 1, 3001, dtype=torch.float64)
+    assert torch.allclose(fixed(torch.log, x[1:] * 1e3), (x[1:] * 1e3).log(), atol=4e-6)
+    assert torch.allclose(fixed(lambda x: x.logit(1e-3), x), x.logit(1e-3), atol=8e-6)
+    assert fixed(torch.log, x)[0] == -torch.inf
+    for reduced in (lambda x: x.mean((0, 2)), lambda x: x.sum(1, keepdim=True), lambda x: x.mean()):
+        values = torch.randn(3, 4, 5, dtype=torch.float64)
+        assert torch.allclose(fixed(reduced, values), reduced(values), atol=1e-4)
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 def test_convolutions_are_those_of_torch(transposed: bool) -> None:
     torch.manual_seed(0)

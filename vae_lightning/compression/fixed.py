@@ -38,7 +38,7 @@ LIMIT = 2.0**53
 """Below it, double precision holds every whole number."""
 Product = Callable[[Tensor, Tensor], Tensor]
 """A matrix product."""
-LOG2_E = 1.4426950408889634
+LOG2_E, LN_2 = 1.4426950408889634, 0.6931471805599453
 
 
 class FixedArithmetic(TorchDispatchMode):
@@ -202,6 +202,11 @@ def _summed(x: Tensor, dim: Any = None, keepdim: bool = False, **_: Any) -> Tens
     return whole.sum(dim, keepdim) / GRID
 
 
+def _mean(x: Tensor, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+    total = _summed(x, dim, keepdim)
+    return total / max(1, x.numel() // max(1, total.numel()))
+
+
 # ---- functions
 
 
@@ -224,6 +229,18 @@ def _exp(x: Tensor) -> Tensor:
     whole = power.floor()
     fraction = tables.interpolated(tables.exp2(), (power - whole).numpy(), 0)
     return torch.from_numpy(np.asarray(np.ldexp(fraction, whole.numpy().astype(int))))
+
+
+def _log(x: Tensor) -> Tensor:
+    part, power = np.frexp(x.numpy())
+    return torch.from_numpy(np.asarray((tables.interpolated(tables.log2(), 2 * part, 1) + (power - 1)) * LN_2)).where(
+        x > 0, -torch.inf
+    )
+
+
+def _logit(x: Tensor, eps: float | None = None) -> Tensor:
+    share = x if eps is None else x.clamp(eps, 1 - eps)
+    return _log(share) - _log(1 - share)
 
 
 def _softplus(x: Tensor, beta: float = 1, threshold: float = 20) -> Tensor:
@@ -265,7 +282,10 @@ PRODUCTS: dict[str, Callable[..., Any]] = {
 """Operations that consist of matrix products, which they are given how to compute, by torch's name."""
 REPLACED: dict[str, Callable[..., Any]] = {
     "sum": _summed,
+    "mean": _mean,
     "exp": _exp,
+    "log": _log,
+    "logit": _logit,
     "sigmoid": _sigmoid,
     "tanh": _tanh,
     "softplus": _softplus,

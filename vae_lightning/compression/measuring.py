@@ -48,13 +48,13 @@ class Compressed:
 
     @property
     def bits_per_pixel(self) -> float:
-        """The length of all chains less the initial bits, over pixels and channels."""
-        return (self.message.bits - self.header.initial_bits) / self.header.pixels
+        """What all images have added to their chains, over pixels and channels."""
+        return float(self.bits.sum()) / self.header.pixels
 
     @property
     def initial_bits_per_pixel(self) -> float:
-        """The initial bits over the pixels and channels of all images."""
-        return self.header.initial_bits / self.header.pixels
+        """What the chains hold besides: random bits from before their first images, and the empty part of their last words."""
+        return self.message.bits / self.header.pixels - self.bits_per_pixel
 
 
 def compress(

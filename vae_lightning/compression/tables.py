@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KNOTS", "REACH", "exp2", "interpolated", "normal_cdf", "of_function", "sigmoid", "softplus"]
+__all__ = ["KNOTS", "REACH", "exp2", "interpolated", "log2", "normal_cdf", "of_function", "sigmoid", "softplus"]
 
 Numbers = NDArray[np.float64]
 KNOTS = 256
@@ -51,6 +51,12 @@ def softplus() -> Numbers:
 def exp2() -> Numbers:
     """2 to the power of x from 0 to 1."""
     return of_function(lambda x: (x * Decimal(2).ln()).exp(), 0, 1)
+
+
+@lru_cache
+def log2() -> Numbers:
+    """The logarithm to the base 2 of x from 1 to 2."""
+    return of_function(lambda x: x.ln() / Decimal(2).ln(), 1, 2)
 
 
 @lru_cache

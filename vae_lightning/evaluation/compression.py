@@ -45,7 +45,9 @@ def codable(material: Material) -> str | None:
             _TOWNSEND,
         ),
         Metric(
-            "bits_per_pixel_initial", "Random bits that the chains have before their first images, a pixel of all images", "bits"
+            "bits_per_pixel_initial",
+            "What the chains hold besides: random bits from before their first images, a pixel of all images",
+            "bits",
         ),
         Metric(
             "bits_per_pixel_elbo",
@@ -82,9 +84,7 @@ def compression(material: Material) -> dict[str, Estimate]:
     for name, size in sizes_of(x).items():
         report[f"bits_per_pixel_by/{name}"] = _estimate(material, 8 * size / x.numel(), len(x), f"{name} of all images together")
     for name, taken in (("compressed", compressed.seconds), ("decompressed", seconds)):
-        report[f"images_coded_per_second/{name}"] = _estimate(
-            material, len(x) / taken, len(x), "wall time of this machine, on the CPU"
-        )
+        report[f"images_coded_per_second/{name}"] = _estimate(material, len(x) / taken, len(x), "wall time, on the CPU")
     return report
 
 
@@ -97,10 +97,10 @@ def _lengths(material: Material, compressed: Compressed) -> dict[str, Estimate]:
         count,
         1,
         material.binarization,
-        "length of all chains less the initial bits; decoded again, the images are the same",
+        "what all images add to their chains; decoded again, the images are the same",
         how,
     )
-    initial = _estimate(material, compressed.initial_bits_per_pixel, count, "bits fetched by all chains", how)
+    initial = _estimate(material, compressed.initial_bits_per_pixel, count, "length of all chains less what the images add", how)
     return {"bits_per_pixel": spread, "bits_per_pixel_initial": initial}
 
 
