@@ -14,7 +14,7 @@ from vae_lightning.callbacks import LastCheckpoint
 from vae_lightning.callbacks.dashboard import NUM_PROJECTED
 from vae_lightning.callbacks.diagnostics import MAX_DIMENSIONS, NO_KL, NUM_IMAGES
 from vae_lightning.callbacks.progress import STEPS
-from vae_lightning.commands import explore, export, table
+from vae_lightning.commands import compress, explore, export, table
 from vae_lightning.commands.commandline import CONF, register_resolvers
 from vae_lightning.commands.overrides import parts_of, prepared
 from vae_lightning.commands.own_parts import with_own_parts
@@ -31,7 +31,7 @@ BEFORE = {"model.conditional_prior=true"}
 """Settings that a page names as those of an earlier version."""
 OF_A_SWEEP = re.compile(r"sweep=|resume=|hydra[./](launcher|sweeper)")
 """What says which runs are meant and how jobs are run, and is in no job's config; the options of conf/sweep have tests of their own."""
-KEYS = {"vae-sweep": table.KEYS, "vae-export": export.KEYS, "vae-explore": explore.KEYS}
+KEYS = {"vae-sweep": table.KEYS, "vae-export": export.KEYS, "vae-explore": explore.KEYS, "vae-compress": compress.KEYS}
 """The settings of the commands that are not Hydra's."""
 OF_A_SPACE = re.compile(r"=(interval|range|choice|tag)\(")
 """What is searched, and no value."""

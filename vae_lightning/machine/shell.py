@@ -29,7 +29,7 @@ WORDS = {"null", "true", "false", "nan", "inf"}
 """Words that Hydra takes for null, a boolean or a number."""
 INSTALLED = {"train.py": "vae-train", "evaluate.py": "vae-evaluate"}
 """The installed command that does what a script of a checkout does."""
-OTHERS = ("vae-sweep", "vae-export", "vae-explore")
+OTHERS = ("vae-sweep", "vae-export", "vae-explore", "vae-compress")
 """The other installed commands."""
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 
