@@ -35,21 +35,24 @@ def places(trained: Path, mnist_root: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def file(trained: Path, mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compressed test images of the run."""
+def compressed(trained: Path, mnist_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Compressed test images of the run, and what the command said of them."""
     path = tmp_path_factory.mktemp("files") / "few"
-    compress({"run": str(trained), "root": str(mnist_root), "to": str(path), **FEW})
-    return path
+    return path, compress({"run": str(trained), "root": str(mnist_root), "to": str(path), **FEW})
 
 
-def test_compressing_says_what_a_pixel_costs(places: dict[str, str], tmp_path: Path) -> None:
-    lines = compress({**places, **FEW, "to": str(tmp_path / "few")})
-    size = (tmp_path / "few").stat().st_size
-    assert lines[0] == f"30 images of 1x28x28: 23,520 pixels in {size:,} bytes"
+@pytest.fixture
+def file(compressed: tuple[Path, list[str]]) -> Path:
+    return compressed[0]
+
+
+def test_compressing_says_what_a_pixel_costs(compressed: tuple[Path, list[str]]) -> None:
+    path, lines = compressed
+    assert lines[0] == f"30 images of 1x28x28: 23,520 pixels in {path.stat().st_size:,} bytes"
     assert "-ELBO / (784 ln 2) + log2(10) / 784" in lines[1]
     assert "initial bits a pixel" in lines[2]
     assert all(name in lines[3] for name in ("gzip", "bz2", "xz", "png"))
-    assert str(tmp_path / "few") in lines[-1]
+    assert str(path) in lines[-1]
 
 
 @pytest.mark.slow
