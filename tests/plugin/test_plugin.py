@@ -118,7 +118,7 @@ def few_svi_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("few_svi_steps")
 def test_run_is_evaluated_in_full_drawn_and_reported(run: Result, tmp_path: Path) -> None:
-    fit = [name for name in PARTS if name not in ("quadrature", "bits", "samples", "disentanglement")]
+    fit = [name for name in PARTS if name not in ("quadrature", "bits", "compression", "samples", "disentanglement")]
     asked = [f"evaluation.parts=[{','.join([*fit, OWN_PART])}]", f"evaluation.figures=[reconstructions,samples,{OWN_FIGURE}]"]
     done = evaluate(compose_evaluation(run.folder, *FULL, *asked, "trust=[foreign_vae]", f"to={tmp_path}"))
     report = json.loads((tmp_path / "report.json").read_text())
