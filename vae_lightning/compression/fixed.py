@@ -62,7 +62,7 @@ class FixedArithmetic(TorchDispatchMode):
         self._units: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        name = func._schema.name.removeprefix("aten::")
+        name = func.name().removeprefix("aten::").partition(".")[0]
         args = [self._prepared(arg) for arg in args]
         others = {key: self._prepared(value) for key, value in (kwargs or {}).items()}
         if name in PRODUCTS:

@@ -22,7 +22,7 @@ __all__ = ["MAGIC", "VERSION", "Header", "read_file", "write_file"]
 
 MAGIC = b"VAEBITS\n"
 VERSION = 1
-"""Of the format and of the arithmetic: what another version wrote cannot be read."""
+"""The number of the format and of the arithmetic: what another version wrote cannot be read."""
 DIGEST = 32
 
 
@@ -53,7 +53,7 @@ class Header:
 
     @property
     def pixels(self) -> int:
-        """Of all images together, channels counted."""
+        """How many pixels and channels all images have together."""
         return self.num_images * int(np.prod(self.image_shape))
 
 
