@@ -103,7 +103,7 @@ bench-scaling: setup $(PEERS)/ready ## Time this project over batch sizes and wi
 bench-quick: setup ## Time this project against the typical loop, in minutes; warns if it fell behind
 	$(BIN)/python benchmarks/bench.py --quick --rounds 2 $(ARGS)
 
-speedrun: setup ## Train from scratch to a published likelihood, three seeds, timed: half an hour on one core; ARGS="iwae --seeds 0"
+speedrun: setup ## Train from scratch to a published likelihood, three seeds, timed: an hour and a half on two cores; ARGS="--seeds 0"
 	$(BIN)/python benchmarks/speedrun.py $(ARGS)
 
 bench-sweeps: setup ## Time a sweep of 16 jobs by each launcher: half an hour, a table in benchmarks/results
