@@ -18,8 +18,8 @@ NET = {"name": "mlp", "hidden": [4]}
 
 MNISTS_OWN = {"types.py", "data/mnist.py", "data/larochelle.py", "data/sources.py", "data/fetching.py", "data/idx.py"}
 """Files that may say how large MNIST's images are and how many digits there are."""
-OTHERS = {"data/shapes2d.py"}
-"""Files of images of the same size by a choice of their own."""
+OTHERS = {"data/shapes2d.py", "compression/latents.py"}
+"""Files of images of the same size by a choice of their own, and of a number of bits."""
 COUNTING = {"arange", "eye", "one_hot", "randint", "range"}
 
 

@@ -5,6 +5,8 @@ $-\mathrm{ELBO} / (C H W \ln 2)$ bits a pixel and channel are what the coding of
 
 import math
 
+from torch import Tensor
+
 from vae_lightning.compression.bits_back import require_codable
 from vae_lightning.compression.measuring import Compressed, compress, decompress, promised_bits
 from vae_lightning.compression.rivals import sizes_of
@@ -77,7 +79,7 @@ def codable(material: Material) -> str | None:
 )
 def compression(material: Material) -> dict[str, Estimate]:
     """All test images to a file and back, lossless, beside the ELBO and general compressors."""
-    x, y = (values.cpu() for values in material.images("test", material.bound["elbo"].num_images))
+    x, y = (values.cpu() for values in _images(material))
     compressed = compress(material.model, x, y, weights="")
     seconds = decompress(material.model, compressed.header, compressed.message)[2]
     report = _lengths(material, compressed) | _promised(material)
@@ -86,6 +88,12 @@ def compression(material: Material) -> dict[str, Estimate]:
     for name, taken in (("compressed", compressed.seconds), ("decompressed", seconds)):
         report[f"images_coded_per_second/{name}"] = _estimate(material, len(x) / taken, len(x), "wall time, on the CPU")
     return report
+
+
+def _images(material: Material) -> tuple[Tensor, Tensor]:
+    """The test images that the report's ELBO is of, and their labels."""
+    elbo = material.bound.get("elbo")
+    return material.images("test", elbo.num_images if elbo else None)
 
 
 def _lengths(material: Material, compressed: Compressed) -> dict[str, Estimate]:
@@ -105,7 +113,7 @@ def _lengths(material: Material, compressed: Compressed) -> dict[str, Estimate]:
 
 
 def _promised(material: Material) -> dict[str, Estimate]:
-    x, y = material.images("test", material.bound["elbo"].num_images)
+    x, y = _images(material)
     bits = promised_bits(material.model, x, y, material.settings.seed) / x[0].numel()
     how = "-ELBO in bits, by one sample of the posterior"
     return {"bits_per_pixel_elbo": Estimate(bits.mean().item(), standard_error(bits), len(bits), 1, material.binarization, how)}

@@ -88,7 +88,7 @@ def hidden_matrices(model: nn.Module, lr: float = 0.01) -> list[dict[str, Any]]:
 
     >>> net = nn.Sequential(nn.Linear(784, 20), nn.Linear(20, 10), nn.Linear(10, 784))
     >>> [[tuple(parameter.shape) for parameter in group["params"]] for group in hidden_matrices(net)]
-    [[(10, 20)], [(784, 20), (20,), (10,), (784, 10), (784,)]]
+    [[(10, 20)], [(20, 784), (20,), (10,), (784, 10), (784,)]]
     """
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     hidden = [parameter for parameter in learning if parameter.dim() > 1][1:-1]
