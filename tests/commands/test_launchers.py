@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.core.utils import run_job as run_job_of_hydra
@@ -81,8 +83,12 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Launched
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
         return Launched(context, config, Here())
 
+    before = set(threading.enumerate())
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield of
+    for thread in set(threading.enumerate()) - before:  # of a launcher that was not waited for
+        thread.join(20)
+    HydraConfig.instance().cfg = None  # which jobs at once put back as they found it, in any order
 
 
 def tasks_of(folder: Path, *jobs: tuple[str, ...]) -> list[Task]:
