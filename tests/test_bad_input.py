@@ -35,10 +35,9 @@ from vae_lightning.errors import CheckpointError, DataError, VAELightningError
 from vae_lightning.runs.continuing import continuation
 
 TABLE = [line.split("\t") for line in Path(__file__).with_name("bad_input.tsv").read_text().splitlines()]
-COMMANDS = [
-    pytest.param(*row, id=" ".join(row[:2]), marks=() if place % 4 == 0 else pytest.mark.slow) for place, row in enumerate(TABLE)
-]
-"""Every fourth is quick enough for `make test`; the others come with the slow ones."""
+LANES = ((), pytest.mark.slow, pytest.mark.slow, (pytest.mark.slow, pytest.mark.exhaustive))
+COMMANDS = [pytest.param(*row, id=" ".join(row[:2]), marks=LANES[place % 4]) for place, row in enumerate(TABLE)]
+"""Every fourth is quick enough for `make test`, two come with the slow ones, and one with those of every combination."""
 
 
 def own_settings(script: str, words: list[str], folder: Path, root: Path) -> list[str]:

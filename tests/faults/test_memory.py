@@ -54,7 +54,11 @@ def growth(held: list[float]) -> float:
     ("count", "words"),
     [
         (20, (*COMMAND, "trainer.max_epochs=20", "+callbacks.noting.epochs=true")),
-        (50, ("-c", MANY, str(REPOSITORY), "50", "trainer.max_epochs=1", "+callbacks.noting.epochs=false")),
+        pytest.param(
+            50,
+            ("-c", MANY, str(REPOSITORY), "50", "trainer.max_epochs=1", "+callbacks.noting.epochs=false"),
+            marks=pytest.mark.exhaustive,
+        ),
     ],
     ids=["epochs", "trainings"],
 )
