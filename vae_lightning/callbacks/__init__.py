@@ -1,6 +1,7 @@
 """Callbacks: what happens beside training and does not change what is learned."""
 
 from vae_lightning.callbacks.animation import FrameRecorder
+from vae_lightning.callbacks.averaging import AveragedWeights
 from vae_lightning.callbacks.checkpoint import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint
 from vae_lightning.callbacks.dashboard import Dashboard
 from vae_lightning.callbacks.diagnostics import LatentDiagnostics
@@ -17,6 +18,7 @@ from vae_lightning.machine import torchvision_compat  # noqa: F401  (before anyt
 
 __all__ = [
     "AtomicCheckpointIO",
+    "AveragedWeights",
     "BestCheckpoint",
     "BringsBack",
     "Dashboard",

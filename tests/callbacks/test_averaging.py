@@ -1,0 +1,80 @@
+"""Averaged weights: the average of what each epoch ended with, beside a training that does not know of it, and the same after a resume."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from vae_lightning import runs
+from vae_lightning.callbacks import AveragedWeights
+from vae_lightning.commands.train import Result, train
+from vae_lightning.engine.loop import ChunkLoop
+from vae_lightning.errors import ConfigurationError
+
+pytestmark = pytest.mark.usefixtures("graphs_quickly_traced")
+
+Compose = Callable[..., DictConfig]
+SMALL = ("model.net.hidden=[16]", "model.latent_dim=2", "logger=none", "trainer.limit_train_batches=10")
+AVERAGED = ("callbacks=averaged_weights", "callbacks.averaged_weights.decay=0.5")
+
+
+def weights_of(path: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return weights
+
+
+def averaged_of(folder: Path) -> dict[str, torch.Tensor]:
+    return weights_of(folder / "checkpoints" / "averaged.ckpt")
+
+
+def trained(compose: Compose, folder: str, epochs: int, *words: str) -> Result:
+    return train(compose(*SMALL, *words, f"trainer.max_epochs={epochs}", folder=folder))
+
+
+def test_average_is_of_what_each_epoch_ended_with(compose: Compose, tmp_path: Path) -> None:
+    # runs of one seed are the same as far as they go, so that shorter ones end with what the longer one had then
+    constant = "model.lr_schedule.name=constant"
+    ends = []
+    for epochs in (1, 2):
+        trained(compose, f"of{epochs}", epochs, constant)
+        ends.append(weights_of(tmp_path / f"of{epochs}" / "checkpoints" / "last.ckpt"))
+    result = trained(compose, "averaged", 3, constant, *AVERAGED)
+    assert isinstance(result.trainer.fit_loop.epoch_loop, ChunkLoop), "the fast path stays"
+    ends.append(weights_of(tmp_path / "averaged" / "checkpoints" / "last.ckpt"))
+    averaged = averaged_of(tmp_path / "averaged")
+    assert set(averaged) == set(ends[0])
+    for name, weights in averaged.items():
+        expected = (0.25 * ends[0][name] + 0.5 * ends[1][name] + ends[2][name]) / 1.75
+        assert torch.allclose(weights, expected, rtol=1e-5, atol=1e-7), name
+
+
+def test_training_does_not_know_of_it_and_goes_on_with_it(compose: Compose, tmp_path: Path) -> None:
+    plain = trained(compose, "plain", 3)
+    whole = trained(compose, "whole", 3, *AVERAGED)
+    assert plain.metrics == whole.metrics
+    trained(compose, "half", 1, *AVERAGED)
+    last = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    trained(compose, "more", 3, *AVERAGED, f"ckpt_path={last}")
+    expected = averaged_of(tmp_path / "whole")
+    assert all(torch.equal(weights, expected[name]) for name, weights in averaged_of(tmp_path / "more").items())
+
+
+def test_average_is_loaded_as_any_checkpoint_is(compose: Compose, tmp_path: Path) -> None:
+    trained(compose, "run", 2, *AVERAGED)
+    folder, path = runs.find(None, str(tmp_path / "run" / "checkpoints" / "averaged.ckpt"))
+    loaded, averaged = runs.load(folder, path), averaged_of(tmp_path / "run")
+    assert all(torch.equal(weights, averaged[name]) for name, weights in loaded.model.state_dict().items())
+    assert (loaded.epoch, loaded.step) == (1, 20)
+
+
+def test_nothing_is_written_of_a_training_that_no_epoch_ended(compose: Compose, tmp_path: Path) -> None:
+    trained(compose, "run", 1, *AVERAGED, "trainer.max_steps=5")
+    assert not (tmp_path / "run" / "checkpoints" / "averaged.ckpt").exists()
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
+def test_share_that_does_not_fall_is_refused(decay: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"decay=.*: must be at least 0 and below 1"):
+        AveragedWeights("checkpoints", decay=decay)
