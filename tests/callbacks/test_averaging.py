@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -67,6 +69,16 @@ def test_average_is_loaded_as_any_checkpoint_is(compose: Compose, tmp_path: Path
     loaded, averaged = runs.load(folder, path), averaged_of(tmp_path / "run")
     assert all(torch.equal(weights, averaged[name]) for name, weights in loaded.model.state_dict().items())
     assert (loaded.epoch, loaded.step) == (1, 20)
+
+
+def test_average_of_weights_in_half_precision_is_not_rounded_to_it() -> None:
+    callback, model = AveragedWeights("checkpoints", decay=0.99), torch.nn.Linear(3, 2).to(torch.bfloat16)
+    for epoch in range(100):
+        trainer: Any = SimpleNamespace(is_last_batch=True, current_epoch=epoch)
+        callback.on_train_batch_end(trainer, model, None, None, 0)  # type: ignore[arg-type]
+    state = callback.state_dict()
+    for name, weights in model.named_parameters():  # which stay as they are, as therefore does their average
+        assert torch.allclose((state["sums"][name] / state["shares"]).float(), weights.float(), rtol=1e-5, atol=1e-7), name
 
 
 def test_nothing_is_written_of_a_training_that_no_epoch_ended(compose: Compose, tmp_path: Path) -> None:

@@ -1,4 +1,8 @@
-"""Averaged weights: a model beside the one that is trained, which follows it more slowly and so with less noise."""
+"""Averaged weights: a model beside the one that is trained, which follows it more slowly and so with less noise.
+
+Lightning's `EMAWeightAveraging` has to see every batch, for which training would take a slower loop, and puts the average in the
+place of the weights in validation and in all checkpoints.
+"""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +13,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 
 from vae_lightning.arguments import require
+from vae_lightning.distributions.likelihoods import full_precision
 
 __all__ = ["AveragedWeights"]
 
@@ -46,9 +51,10 @@ class AveragedWeights(Callback):
             return
         self._epochs = trainer.current_epoch + 1
         self._shares = self.decay * self._shares + 1
-        for name, weights in pl_module.named_parameters():
+        for name, parameter in pl_module.named_parameters():
+            weights = full_precision(parameter.detach())
             before = self._sums.get(name, torch.zeros_like(weights)).to(weights.device)
-            self._sums[name] = self.decay * before + weights.detach()
+            self._sums[name] = self.decay * before + weights
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.current_epoch != self._epochs - 1 or getattr(trainer, "fast_dev_run", False):
