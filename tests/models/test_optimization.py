@@ -365,6 +365,52 @@ def test_state_that_depends_on_the_shape_is_kept_whole() -> None:
     assert [set(new.state[p]) for p in model.parameters()] == [set(old.state[p]) for p in model.parameters()]
 
 
+SOAP = {"name": "pytorch_optimizer.SOAP", "lr": 0.1, "weight_decay": 0.0, "precondition_frequency": 2}
+MUON = {"name": "pytorch_optimizer.Muon", "lr": 0.1, "groups": {"name": "hidden_matrices", "lr": 0.1}}
+
+
+def chain(spec: dict[str, Any]) -> tuple[nn.Sequential, Optimizer]:
+    """Three layers, the same at each call, and their optimizer."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 4), nn.Linear(4, 5))
+    return net, build_optimizer(net, spec)
+
+
+def descend(net: nn.Sequential, optimizer: Optimizer, steps: range) -> None:
+    for step in steps:
+        optimizer.zero_grad()
+        (net(torch.full((3, 5), float(step))) - 1).square().sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("spec", [SOAP, MUON, {"name": "adam"}])
+def test_steps_go_on_where_they_stood_also_where_groups_count_them(spec: dict[str, Any]) -> None:
+    if "." in spec["name"]:
+        pytest.importorskip("pytorch_optimizer")
+    whole, optimizer = chain(spec)
+    descend(whole, optimizer, range(7))
+    first, before = chain(spec)
+    descend(first, before, range(3))
+    second, after = chain({**spec, "lr": 0.3})  # its own settings stay
+    second.load_state_dict(first.state_dict())
+    after.load_state_dict(copy.deepcopy(before.state_dict()))
+    assert after.param_groups[0]["lr"] == 0.3
+    for group in after.param_groups:
+        group["lr"] = spec.get("lr", 0.001)
+    descend(second, after, range(3, 7))
+    for wanted, found in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(wanted, found)
+
+
+def test_setting_that_an_optimizer_repeats_in_its_state_is_the_one_asked_for() -> None:
+    pytest.importorskip("pytorch_optimizer")
+    net, before = chain(SOAP)
+    descend(net, before, range(3))
+    after = build_optimizer(net, {**SOAP, "precondition_frequency": 7})
+    after.load_state_dict(before.state_dict())
+    assert {state["precondition_frequency"] for state in after.state.values()} == {7}
+
+
 # ---- Muon, which is built of groups alone
 
 

@@ -39,6 +39,8 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 """Every optimizer of torch by its class's name in lower case."""
 FUSED = (Adam, AdamW, SGD)
 """Optimizers that are fused unless it is said otherwise: torch can on every device."""
+NO_COUNTS = {"params", "param_names", "lr", "initial_lr"}
+"""Of a parameter group, what a step may change and a checkpoint is not to bring back."""
 Make = Callable[[Any], Optimizer]
 
 
@@ -120,7 +122,22 @@ def _with_own_settings(make: Make, names: list[str], optimizer: Optimizer, resto
         places = {there[name]: key for key, name in own.items() if name in there}
         groups = optimizer.state_dict()["param_groups"]
     state = {places[key]: value for key, value in restored["state"].items() if key in places}
-    return {**restored, "state": _fitting(make, optimizer, state), "param_groups": groups}
+    kept = _fitting(make, optimizer, state)
+    if kept:
+        theirs_of = {places[key]: group for group in restored["param_groups"] for key in group["params"] if key in places}
+        groups = [
+            {**group, **_counted(make, own["params"][0], group, next((theirs_of[k] for k in group["params"] if k in theirs_of), {}))}
+            for own, group in zip(optimizer.param_groups, groups, strict=True)
+        ]
+    return {**restored, "state": kept, "param_groups": groups}
+
+
+def _counted(make: Make, parameter: nn.Parameter, group: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the checkpoint's group `theirs` grows as an optimizer takes steps, such as the number of SOAP's steps."""
+    dim, of_group = _kind(parameter, group)
+    before, after = (_trial(make, parameter.device, dim, of_group, steps).param_groups[0] for steps in (0, 1))
+    counted = {key for key in after if key not in NO_COUNTS and (key not in before or before[key] != after[key])}
+    return {key: value for key, value in theirs.items() if key in counted}
 
 
 def _names_of(groups: list[dict[str, Any]], names: list[str]) -> dict[int, str] | None:
@@ -134,13 +151,18 @@ def _fitting(make: Make, optimizer: Optimizer, state: dict[int, dict[str, Any]])
     """The part of `state` that `optimizer` keeps of each parameter; nothing if some of it is missing."""
     of_groups = [(parameter, group) for group in optimizer.param_groups for parameter in group["params"]]
     kinds = {key: _kind(*of_groups[key]) for key in state or [0]}
-    wanted = {kind: _state_names(make, of_groups[0][0].device, *kind) for kind in set(kinds.values())}
+    wanted = {kind: _state_of(make, of_groups[0][0].device, *kind) for kind in set(kinds.values())}
     held = {key: {name for name, value in entry.items() if value is not None} for key, entry in state.items()}
-    if state and any(wanted.values()) and all(wanted[kinds[key]] <= held[key] for key in state):
-        return {key: {name: value for name, value in entry.items() if name in wanted[kinds[key]]} for key, entry in state.items()}
+    if state and any(wanted.values()) and all(wanted[kinds[key]].keys() <= held[key] for key in state):
+        return {key: _own_in(optimizer, entry, wanted[kinds[key]]) for key, entry in state.items()}
     if any(held.values()) or any(wanted.values()):
         _say_fresh(type(optimizer).__name__)
     return {}
+
+
+def _own_in(optimizer: Optimizer, entry: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """Of a parameter's restored `entry` what an optimizer has that is `fresh`; settings that are repeated there are the fresh one's."""
+    return {name: fresh[name] if name in optimizer.defaults else value for name, value in entry.items() if name in fresh}
 
 
 @rank_zero_only
@@ -153,13 +175,21 @@ def _kind(parameter: nn.Parameter, group: Mapping[str, Any]) -> tuple[int, tuple
     return parameter.dim(), tuple((key, group[key]) for key in sorted(OF_GROUPS) if key in group)
 
 
-def _state_names(make: Make, device: torch.device, dim: int, of_group: Iterable[tuple[str, Any]]) -> set[str]:
-    """What an optimizer keeps of a parameter of `dim` dimensions, in a group with the keys `of_group`."""
+def _state_of(make: Make, device: torch.device, dim: int, of_group: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """What an optimizer keeps of a parameter of `dim` dimensions after a step, in a group with the keys `of_group`."""
+    trial = _trial(make, device, dim, of_group, steps=1)
+    (parameter,) = trial.param_groups[0]["params"]
+    return {name: value for name, value in trial.state[parameter].items() if value is not None}
+
+
+def _trial(make: Make, device: torch.device, dim: int, of_group: Iterable[tuple[str, Any]], steps: int) -> Optimizer:
+    """An optimizer of a parameter of `dim` dimensions, in a group with the keys `of_group`, after `steps` on a gradient of zero."""
     parameter = nn.Parameter(torch.zeros((2,) * dim, device=device))
     parameter.grad = torch.zeros_like(parameter)
-    trial = make([{"params": [parameter], **dict(of_group)}])
-    trial.step()
-    return {name for name, value in trial.state[parameter].items() if value is not None}
+    optimizer = make([{"params": [parameter], **dict(of_group)}])
+    for _ in range(steps):
+        optimizer.step()
+    return optimizer
 
 
 def direct_step(optimizer: Optimizer) -> Callable[[], object] | None:
