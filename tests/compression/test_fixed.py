@@ -52,6 +52,46 @@ def test_logarithms_sums_and_means_are_those_of_torch() -> None:
         assert torch.allclose(fixed(reduced, values), reduced(values), atol=1e-4)
 
 
+LAYERS: dict[str, nn.Module] = {
+    **{kind.__name__: kind() for kind in (nn.PReLU, nn.CELU, nn.Mish, nn.Hardswish, nn.LogSigmoid, nn.Softsign, nn.Dropout)},
+    **{f"{kind.__name__}, in place": kind(inplace=True) for kind in (nn.ReLU, nn.ELU, nn.SELU, nn.SiLU, nn.Hardtanh)},
+    **{kind.__name__: kind(8) for kind in (nn.LayerNorm, nn.BatchNorm1d, nn.RMSNorm)},
+    "GroupNorm": nn.GroupNorm(2, 8),
+    "Softmax": nn.Softmax(-1),
+    "LogSoftmax": nn.LogSoftmax(-1),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_that_consist_of_smaller_operations_are_those_of_torch(name: str) -> None:
+    torch.manual_seed(0)
+    layer, x = LAYERS[name].double().eval(), torch.randn(6, 8).double()
+    if isinstance(layer, nn.BatchNorm1d):
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        layer.running_mean.normal_()
+        layer.running_var.uniform_(0.5, 2)
+    together = fixed(layer, x.clone())
+    assert torch.equal(fixed(layer, x[2:3].clone()), together[2:3])
+    with torch.no_grad():
+        assert torch.allclose(together, layer(x.clone()), atol=2e-4)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_convolutions_in_groups_are_those_of_torch(transposed: bool) -> None:
+    torch.manual_seed(0)
+    kind = nn.ConvTranspose2d if transposed else nn.Conv2d
+    layer, x = kind(4, 6, 3, stride=2, groups=2).double(), torch.randn(2, 4, 9, 9).double()
+    with torch.no_grad():
+        assert torch.allclose(fixed(layer, x), layer(x), atol=1e-3)
+
+
+def test_what_is_written_into_numbers_of_another_precision_is_refused() -> None:
+    """As they are computed with in double precision, the result would be lost."""
+    with pytest.raises(ConfigurationError, match="has no fixed arithmetic"):
+        fixed(torch.tanh_, torch.ones(3, dtype=torch.float32))
+
+
 @pytest.mark.parametrize("transposed", [False, True])
 def test_convolutions_are_those_of_torch(transposed: bool) -> None:
     torch.manual_seed(0)
@@ -72,8 +112,10 @@ def test_a_sum_beyond_whole_numbers_is_refused() -> None:
 
 
 def test_an_operation_without_fixed_arithmetic_is_refused_by_name() -> None:
-    with pytest.raises(ConfigurationError, match="torch's cumsum has no fixed arithmetic"):
-        fixed(lambda x: x.cumsum(0), torch.ones(3))
+    with pytest.raises(ConfigurationError, match="torch's sin has no fixed arithmetic"):
+        fixed(torch.sin, torch.ones(3))
+    with pytest.raises(ConfigurationError, match=r"a power of 1\.5 has no fixed arithmetic"):
+        fixed(lambda x: x**1.5, torch.ones(3))
 
 
 def test_what_a_product_costs_in_precision_is_a_few_units() -> None:

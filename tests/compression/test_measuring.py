@@ -27,6 +27,15 @@ def test_a_file_does_not_depend_on_how_many_chains_are_computed_at_once(batch: i
     assert torch.equal(decompress(model, whole.header, whole.message, batch=batch)[0], x)
 
 
+@pytest.mark.parametrize(("count", "chains"), [(1, 100), (5, 4)])
+def test_chains_of_a_single_image_come_back(count: int, chains: int) -> None:
+    model = Toy()
+    x, y = model.draw(count)
+    compressed = compress(model, x, y, WEIGHTS, chains=chains, batch=1)
+    assert compressed.bits.shape == (count,)
+    assert torch.equal(decompress(model, compressed.header, compressed.message)[0], x)
+
+
 def test_lengths_are_of_what_is_in_the_chains() -> None:
     model = Toy()
     compressed = compress(model, *model.draw(200), WEIGHTS, chains=4)

@@ -32,8 +32,9 @@ HELP = """The test images of a run through its model to a file and back, lossles
   root=<folder>                   where the data lie on this machine; static_root= and path= likewise
   trust=[mypkg]                   packages whose code the run may use
 
-The model must have a Bernoulli likelihood, a diagonal Gaussian posterior and the prior N(0, I); any net will do. The file is of
-this model alone. All arithmetic is fixed to the bit, so that another machine can decompress it."""
+The model must have a Bernoulli likelihood, a diagonal Gaussian posterior and the prior N(0, I), and any net of operations that
+have fixed arithmetic; another operation is refused by name. The file is of this model alone. All arithmetic is fixed to the bit, so
+that another machine can decompress it."""
 PLACES = ("root", "static_root", "path")
 COUNTS = ("num_images", "chains", "latent_bits", "batch")
 KEYS = {

@@ -146,9 +146,9 @@ class BitsBack:
         """The places of the value 1, `(pixels, B)`, from 1 to all but one."""
         z = torch.from_numpy(centres(self.latent_bits)[np.stack(buckets, axis=1)])
         logits = _logits(self.model.likelihood(z, self._label(y))).double().flatten(1).numpy().T
-        share: Numbers = tables.interpolated(tables.sigmoid(), logits, -tables.REACH)
-        if not np.isfinite(share).all():
+        if not np.isfinite(logits).all():
             raise ConfigurationError("the likelihood of an image is not finite, so the image cannot be compressed")
+        share: Numbers = tables.interpolated(tables.sigmoid(), logits, -tables.REACH)
         places: Words = np.clip(np.floor(share * 2**PIXEL_BITS), 1, 2**PIXEL_BITS - 1).astype(np.uint64)
         return places
 

@@ -11,19 +11,22 @@ Within `FixedArithmetic`, what a model computes with tensors is computed otherwi
 - Sums, differences, products and quotients number by number are fixed to the bit by IEEE 754, as are roundings and comparisons.
 - `exp`, `sigmoid`, `tanh`, `softplus`, ... are straight lines between the knots of a table, see `compression.tables`; what a
   processor's own would give differs in the last digits.
-- What only moves numbers is as it is. Any other operation is refused by name.
+- What only moves numbers is as it is.
+- A larger operation, such as a normalisation, is computed by what torch says it consists of. Any other is refused by name.
 
 Nothing is known of the net but the operations it consists of, so a net of one's own is computed in fixed arithmetic too. The effect
 on a logit is of the order of $2^{-16}$ times the root of a layer's width, some 0.001, which costs a millionth of the bits.
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._decomp import decomposition_table
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -62,16 +65,22 @@ class FixedArithmetic(TorchDispatchMode):
         self._units: dict[tuple[Any, ...], tuple[Tensor, Tensor]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        name = func.name().removeprefix("aten::").partition(".")[0]
-        args = [self._prepared(arg) for arg in args]
+        name = func.name().rpartition("::")[2].partition(".")[0]
+        given, args = args, [self._prepared(arg) for arg in args]
+        kept = bool(args) and args[0] is given[0]  # so that what is written into it is there afterwards
         others = {key: self._prepared(value) for key, value in (kwargs or {}).items()}
         if name in PRODUCTS:
             return PRODUCTS[name](self._product, *args, **others)
         if name in REPLACED:
             return REPLACED[name](*args, **others)
-        if name not in AS_IT_IS:
-            raise ConfigurationError(f"torch's {name} has no fixed arithmetic, which decoding needs; see compression.fixed")
-        return func(*args, **others)
+        if name in AS_IT_IS:
+            return func(*args, **others)
+        if name.endswith("_") and name[:-1] in REPLACED.keys() | AS_IT_IS and kept:
+            return args[0].copy_(REPLACED.get(name[:-1], func)(*args, **others))
+        if parts := decomposition_table.get(func) or (func.decompose if func._can_decompose() else None):
+            with self:  # what a larger operation, such as a normalisation, consists of
+                return parts(*args, **others)
+        raise ConfigurationError(f"torch's {name} has no fixed arithmetic, which decoding needs; see compression.fixed")
 
     def _prepared(self, value: Any) -> Any:
         """Tensors of any precision and place in double precision on the CPU, and names of dtypes and devices likewise."""
@@ -173,8 +182,12 @@ def _convolved(
     *_: Any,
 ) -> Tensor:
     """A convolution as products of matrices, as a library may compute one by other sums, of numbers that are not whole."""
-    if groups != 1 or x.dim() != 4:
-        raise ConfigurationError("a convolution that is not of images, or in groups, has no fixed arithmetic")
+    if x.dim() != 4:
+        raise ConfigurationError("a convolution that is not of images has no fixed arithmetic")
+    if groups > 1:
+        parts = zip(x.chunk(groups, 1), weight.chunk(groups), [None] * groups if bias is None else bias.chunk(groups), strict=True)
+        each = [_convolved(product, *part, stride, padding, dilation, transposed, output_padding, groups=1) for part in parts]
+        return torch.cat(each, 1)
     if transposed:  # the convolution of an image with zeros between its pixels
         spread = x.new_zeros(*x.shape[:2], *((n - 1) * s + 1 for n, s in zip(x.shape[-2:], stride, strict=True)))
         spread[..., :: stride[0], :: stride[1]] = x
@@ -207,6 +220,12 @@ def _mean(x: Tensor, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor
     return total / max(1, x.numel() // max(1, total.numel()))
 
 
+def _variance(x: Tensor, dim: Any = None, correction: float = 1, keepdim: bool = False, **_: Any) -> Tensor:
+    away = x - _mean(x, dim, keepdim=True)
+    total = _summed(away * away, dim, keepdim)
+    return total / max(0, x.numel() // max(1, total.numel()) - correction)
+
+
 # ---- functions
 
 
@@ -236,6 +255,13 @@ def _log(x: Tensor) -> Tensor:
     return torch.from_numpy(np.asarray((tables.interpolated(tables.log2(), 2 * part, 1) + (power - 1)) * LN_2)).where(
         x > 0, -torch.inf
     )
+
+
+def _power(x: Any, power: Any) -> Tensor:
+    if isinstance(power, Tensor) or power not in (0.5, 1, 2, 3):
+        raise ConfigurationError(f"a power of {power} has no fixed arithmetic; those of 0.5, 1, 2 and 3 have")
+    powered: Tensor = x.sqrt() if power == 0.5 else math.prod([x] * power)
+    return powered
 
 
 def _logit(x: Tensor, eps: float | None = None) -> Tensor:
@@ -283,8 +309,15 @@ PRODUCTS: dict[str, Callable[..., Any]] = {
 REPLACED: dict[str, Callable[..., Any]] = {
     "sum": _summed,
     "mean": _mean,
+    "var": _variance,
     "exp": _exp,
+    "expm1": lambda x: _exp(x) - 1,
     "log": _log,
+    "log1p": lambda x: _log(1 + x),
+    "rsqrt": lambda x: 1 / x.sqrt(),
+    "reciprocal": lambda x: 1 / x,
+    "pow": _power,
+    "empty": torch.zeros,
     "logit": _logit,
     "sigmoid": _sigmoid,
     "tanh": _tanh,
@@ -297,13 +330,13 @@ REPLACED: dict[str, Callable[..., Any]] = {
     "sub": _minus,
 }
 """Operations that are computed otherwise, by torch's name."""
-MOVING = """_reshape_alias _to_copy _unsafe_view alias arange as_strided cat clone constant_pad_nd detach expand eye flip full
-full_like gather index index_select lift_fresh masked_fill max_pool2d_with_indices new_full new_ones new_zeros ones ones_like
-permute repeat scalar_tensor select slice split split_with_sizes squeeze stack t transpose unbind unsqueeze upsample_nearest2d
-view where zeros zeros_like"""
-BY_ITSELF = """_is_all_true _is_any_true _local_scalar_dense abs all any bitwise_and bitwise_not bitwise_or ceil clamp
-clamp_max clamp_min div eq floor ge gt hardtanh isfinite le leaky_relu logical_and logical_not logical_or lt maximum minimum
-mul ne neg relu round rsub sign sqrt"""
+MOVING = """_reshape_alias _to_copy _unsafe_view alias arange as_strided broadcast_in_dim cat clone constant_pad_nd detach expand
+eye flip full full_like gather index index_select lift_fresh masked_fill max_pool2d_with_indices new_full new_ones
+new_zeros ones ones_like permute repeat scalar_tensor select slice split split_with_sizes squeeze stack t transpose
+unbind unsqueeze upsample_nearest2d view where zeros zeros_like"""
+BY_ITSELF = """_is_all_true _is_any_true _local_scalar_dense abs all amax amin any bitwise_and bitwise_not bitwise_or ceil clamp
+clamp_max clamp_min div eq floor ge gt hardtanh isfinite le leaky_relu logical_and logical_not logical_or lt maximum
+minimum mul ne neg relu round rsub sign sqrt"""
 AS_IT_IS = frozenset([*MOVING.split(), *BY_ITSELF.split()])
 """Operations that give the same bits everywhere, by torch's name: they move and choose numbers, or IEEE 754 fixes what they do with
 each number by itself."""

@@ -91,7 +91,7 @@ def compress(
     chains, coder = min(chains, len(x)), BitsBack(model, x.shape[1:], latent_bits)
     started, parts, bits = time.perf_counter(), Message.random(chains).parts(batch or chains), np.zeros(len(x))
     for part, places in zip(parts, _places(len(x), parts), strict=True):
-        bits[places] = coder.push(part, x[places], None if y is None else y[places])
+        bits[places.numpy()] = coder.push(part, x[places], None if y is None else y[places])
     message, seconds = Message.joined(parts), time.perf_counter() - started
     header = Header(weights, len(x), tuple(x.shape[1:]), chains, latent_bits, message.initial_bits, _digest(x, y))
     return Compressed(header, message, bits, seconds)
