@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, constraints
 
 from vae_lightning.distributions.factors import factors
 
@@ -33,15 +33,12 @@ AT_ONCE = 1 << 24
 def is_binary(images: Distribution) -> bool:
     """Whether `images` is a probability of pixels that are 0 or 1.
 
-    >>> from torch.distributions import Bernoulli, Independent, Normal
+    >>> from torch.distributions import Bernoulli, Binomial, Independent
     >>> logits = torch.zeros(1, 2, 2)
-    >>> is_binary(Independent(Bernoulli(logits=logits), 3)), is_binary(Independent(Normal(logits, 1.0), 3))
+    >>> is_binary(Independent(Bernoulli(logits=logits), 3)), is_binary(Independent(Binomial(255, logits=logits), 3))
     (True, False)
     """
-    try:
-        return bool(getattr(images.support, "is_discrete", False))
-    except NotImplementedError:
-        return False
+    return _support(images) is constraints.boolean
 
 
 def places(images: Distribution, x: Tensor, binary: bool) -> tuple[Tensor, Tensor]:
@@ -149,10 +146,16 @@ def _has_levels(images: Distribution, x: Tensor) -> bool:
 
 def _is_bounded(images: Distribution) -> bool:
     """Whether pixels are in [0, 1] only."""
+    support = _support(images)
+    return getattr(support, "lower_bound", None) == 0 and getattr(support, "upper_bound", None) == 1
+
+
+def _support(images: Distribution) -> Any:
+    """Which values a pixel may have; None where `images` does not say."""
     try:
         support: Any = images.support
     except NotImplementedError:
-        return False
+        return None
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
-    return getattr(support, "lower_bound", None) == 0 and getattr(support, "upper_bound", None) == 1
+    return support

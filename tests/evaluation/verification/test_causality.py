@@ -6,7 +6,7 @@ import pytest
 import torch
 from planted import Halves, finding, material_of, verdict
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, Normal, Transform, TransformedDistribution, constraints
 
 from vae_lightning.distributions.posteriors import FlowDistribution, FlowPosterior
 from vae_lightning.evaluation.verification.causality import jacobian, order_of
@@ -65,6 +65,42 @@ def test_order_is_that_in_which_none_depends_on_a_later_one(order: list[int]) ->
     depends = torch.ones(3, 3).tril().bool()
     place = torch.tensor(order).argsort()
     assert order_of(depends[place][:, place]) == order
+
+
+def test_order_is_found_where_counts_do_not_tell() -> None:
+    depends = torch.tensor([[1, 0, 0, 0], [0, 1, 1, 0], [1, 0, 1, 1], [0, 0, 0, 1]]).bool()
+    order = order_of(depends)
+    assert not depends[order][:, order].triu(1).any()
+
+
+class Rotated(Halves):
+    """A prior that is a rotation of N(0, I), whose numbers need no order."""
+
+    def prior(self, y: Tensor | None = None) -> Distribution:
+        angle = torch.linalg.qr(torch.randn(self.latent_dim, self.latent_dim, generator=torch.Generator().manual_seed(0)))[0]
+        return TransformedDistribution(Independent(Normal(torch.zeros(self.latent_dim), 1.0), 1), [Rotation(angle)])
+
+
+class Rotation(Transform):
+    domain = codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, angle: Tensor) -> None:
+        super().__init__()
+        self.angle = angle
+
+    def _call(self, z: Tensor) -> Tensor:
+        return z @ self.angle.mT
+
+    def _inverse(self, z: Tensor) -> Tensor:
+        return z @ self.angle
+
+    def log_abs_det_jacobian(self, z: Tensor, result: Tensor) -> Tensor:
+        return z.new_zeros(z.shape[:-1])
+
+
+def test_transform_that_is_not_autoregressive_is_left_out() -> None:
+    assert "no autoregressive net" in verdict("causality/steps", material_of(Rotated(), Halves().images)).reason
 
 
 def test_model_without_steps_is_left_out() -> None:

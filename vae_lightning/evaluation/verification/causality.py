@@ -38,9 +38,9 @@ def autoregressive_steps(subject: Subject) -> Finding:
 
 
 def steps_of(density: Distribution) -> list[Any]:
-    """The transforms that a distribution is made of: its `steps` or `transforms`; none if it has neither."""
-    steps = getattr(density, "steps", None) or getattr(density, "transforms", None) or []
-    return [step for step in steps if callable(step)]
+    """The autoregressive steps of a distribution: its `steps`, or those of its `transforms` whose class is named so."""
+    transforms = [step for step in getattr(density, "transforms", None) or [] if "autoregressive" in type(step).__name__.lower()]
+    return [step for step in getattr(density, "steps", None) or transforms if callable(step)]
 
 
 def jacobian(step: Any, z: Tensor) -> Tensor:
@@ -53,12 +53,16 @@ def jacobian(step: Any, z: Tensor) -> Tensor:
 
 
 def order_of(depends: Tensor) -> list[int]:
-    """The order of D numbers in which the fewest depend on a later one, by what depends on what, bool `(D, D)`.
+    """The order of D numbers in which none depends on a later one, if there is one, by what depends on what, bool `(D, D)`.
 
     >>> order_of(torch.tensor([[True, True, True], [False, True, False], [False, True, True]]))
     [1, 2, 0]
     """
-    return [int(number) for number in torch.argsort(depends.sum(-1), stable=True)]
+    left, order = list(range(len(depends))), []
+    while left:
+        order.append(min(left, key=lambda number: int(depends[number, left].sum() - int(depends[number, number]))))
+        left.remove(order[-1])
+    return order
 
 
 def _of_step(subject: Subject, density: Distribution, step: Any, name: str) -> Finding:

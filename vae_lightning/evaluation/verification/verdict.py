@@ -4,7 +4,8 @@ A check is a function of a `Subject` that gives a `Finding`, or raises `NotAppli
 `check` puts it into `CHECKS`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from vae_lightning.errors import ConfigurationError, DataError, one_line
 if TYPE_CHECKING:
     from vae_lightning.evaluation.verification.subject import Subject
 
-__all__ = ["CHECKS", "DEVIATIONS", "ROUNDINGS", "Check", "Finding", "NotApplicableError", "Verdict", "check"]
+__all__ = ["CHECKS", "DEVIATIONS", "ROUNDINGS", "Check", "Finding", "NotApplicableError", "Verdict", "as_far_as_known", "check"]
 
 DEVIATIONS = 4.5
 """Standard errors beyond which a difference is no chance: one in 300,000 differences is, of some dozens in a verification."""
@@ -32,6 +33,15 @@ class NotApplicableError(Exception):
     >>> str(NotApplicableError("the images have no labels"))
     'the images have no labels'
     """
+
+
+@contextmanager
+def as_far_as_known() -> Iterator[None]:
+    """A block in which a density without a function that is needed, of which torch says so, makes a check not applicable."""
+    try:
+        yield
+    except NotImplementedError as error:
+        raise NotApplicableError(one_line(error, 200) or "the density has no function that is needed") from error
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,7 @@ class Check:
         try:
             with torch.no_grad():
                 return Verdict(self.name, self.claim, self.unit, self.examine(subject))
-        except (NotApplicableError, NotImplementedError) as error:
+        except NotApplicableError as error:
             return Verdict(self.name, self.claim, self.unit, reason=one_line(error, 200) or type(error).__name__)
         except (ConfigurationError, DataError):
             raise
