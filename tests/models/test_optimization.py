@@ -12,7 +12,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from vae_lightning import VAE
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.models import M2
+from vae_lightning.models.groups import hidden_matrices
 from vae_lightning.models.optimization import (
     OPTIMIZERS,
     build_optimizer,
@@ -21,6 +24,7 @@ from vae_lightning.models.optimization import (
     restore_layout,
     try_specs,
 )
+from vae_lightning.models.schedules import SteppedSchedule, build_schedule
 
 REFUSED = {"lbfgs", "sparseadam"}
 """Optimizers of torch that cannot train these models: of several evaluations a step, and of sparse gradients."""
@@ -400,6 +404,39 @@ def test_steps_go_on_where_they_stood_also_where_groups_count_them(spec: dict[st
     descend(second, after, range(3, 7))
     for wanted, found in zip(whole.parameters(), second.parameters(), strict=True):
         assert torch.equal(wanted, found)
+
+
+def test_schedulers_that_are_built_anew_leave_what_an_optimizer_counts() -> None:
+    pytest.importorskip("pytorch_optimizer")
+    net, optimizer = chain(SOAP)
+    schedule = build_schedule(optimizer, {"name": "step_lr", "step_size": 2}, lambda: 10, lambda: 2)
+    assert isinstance(schedule, SteppedSchedule)
+    descend(net, optimizer, range(3))
+    schedule.move_to(4)
+    assert optimizer.param_groups[0]["step"] == 3
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("prior", ["standard", "mog", "vamp"])
+def test_hidden_matrices_are_those_between_pixels_whatever_the_prior_learns(prior: str) -> None:
+    model = VAE(
+        latent_dim=3,
+        net={"name": "mlp", "hidden": [8, 6]},
+        prior={"name": prior} if prior == "standard" else {"name": prior, "components": 5},
+    )
+    hidden, rest = hidden_matrices(model)
+    assert [tuple(matrix.shape) for matrix in hidden["params"]] == [(6, 8), (3, 6), (3, 6), (6, 3), (8, 6)]
+    assert {(8, 784), (784, 8)} <= {tuple(parameter.shape) for parameter in rest["params"]}
+    assert len(hidden["params"]) + len(rest["params"]) == len(list(model.parameters()))
+
+
+def test_hidden_matrices_of_a_classifier_are_not_those_of_classes() -> None:
+    net = {"name": "classifier_mlp", "hidden": [8, 6]}
+    model = M2(latent_dim=3, net={"name": "mlp", "hidden": [7]}, classifier=net, num_classes=4)
+    of_classifier = [
+        name for name, p in model.classifier.named_parameters() if any(p is q for q in hidden_matrices(model)[0]["params"])
+    ]
+    assert [tuple(model.classifier.get_parameter(name).shape) for name in of_classifier] == [(6, 8)]
 
 
 def test_setting_that_an_optimizer_repeats_in_its_state_is_the_one_asked_for() -> None:

@@ -18,6 +18,7 @@ from vae_lightning.models.optimization import check_specs
 from vae_lightning.models.schedules import (
     SCHEDULES,
     BurdaSchedule,
+    ConstantSchedule,
     CosineSchedule,
     LinearSchedule,
     PlateauSchedule,
@@ -79,7 +80,8 @@ def test_cosine_schedule_warms_up_linearly_and_starts_above_zero() -> None:
         ({"name": "cosine", "final": 2.0}, r"lr_schedule\.final=2\.0: must be in \[0, 1\]"),
         ({"name": "cosine", "finale": 0.5}, r"lr_schedule\.finale: no such key; did you mean lr_schedule\.final\?"),
         ({"name": "burda", "stages": 0}, r"lr_schedule\.stages=0: must be at least 1"),
-        ({"name": "constant", "warmup": 0.1}, r"lr_schedule\.warmup: no such key"),
+        ({"name": "constant", "warmup": 1.0}, r"lr_schedule\.warmup=1\.0: must be in \[0, 1\)"),
+        ({"name": "constant", "final": 0.1}, r"lr_schedule\.final: no such key"),
         ({"name": "cosin"}, r"lr_schedule\.name=cosin: unknown; did you mean cosine, "),
     ],
 )
@@ -93,6 +95,18 @@ def test_constant_rate_needs_no_schedule_nor_the_number_of_steps() -> None:
         raise AssertionError("an endless run has no number of steps")
 
     assert build_schedule(SGD([parameter()], lr=1.0), {"name": "constant"}, unknown, unknown) is None
+
+
+def test_constant_rate_is_warmed_up_if_that_is_asked_for() -> None:
+    optimizer = SGD([parameter()], lr=0.5)
+    schedule = build_schedule(optimizer, {"name": "constant", "warmup": 0.2}, lambda: 10, lambda: 5)
+    assert schedule is not None
+    rates = []
+    for _ in range(5):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == [0.25, 0.5, 0.5, 0.5, 0.5]
 
 
 def test_schedule_multiplies_the_rate_step_by_step() -> None:
@@ -214,6 +228,7 @@ def test_factors_of_this_projects_schedules_are_defined_at_every_step_of_any_tra
         CosineSchedule(total, epoch, warmup, final),
         LinearSchedule(total, epoch, warmup, final),
         BurdaSchedule(total, epoch, stages),
+        ConstantSchedule(total, epoch, warmup),
     ]
     for schedule in schedules:
         factors = [schedule(step) for step in range(2 * total)]

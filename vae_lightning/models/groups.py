@@ -14,6 +14,8 @@ from vae_lightning.plugins import is_path
 __all__ = ["GROUPS", "OF_GROUPS", "check_groups", "hidden_matrices", "named_groups"]
 
 KEY = "optimizer.groups"
+INSIDE = {"encoder": slice(1, None), "decoder": slice(-1), "classifier": slice(1, -1)}
+"""Which of a net's matrices are hidden: not those of pixels and classes."""
 OF_GROUPS = {"use_muon"}
 """Keys that an optimizer takes of its groups alone, and not as arguments: of pytorch_optimizer's Muon and its kin."""
 
@@ -79,7 +81,8 @@ def named_groups(model: nn.Module, spec: str | Mapping[str, Any], kind: type[Opt
 def hidden_matrices(model: nn.Module, lr: float = 0.01) -> list[dict[str, Any]]:
     """The groups of the optimizer Muon: the hidden matrices of `model`, and the rest, which Muon leaves to Adam.
 
-    Hidden is each weight of two dimensions and more but the first and the last, which are those of the pixels.
+    Hidden is each weight of two dimensions and more of encoder, decoder and classifier but those of pixels and classes; of another
+    model, each but the first and the last. The parameters of prior and posterior are of the rest.
     "Muon: an optimizer for hidden layers in neural networks", Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/.
 
     Args:
@@ -91,10 +94,16 @@ def hidden_matrices(model: nn.Module, lr: float = 0.01) -> list[dict[str, Any]]:
     [[(10, 20)], [(20, 784), (20,), (10,), (784, 10), (784,)]]
     """
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    hidden = [parameter for parameter in learning if parameter.dim() > 1][1:-1]
+    nets = dict(model.named_children())
+    parts = {net: INSIDE[net] for net in INSIDE if net in nets} if "decoder" in nets else {}
+    hidden = [matrix for net, inside in parts.items() for matrix in _matrices(nets[net])[inside]] or _matrices(model)[1:-1]
     rest = [parameter for parameter in learning if all(parameter is not matrix for matrix in hidden)]
     groups = [{"params": hidden, "use_muon": True}, {"params": rest, "use_muon": False, "lr": lr}]
     return [group for group in groups if group["params"]]
+
+
+def _matrices(net: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in net.parameters() if parameter.requires_grad and parameter.dim() > 1]
 
 
 GROUPS = {"hidden_matrices": hidden_matrices}

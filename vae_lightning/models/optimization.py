@@ -124,11 +124,10 @@ def _with_own_settings(make: Make, names: list[str], optimizer: Optimizer, resto
     state = {places[key]: value for key, value in restored["state"].items() if key in places}
     kept = _fitting(make, optimizer, state)
     if kept:
-        theirs_of = {places[key]: group for group in restored["param_groups"] for key in group["params"] if key in places}
-        groups = [
-            {**group, **_counted(make, own["params"][0], group, next((theirs_of[k] for k in group["params"] if k in theirs_of), {}))}
-            for own, group in zip(optimizer.param_groups, groups, strict=True)
-        ]
+        group_of = {places[key]: group for group in restored["param_groups"] for key in group["params"] if key in places}
+        before: list[dict[str, Any]] = [next((group_of[key] for key in group["params"] if key in group_of), {}) for group in groups]
+        first = [group["params"][0] for group in optimizer.param_groups]
+        groups = [{**own, **_counted(make, one, own, old)} for one, own, old in zip(first, groups, before, strict=True)]
     return {**restored, "state": kept, "param_groups": groups}
 
 
@@ -161,7 +160,7 @@ def _fitting(make: Make, optimizer: Optimizer, state: dict[int, dict[str, Any]])
 
 
 def _own_in(optimizer: Optimizer, entry: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
-    """Of a parameter's restored `entry` what an optimizer has that is `fresh`; settings that are repeated there are the fresh one's."""
+    """Of a parameter's restored `entry` what a `fresh` one has; of settings that an optimizer repeats there, the fresh values."""
     return {name: fresh[name] if name in optimizer.defaults else value for name, value in entry.items() if name in fresh}
 
 

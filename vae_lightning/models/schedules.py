@@ -101,6 +101,7 @@ class SteppedSchedule(LRScheduler):
         self.optimizer, self.make, self.interval = optimizer, make, interval
         self._start = [{key: _copied(value) for key, value in group.items()} for group in optimizer.param_groups]
         self.inner = make(optimizer)
+        self._added = [set(group) - set(start) for group, start in zip(optimizer.param_groups, self._start, strict=True)]
         self.last_epoch = 0
 
     def step(self, epoch: int | None = None) -> None:
@@ -126,10 +127,11 @@ class SteppedSchedule(LRScheduler):
                     self.step()
 
     def _begin(self) -> None:
-        for group, start in zip(self.optimizer.param_groups, self._start, strict=True):
-            for key in set(group) - set(start):
+        settings = {*self.optimizer.defaults, "initial_lr"}  # but not what an optimizer counts there
+        for group, start, added in zip(self.optimizer.param_groups, self._start, self._added, strict=True):
+            for key in added & set(group):
                 del group[key]
-            group.update({key: _copied(value) for key, value in start.items() if key != "params"})
+            group.update({key: _copied(value) for key, value in start.items() if key in settings})
         self.inner, self.last_epoch = self.make(self.optimizer), 0
 
 
@@ -206,16 +208,19 @@ class unordered(warnings.catch_warnings):
 
 
 class ConstantSchedule:
-    """The learning rate stays as it is.
+    """The learning rate stays as it is, after a linear warm-up over `warmup` of the steps.
 
-    >>> ConstantSchedule(total_steps=100, steps_per_epoch=10)(50)
-    1.0
+    >>> schedule = ConstantSchedule(total_steps=100, steps_per_epoch=10, warmup=0.2)
+    >>> schedule(9), schedule(50)
+    (0.5, 1.0)
     """
 
-    def __init__(self, total_steps: int, steps_per_epoch: int) -> None: ...
+    def __init__(self, total_steps: int, steps_per_epoch: int, warmup: float = 0.0) -> None:
+        require(0 <= warmup < 1, "warmup", warmup, "in [0, 1)")
+        self.warmup = int(warmup * total_steps)
 
     def __call__(self, step: int) -> float:
-        return 1.0
+        return (step + 1) / self.warmup if step < self.warmup else 1.0
 
 
 class LinearSchedule:
@@ -315,7 +320,7 @@ def build_schedule(
     """
     spec = without_null(spec)
     target = located_or_chosen("lr_schedule.name", _composed(spec.get("name")), SCHEDULES)
-    if target is ConstantSchedule:
+    if target is ConstantSchedule and not spec.get("warmup"):
         build("lr_schedule", spec, SCHEDULES, total_steps=0, steps_per_epoch=0)
         return None
     if not callable(target) or not {"optimizer"} & set(parameters(target)[0]):
