@@ -63,6 +63,27 @@ def test_training_does_not_know_of_it_and_goes_on_with_it(compose: Compose, tmp_
     assert all(torch.equal(weights, expected[name]) for name, weights in averaged_of(tmp_path / "more").items())
 
 
+def test_several_averages_go_on_each_with_its_own(compose: Compose, tmp_path: Path) -> None:
+    slower = "+callbacks.slower={_target_: vae_lightning.callbacks.AveragedWeights, dirpath: '${run_dir}/checkpoints', filename: slower.ckpt}"
+    words = (*AVERAGED, slower, "callbacks.averaged_weights.decay=0.1")
+    trained(compose, "whole", 2, *words)
+    trained(compose, "half", 1, *words)
+    trained(compose, "more", 2, *words, f"ckpt_path={tmp_path / 'half' / 'checkpoints' / 'last.ckpt'}")
+    for name in ("averaged", "slower"):
+        expected = weights_of(tmp_path / "whole" / "checkpoints" / f"{name}.ckpt")
+        found = weights_of(tmp_path / "more" / "checkpoints" / f"{name}.ckpt")
+        assert all(torch.equal(weights, expected[key]) for key, weights in found.items())
+    assert not torch.equal(*(averaged_of(tmp_path / run)["encoder.loc.weight"] for run in ("whole", "half")))
+    slow, fast = (weights_of(tmp_path / "whole" / "checkpoints" / f"{name}.ckpt") for name in ("slower", "averaged"))
+    assert not torch.equal(slow["encoder.loc.weight"], fast["encoder.loc.weight"])
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "best.ckpt", "averaged", "../averaged.ckpt"])
+def test_file_that_would_stand_in_anothers_place_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"filename=.*: must be the name of a file"):
+        AveragedWeights("checkpoints", filename=name)
+
+
 def test_average_is_loaded_as_any_checkpoint_is(compose: Compose, tmp_path: Path) -> None:
     trained(compose, "run", 2, *AVERAGED)
     folder, path = runs.find(None, str(tmp_path / "run" / "checkpoints" / "averaged.ckpt"))

@@ -17,19 +17,22 @@ from vae_lightning.distributions.likelihoods import full_precision
 
 __all__ = ["AveragedWeights"]
 
+FILENAME = "averaged.ckpt"
+
 
 class AveragedWeights(Callback):
-    """Writes `dirpath`/averaged.ckpt, the weights at the end of each epoch averaged with exponentially falling shares.
+    """Writes `dirpath`/`filename`, the weights at the end of each epoch averaged with exponentially falling shares.
 
     Training, best.ckpt and last.ckpt are of the weights themselves, which a learning rate that falls to 0 makes as good; averages
     replace that fall where the rate stays high ("Acceleration of stochastic approximation by averaging", Polyak and Juditsky, 1992,
-    https://doi.org/10.1137/0330046). The average is written after each epoch, and is evaluated beside the other by
+    https://doi.org/10.1137/0330046). The average is written after each whole epoch, and is evaluated beside the other by
     `python evaluate.py ckpt_path=<run>/checkpoints/averaged.ckpt to=<folder>`. Buffers, such as BatchNorm's statistics, are
     those of the last step.
 
     Args:
         dirpath: folder of the file.
         decay: what the share of an epoch is multiplied by with each epoch after it, from 0, the last epoch alone, to below 1.
+        filename: of the file; another for each of several averages of one training.
 
     >>> AveragedWeights("checkpoints", decay=0.9).path.name
     'averaged.ckpt'
@@ -37,11 +40,18 @@ class AveragedWeights(Callback):
 
     sees_every_batch: ClassVar[bool] = False  # but always the last one of an epoch
 
-    def __init__(self, dirpath: str, decay: float = 0.9) -> None:
+    def __init__(self, dirpath: str, decay: float = 0.9, filename: str = FILENAME) -> None:
         require(0 <= decay < 1, "decay", decay, "at least 0 and below 1")
-        self.path, self.decay = Path(dirpath, "averaged.ckpt"), decay
+        fine = filename.endswith(".ckpt") and Path(filename).name == filename and not filename.startswith(("best", "last"))
+        require(fine, "filename", filename, "the name of a file, <name>.ckpt, that is not one of best.ckpt and last.ckpt")
+        self.path, self.decay = Path(dirpath, filename), decay
         self._sums: dict[str, Tensor] = {}
         self._shares, self._epochs = 0.0, 0
+
+    @property
+    def state_key(self) -> str:
+        """What a checkpoint knows the callback by: several of them have different files."""
+        return super().state_key if self.path.name == FILENAME else self._generate_state_key(filename=self.path.name)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
