@@ -183,6 +183,13 @@ def test_bounds_that_are_no_equal_shares_of_the_samples_are_refused() -> None:
         VAE(objective={"name": "miwae", "bounds": 3}, num_samples=4, **SMALL)
 
 
+@pytest.mark.parametrize("objective", ["miwae", "piwae"])
+def test_samples_at_hand_that_are_no_equal_shares_are_refused(objective: str, x: Tensor, y: Tensor) -> None:
+    model = VAE(objective=objective, **SMALL)
+    with pytest.raises(ConfigurationError, match=r"^objective\.bounds=8: the number of samples, here 1, must be a multiple of it$"):
+        model.terms(model(x), x, y, torch.tensor(0.0))
+
+
 def test_mixes_end_in_the_elbo_and_in_the_bound() -> None:
     terms = toy_terms(weight=1.0)
     torch.testing.assert_close(CIWAE(mix=0.0)(terms), ImportanceWeighted()(terms))

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from vae_lightning.distributions.factors import factors
-from vae_lightning.errors import kind_of
+from vae_lightning.errors import ConfigurationError, kind_of
 from vae_lightning.types import Draw
 
 __all__ = [
@@ -132,17 +132,31 @@ def mean_of_bounds(log_weights: Tensor, bounds: int) -> Tensor:
     """The mean of `bounds` importance-weighted bounds, each on as many of the K samples, `(K, B)` to `(B,)` nats.
 
     1 bound is `iwae_bound`, K are the mean of the log weights.
+
+    Raises:
+        ConfigurationError: K is no multiple of `bounds`.
     """
+    _require_shares(log_weights, bounds)
     of_bounds: Tensor = log_weights.unflatten(0, (bounds, -1)).logsumexp(1)
     return of_bounds.mean(0) - math.log(log_weights.shape[0] // bounds)
+
+
+def _require_shares(log_weights: Tensor, bounds: int) -> None:
+    samples = log_weights.shape[0]
+    if samples % bounds:
+        raise ConfigurationError(f"objective.bounds={bounds}: the number of samples, here {samples}, must be a multiple of it")
 
 
 def partially_weighted(draw: Draw, x: Tensor, bounds: int, beta: float | Tensor = 1.0) -> Tensor:
     """A surrogate `(B,)` whose gradient is that of `iwae_bound` in p(x|z) and p(z), and of `mean_of_bounds` in q(z|x).
 
     The surrogate's value means nothing. The posterior must be a diagonal Gaussian.
+
+    Raises:
+        ConfigurationError: the number of samples is no multiple of `bounds`.
     """
     of_samples = log_weights(draw, x, beta, fixed_density=True)
+    _require_shares(of_samples, bounds)
     fixed = of_samples.detach()
     inference = fixed.unflatten(0, (bounds, -1)).softmax(1).flatten(0, 1) / bounds
     # not 0, by which the gradient that comes back through z is divided to be weighted anew

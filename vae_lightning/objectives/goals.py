@@ -173,7 +173,7 @@ class CapacityELBO(Objective):
 class ImportanceWeighted(Objective):
     """The importance-weighted bound on K samples.
 
-    Checkpoints are judged by the bound that is maximised, not by the ELBO, which may fall as the bound rises.
+    Checkpoints are judged by the importance-weighted bound on all K samples, not by the ELBO, which may fall as the bound rises.
 
     >>> from vae_lightning import VAE
     >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, objective="iwae")
