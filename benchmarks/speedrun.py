@@ -50,7 +50,7 @@ ELBO = (*SOAP, "model.objective.sticking_the_landing=true", "data.batch_size=100
 
 
 def dreg(samples: int, batch_size: int, lr: float, steps: int, epochs: int) -> tuple[str, ...]:
-    """The importance-weighted bound on `samples`, up to `epochs`; by then the rate is on its way from `lr` at step 0 to 0 at `steps`."""
+    """Trains the importance-weighted bound up to `epochs`, by a rate on its way from `lr` at step 0 to 0 at `steps`."""
     words = [f"model.num_samples={samples}", f"data.batch_size={batch_size}", f"model.optimizer.lr={lr}"]
     return (*SOAP, "model/objective=dreg", *words, f"+model.lr_schedule.total_steps={steps}", f"trainer.max_epochs={epochs}")
 
@@ -136,7 +136,7 @@ def evaluated(options: argparse.Namespace, training: Trained) -> Row:
     """Measure and verify the likelihood of one seed, which is not timed.
 
     Raises:
-        RuntimeError: the command failed, or a check of the likelihood did.
+        RuntimeError: the command failed, a check of the likelihood did, or the likelihood is no number.
     """
     environment = {"OMP_NUM_THREADS": "1"} if options.device == "cpu" else {}  # as other seeds are evaluated at the same time
     words = [f"run={training.folder}", *ESTIMATOR, *(["gpus=1"] if options.device == "cuda" else [])]
@@ -145,6 +145,8 @@ def evaluated(options: argparse.Namespace, training: Trained) -> Row:
         raise RuntimeError(f"seed {training.seed}: {ended.why}")
     found = row(training, json.loads((training.folder / "evaluation" / "report.json").read_text()))
     print(f"seed {found.seed}: NLL {found.nll:.2f}", flush=True)
+    if not math.isfinite(found.nll):
+        raise RuntimeError(f"seed {found.seed}: its NLL is no number")
     return found
 
 
@@ -175,9 +177,11 @@ def main() -> None:
     target, started, loads, trainings = TARGETS[options.target], datetime.datetime.now(), list[str](), list[Trained]()
     out = (options.out or REPOSITORY / "outputs" / "speedrun" / f"{started:%Y-%m-%d_%H-%M-%S}").absolute()
     try:
-        for seed in options.seeds:
+        for folder in (folders := [out / f"seed{seed}" for seed in options.seeds]):
+            if folder.exists() or folders.count(folder) > 1:
+                raise RuntimeError(f"{folder}: is there already, or twice; give another --out, and each of --seeds once")
+        for seed, folder in zip(options.seeds, folders, strict=True):
             loads.append(f"{now().load:.1f}")
-            folder = out / f"seed{seed}"
             folder.mkdir(parents=True)
             trainings.append(trained(target, options, seed, folder))
         with ThreadPoolExecutor(cores() if options.device == "cpu" else 1) as pool:

@@ -81,6 +81,23 @@ def test_missed_target_is_written_and_is_no_success(speedrun: Any, tmp_path: Pat
     assert list((tmp_path / "results").glob("*_speedrun_vae.md"))
 
 
+def test_no_number_is_no_success(speedrun: Any) -> None:
+    with pytest.raises(SystemExit, match="error: seed 0: its NLL is no number"):
+        speedrun(float("nan")).main()
+
+
+@pytest.mark.parametrize("words", [["--seeds", "0", "0"], ["--seeds", "1", "7"]])
+def test_seed_that_was_trained_already_is_refused_before_any_training(
+    speedrun: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    (tmp_path / "out" / "seed7").mkdir(parents=True)
+    module = speedrun(86.5)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, *words])
+    with pytest.raises(SystemExit, match=r"error: .*seed[07]: is there already, or twice"):
+        module.main()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["seed7"]
+
+
 def test_likelihood_that_is_not_verified_is_no_record(speedrun: Any, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="error: seed 0: error: not verified: independence"):
         speedrun(80.0, status=1).main()
