@@ -65,7 +65,7 @@ TARGETS = {
             (*ELBO, "+model.lr_schedule.total_steps=16500", "trainer.max_epochs=120"),
             dreg(samples=5, batch_size=1000, lr=0.0099, steps=24_200, epochs=240),
             dreg(samples=20, batch_size=500, lr=0.0056, steps=30_800, epochs=290),
-            dreg(samples=50, batch_size=200, lr=0.003133, steps=51_700, epochs=410),
+            (*dreg(samples=50, batch_size=200, lr=0.0021625, steps=47_575, epochs=395), "model.optimizer.eps=0.0001"),
         ),
     ),
 }

@@ -40,7 +40,7 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
 FUSED = (Adam, AdamW, SGD)
 """Optimizers that are fused unless it is said otherwise: torch can on every device."""
 NO_COUNTS = {"params", "param_names", "lr", "initial_lr"}
-"""Of a parameter group, what a step may change and a checkpoint is not to bring back."""
+"""Keys of a parameter group that a step may change and a checkpoint is not to bring back."""
 Make = Callable[[Any], Optimizer]
 
 
@@ -132,7 +132,7 @@ def _with_own_settings(make: Make, names: list[str], optimizer: Optimizer, resto
 
 
 def _counted(make: Make, parameter: nn.Parameter, group: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the checkpoint's group `theirs` grows as an optimizer takes steps, such as the number of SOAP's steps."""
+    """The part of the checkpoint's group `theirs` that grows as an optimizer takes steps, such as the number of SOAP's steps."""
     dim, of_group = _kind(parameter, group)
     before, after = (_trial(make, parameter.device, dim, of_group, steps).param_groups[0] for steps in (0, 1))
     counted = {key for key in after if key not in NO_COUNTS and (key not in before or before[key] != after[key])}
@@ -160,7 +160,7 @@ def _fitting(make: Make, optimizer: Optimizer, state: dict[int, dict[str, Any]])
 
 
 def _own_in(optimizer: Optimizer, entry: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
-    """Of a parameter's restored `entry` what a `fresh` one has; of settings that an optimizer repeats there, the fresh values."""
+    """The part of a parameter's restored `entry` that a `fresh` one has, with the fresh values of settings that are repeated there."""
     return {name: fresh[name] if name in optimizer.defaults else value for name, value in entry.items() if name in fresh}
 
 
