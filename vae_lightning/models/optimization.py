@@ -160,7 +160,7 @@ def _fitting(make: Make, optimizer: Optimizer, state: dict[int, dict[str, Any]])
 
 
 def _own_in(optimizer: Optimizer, entry: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
-    """The part of a parameter's restored `entry` that a `fresh` one has, with the fresh values of settings that are repeated there."""
+    """The part of a parameter's restored `entry` that a `fresh` one has, with fresh values of repeated settings."""
     return {name: fresh[name] if name in optimizer.defaults else value for name, value in entry.items() if name in fresh}
 
 
