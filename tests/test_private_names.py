@@ -107,6 +107,7 @@ USED: dict[str, Callable[[], bool]] = {
     # filelock's
     "_context": lambda: FileLock("nowhere")._context.lock_file_fd is None,
     # torch
+    "_decomp": lambda: torch.ops.aten.native_layer_norm.default in torch._decomp.decomposition_table,
     "_disable_current_modes": lambda: callable(torch.utils._python_dispatch._disable_current_modes),
     "_extended_shape": lambda: takes(Distribution._extended_shape, "self", "sample_shape"),
     "_foreach_add_": lambda: callable(torch._foreach_add_),

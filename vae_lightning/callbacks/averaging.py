@@ -51,7 +51,7 @@ class AveragedWeights(Callback):
     @property
     def state_key(self) -> str:
         """What a checkpoint knows the callback by: several of them have different files."""
-        return super().state_key if self.path.name == FILENAME else self._generate_state_key(filename=self.path.name)
+        return super().state_key if self.path.name == FILENAME else f"{super().state_key}, {self.path.name}"
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -66,9 +66,10 @@ class FixedArithmetic(TorchDispatchMode):
             return func(*args, **others)
         if name.endswith("_") and name[:-1] in REPLACED.keys() | AS_IT_IS and kept:
             return args[0].copy_(REPLACED.get(name[:-1], func)(*args, **others))
-        if parts := decomposition_table.get(func) or (func.decompose if func._can_decompose() else None):
-            with self:  # what a larger operation, such as a normalisation, consists of
-                return parts(*args, **others)
+        with self:  # what a larger operation, such as a normalisation, consists of
+            result = decomposition_table.get(func, func.decompose)(*args, **others)
+        if result is not NotImplemented:
+            return result
         raise ConfigurationError(f"torch's {name} has no fixed arithmetic, which decoding needs; see compression.fixed")
 
     def _prepared(self, value: Any) -> Any:
