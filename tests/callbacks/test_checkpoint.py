@@ -248,6 +248,30 @@ def test_best_checkpoint_goes_along_to_a_new_folder(compose: Compose, tmp_path: 
     assert (tmp_path / "second" / "checkpoints" / "best.ckpt").is_file()
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("model/objective=iwae",), ("iwae", 5)),
+        (("model/objective=miwae", "model.objective.bounds=5"), ("miwae", 5)),
+        (("model/objective=iwae", "model.num_samples=2"), ("iwae", 2)),
+    ],
+)
+def test_best_of_another_objective_is_left_behind(
+    compose: Compose, tmp_path: Path, words: tuple[str, ...], expected: tuple[str, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where what goes on is worse, as here by steps uphill, evaluation would otherwise take what another objective trained."""
+    first = ("model/objective=iwae", "model.num_samples=5")
+    train(compose(*SMALL, *first, folder="first"))
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    more = ("trainer.max_epochs=2", "+model.optimizer.maximize=true", f"ckpt_path={last}")
+    train(compose(*SMALL, "model.num_samples=5", *words, *more, folder="second"))
+    best = torch.load(tmp_path / "second" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert (best["hyper_parameters"]["objective"]["name"], best["hyper_parameters"]["num_samples"]) == expected
+    anew = words != first[:1]
+    assert best["epoch"] == (1 if anew else 0)
+    assert ("best.ckpt: starts anew" in caplog.text) == anew
+
+
 def test_best_checkpoint_that_is_gone_is_not_pointed_to(compose: Compose, tmp_path: Path) -> None:
     train(compose(*SMALL, folder="first"))
     checkpoints = tmp_path / "first" / "checkpoints"

@@ -2,9 +2,11 @@
 
 import functools
 import io
+import logging
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,6 +15,8 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.trainer.states import TrainerFn
+from pytorch_lightning.utilities import rank_zero_only
+from torch import nn
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.progress import STEPS
@@ -28,6 +32,8 @@ from vae_lightning.machine.lightning import (
 )
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
+
+log = logging.getLogger(__name__)
 
 ONLY = {
     "save_top_k": 1,
@@ -189,6 +195,8 @@ class LastCheckpoint(Checkpoint):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best checkpoint in `dirpath`/best.ckpt, and copies it along when a run goes on in a new folder.
 
+    Where a run goes on with another objective or number of samples, the best of what the other trained is left behind.
+
     Args:
         dirpath: folder of the file.
         monitor, mode: which metric says what is best, and whether it is least (`"min"`) or most (`"max"`).
@@ -207,13 +215,22 @@ class BestCheckpoint(ModelCheckpoint):
             raise ConfigurationError(f"filename={filename}: must be best, which is what evaluation looks for")
         names = {"auto_insert_metric_name": False, "enable_version_counter": False, "save_on_train_epoch_end": False}
         super().__init__(dirpath=dirpath, monitor=monitor, mode=mode, filename=filename, **{**names, **settings})
+        self._starts_anew = False
 
     @property
     def path(self) -> Path:
         """The file of the best checkpoint."""
         return Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        before, now = (_trained_by(hparams) for hparams in (checkpoint.get("hyper_parameters", {}), pl_module.hparams))
+        self._starts_anew = bool(before and now and before != now)
+        if self._starts_anew:
+            _say_anew()
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self._starts_anew:
+            return
         here, score = self.path, state_dict["best_model_score"]
         # where the run folder was moved, the file has moved with it
         best = next((path for path in (Path(state_dict["best_model_path"]), here) if self._is_of(path, score)), None)
@@ -237,3 +254,16 @@ class BestCheckpoint(ModelCheckpoint):
             return False
         held = states.get(self.state_key, {}).get("best_model_score")
         return held is not None and bool(held == score.cpu())
+
+
+def _trained_by(hparams: Mapping[str, Any]) -> tuple[object, object] | None:
+    """The objective and the number of samples of a model's hyperparameters; None where they do not say."""
+    objective = hparams.get("objective")
+    if objective is None or isinstance(objective, nn.Module):
+        return None
+    return {"name": objective} if isinstance(objective, str) else dict(objective), hparams.get("num_samples")
+
+
+@rank_zero_only
+def _say_anew() -> None:
+    log.warning("best.ckpt: starts anew, as the checkpoint was trained by another objective or number of samples")
