@@ -97,27 +97,26 @@ def test_constant_rate_needs_no_schedule_nor_the_number_of_steps() -> None:
     assert build_schedule(SGD([parameter()], lr=1.0), {"name": "constant"}, unknown, unknown) is None
 
 
-def test_constant_rate_is_warmed_up_if_that_is_asked_for() -> None:
+def rates_of(spec: dict[str, Any], total: int) -> list[float]:
+    """The rates of the first five steps of a training of `total`, from 0.5."""
     optimizer = SGD([parameter()], lr=0.5)
-    schedule = build_schedule(optimizer, {"name": "constant", "warmup": 0.2}, lambda: 10, lambda: 5)
+    schedule = build_schedule(optimizer, spec, lambda: total, lambda: 2)
     assert schedule is not None
     rates = []
     for _ in range(5):
         rates.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
+    return rates
+
+
+def test_constant_rate_is_warmed_up_if_that_is_asked_for() -> None:
+    rates = rates_of({"name": "constant", "warmup": 0.2}, total=10)
     assert rates == [0.25, 0.5, 0.5, 0.5, 0.5]
 
 
 def test_schedule_multiplies_the_rate_step_by_step() -> None:
-    optimizer = SGD([parameter()], lr=0.5)
-    schedule = build_schedule(optimizer, {"name": "cosine"}, lambda: 4, lambda: 2)
-    assert schedule is not None
-    rates = []
-    for _ in range(5):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
+    rates = rates_of({"name": "cosine"}, total=4)
     assert rates == pytest.approx([0.5 * (1 + math.cos(math.pi * step / 4)) / 2 for step in range(5)])
 
 
