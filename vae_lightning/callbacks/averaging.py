@@ -43,7 +43,7 @@ class AveragedWeights(Callback):
     def __init__(self, dirpath: str, decay: float = 0.9, filename: str = FILENAME) -> None:
         require(0 <= decay < 1, "decay", decay, "at least 0 and below 1")
         fine = filename.endswith(".ckpt") and Path(filename).name == filename and not filename.startswith(("best", "last"))
-        require(fine, "filename", filename, "the name of a file, <name>.ckpt, that is not one of best.ckpt and last.ckpt")
+        require(fine, "filename", filename, "the name of a file, <name>.ckpt, that does not begin with best or last")
         self.path, self.decay = Path(dirpath, filename), decay
         self._sums: dict[str, Tensor] = {}
         self._shares, self._epochs = 0.0, 0
