@@ -173,7 +173,6 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def main() -> None:
     options = arguments().parse_args()
-    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # so that the training that is running is ended too
     target, started, loads, trainings = TARGETS[options.target], datetime.datetime.now(), list[str](), list[Trained]()
     out = (options.out or REPOSITORY / "outputs" / "speedrun" / f"{started:%Y-%m-%d_%H-%M-%S}").absolute()
     try:
@@ -204,4 +203,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda signum, _: sys.exit(128 + signum))  # so that the training that is running is ended too
     main()

@@ -45,9 +45,9 @@ class Sorted(Toy):
     """A model of an operation without fixed arithmetic."""
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        return Independent(Normal(x.flatten(1).cumsum(-1)[:, :2], 1.0), 1)
+        return Independent(Normal(x.flatten(1).sort(-1)[0][:, :2], 1.0), 1)
 
 
 def test_a_model_of_operations_without_fixed_arithmetic_is_left_out_by_name() -> None:
     x, y = Toy().draw(4)
-    assert "torch's cumsum has no fixed arithmetic" in str(compression.unfit(material(Sorted(), x, y)))
+    assert "torch's sort has no fixed arithmetic" in str(compression.unfit(material(Sorted(), x, y)))
