@@ -157,6 +157,8 @@ class Noise(NamedTuple):
     """Standard normal `(K, B, D)`; empty for a classifier."""
     dropout: tuple[Tensor, ...] = ()
     """Uniform on [0, 1), a tensor `(B, *features)` for each dropout layer in order; empty: dropout is off."""
+    choice: Tensor | None = None
+    """Uniform on [0, 1), `(B,)`, where samples are chosen for `Draw.chosen`."""
 
 
 class Draw(NamedTuple):
@@ -177,6 +179,10 @@ class Draw(NamedTuple):
     """Reparameterised samples of the posterior, `(K, B, D)`."""
     likelihood: Distribution
     """$p(x | z, y)$, batch shape `(K, B)`."""
+    chosen: "Draw | None" = None
+    """Some of the samples, chosen by their importance weights, if gradients take these alone; `likelihood` then has none."""
+    log_likelihood: Tensor | None = None
+    """log p(x | z, y) of the images, `(K, B)` nats, if it is known already; without gradients."""
 
 
 class Terms(NamedTuple):

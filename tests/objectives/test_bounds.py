@@ -15,6 +15,7 @@ from vae_lightning.objectives.bounds import (
     active_units,
     beta_objective,
     capacity_objective,
+    chosen_by_weight,
     detached,
     doubly_reparameterised,
     elbo,
@@ -301,6 +302,25 @@ def test_generative_parameters_get_the_plain_gradient_sample_by_sample(beta: flo
         for plain, other in zip(*gradients, strict=True):
             assert plain.abs().max() > 0.1
             torch.testing.assert_close(other, plain, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_samples_are_chosen_as_often_as_their_weights_say(count: int) -> None:
+    """On average over all places of the grid of points, and never further from it than the next whole number."""
+    weights, chances = torch.tensor([0.62, 0.0, 0.03, 0.25, 0.1]), 10_000
+    log_weights = (weights.log() - 300.0).unsqueeze(1).expand(-1, chances)
+    places = chosen_by_weight(log_weights, (torch.arange(chances) + 0.5) / chances, count)
+    assert places.shape == (count, chances)
+    times = (places.unsqueeze(0) == torch.arange(5).view(-1, 1, 1)).sum(1).double()
+    torch.testing.assert_close(times.mean(1).float(), count * weights, atol=2e-3, rtol=0)
+    assert ((times - count * weights.unsqueeze(1)).abs() < 1 + 1e-6).all()
+
+
+def test_places_of_chosen_samples_exist_whatever_the_weights() -> None:
+    log_weights = torch.tensor([[math.nan, -math.inf, 0.0, -1e30], [0.0, -math.inf, -90.0, 1e30]])
+    for uniform in (0.0, 1 - 2.0**-24):
+        places = chosen_by_weight(log_weights, torch.full((4,), uniform), 3)
+        assert ((places >= 0) & (places < 2)).all()
 
 
 def test_detached_is_the_same_gaussian_without_gradients() -> None:

@@ -289,6 +289,61 @@ def test_the_bound_on_one_sample_is_the_elbo(name: str, x: Tensor, y: Tensor) ->
             torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
 
 
+# ---- gradients of some of the samples
+
+
+@pytest.mark.parametrize("prior", ["standard", "vamp"])
+@pytest.mark.parametrize("name", ["iwae", "dreg"])
+def test_gradients_of_chosen_samples_are_those_of_all_on_average_and_the_value_is_that_of_all(
+    name: str, prior: str, x: Tensor, y: Tensor
+) -> None:
+    """Over every place, on a fine grid, where one image's samples may be chosen: the same noise, so nothing else differs."""
+    count, chances = 3, 2000
+    of_all, of_some = (
+        VAE(**SMALL, prior=prior, num_samples=7, objective={"name": name, "gradient_samples": n}) for n in (0, count)
+    )
+    of_some.load_state_dict(of_all.state_dict())
+    x, y = x[:1].expand(chances, -1, -1, -1), y[:1].expand(chances)
+    noise = of_some.draw_noise(x[:1], Source.of(x[:1], "chances"))
+    noise = noise._replace(posterior=noise.posterior.expand(-1, chances, -1), choice=(torch.arange(chances) + 0.5) / chances)
+    found = []
+    for model in (of_all, of_some):
+        terms = model.terms(model(x, y, noise if model is of_some else noise._replace(choice=None)), x, y, torch.tensor(STEP))
+        found.append((terms, torch.autograd.grad(terms["loss"].mean(), list(model.parameters()), allow_unused=True)))
+    (terms, gradients), (other_terms, other_gradients) = found
+    assert terms.keys() == other_terms.keys()
+    for key in terms:
+        torch.testing.assert_close(other_terms[key], terms[key])
+    for gradient, other in zip(gradients, other_gradients, strict=True):
+        torch.testing.assert_close(other, gradient, rtol=0.01, atol=0.01 * float(gradient.abs().max()))
+    # an image alone is one chance, which chooses as many samples as it was told
+    assert of_some(x[:2], y[:2], noise._replace(posterior=noise.posterior[:, :2], choice=noise.choice[:2])).chosen.z.shape == (
+        *(count, 2, D),
+    )
+
+
+def test_gradients_of_chosen_samples_go_with_labels_and_classifiers(x: Tensor, y: Tensor) -> None:
+    options: dict[str, Any] = {**SMALL, "num_samples": 6, "objective": {"name": "dreg", "gradient_samples": 2}}
+    for kind, classes in ((CVAE, {"num_classes": C}), (M1, {"classes": C}), (M2, {"num_classes": C})):
+        classifier = {} if kind is CVAE else {"classifier": CLASSIFIER}
+        some, all_of_them = (kind(**classes, **classifier, **{**options, **other}) for other in ({}, {"objective": "dreg"}))
+        all_of_them.load_state_dict(some.state_dict())
+        (terms, gradients), (others, other_gradients) = step_of(some, x, y), step_of(all_of_them, x, y)
+        torch.testing.assert_close(terms, others)
+        decoder = [n for n, (name, _) in enumerate(some.named_parameters()) if name.startswith("decoder")]
+        assert all(not torch.equal(gradients[n], other_gradients[n]) for n in decoder)
+
+
+def test_gradients_of_chosen_samples_are_compiled_as_they_are_written(tmp_path: Path) -> None:
+    def build() -> Module:
+        return VAE(**{**SMALL, "image_shape": (1, 28, 28)}, num_samples=6, objective={"name": "dreg", "gradient_samples": 2})
+
+    plain, _ = fit(build, tmp_path, fast=False)
+    fast, trainer = fit(build, tmp_path, fast=True)
+    assert graphs(trainer) == 1
+    assert_same(plain, fast)
+
+
 # ---- names
 
 
@@ -533,6 +588,20 @@ def test_an_objective_of_ones_own_goes_with_any_model(x: Tensor, y: Tensor) -> N
             r"^objective\.name=torch.nn.Identity: builds an object of Identity, which has no numbers, metric",
         ),
         (lambda: M2(num_classes=C, classifier=CLASSIFIER, **SMALL, alpha=math.inf), r"^alpha=inf: must be"),
+        (lambda: VAE(**SMALL, objective={"name": "iwae", "gradient_samples": -1}), r"^objective\.gradient_samples=-1: must be at"),
+        (
+            lambda: VAE(**SMALL, objective={"name": "dreg", "gradient_samples": 6}),
+            r"^objective\.gradient_samples=6: must be at most num_samples, which is 5$",
+        ),
+        (
+            lambda: VAE(**SMALL, objective={"name": "dreg", "gradient_samples": 2}, kl_warmup_steps=3),
+            r"^kl_warmup_steps=3: must be 0 with objective\.gradient_samples$",
+        ),
+        (
+            lambda: VAE(**{**SMALL, "net": {**SMALL["net"], "dropout": 0.1}}, objective={"name": "iwae", "gradient_samples": 2}),
+            r"^objective\.gradient_samples=2: must be 0 with dropout in the decoder$",
+        ),
+        (lambda: VAE(**SMALL, objective={"name": "miwae", "gradient_samples": 2}), r"^objective\.gradient_samples: no such key"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(build: Callable[[], object], message: str) -> None:

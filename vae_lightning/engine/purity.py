@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 
 from vae_lightning.models.base import BOOKKEEPING, Module, numbers_of, replaced_numbers
 from vae_lightning.noise import Source
+from vae_lightning.types import Noise
 
 __all__ = ["ReadsRunStateError", "changes_of", "draws_purely", "hooked", "python_state", "run_state_forbidden", "untouched"]
 
@@ -145,12 +146,16 @@ def run_state_forbidden(model: Module) -> Iterator[None]:
         model.__class__ = before
 
 
+def _numbers(noise: Noise) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(noise) if leaf is not None]
+
+
 def draws_purely(model: Module, x: Tensor, source: Source) -> bool:
     """Whether the noise of `model` is a function of its source alone, which a graph can compute."""
     try:
         with untouched(model) as changed, run_state_forbidden(model):
-            first, again = (tree_leaves(model.draw_noise(x, source)) for _ in range(2))
-            make_fx(lambda x, *source: tree_leaves(model.draw_noise(x, Source(*source))))(x, *source)
+            first, again = (_numbers(model.draw_noise(x, source)) for _ in range(2))
+            make_fx(lambda x, *source: _numbers(model.draw_noise(x, Source(*source))))(x, *source)
     except Exception:  # whatever code may raise that cannot be traced, or reads what it must not
         return False
     return not changed and all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

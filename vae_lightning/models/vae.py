@@ -20,9 +20,9 @@ from vae_lightning.distributions.priors import PRIORS, Prior
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
 from vae_lightning.models.parts import built_part, require_distribution, require_per_image
-from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_noise, encoded
+from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, dropout_noise, encoded
 from vae_lightning.noise import Source
-from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, mean_log_likelihood
+from vae_lightning.objectives.bounds import LinearWarmup, chosen_by_weight, elbo, kl, log_weights, mean_log_likelihood
 from vae_lightning.objectives.goals import OBJECTIVES, Objective
 from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Draw, Noise, Terms
 
@@ -111,6 +111,7 @@ class VAE(Module):
         require(
             self.num_samples % bounds == 0, "objective.bounds", bounds, f"a divisor of num_samples, which is {self.num_samples}"
         )
+        self._require_gradient_samples(kl_warmup_steps)
         self.hparams["num_samples"] = self.num_samples
         self.bound_samples = self.num_samples if self.objective_of.bounds_by_samples else 1
         self.register_buffer("origin", torch.zeros(latent_dim), persistent=False)
@@ -126,6 +127,16 @@ class VAE(Module):
             wanted = "false unless posterior.name=diagonal"
             require(self.has_gaussian_posterior, "objective.sticking_the_landing", True, wanted)
         require(self.has_gaussian_posterior or not self.objective_of.needs_gaussian_posterior, "objective.name", objective, wanted)
+
+    def _require_gradient_samples(self, kl_warmup_steps: int) -> None:
+        count = self.objective_of.gradient_samples
+        if not count:
+            return
+        require(count <= self.num_samples, "objective.gradient_samples", count, f"at most num_samples, which is {self.num_samples}")
+        # as the samples are chosen by what they weigh without it
+        require(not kl_warmup_steps, "kl_warmup_steps", kl_warmup_steps, "0 with objective.gradient_samples")
+        wanted = "0 with dropout in the decoder"  # which would choose them by other weights than those of the gradient
+        require(not dropout_features(self.decoder), "objective.gradient_samples", count, wanted)
 
     @property
     def monitor(self) -> str:  # type: ignore[override]
@@ -178,7 +189,10 @@ class VAE(Module):
         samples = self.num_samples if training else self.bound_samples
         # noise and pixels stay float32 whatever the precision of the weights: bfloat16 has three digits
         posterior = source.normal("posterior", samples, self.latent_dim)
-        return Noise(posterior, self._dropout_noise(source) if training else ())
+        if not training:
+            return Noise(posterior)
+        choice = source.uniform("choice", ()) if self.objective_of.gradient_samples else None
+        return Noise(posterior, self._dropout_noise(source), choice)
 
     def _dropout_noise(self, source: Source) -> tuple[Tensor, ...]:
         """Noise of the dropout layers in the order in which they are computed."""
@@ -191,7 +205,19 @@ class VAE(Module):
         posterior = self.posterior(x, y, dropout)
         epsilon = noise.posterior if noise else torch.randn_like(posterior.mean).unsqueeze(0)
         z = from_noise(posterior, epsilon)
+        if noise and noise.choice is not None:
+            return self._chosen(posterior, z, x, y, noise.choice)
         return Draw(posterior, self.prior(y), z, self.likelihood(z, y, dropout))
+
+    def _chosen(self, posterior: Distribution, z: Tensor, x: Tensor, y: Tensor | None, choice: Tensor) -> Draw:
+        """The draw of samples `z` `(K, B, D)`, of which gradients take those that `choice` `(B,)` chooses by their weights."""
+        prior = self.prior(y)
+        with torch.no_grad():
+            likelihood = self.likelihood(z, y)
+            draw = Draw(posterior, prior, z, likelihood, log_likelihood=likelihood.log_prob(x))
+            places = chosen_by_weight(log_weights(draw, x), choice, self.objective_of.gradient_samples)
+        z = z.gather(0, places.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
+        return draw._replace(chosen=Draw(posterior, prior, z, self.likelihood(z, y)))
 
     def terms(self, output: Draw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
         """Loss, ELBO and the ELBO's two parts of images `x` `(B, C, H, W)`, and the objective's own metrics: `(B,)` nats each."""
