@@ -182,7 +182,7 @@ class Draw(NamedTuple):
     chosen: "Draw | None" = None
     """Some of the samples, chosen by their importance weights, if gradients take these alone; `likelihood` then has none."""
     log_likelihood: Tensor | None = None
-    """log p(x | z, y) of the images, `(K, B)` nats, if it is known already; without gradients."""
+    """log p(x | z, y) of the images, `(K, B)` nats, if it is known already."""
 
 
 class Terms(NamedTuple):

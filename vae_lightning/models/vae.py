@@ -22,7 +22,7 @@ from vae_lightning.models.base import Module, named
 from vae_lightning.models.parts import built_part, require_distribution, require_per_image
 from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, dropout_noise, encoded
 from vae_lightning.noise import Source
-from vae_lightning.objectives.bounds import LinearWarmup, chosen_by_weight, elbo, kl, log_weights, mean_log_likelihood
+from vae_lightning.objectives.bounds import LinearWarmup, chosen_by_weight, elbo, kl, log_likelihood, log_weights
 from vae_lightning.objectives.goals import OBJECTIVES, Objective
 from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Draw, Noise, Terms
 
@@ -236,7 +236,8 @@ class VAE(Module):
 
     def objective_terms(self, draw: Draw, x: Tensor, step: Tensor) -> Terms:
         """The inputs of the objective at optimizer step `step`."""
-        return Terms(draw, x, mean_log_likelihood(draw, x), kl(draw), self.kl_weight(step), step)
+        known = log_likelihood(draw, x)  # once, for all that asks for it
+        return Terms(draw._replace(log_likelihood=known), x, known.mean(0), kl(draw), self.kl_weight(step), step)
 
     def on_fit_start(self) -> None:
         if self._has_weights:
