@@ -181,8 +181,8 @@ class Draw(NamedTuple):
     """$p(x | z, y)$, batch shape `(K, B)`."""
     chosen: "Draw | None" = None
     """Some of the samples, chosen by their importance weights, if gradients take these alone; `likelihood` then has none."""
-    log_likelihood: Tensor | None = None
-    """log p(x | z, y) of the images, `(K, B)` nats, if it is known already."""
+    known: tuple[Tensor, Tensor] | None = None
+    """Images and log p(x | z, y) of them, `(K, B)` nats, if it has been computed already."""
 
 
 class Terms(NamedTuple):

@@ -99,7 +99,8 @@ def mean_log_likelihood(draw: Draw, x: Tensor) -> Tensor:
 
 def log_likelihood(draw: Draw, x: Tensor) -> Tensor:
     """log p(x|z), `(K, B)` nats."""
-    return draw.likelihood.log_prob(x) if draw.log_likelihood is None else draw.log_likelihood
+    images, known = draw.known or (None, None)
+    return known if known is not None and images is x else draw.likelihood.log_prob(x)
 
 
 def elbo(log_likelihood: Tensor, kl: Tensor) -> Tensor:

@@ -77,7 +77,10 @@ class Objective(nn.Module):
     bounds: int = 1
     """How many bounds share the K samples evenly."""
     gradient_samples: int = 0
-    """How many of the K samples gradients take, chosen by their importance weights; 0: all."""
+    """How many of the K samples gradients take, chosen by their importance weights; 0: all.
+
+    Where it is not 0, `terms.draw.chosen` are those samples, and `terms.draw` itself gives a decoder no gradient.
+    """
     needs_gaussian_posterior: bool = False
     """Whether q(z | x) has to be a diagonal Gaussian."""
 
