@@ -181,8 +181,8 @@ class Draw(NamedTuple):
     """$p(x | z, y)$, batch shape `(K, B)`."""
     chosen: "Draw | None" = None
     """Some of the samples, chosen by their importance weights, if gradients take these alone; `likelihood` then has none."""
-    known: tuple[Tensor, Tensor] | None = None
-    """Images and log p(x | z, y) of them, `(K, B)` nats, if it has been computed already."""
+    known: tuple[Distribution, Tensor, Tensor] | None = None
+    """A likelihood, images, and log p(x | z, y) of these by it, `(K, B)` nats, if it has been computed already."""
 
 
 class Terms(NamedTuple):

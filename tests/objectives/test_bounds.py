@@ -152,16 +152,18 @@ def test_exact_posterior_makes_every_weight_the_evidence() -> None:
     torch.testing.assert_close(iwae_bound(weights), weights[0])
 
 
-def test_a_known_log_likelihood_is_that_of_its_own_images_alone() -> None:
+def test_a_known_log_likelihood_is_that_of_its_own_images_and_likelihood_alone() -> None:
     model = LinearGaussian(shift=0.3)
     x = image(model).expand(3, -1)
     output = draw(model, x, 4)
-    known = output._replace(known=(x, torch.full((4, 3), 7.0)))
+    known = output._replace(known=(output.likelihood, x, torch.full((4, 3), 7.0)))
     assert (log_likelihood(known, x) == 7.0).all()
     for other in (x + 1, x.clone()):
         torch.testing.assert_close(log_likelihood(known, other), output.likelihood.log_prob(other))
         torch.testing.assert_close(log_weights(known, other), log_weights(output, other))
         torch.testing.assert_close(mean_log_likelihood(known, other), mean_log_likelihood(output, other))
+    other_likelihood = known._replace(likelihood=model.likelihood(output.z + 1))
+    torch.testing.assert_close(log_likelihood(other_likelihood, x), model.likelihood(output.z + 1).log_prob(x))
 
 
 def test_iwae_bound_is_the_log_of_the_mean_weight() -> None:

@@ -214,7 +214,7 @@ class VAE(Module):
         prior = self.prior(y)
         with torch.no_grad():
             likelihood = self.likelihood(z, y)
-            draw = Draw(posterior, prior, z, likelihood, known=(x, likelihood.log_prob(x)))
+            draw = Draw(posterior, prior, z, likelihood, known=(likelihood, x, likelihood.log_prob(x)))
             places = chosen_by_weight(log_weights(draw, x), choice, self.objective_of.gradient_samples)
         z = z.gather(0, places.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
         return draw._replace(chosen=Draw(posterior, prior, z, self.likelihood(z, y)))
@@ -237,7 +237,7 @@ class VAE(Module):
     def objective_terms(self, draw: Draw, x: Tensor, step: Tensor) -> Terms:
         """The inputs of the objective at optimizer step `step`."""
         known = log_likelihood(draw, x)  # once, for all that asks for it
-        return Terms(draw._replace(known=(x, known)), x, known.mean(0), kl(draw), self.kl_weight(step), step)
+        return Terms(draw._replace(known=(draw.likelihood, x, known)), x, known.mean(0), kl(draw), self.kl_weight(step), step)
 
     def on_fit_start(self) -> None:
         if self._has_weights:

@@ -99,8 +99,9 @@ def mean_log_likelihood(draw: Draw, x: Tensor) -> Tensor:
 
 def log_likelihood(draw: Draw, x: Tensor) -> Tensor:
     """log p(x|z), `(K, B)` nats."""
-    images, known = draw.known or (None, None)
-    return known if known is not None and images is x else draw.likelihood.log_prob(x)
+    if draw.known is not None and draw.known[0] is draw.likelihood and draw.known[1] is x:
+        return draw.known[2]
+    return draw.likelihood.log_prob(x)
 
 
 def elbo(log_likelihood: Tensor, kl: Tensor) -> Tensor:
