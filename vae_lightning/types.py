@@ -25,6 +25,7 @@ __all__ = [
     "ImageData",
     "LatentVariableModel",
     "Noise",
+    "Resampled",
     "Terms",
 ]
 
@@ -157,8 +158,8 @@ class Noise(NamedTuple):
     """Standard normal `(K, B, D)`; empty for a classifier."""
     dropout: tuple[Tensor, ...] = ()
     """Uniform on [0, 1), a tensor `(B, *features)` for each dropout layer in order; empty: dropout is off."""
-    choice: Tensor | None = None
-    """Uniform on [0, 1), `(B,)`, where samples are chosen for `Draw.chosen`."""
+    resampling: Tensor | None = None
+    """Uniform on [0, 1), `(B,)`, where samples are drawn anew by their weights for `Draw.resampled`."""
 
 
 class Draw(NamedTuple):
@@ -179,10 +180,29 @@ class Draw(NamedTuple):
     """Reparameterised samples of the posterior, `(K, B, D)`."""
     likelihood: Distribution
     """$p(x | z, y)$, batch shape `(K, B)`."""
-    chosen: "Draw | None" = None
-    """Some of the samples, chosen by their importance weights, if gradients take these alone; `likelihood` then has none."""
+    resampled: "Resampled | None" = None
+    """A few of the samples, for the gradient to be computed through."""
     known: tuple[Distribution, Tensor, Tensor] | None = None
     """A likelihood, images, and log p(x | z, y) of these by it, `(K, B)` nats, if it has been computed already."""
+
+
+class Resampled(NamedTuple):
+    """`M` samples, drawn with replacement from the K of a `Draw` by their importance weights.
+
+    >>> import torch
+    >>> from vae_lightning import VAE
+    >>> objective = {"name": "iwae", "gradient_samples": 2}
+    >>> model, x = VAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}, objective=objective), torch.zeros(8, 1, 28, 28)
+    >>> model(x, noise=model.draw_noise(x, Source.of(x, "example"))).resampled.places.shape
+    torch.Size([2, 8])
+    """
+
+    draw: Draw
+    """A draw of the posterior and prior that the K samples are of, with `M` samples."""
+    places: Tensor
+    """Places of the samples among the K, `(M, B)`."""
+    probability: Tensor
+    """Probability with which each sample was drawn, `(M, B)`: its share of the weights."""
 
 
 class Terms(NamedTuple):

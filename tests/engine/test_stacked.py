@@ -98,13 +98,13 @@ def assert_same(alone: Run, stacked: Run, within: float = 1e-4) -> None:
             assert value == of_other or float(value) == pytest.approx(float(of_other), rel=10 * within, abs=1e-3)
 
 
-KINDS: dict[str, Callable[..., Any]] = {"vae": VAE, "beta": BetaVAE, "iwae": IWAE, "cvae": CVAE, "chosen": VAE}
+KINDS: dict[str, Callable[..., Any]] = {"vae": VAE, "beta": BetaVAE, "iwae": IWAE, "cvae": CVAE, "resampled": VAE}
 DIFFERENCES: dict[str, list[dict[str, Any]]] = {
     "vae": [{"kl_warmup_steps": 0}, {"kl_warmup_steps": 30}],
     "beta": [{"beta": 4.0}, {"beta": 0.5}],
     "iwae": [{"num_samples": 3}, {"num_samples": 3, "kl_warmup_steps": 9}],
     "cvae": [{"num_classes": 3}, {"num_classes": 3}],
-    "chosen": 2 * [{"num_samples": 6, "objective": {"name": "dreg", "gradient_samples": 2}}],
+    "resampled": 2 * [{"num_samples": 6, "objective": {"name": "dreg", "gradient_samples": 2}}],
 }
 
 

@@ -15,7 +15,6 @@ from vae_lightning.objectives.bounds import (
     active_units,
     beta_objective,
     capacity_objective,
-    chosen_by_weight,
     detached,
     doubly_reparameterised,
     elbo,
@@ -26,6 +25,7 @@ from vae_lightning.objectives.bounds import (
     log_likelihood,
     log_weights,
     mean_log_likelihood,
+    systematic_resampling,
 )
 from vae_lightning.types import Draw
 
@@ -320,22 +320,31 @@ def test_generative_parameters_get_the_plain_gradient_sample_by_sample(beta: flo
 
 
 @pytest.mark.parametrize("count", [1, 3, 8])
-def test_samples_are_chosen_as_often_as_their_weights_say(count: int) -> None:
-    """On average over all places of the grid of points, and never further from it than the next whole number."""
-    weights, chances = torch.tensor([0.62, 0.0, 0.03, 0.25, 0.1]), 10_000
-    log_weights = (weights.log() - 300.0).unsqueeze(1).expand(-1, chances)
-    places = chosen_by_weight(log_weights, (torch.arange(chances) + 0.5) / chances, count)
+def test_samples_are_drawn_as_often_as_their_shares_say(count: int) -> None:
+    """On average over all places of the points, and never further from it than the next whole number."""
+    shares, chances = torch.tensor([0.62, 0.0, 0.03, 0.25, 0.1]), 10_000
+    places = systematic_resampling(shares.unsqueeze(1).expand(-1, chances), (torch.arange(chances) + 0.5) / chances, count)
     assert places.shape == (count, chances)
     times = (places.unsqueeze(0) == torch.arange(5).view(-1, 1, 1)).sum(1).double()
-    torch.testing.assert_close(times.mean(1).float(), count * weights, atol=2e-3, rtol=0)
-    assert ((times - count * weights.unsqueeze(1)).abs() < 1 + 1e-6).all()
+    torch.testing.assert_close(times.mean(1).float(), count * shares, atol=2e-3, rtol=0)
+    assert ((times - count * shares.unsqueeze(1)).abs() < 1 + 1e-6).all()
 
 
-def test_places_of_chosen_samples_exist_whatever_the_weights() -> None:
-    log_weights = torch.tensor([[math.nan, -math.inf, 0.0, -1e30], [0.0, -math.inf, -90.0, 1e30]])
+def test_places_of_samples_exist_whatever_the_shares() -> None:
+    shares = torch.tensor([[math.nan, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 1.0]])
     for uniform in (0.0, 1 - 2.0**-24):
-        places = chosen_by_weight(log_weights, torch.full((4,), uniform), 3)
+        places = systematic_resampling(shares, torch.full((4,), uniform), 3)
         assert ((places >= 0) & (places < 2)).all()
+
+
+def test_doubly_reparameterised_weights_are_as_exact_far_from_zero() -> None:
+    """Of an image of many nats, whose weights are what softmax makes of their differences."""
+    log_weights = torch.tensor([[-12_000.5], [-12_001.25], [-12_003.0]])
+    z = torch.zeros(3, 1, 2, requires_grad=True)
+    of_z = (log_weights + z.sum(-1)).requires_grad_()
+    (gradient,) = torch.autograd.grad(doubly_reparameterised(of_z, z).sum(), z)
+    exact = log_weights.double().softmax(0) ** 2
+    torch.testing.assert_close(gradient.double(), exact.unsqueeze(-1).expand(-1, -1, 2), rtol=1e-5, atol=0)
 
 
 def test_detached_is_the_same_gaussian_without_gradients() -> None:

@@ -10,7 +10,7 @@ import pytorch_lightning as L
 import torch
 from engine_fits import assert_same, fit, graphs
 from foreign_objectives import LearnedWeight
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Independent, Normal, kl_divergence
 from toys import LinearGaussian
 
@@ -18,7 +18,7 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, M1, M2, VAE, BetaVAE, CapacityVAE
 from vae_lightning.models.base import Module, numbers_of
 from vae_lightning.noise import Source
-from vae_lightning.objectives.bounds import kl, mean_log_likelihood, partially_weighted
+from vae_lightning.objectives.bounds import LinearWarmup, kl, mean_log_likelihood, partially_weighted
 from vae_lightning.objectives.goals import (
     CIWAE,
     ELBO,
@@ -289,52 +289,73 @@ def test_the_bound_on_one_sample_is_the_elbo(name: str, x: Tensor, y: Tensor) ->
             torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
 
 
-# ---- gradients of some of the samples
+# ---- gradients of resampled samples
 
 
-@pytest.mark.parametrize("prior", ["standard", "vamp"])
+RESAMPLED: dict[str, Callable[..., VAE]] = {
+    "standard": VAE,
+    "vamp": lambda **of: VAE(prior="vamp", **of),
+    "learned scale": lambda **of: VAE(likelihood="gaussian", **of),
+    "labels": lambda **of: CVAE(num_classes=C, **of),
+    "m1": lambda **of: M1(classes=C, classifier=CLASSIFIER, **of),
+    "m2": lambda **of: M2(num_classes=C, classifier=CLASSIFIER, **of),
+}
+
+
+@pytest.mark.parametrize("kl_weight", [1.0, WEIGHT])
+@pytest.mark.parametrize("kind", RESAMPLED)
 @pytest.mark.parametrize("name", ["iwae", "dreg"])
-def test_gradients_of_chosen_samples_are_those_of_all_on_average_and_the_value_is_that_of_all(
-    name: str, prior: str, x: Tensor, y: Tensor
+def test_gradients_of_resampled_samples_are_those_of_all_on_average_and_the_values_are_those_of_all(
+    name: str, kind: str, kl_weight: float, x: Tensor, y: Tensor
 ) -> None:
-    """Over every place, on a fine grid, where one image's samples may be chosen: the same noise, so nothing else differs."""
-    count, chances = 3, 2000
-    of_all, of_some = (
-        VAE(**SMALL, prior=prior, num_samples=7, objective={"name": name, "gradient_samples": n}) for n in (0, count)
-    )
+    """Over all places of the points, on a fine grid, and by the same noise, so that nothing else differs; for two images."""
+    count, chances = 3, 1500
+    options: dict[str, Any] = {**SMALL, "num_samples": 7}
+    of_all, of_some = (RESAMPLED[kind](**options, objective={"name": name, "gradient_samples": n}) for n in (0, count))
     of_some.load_state_dict(of_all.state_dict())
-    x, y = x[:1].expand(chances, -1, -1, -1), y[:1].expand(chances)
-    noise = of_some.draw_noise(x[:1], Source.of(x[:1], "chances"))
-    noise = noise._replace(posterior=noise.posterior.expand(-1, chances, -1), choice=(torch.arange(chances) + 0.5) / chances)
+    noise = of_some.draw_noise(x[:2], Source.of(x[:2], "chances"))
+    assert noise.resampling is not None
+    assert noise.resampling.shape == (2,)
+    points = ((torch.arange(chances) + 0.5) / chances).repeat_interleave(2)
+    noise = noise._replace(posterior=noise.posterior.repeat(1, chances, 1), resampling=points)
+    x, y = x[:2].repeat(chances, 1, 1, 1), y[:2].repeat(chances)
     found = []
-    for model in (of_all, of_some):
-        terms = model.terms(model(x, y, noise if model is of_some else noise._replace(choice=None)), x, y, torch.tensor(STEP))
+    for model, given in ((of_all, noise._replace(resampling=None)), (of_some, noise)):
+        model.kl_weight = LinearWarmup(end=kl_weight)
+        terms = model.terms(model(x, y, given), x, y, torch.tensor(STEP))
         found.append((terms, torch.autograd.grad(terms["loss"].mean(), list(model.parameters()), allow_unused=True)))
     (terms, gradients), (other_terms, other_gradients) = found
-    assert terms.keys() == other_terms.keys()
-    for key in terms:
-        torch.testing.assert_close(other_terms[key], terms[key])
+    torch.testing.assert_close(other_terms, terms)
     for gradient, other in zip(gradients, other_gradients, strict=True):
-        torch.testing.assert_close(other, gradient, rtol=0.01, atol=0.01 * float(gradient.abs().max()))
-    # an image alone is one chance, which chooses as many samples as it was told
-    assert of_some(x[:2], y[:2], noise._replace(posterior=noise.posterior[:, :2], choice=noise.choice[:2])).chosen.z.shape == (
-        *(count, 2, D),
-    )
+        if gradient is None:
+            assert other is None
+        else:
+            torch.testing.assert_close(other, gradient, rtol=0.01, atol=0.01 * float(gradient.abs().max()))
 
 
-def test_gradients_of_chosen_samples_go_with_labels_and_classifiers(x: Tensor, y: Tensor) -> None:
-    options: dict[str, Any] = {**SMALL, "num_samples": 6, "objective": {"name": "dreg", "gradient_samples": 2}}
-    for kind, classes in ((CVAE, {"num_classes": C}), (M1, {"classes": C}), (M2, {"num_classes": C})):
-        classifier = {} if kind is CVAE else {"classifier": CLASSIFIER}
-        some, all_of_them = (kind(**classes, **classifier, **{**options, **other}) for other in ({}, {"objective": "dreg"}))
-        all_of_them.load_state_dict(some.state_dict())
-        (terms, gradients), (others, other_gradients) = step_of(some, x, y), step_of(all_of_them, x, y)
-        torch.testing.assert_close(terms, others)
-        decoder = [n for n, (name, _) in enumerate(some.named_parameters()) if name.startswith("decoder")]
-        assert all(not torch.equal(gradients[n], other_gradients[n]) for n in decoder)
+def test_an_objective_that_does_not_know_of_resampled_samples_learns_from_all(x: Tensor, y: Tensor) -> None:
+    class Own(ImportanceWeighted):
+        def forward(self, terms: Terms) -> Tensor:
+            return terms.log_likelihood - terms.kl
+
+    model = VAE(**SMALL, num_samples=6)
+    model.objective_of = Own(gradient_samples=2)
+    _, gradients = step_of(model, x, y)
+    plain = VAE(**SMALL, num_samples=6)
+    plain.load_state_dict(model.state_dict())
+    for gradient, expected in zip(gradients, step_of(plain, x, y)[1], strict=True):
+        torch.testing.assert_close(gradient, expected)
 
 
-def test_gradients_of_chosen_samples_are_compiled_as_they_are_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(2), nn.Dropout(0.1)])
+def test_resampling_wants_a_decoder_that_computes_alike_in_both_passes(layer: nn.Module) -> None:
+    decoder = nn.Sequential(layer, nn.Linear(D, 16), nn.Unflatten(1, SHAPE))
+    VAE(latent_dim=D, image_shape=SHAPE, decoder=decoder, objective="iwae", net=SMALL["net"])
+    with pytest.raises(ConfigurationError, match=r"^objective\.gradient_samples=2: must be 0 with dropout or batch norm"):
+        VAE(latent_dim=D, image_shape=SHAPE, decoder=decoder, objective={"name": "iwae", "gradient_samples": 2}, net=SMALL["net"])
+
+
+def test_gradients_of_resampled_samples_are_compiled_as_they_are_written(tmp_path: Path) -> None:
     def build() -> Module:
         return VAE(**{**SMALL, "image_shape": (1, 28, 28)}, num_samples=6, objective={"name": "dreg", "gradient_samples": 2})
 
@@ -359,6 +380,7 @@ PAIRS: dict[str, tuple[Callable[[], Module], dict[str, Any]]] = {
     ),
     "iwae": (lambda: IWAE(num_samples=3, **SMALL), {"objective": "iwae", "num_samples": 3}),
     "iwae of five": (lambda: IWAE(**SMALL), {"objective": "iwae"}),
+    "iwae resampled": (lambda: IWAE(gradient_samples=2, **SMALL), {"objective": {"name": "iwae", "gradient_samples": 2}}),
     "dreg": (lambda: IWAE(num_samples=3, doubly_reparameterised=True, **SMALL), {"objective": "dreg", "num_samples": 3}),
     "beta of 1": (lambda: BetaVAE(beta=1.0, **SMALL), {}),
 }
@@ -594,12 +616,17 @@ def test_an_objective_of_ones_own_goes_with_any_model(x: Tensor, y: Tensor) -> N
             r"^objective\.gradient_samples=6: must be at most num_samples, which is 5$",
         ),
         (
+            lambda: VAE(**SMALL, objective={"name": "iwae", "gradient_samples": 2}, posterior="iaf"),
+            r"^objective\.gradient_samples=2: must be 0 unless posterior\.name=diagonal$",
+        ),
+        (
             lambda: VAE(**SMALL, objective={"name": "dreg", "gradient_samples": 2}, kl_warmup_steps=3),
             r"^kl_warmup_steps=3: must be 0 with objective\.gradient_samples$",
         ),
+        (lambda: IWAE(**SMALL, gradient_samples=9), r"^gradient_samples=9: must be at most num_samples, which is 5$"),
         (
             lambda: VAE(**{**SMALL, "net": {**SMALL["net"], "dropout": 0.1}}, objective={"name": "iwae", "gradient_samples": 2}),
-            r"^objective\.gradient_samples=2: must be 0 with dropout in the decoder$",
+            r"^objective\.gradient_samples=2: must be 0 with dropout or batch normalisation in the decoder$",
         ),
         (lambda: VAE(**SMALL, objective={"name": "miwae", "gradient_samples": 2}), r"^objective\.gradient_samples: no such key"),
     ],

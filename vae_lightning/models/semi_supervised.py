@@ -199,10 +199,9 @@ class M2(SemiSupervised):
         labels = torch.arange(self.classes, device=x.device).repeat_interleave(len(x))
         posterior = self.posterior(x.repeat(self.classes, 1, 1, 1), labels, dropout)
         z = from_noise(posterior, epsilon.repeat(1, self.classes, 1))
-        if noise and noise.choice is not None:
-            draw = self._chosen(posterior, z, x.repeat(self.classes, 1, 1, 1), labels, noise.choice.repeat(self.classes))
-        else:
-            draw = Draw(posterior, self.prior(labels), z, self.likelihood(z, labels, dropout))
+        draw = Draw(posterior, self.prior(labels), z, self.likelihood(z, labels, dropout))
+        if noise and noise.resampling is not None:
+            draw = self._with_resampled(draw, x.repeat(self.classes, 1, 1, 1), labels, noise.resampling.repeat(self.classes))
         return ClassifiedDraw(draw, logits, logits.unsqueeze(0))
 
     def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]

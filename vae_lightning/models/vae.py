@@ -22,12 +22,14 @@ from vae_lightning.models.base import Module, named
 from vae_lightning.models.parts import built_part, require_distribution, require_per_image
 from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, dropout_noise, encoded
 from vae_lightning.noise import Source
-from vae_lightning.objectives.bounds import LinearWarmup, chosen_by_weight, elbo, kl, log_likelihood, log_weights
+from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, log_likelihood, log_weights, systematic_resampling
 from vae_lightning.objectives.goals import OBJECTIVES, Objective
-from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Draw, Noise, Terms
+from vae_lightning.types import MNIST_CLASSES, MNIST_SHAPE, Draw, Noise, Resampled, Terms
 
 __all__ = ["VAE", "Spec"]
 
+INCONSTANT = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+"""Layers that compute otherwise in each pass of a training step."""
 Spec = str | Mapping[str, Any]
 """`"mlp"`, or `{"name": "mlp", ...}` with arguments of what it names; a name with a dot is an import path."""
 
@@ -132,11 +134,14 @@ class VAE(Module):
         count = self.objective_of.gradient_samples
         if not count:
             return
-        require(count <= self.num_samples, "objective.gradient_samples", count, f"at most num_samples, which is {self.num_samples}")
-        # as the samples are chosen by what they weigh without it
-        require(not kl_warmup_steps, "kl_warmup_steps", kl_warmup_steps, "0 with objective.gradient_samples")
-        wanted = "0 with dropout in the decoder"  # which would choose them by other weights than those of the gradient
-        require(not dropout_features(self.decoder), "objective.gradient_samples", count, wanted)
+        key = "objective.gradient_samples"
+        require(count <= self.num_samples, key, count, f"at most num_samples, which is {self.num_samples}")
+        require(self.has_gaussian_posterior, key, count, "0 unless posterior.name=diagonal")
+        # the samples are drawn by the weights without warm-up, which in its first steps are of others by orders of magnitude
+        require(not kl_warmup_steps, "kl_warmup_steps", kl_warmup_steps, f"0 with {key}")
+        # a second pass through these would weigh the samples otherwise than the first one, by which they were drawn
+        inconstant = dropout_features(self.decoder) or any(isinstance(layer, INCONSTANT) for layer in self.decoder.modules())
+        require(not inconstant, key, count, "0 with dropout or batch normalisation in the decoder")
 
     @property
     def monitor(self) -> str:  # type: ignore[override]
@@ -191,8 +196,8 @@ class VAE(Module):
         posterior = source.normal("posterior", samples, self.latent_dim)
         if not training:
             return Noise(posterior)
-        choice = source.uniform("choice", ()) if self.objective_of.gradient_samples else None
-        return Noise(posterior, self._dropout_noise(source), choice)
+        resampling = source.uniform("resampling", ()) if self.objective_of.gradient_samples else None
+        return Noise(posterior, self._dropout_noise(source), resampling)
 
     def _dropout_noise(self, source: Source) -> tuple[Tensor, ...]:
         """Noise of the dropout layers in the order in which they are computed."""
@@ -205,19 +210,17 @@ class VAE(Module):
         posterior = self.posterior(x, y, dropout)
         epsilon = noise.posterior if noise else torch.randn_like(posterior.mean).unsqueeze(0)
         z = from_noise(posterior, epsilon)
-        if noise and noise.choice is not None:
-            return self._chosen(posterior, z, x, y, noise.choice)
-        return Draw(posterior, self.prior(y), z, self.likelihood(z, y, dropout))
+        draw = Draw(posterior, self.prior(y), z, self.likelihood(z, y, dropout))
+        return self._with_resampled(draw, x, y, noise.resampling) if noise and noise.resampling is not None else draw
 
-    def _chosen(self, posterior: Distribution, z: Tensor, x: Tensor, y: Tensor | None, choice: Tensor) -> Draw:
-        """The draw of samples `z` `(K, B, D)`, of which gradients take those that `choice` `(B,)` chooses by their weights."""
-        prior = self.prior(y)
-        with torch.no_grad():
-            likelihood = self.likelihood(z, y)
-            draw = Draw(posterior, prior, z, likelihood, known=(likelihood, x, likelihood.log_prob(x)))
-            places = chosen_by_weight(log_weights(draw, x), choice, self.objective_of.gradient_samples)
-        z = z.gather(0, places.unsqueeze(-1).expand(-1, -1, z.shape[-1]))
-        return draw._replace(chosen=Draw(posterior, prior, z, self.likelihood(z, y)))
+    def _with_resampled(self, draw: Draw, x: Tensor, y: Tensor | None, uniform: Tensor) -> Draw:
+        """`draw` with some of its samples resampled by their weights, from `uniform` `(B,)`."""
+        draw = draw._replace(known=(draw.likelihood, x, log_likelihood(draw, x)))
+        shares = log_weights(draw, x).detach().softmax(0)
+        places = systematic_resampling(shares, uniform, self.objective_of.gradient_samples)
+        z = draw.z.gather(0, places.unsqueeze(-1).expand(-1, -1, draw.z.shape[-1]))
+        few = Draw(draw.posterior, draw.prior, z, self.likelihood(z, y))
+        return draw._replace(resampled=Resampled(few, places, shares.gather(0, places)))
 
     def terms(self, output: Draw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:
         """Loss, ELBO and the ELBO's two parts of images `x` `(B, C, H, W)`, and the objective's own metrics: `(B,)` nats each."""
@@ -237,7 +240,9 @@ class VAE(Module):
     def objective_terms(self, draw: Draw, x: Tensor, step: Tensor) -> Terms:
         """The inputs of the objective at optimizer step `step`."""
         known = log_likelihood(draw, x)  # once, for all that asks for it
-        return Terms(draw._replace(known=(draw.likelihood, x, known)), x, known.mean(0), kl(draw), self.kl_weight(step), step)
+        if isinstance(draw, Draw):
+            draw = draw._replace(known=(draw.likelihood, x, known))
+        return Terms(draw, x, known.mean(0), kl(draw), self.kl_weight(step), step)
 
     def on_fit_start(self) -> None:
         if self._has_weights:

@@ -90,16 +90,18 @@ class IWAE(VAE):
         num_samples: K.
         doubly_reparameterised: use the lower-variance gradient (Tucker et al., 2019, https://arxiv.org/abs/1810.04152); for
             Gaussian posteriors.
+        gradient_samples: number of samples that the gradient is computed through, resampled by importance weight; 0: all K.
 
     >>> model = IWAE(num_samples=3, latent_dim=2, net={"name": "mlp", "hidden": [8]})
     >>> model.monitor, model.bound_samples
     ('val/iwae_bound', 3)
     """
 
-    def __init__(self, num_samples: int = 5, doubly_reparameterised: bool = False, **vae: Any) -> None:
-        with _objective("dreg" if doubly_reparameterised else "iwae", {}, vae) as objective:
+    def __init__(self, num_samples: int = 5, doubly_reparameterised: bool = False, gradient_samples: int = 0, **vae: Any) -> None:
+        numbers = {"gradient_samples": gradient_samples}
+        with _objective("dreg" if doubly_reparameterised else "iwae", numbers, vae) as objective:
             super().__init__(num_samples=num_samples, objective=objective, **vae)
-        self.keep_hyperparameters({"doubly_reparameterised": doubly_reparameterised}, without=["objective"])
+        self.keep_hyperparameters({"doubly_reparameterised": doubly_reparameterised, **numbers}, without=["objective"])
 
 
 @contextmanager

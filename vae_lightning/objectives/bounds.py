@@ -32,7 +32,6 @@ __all__ = [
     "active_units",
     "beta_objective",
     "capacity_objective",
-    "chosen_by_weight",
     "detached",
     "doubly_reparameterised",
     "elbo",
@@ -46,6 +45,7 @@ __all__ = [
     "mean_log_likelihood",
     "mean_of_bounds",
     "partially_weighted",
+    "systematic_resampling",
 ]
 
 
@@ -99,9 +99,9 @@ def mean_log_likelihood(draw: Draw, x: Tensor) -> Tensor:
 
 def log_likelihood(draw: Draw, x: Tensor) -> Tensor:
     """log p(x|z), `(K, B)` nats."""
-    if draw.known is not None and draw.known[0] is draw.likelihood and draw.known[1] is x:
-        return draw.known[2]
-    return draw.likelihood.log_prob(x)
+    known = getattr(draw, "known", None)  # an own model may draw records of its own
+    found: Tensor = known[2] if known and known[0] is draw.likelihood and known[1] is x else draw.likelihood.log_prob(x)
+    return found
 
 
 def elbo(log_likelihood: Tensor, kl: Tensor) -> Tensor:
@@ -177,39 +177,46 @@ def partially_weighted(draw: Draw, x: Tensor, bounds: int, beta: float | Tensor 
     return surrogate
 
 
-def chosen_by_weight(log_weights: Tensor, uniform: Tensor, count: int) -> Tensor:
-    """Places of `count` samples, `(count, B)`, each in expectation as often as its share of the weights `(K, B)` says.
+def systematic_resampling(shares: Tensor, uniform: Tensor, count: int) -> Tensor:
+    """Places of `count` samples, `(count, B)`, drawn with replacement: each in expectation `count` times its share `(K, B)`.
 
-    Drawn with replacement by systematic resampling, from one number of `uniform` `(B,)` an image: the `count` points `(n +
-    uniform) / count` of [0, 1), which the samples divide by their weights ("Monte Carlo filter and smoother for non-Gaussian
-    nonlinear state space models", Kitagawa, 1996, https://doi.org/10.1080/10618600.1996.10474692).
+    One number of `uniform` `(B,)` an image says where the points `(n + uniform) / count` lie in [0, 1), which the samples divide by
+    their shares ("Monte Carlo filter and smoother for non-Gaussian nonlinear state space models", Kitagawa, 1996,
+    https://doi.org/10.1080/10618600.1996.10474692).
 
-    >>> log_weights = torch.tensor([[0.7, 0.1, 0.2]]).log().mT
-    >>> chosen_by_weight(log_weights, torch.tensor([0.5]), count=4).flatten().tolist()
+    >>> systematic_resampling(torch.tensor([[0.7], [0.1], [0.2]]), torch.tensor([0.5]), count=4).flatten().tolist()
     [0, 0, 0, 2]
     """
     # sums of whole numbers are the same in any order, so that a GPU chooses alike each time
-    ends = (log_weights.softmax(0) * 2.0**24).long().cumsum(0)
+    ends = (shares * 2.0**24).long().cumsum(0)
     points = (torch.arange(count, device=uniform.device).unsqueeze(-1) + uniform) / count
-    return (points.unsqueeze(1) >= ends / ends[-1:]).sum(1).clamp(max=len(log_weights) - 1)
+    return (points.unsqueeze(1) >= ends / ends[-1:]).sum(1).clamp(max=len(shares) - 1)
 
 
-def doubly_reparameterised(log_weights: Tensor, z: Tensor, beta: float | Tensor = 1.0, chosen_from: Tensor | None = None) -> Tensor:
+def doubly_reparameterised(
+    log_weights: Tensor,
+    z: Tensor,
+    beta: float | Tensor = 1.0,
+    weights: Tensor | None = None,
+    probability: Tensor | None = None,
+) -> Tensor:
     """A surrogate `(B,)` whose gradient is the bound's doubly reparameterised one; the surrogate's value means nothing.
 
     `log_weights` `(K, B)` come from `log_weights(..., beta, fixed_density=True)` and `z` `(K, B, D)` is what they were
     computed from. With normalised weights v, the generative parameters get sum v d(log w), the posterior's
     sum v (1 - beta + beta v) d(log w)/dz dz, which for beta = 1 is the paper's v^2.
 
-    `chosen_from`: the log weights of all samples, if `log_weights` and `z` are of some that `chosen_by_weight` chose from them: the
-    gradient is then the same in expectation.
+    Of samples that were drawn from all by `systematic_resampling`, v and the probability of being drawn are `weights` and
+    `probability`, both as `log_weights`: then the gradient is the same in expectation.
     """
-    among = log_weights if chosen_from is None else chosen_from
-    weights = (log_weights - among.logsumexp(0)).detach().exp()
+    if weights is None:
+        weights = log_weights.detach().softmax(0)
     if z.requires_grad:
         # of the density's own gradient, -beta v d(log q), the paper's identity makes -beta v (1 - v) d(log w)/dz dz
         z.register_hook(lambda gradient: gradient * (1 - beta + beta * weights).unsqueeze(-1))
-    return (weights * log_weights).sum(0) if chosen_from is None else log_weights.mean(0)
+    if probability is None:
+        return (weights * log_weights).sum(0)
+    return (weights / probability * log_weights).mean(0)
 
 
 def detached(distribution: Distribution) -> Distribution:

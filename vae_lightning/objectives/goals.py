@@ -13,8 +13,8 @@ $L = \frac1K \sum_k \log p(x \mid z_k)$, $KL = KL(q(z \mid x) \,\|\, p(z))$, and
 - iwae: $\log \frac1K \sum_k p(x \mid z_k) (p(z_k) / q(z_k \mid x))^w$ ("Importance weighted autoencoders", Burda, Grosse and
   Salakhutdinov, 2016, https://arxiv.org/abs/1509.00519).
 - dreg: the same with the doubly reparameterised gradient ("Doubly reparameterized gradient estimators for Monte Carlo objectives",
-  Tucker et al., 2019, https://arxiv.org/abs/1810.04152). Of both, gradients may take a few of the K samples alone, chosen by their
-  weights: since the weights sum to one, the gradient is the same in expectation, and what costs most is computed for a few.
+  Tucker et al., 2019, https://arxiv.org/abs/1810.04152). Of both, the gradient may be computed through a few of the K samples,
+  resampled by their weights: as these sum to one, it is the same in expectation, with a higher variance.
 - miwae: the mean of M bounds of iwae on K / M samples each; piwae: the gradient of iwae for $p(x, z)$, and that of miwae for
   $q(z \mid x)$; ciwae: $\beta$ elbo + $(1 - \beta)$ iwae ("Tighter variational bounds are not necessarily better", Rainforth et
   al., 2018, https://arxiv.org/abs/1802.04537).
@@ -77,10 +77,7 @@ class Objective(nn.Module):
     bounds: int = 1
     """How many bounds share the K samples evenly."""
     gradient_samples: int = 0
-    """How many of the K samples gradients take, chosen by their importance weights; 0: all.
-
-    Where it is not 0, `terms.draw.chosen` are those samples, and `terms.draw` itself gives a decoder no gradient.
-    """
+    """Number of samples, resampled by importance weight, that the objective takes from `terms.draw.resampled`; 0: none."""
     needs_gaussian_posterior: bool = False
     """Whether q(z | x) has to be a diagonal Gaussian."""
 
@@ -182,8 +179,9 @@ class ImportanceWeighted(Objective):
     Checkpoints are judged by the importance-weighted bound on all K samples, not by the ELBO, which may fall as the bound rises.
 
     Args:
-        gradient_samples: let gradients take as many samples only, chosen among the K by their weights: the same in expectation, at
-            a cost that is more like that of weighing the samples; 0: all.
+        gradient_samples: number of samples that the gradient is computed through, resampled by importance weight: the same in
+            expectation, with a higher variance, and cheaper; 0: all K. For Gaussian posteriors, and decoders without dropout and
+            batch normalisation.
 
     >>> from vae_lightning import VAE
     >>> model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}, objective="iwae")
@@ -201,11 +199,14 @@ class ImportanceWeighted(Objective):
         self.gradient_samples = gradient_samples
 
     def forward(self, terms: Terms) -> Tensor:
-        bound = iwae_bound(log_weights(terms.draw, terms.x, terms.kl_weight))
-        if terms.draw.chosen is None:
-            return bound
-        surrogate = log_weights(terms.draw.chosen, terms.x, terms.kl_weight).mean(0)
-        return surrogate + (bound - surrogate).detach()
+        weights = log_weights(terms.draw, terms.x, terms.kl_weight)
+        few = terms.draw.resampled
+        if few is None:
+            return iwae_bound(weights)
+        shares = weights.detach().softmax(0).gather(0, few.places)
+        # the samples were drawn without warm-up
+        surrogate = (shares / few.probability * log_weights(few.draw, terms.x, terms.kl_weight)).mean(0)
+        return surrogate + (iwae_bound(weights) - surrogate).detach()
 
     def metrics(self, terms: Terms) -> dict[str, Tensor]:
         """`iwae_bound`, without warm-up."""
@@ -226,12 +227,13 @@ class DRegIWAE(ImportanceWeighted):
 
     def forward(self, terms: Terms) -> Tensor:
         weights = log_weights(terms.draw, terms.x, terms.kl_weight, fixed_density=True)
-        chosen = terms.draw.chosen
-        if chosen is None:
+        few = terms.draw.resampled
+        if few is None:
             surrogate = doubly_reparameterised(weights, terms.draw.z, terms.kl_weight)
         else:
-            of_chosen = log_weights(chosen, terms.x, terms.kl_weight, fixed_density=True)
-            surrogate = doubly_reparameterised(of_chosen, chosen.z, terms.kl_weight, chosen_from=weights)
+            shares = weights.detach().softmax(0).gather(0, few.places)
+            of_few = log_weights(few.draw, terms.x, terms.kl_weight, fixed_density=True)
+            surrogate = doubly_reparameterised(of_few, few.draw.z, terms.kl_weight, shares, few.probability)
         # the surrogate's value means nothing: show the bound, keep the surrogate's gradient
         return surrogate + (iwae_bound(weights) - surrogate).detach()
 

@@ -184,12 +184,15 @@ class ModuleContract(_OnImages):
         model = self.model()
         name, (x, _) = type(model).__name__, self.batch(model)
         drawn = [model.draw_noise(x, Source.of(x, key)) for key in ("a", "a", "b")]
-        one, again, other = ([noise.posterior, *noise.dropout] for noise in drawn)
+        one, again, other = (
+            [noise.posterior, *noise.dropout, *([] if noise.resampling is None else [noise.resampling])] for noise in drawn
+        )
         claim(all(map(torch.equal, one, again)), f"{name}: draw_noise gives other noise for the same key")
         if any(tensor.numel() for tensor in one):
             claim(not all(map(torch.equal, one, other)), f"{name}: draw_noise gives the same noise for another key")
         evaluated = model.draw_noise(x, Source.of(x, "a"), training=False)
         claim(not evaluated.dropout, f"{name}: draw_noise gives dropout noise in evaluation")
+        claim(evaluated.resampling is None, f"{name}: draw_noise gives noise for resampling in evaluation")
 
     def test_step_depends_on_given_noise_alone(self) -> None:
         model = self.model()
