@@ -9,7 +9,7 @@ from terminal import row
 from vae_lightning.reports.document import to_json
 from vae_lightning.reports.merging import merged
 from vae_lightning.reports.table import print_report
-from vae_lightning.reports.yardsticks import Treatment
+from vae_lightning.reports.yardsticks import Treatment, beside
 from vae_lightning.types import Estimate
 
 
@@ -92,7 +92,8 @@ def test_report_says_what_errors_cover_and_where_the_nll_stands(capsys: pytest.C
     print_report(to_json("best.ckpt", {"test": estimates}, treatment=treatment), Path("evaluation"))
     text = capsys.readouterr().out
     assert "covers neither the seed of the training nor" in text
-    assert "test/nll 88.00 ± 0.20 beside 13 comparable numbers" in text
+    numbers = len(beside("nll", Treatment("mnist", "dynamic")))
+    assert f"test/nll 88.00 ± 0.20 beside {numbers} comparable numbers" in text
     assert "next better: 86.76 VAE, k = 1 (Burda et al., 2016)" in text
     assert "next worse: 88.06 VAE with a VampPrior, 50 epochs (this project)" in text
     assert "note: effective_sample_size is 3.5 of 50, below 10" in text
