@@ -261,7 +261,9 @@ def _trained_by(hparams: Mapping[str, Any]) -> tuple[object, object] | None:
     objective = hparams.get("objective")
     if objective is None or isinstance(objective, nn.Module):
         return None
-    return {"name": objective} if isinstance(objective, str) else dict(objective), hparams.get("num_samples")
+    spec = {"name": objective} if isinstance(objective, str) else dict(objective)
+    spec.pop("gradient_samples", None)  # says how the gradient is computed, and not of what; older checkpoints do not have it
+    return spec, hparams.get("num_samples")
 
 
 @rank_zero_only
