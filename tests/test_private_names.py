@@ -12,6 +12,7 @@ import pytorch_lightning as L
 import torch
 import torchmetrics.utilities.imports
 from filelock import FileLock
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
@@ -52,6 +53,7 @@ LIGHTNINGS = {
     "_fs",
     "_kwargs",
     "_logger_connector",
+    "_main_port",
     "_on_before_batch_transfer",
     "_restarting",
     "_should_check_val_fx",
@@ -73,6 +75,11 @@ def optimizer() -> Any:
 
 def trainer(**arguments: Any) -> Any:
     return L.Trainer(logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, **arguments)
+
+
+def meets_at_the_port_it_was_given(environment: LightningEnvironment) -> bool:
+    environment._main_port = 12345
+    return environment.main_port == 12345
 
 
 def schema(name: str) -> list[str]:
@@ -132,6 +139,7 @@ USED: dict[str, Callable[[], bool]] = {
 }
 
 BY_NAME: dict[str, Callable[[], bool]] = {
+    "_main_port": lambda: meets_at_the_port_it_was_given(LightningEnvironment()),
     "_MATPLOTLIB_AVAILABLE": lambda: torchmetrics.utilities.imports._MATPLOTLIB_AVAILABLE is not None,
     "_allow_non_fake_inputs": lambda: "_allow_non_fake_inputs" in inspect.signature(make_fx).parameters,
     "_check_log_dir_exists": lambda: takes(ExperimentWriter._check_log_dir_exists, "self"),

@@ -41,6 +41,7 @@ from vae_lightning.machine.files import write_json
 from vae_lightning.machine.formats import FORMAT
 from vae_lightning.machine.lightning import spawns, tell_ranks, without_signal_handlers
 from vae_lightning.machine.lost_ranks import lost_rank, said_of_children
+from vae_lightning.machine.meeting import on_loopback
 from vae_lightning.machine.shell import called, path_setting, shell_quoted
 from vae_lightning.machine.signals import Interruption, handled, noted, received
 from vae_lightning.plugins import load_declared
@@ -143,7 +144,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     try:
         with handled(), _said(folder), quiet(), lightning_errors(), named_from_the_root(model, data):
             resume = cfg.ckpt_path
-            with _noted(trainer, interrupt), restoring(going_on, trainer):
+            with _noted(trainer, interrupt), restoring(going_on, trainer), on_loopback(trainer):
                 trainer.fit(model, datamodule=data, ckpt_path=resume, **_weights_only(trainer.fit, resume))
                 brings.received(trainer, model)
                 interrupt.settle(trainer)
@@ -272,7 +273,8 @@ def _evaluate_best(
         for number, function in enumerate((trainer.validate, trainer.test)):
             if number and interrupt.settle(trainer):
                 break
-            function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
+            with on_loopback(trainer):
+                function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
             brings.received(trainer, model)
             logged |= _callback_metrics(trainer)
     return logged

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as L
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
@@ -28,6 +29,7 @@ __all__ = [
     "ends_only",
     "has_trainer",
     "may_stop_now",
+    "meets_at",
     "no_longer_after_batches",
     "purge_from",
     "purge_no_more",
@@ -161,6 +163,11 @@ def without_signal_handlers(trainer: L.Trainer) -> None:
 def spawns(trainer: L.Trainer) -> bool:
     """Whether `trainer` trains in processes that it spawns or forks, and not in this one."""
     return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+
+
+def meets_at(environment: LightningEnvironment, port: int) -> None:
+    """Have the processes of `environment` meet at `port` of its main address."""
+    environment._main_port = port
 
 
 def tell_ranks(trainer: L.Trainer, signum: int) -> None:

@@ -1,0 +1,79 @@
+"""`on_loopback`, by real trainings of two processes whose ports are looked at while they train."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHAPES = [
+    *("data=shapes2d", "data.train_size=20", "data.val_size=20", "data.test_size=20", "data.batch_size=10"),
+    *("data.eval_batch_size=10", "model.net.hidden=[8]", "model.latent_dim=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
+    *("trainer.devices=2", "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "callbacks.latents=null"),
+]
+LOOPBACK = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+"""127.0.0.1, ::1 and ::ffff:127.0.0.1, as the kernel writes them."""
+LISTENS = "0A"
+
+
+def processes(session: int) -> Iterator[int]:
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            yield int(path.name)
+
+
+def doors(process: int) -> set[str]:
+    """Addresses that a process listens at, as the kernel writes them."""
+    found = set()
+    try:
+        own = {str(path.readlink()) for path in Path(f"/proc/{process}/fd").iterdir()}
+        for kind in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{process}/net/{kind}").read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == LISTENS and f"socket:[{fields[9]}]" in own:
+                    found.add(fields[1].partition(":")[0])
+    except OSError:  # it has just ended
+        pass
+    return found
+
+
+def seen_while_training(folder: Path, *words: str, environment: Mapping[str, str] | None = None) -> set[str]:
+    """The addresses that any process of a training of two listened at."""
+    line = [sys.executable, str(REPOSITORY / "train.py"), *SHAPES, *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(environment or {})}
+    seen = set[str]()
+    with (folder / "log.txt").open("w") as log:
+        training = subprocess.Popen(line, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
+        while training.poll() is None:
+            seen |= {address for process in processes(training.pid) for address in doors(process)}
+            time.sleep(0.02)
+    assert training.returncode == 0, (folder / "log.txt").read_text()
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs to know the ports of a process")
+@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+def test_processes_of_one_machine_listen_on_loopback_alone(tmp_path: Path, strategy: str) -> None:
+    seen = seen_while_training(tmp_path, f"trainer.strategy={strategy}")
+    assert seen, "there is a door"
+    assert seen <= LOOPBACK
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs to know the ports of a process")
+def test_processes_meet_where_the_environment_says(tmp_path: Path) -> None:
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        port = door.getsockname()[1]
+    seen = seen_while_training(tmp_path, environment={"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    assert seen - LOOPBACK, "torch's own store listens on every interface"
