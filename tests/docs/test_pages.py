@@ -9,6 +9,7 @@ import shlex
 import hydra
 import pytest
 from conftest import REPOSITORY
+from page_commands import PAGES, given, texts
 
 from vae_lightning.callbacks import LastCheckpoint
 from vae_lightning.callbacks.dashboard import NUM_PROJECTED
@@ -16,46 +17,15 @@ from vae_lightning.callbacks.diagnostics import MAX_DIMENSIONS, NO_KL, NUM_IMAGE
 from vae_lightning.callbacks.progress import STEPS
 from vae_lightning.commands import compress, explore, export, table
 from vae_lightning.commands.commandline import CONF, register_resolvers
-from vae_lightning.commands.overrides import parts_of, prepared
+from vae_lightning.commands.overrides import prepared
 from vae_lightning.commands.own_parts import with_own_parts
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.words import settings_of
 from vae_lightning.engine.step import COMPILE_FROM
 from vae_lightning.machine.formats import FORMAT
 
-FOLDERS = ("*.md", "docs/*.md", "docs/howto/*.md", "docs/explanation/*.md", "docs/api/*.md", "outputs/*.md")
-"""Where pages lie, but for docs/extending, which test_extending.py goes through."""
-PAGES = sorted(path for pattern in FOLDERS for path in REPOSITORY.glob(pattern))
-COMMAND = re.compile(r"(?:python|torchrun --nproc_per_node=\d+) (train|evaluate)\.py\s+([^`#]*?)\s*(?:`|#|$)", re.MULTILINE)
-BEFORE = {"model.conditional_prior=true"}
-"""Settings that a page names as those of an earlier version."""
-OF_A_SWEEP = re.compile(r"sweep=|resume=|hydra[./](launcher|sweeper)")
-"""What says which runs are meant and how jobs are run, and is in no job's config; the options of conf/sweep have tests of their own."""
 KEYS = {"vae-sweep": table.KEYS, "vae-export": export.KEYS, "vae-explore": explore.KEYS, "vae-compress": compress.KEYS}
 """The settings of the commands that are not Hydra's."""
-OF_A_SPACE = re.compile(r"=(interval|range|choice|tag)\(")
-"""What is searched, and no value."""
-TYPED = re.compile(r"-m|-cn|--\w[\w-]*")
-
-
-def texts() -> list[tuple[str, str, str]]:
-    """Page, script and words of each command of `train.py` and `evaluate.py` in a page, but for those of the past."""
-    found = set()
-    for page in PAGES:
-        if page.name == "CHANGELOG.md":
-            continue
-        for script, words in COMMAND.findall(page.read_text()):
-            if not any(word in words for word in ("--help", "--cfg", "-sc ", "mynets", "mypkg", *BEFORE)):
-                found.add((page.relative_to(REPOSITORY).as_posix(), script, " ".join(words.rstrip('"\\ ').split())))
-    return sorted(found)
-
-
-def given(words: str) -> list[str]:
-    """The words of a command, with something in the places that a reader has to fill, and one value of a sweep."""
-    filled = re.sub(r"<[\w ]+>", "here", words.replace("<model>", "vae"))
-    kept = [word for word in shlex.split(filled) if not TYPED.fullmatch(word) and "..." not in word]
-    settings = [word for word in kept if "=" in word and not OF_A_SWEEP.match(word) and not OF_A_SPACE.search(word)]
-    return [parts_of(word)[0] for word in settings]
 
 
 @pytest.mark.parametrize(("page", "script", "words"), texts(), ids=lambda part: part)
