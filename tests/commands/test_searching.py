@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -132,6 +133,18 @@ def test_best_trial_is_found_and_its_run_is_where_it_says(
     assert f"run=s/{name}" in said
     assert "table: s/sweep.html" in said
     assert row(said, "lr")[-1] == "val/elbo"
+
+
+def test_what_the_page_says_to_read_a_search_with_reads_it(unchecked: None, run: Run, tmp_path: Path) -> None:
+    assert run(Told(), *SPACE, n_trials=20) == 0
+    (snippet,) = re.findall(r"^```python\n(.*?)^```$", (REPOSITORY / "docs" / "search.md").read_text(), re.MULTILINE | re.DOTALL)
+    *lines, best, importances = snippet.replace("outputs/vae/sweep_<time>", "s").strip().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    params, runs = eval(best, names)
+    assert params == study(tmp_path / "s").best_params
+    assert [(tmp_path / "s" / name).is_dir() for name in runs] == [True]
+    assert sum(eval(importances, names).values()) == pytest.approx(1)
 
 
 def test_value_of_a_trial_is_the_mean_of_its_seeds(unchecked: None, run: Run, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import configparser
 import importlib
 import re
 import shlex
+from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
@@ -92,12 +94,28 @@ SNIPPETS = [
         )
     )
 ]
-"""Python in pages that is not an excerpt of the package, as test_excerpts.py holds those to be; search.md's opens a search of the reader's, export.md's has a test of its own, and python.md's trains for minutes."""
+"""Python in pages that is not an excerpt of the package, as test_excerpts.py holds those to be; those of search.md, export.md and python.md have tests of their own."""
 
 
 @pytest.mark.parametrize("block", SNIPPETS)
 def test_snippet_of_a_page_runs(block: str) -> None:
     exec(compile(block, "page", "exec"), {"__name__": "page"})
+
+
+@pytest.mark.slow
+def test_page_for_python_trains_one_model_and_eight(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mnist_root: Path) -> None:
+    page = (REPOSITORY / "docs" / "python.md").read_text()
+    one, eight, _ = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    short = "max_epochs=1, limit_train_batches=2, limit_val_batches=1"
+    names: dict[str, Any] = {"__name__": "page"}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").symlink_to(mnist_root)
+    for block in (one, eight):
+        assert "max_epochs=5" in block
+        exec(compile(block.replace("max_epochs=5", short), "page", "exec"), names)
+    assert names["images"].shape == (16, 1, 28, 28)
+    assert names["errors"] == [None] * 8
+    assert len([*(tmp_path / "models").glob("*/**/*.ckpt")]) == 8
 
 
 def test_files_and_folders_that_a_page_names_are_there() -> None:
