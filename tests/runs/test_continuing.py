@@ -219,6 +219,20 @@ def test_more_patience_counts_and_none_left_is_said(compose: Compose) -> None:
     assert least.trainer.global_step == 12
 
 
+def test_patience_begins_anew_with_another_objective(compose: Compose) -> None:
+    """An ELBO that another beta is trained for does not compare with the best so far, which it may never reach."""
+    settings = (*SMALL, *EARLY, "trainer.max_epochs=9")
+    first = train(compose(*settings, folder="first"))
+    on = f"ckpt_path={first.folder}/checkpoints/last.ckpt"
+    beta = ("model/objective=beta", "model.objective.beta=20", on)
+    second = train(compose(*settings, *beta, folder="second"))
+    assert second.trainer.global_step == first.trainer.global_step + 8, "stopped after two epochs of its own"
+    (before, after) = (
+        next(s for k, s in last(each)["callbacks"].items() if k.startswith("EarlyStopping")) for each in (first, second)
+    )
+    assert after["best_score"] != before["best_score"], "the best of its own"
+
+
 # ---- nothing left
 
 

@@ -223,8 +223,7 @@ class BestCheckpoint(ModelCheckpoint):
         return Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        before, now = (_trained_by(hparams) for hparams in (checkpoint.get("hyper_parameters", {}), pl_module.hparams))
-        self._starts_anew = bool(before and now and before != now)
+        self._starts_anew = has_another_goal(checkpoint.get("hyper_parameters", {}), pl_module.hparams)
         if self._starts_anew:
             _say_anew()
 
@@ -256,14 +255,32 @@ class BestCheckpoint(ModelCheckpoint):
         return held is not None and bool(held == score.cpu())
 
 
-def _trained_by(hparams: Mapping[str, Any]) -> tuple[object, object] | None:
-    """The objective and the number of samples of a model's hyperparameters; None where they do not say."""
+def _goal_of(hparams: Mapping[str, Any]) -> tuple[object, object] | None:
+    """The objective and the number of samples of a model's hyperparameters; None where they do not say.
+
+    Scores of two goals do not compare, even where the metric has one name.
+
+    >>> _goal_of({"objective": {"name": "beta", "beta": 4.0}, "num_samples": 1})
+    ({'name': 'beta', 'beta': 4.0}, 1)
+    """
     objective = hparams.get("objective")
     if objective is None or isinstance(objective, nn.Module):
         return None
     spec = {"name": objective} if isinstance(objective, str) else dict(objective)
     spec.pop("gradient_samples", None)  # says how the gradient is computed, and not of what; older checkpoints do not have it
     return spec, hparams.get("num_samples")
+
+
+def has_another_goal(hparams: Mapping[str, Any], others: Mapping[str, Any]) -> bool:
+    """Whether models with these hyperparameters are trained for goals whose scores do not compare.
+
+    >>> has_another_goal({"objective": "iwae", "num_samples": 5}, {"objective": {"name": "iwae"}, "num_samples": 50})
+    True
+    >>> has_another_goal({}, {"objective": "iwae"})  # which the first does not say
+    False
+    """
+    goals = _goal_of(hparams), _goal_of(others)
+    return None not in goals and goals[0] != goals[1]
 
 
 @rank_zero_only

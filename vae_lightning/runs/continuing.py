@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import flattened, parameters
 from vae_lightning.callbacks import LastCheckpoint
-from vae_lightning.callbacks.checkpoint import WRITTEN
+from vae_lightning.callbacks.checkpoint import WRITTEN, has_another_goal
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import Progress, read, read_any
 from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch, ends_only
@@ -84,6 +84,8 @@ class Continuation(L.Callback):
         written, states = checkpoint.get(WRITTEN), checkpoint["callbacks"]
         self.written = written if isinstance(written, float) else None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if _begins_anew(callback, checkpoint, pl_module):
+                states.pop(callback.state_key, None)
             if callback.state_key in states:
                 states[callback.state_key] = _with_own_settings(callback, states[callback.state_key])
         if self.ends:
@@ -142,6 +144,11 @@ def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[s
     return {key: getattr(callback, key) if key in arguments and hasattr(callback, key) else value for key, value in state.items()}
 
 
+def _begins_anew(callback: L.Callback, checkpoint: Mapping[str, Any], model: L.LightningModule) -> bool:
+    """Whether `callback` would end training by scores that do not compare with those of what `model` is trained for now."""
+    return isinstance(callback, EarlyStopping) and has_another_goal(checkpoint.get("hyper_parameters", {}), model.hparams)
+
+
 def _end_epoch(loops: dict[str, Any], steps: int) -> None:
     """Count the epoch as done that a checkpoint was written at the end of: the next epoch may have more or fewer batches."""
     for counts in loops["epoch_progress"].values():
@@ -196,7 +203,7 @@ def continuation(
         _require_model(path, content, model, was, now, name_of)
         _require_data(content, data, progress, trainer, name_of)
         try:
-            _require_something_left(content, progress, trainer, name_of)
+            _require_something_left(content, progress, trainer, model, name_of)
         except _NothingLeft:
             if not may_end:
                 raise
@@ -306,7 +313,9 @@ class _NothingLeft(ConfigurationError):
     """Training has come to its end."""
 
 
-def _require_something_left(content: Mapping[str, Any], progress: Progress, trainer: L.Trainer, name_of: NameOf) -> None:
+def _require_something_left(
+    content: Mapping[str, Any], progress: Progress, trainer: L.Trainer, model: L.LightningModule, name_of: NameOf
+) -> None:
     if getattr(trainer, "fast_dev_run", False):
         tries = "tries the first steps of a training; leave ckpt_path out"
         raise ConfigurationError(f"{name_of(trainer, 'fast_dev_run')}: {tries}")
@@ -325,7 +334,8 @@ def _require_something_left(content: Mapping[str, Any], progress: Progress, trai
                     f"{name_of(trainer, 'max_time')}: {allowed:.0f} seconds are for the whole training, which has taken "
                     f"{taken:.0f} up to the checkpoint, {done} more time"
                 )
-        if isinstance(callback, EarlyStopping) and state.get("wait_count", 0) >= callback.patience and _may_stop(progress, trainer):
+        judges = isinstance(callback, EarlyStopping) and not _begins_anew(callback, content, model) and _may_stop(progress, trainer)
+        if judges and state.get("wait_count", 0) >= callback.patience:
             raise _NothingLeft(
                 f"{name_of(callback, 'patience')}={callback.patience}: {callback.monitor} has not improved for "
                 f"{_said(state['wait_count'])} validations up to the checkpoint, {done} more patience"
