@@ -116,6 +116,20 @@ def test_second_training_at_once_is_refused_and_a_killed_one_holds_nothing(compo
         pass  # and it is free again
 
 
+@pytest.mark.parametrize("anew", [False, True])
+def test_best_of_another_objective_is_put_aside_as_the_training_goes_on_in_its_folder(
+    compose: Compose, run: Path, anew: bool
+) -> None:
+    """A training that is stopped before its first validation would otherwise be evaluated by what another objective trained."""
+    best, kept = run / "checkpoints" / "best.ckpt", run / ".hydra" / "until_step_4" / "best.ckpt"
+    content = best.read_bytes()
+    goal = ("model/objective=iwae", "model.num_samples=2") if anew else ()
+    on = (f"ckpt_path={run}/checkpoints/last.ckpt", "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=5")
+    train(compose(*SMALL, *goal, *on, "callbacks.animation.frames=2"))
+    assert (kept if anew else best).read_bytes() == content
+    assert (kept.exists(), best.exists()) == (anew, not anew)
+
+
 def test_going_on_in_its_folder_keeps_what_is_there(compose: Compose, run: Path) -> None:
     before = list((run / "animation").iterdir())
     rows = (run / "csv" / "metrics.csv").read_text().splitlines()

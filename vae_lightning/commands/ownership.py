@@ -12,7 +12,7 @@ import logging.handlers
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -338,12 +338,18 @@ def _write_config(folder: Path, files: dict[Path, bytes]) -> None:
 def _begin_again(
     folder: Path, going_on: Continuation, logs: list[Path], events: list[Path], write: functools.partial[None]
 ) -> None:
-    """Replace the records of the training so far, after copying them to `.hydra/until_step_<steps>`."""
+    """Replace the records of the training so far, after copying them to `.hydra/until_step_<steps>`.
+
+    Where the training goes on with another goal, the best of what the other trained is put there too.
+    """
     steps = going_on.progress.steps
-    _keep_records(folder, steps)
+    kept = _keep_records(folder, steps)
     for path in (folder / METRICS, folder / TEST_PER_IMAGE):
         path.unlink(missing_ok=True)
     write()
+    if going_on.another_goal and (folder / BEST).is_file():
+        kept.mkdir(exist_ok=True)
+        (folder / BEST).replace(kept / BEST.name)
     cut_events(events, steps, going_on.written)
     for log in logs:
         set_aside(log / CSV.name, steps)
@@ -358,18 +364,26 @@ def _begin_anew(folder: Path, logs: list[Path], events: list[Path]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _keep_records(folder: Path, steps: int) -> None:
-    """Copy the config and the metrics to `.hydra/until_step_<steps>`, or to one with a further number if that holds others."""
+def _keep_records(folder: Path, steps: int) -> Path:
+    """Copy the config and the metrics to `.hydra/until_step_<steps>`, or to one with a further number if that holds others.
+
+    Returns:
+        Where they are.
+    """
     content = {
         path.name: path.read_bytes() for path in (*(folder / CONFIG.parent).glob("*.yaml"), folder / METRICS) if path.is_file()
     }
-    for number in itertools.count(1):
-        kept = folder / CONFIG.with_name(f"until_step_{steps}" + (f"_{number}" if number > 1 else ""))
-        earlier = {path.name: path.read_bytes() for path in kept.glob("*.*")} if kept.is_dir() else {}
-        if all(earlier.get(name, data) == data for name, data in content.items()):
-            for name in sorted(content.keys() - earlier.keys()):
-                write_bytes(kept / name, content[name])
-            return
+    numbers = (f"until_step_{steps}" + (f"_{number}" if number > 1 else "") for number in itertools.count(1))
+    kept = next(path for name in numbers if _holds_no_others(path := folder / CONFIG.with_name(name), content))
+    for name in sorted(content):
+        if not (kept / name).exists():
+            write_bytes(kept / name, content[name])
+    return kept
+
+
+def _holds_no_others(kept: Path, content: Mapping[str, bytes]) -> bool:
+    """Whether each file of `content` that is in the folder `kept` is the same there."""
+    return all((kept / name).read_bytes() == data for name, data in content.items() if (kept / name).is_file())
 
 
 def _hide_later_events(trainer: L.Trainer, steps: int) -> None:

@@ -61,12 +61,15 @@ class Continuation(L.Callback):
         progress: how far the checkpoint's training had come.
         changed: settings that have other values now, by name: the value then, and the value now.
         ends: nothing is left to train, so that only what comes after training is done.
+        another_goal: the objective or the number of samples is another, so that scores do not compare with those so far.
     """
 
     sees_every_batch = False
 
-    def __init__(self, path: Path, progress: Progress, changed: Mapping[str, Any], ends: bool = False) -> None:
-        self.path, self.progress, self.changed, self.ends = path, progress, dict(changed), ends
+    def __init__(
+        self, path: Path, progress: Progress, changed: Mapping[str, Any], ends: bool = False, another_goal: bool = False
+    ) -> None:
+        self.path, self.progress, self.changed, self.ends, self.another_goal = path, progress, dict(changed), ends, another_goal
         self.written: float | None = None
         """`time.time()` when the checkpoint was written, if it says so."""
         self.begin: Callable[[], object] | None = None
@@ -84,7 +87,7 @@ class Continuation(L.Callback):
         written, states = checkpoint.get(WRITTEN), checkpoint["callbacks"]
         self.written = written if isinstance(written, float) else None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if _begins_anew(callback, checkpoint, pl_module):
+            if self.another_goal and isinstance(callback, EarlyStopping):
                 states.pop(callback.state_key, None)
             if callback.state_key in states:
                 states[callback.state_key] = _with_own_settings(callback, states[callback.state_key])
@@ -144,11 +147,6 @@ def _with_own_settings(callback: L.Callback, state: Mapping[str, Any]) -> dict[s
     return {key: getattr(callback, key) if key in arguments and hasattr(callback, key) else value for key, value in state.items()}
 
 
-def _begins_anew(callback: L.Callback, checkpoint: Mapping[str, Any], model: L.LightningModule) -> bool:
-    """Whether `callback` would end training by scores that do not compare with those of what `model` is trained for now."""
-    return isinstance(callback, EarlyStopping) and has_another_goal(checkpoint.get("hyper_parameters", {}), model.hparams)
-
-
 def _end_epoch(loops: dict[str, Any], steps: int) -> None:
     """Count the epoch as done that a checkpoint was written at the end of: the next epoch may have more or fewer batches."""
     for counts in loops["epoch_progress"].values():
@@ -200,17 +198,18 @@ def continuation(
     with _damaged(path):
         _require_form(content)
         was, now = flattened(content.get("hyper_parameters", {})), flattened(model.hparams)
+        another_goal = has_another_goal(content.get("hyper_parameters", {}), model.hparams)
         _require_model(path, content, model, was, now, name_of)
         _require_data(content, data, progress, trainer, name_of)
         try:
-            _require_something_left(content, progress, trainer, model, name_of)
+            _require_something_left(content, progress, trainer, another_goal, name_of)
         except _NothingLeft:
             if not may_end:
                 raise
             ends = True
         both = [key for key in now if key in was and _differ(was[key], now[key])]
     changed = {name_of(model, key): (_recorded(was[key]), _recorded(now[key])) for key in both}
-    return Continuation(path, progress, changed, ends)
+    return Continuation(path, progress, changed, ends, another_goal)
 
 
 @contextmanager
@@ -314,7 +313,7 @@ class _NothingLeft(ConfigurationError):
 
 
 def _require_something_left(
-    content: Mapping[str, Any], progress: Progress, trainer: L.Trainer, model: L.LightningModule, name_of: NameOf
+    content: Mapping[str, Any], progress: Progress, trainer: L.Trainer, another_goal: bool, name_of: NameOf
 ) -> None:
     if getattr(trainer, "fast_dev_run", False):
         tries = "tries the first steps of a training; leave ckpt_path out"
@@ -334,7 +333,7 @@ def _require_something_left(
                     f"{name_of(trainer, 'max_time')}: {allowed:.0f} seconds are for the whole training, which has taken "
                     f"{taken:.0f} up to the checkpoint, {done} more time"
                 )
-        judges = isinstance(callback, EarlyStopping) and not _begins_anew(callback, content, model) and _may_stop(progress, trainer)
+        judges = isinstance(callback, EarlyStopping) and not another_goal and _may_stop(progress, trainer)
         if judges and state.get("wait_count", 0) >= callback.patience:
             raise _NothingLeft(
                 f"{name_of(callback, 'patience')}={callback.patience}: {callback.monitor} has not improved for "
