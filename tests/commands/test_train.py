@@ -244,6 +244,24 @@ def test_threads_are_those_asked_for_and_of_the_next_run_its_own(compose: Compos
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize(("threads", "words", "said"), [(2, (), True), (1, (), False), (2, ("trainer.threads=2",), False)])
+def test_training_on_a_busy_machine_says_what_may_be_faster(
+    compose: Compose,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    threads: int,
+    words: tuple[str, ...],
+    said: bool,
+) -> None:
+    monkeypatch.setattr("vae_lightning.commands.train.THREADS", threads)
+    monkeypatch.setattr("vae_lightning.commands.train.load_of_others", lambda: 10.75)
+    before = torch.get_num_threads()
+    train(compose(*SMALL, *words, "logger=none"))
+    torch.set_num_threads(before)
+    line = "other programs use this machine (load 10.8), where trainer.threads=1 may be several times faster"
+    assert (line in caplog.messages) == said
+
+
 # ---- a run that goes wrong
 
 

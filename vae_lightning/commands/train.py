@@ -18,6 +18,7 @@ import pytorch_lightning as L  # isort: skip
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.accelerators import CPUAccelerator
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from vae_lightning import errors, runs
@@ -42,6 +43,7 @@ from vae_lightning.machine.formats import FORMAT
 from vae_lightning.machine.lightning import spawns, tell_ranks, without_signal_handlers
 from vae_lightning.machine.lost_ranks import lost_rank, said_of_children
 from vae_lightning.machine.meeting import on_loopback
+from vae_lightning.machine.processor import load_of_others
 from vae_lightning.machine.shell import called, path_setting, shell_quoted
 from vae_lightning.machine.signals import Interruption, handled, noted, received
 from vae_lightning.plugins import load_declared
@@ -129,6 +131,10 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
         log.warning("Lightning's own loop and not the fast path, because %s", reason)
     torch.set_float32_matmul_precision(cfg.trainer.matmul_precision)
     torch.set_num_threads(THREADS if cfg.trainer.threads == "auto" else cfg.trainer.threads)
+    shares = cfg.trainer.threads == "auto" and torch.get_num_threads() > 1 and isinstance(trainer.accelerator, CPUAccelerator)
+    load = load_of_others() if shares and trainer.is_global_zero else None
+    if load is not None:
+        log.warning("other programs use this machine (load %.1f), where trainer.threads=1 may be several times faster", load)
     with named_from_the_root(model, data):
         going_on = _going_on(cfg, trainer, model, data, may_end=resumes(folder) and not is_finished(folder))
     run_folder.check(trainer, going_on)
