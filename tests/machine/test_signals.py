@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from vae_lightning.machine import signals
-from vae_lightning.machine.signals import ENDING, Interruption, abortable, handled, noted, received, status_of
+from vae_lightning.machine.signals import ENDING, Interruption, abortable, handled, heed, noted, received, status_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -50,6 +50,18 @@ def test_signal_that_came_before_is_told_at_once() -> None:
             signal.raise_signal(signal.SIGTERM)
         with noted(told.append):
             assert told == [signal.SIGTERM]
+
+
+def test_interruption_that_a_library_swallowed_is_made_good() -> None:
+    with handled():
+        heed()
+        with suppress(Interruption):
+            signal.raise_signal(signal.SIGTERM)
+        with noted(lambda signum: None):
+            heed()
+        with pytest.raises(Interruption, match="interrupted by SIGTERM"):
+            heed()
+    heed()
 
 
 def test_what_comes_at_once_is_one_signal_and_later_another(monkeypatch: pytest.MonkeyPatch) -> None:

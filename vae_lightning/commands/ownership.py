@@ -35,6 +35,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError, DataError,
 from vae_lightning.machine.files import write_bytes
 from vae_lightning.machine.lightning import purge_from
 from vae_lightning.machine.shell import path_setting
+from vae_lightning.machine.signals import heed
 from vae_lightning.runs.continuing import Continuation
 from vae_lightning.runs.layout import (
     BEST,
@@ -81,6 +82,7 @@ class KeepFolders(HydraCallback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with one_line_errors():
+            heed()  # torch has been imported, and no folder made
             agree_on_now(config)
             _note(_folder_of(config))
             _check_output_subdir(config)

@@ -13,7 +13,7 @@ from vae_lightning.commands.commandline import CONF, end_with, failed_job, one_l
 from vae_lightning.commands.job import is_job, is_stack
 from vae_lightning.errors import NotFiniteError
 from vae_lightning.machine.collection import end_of_imports
-from vae_lightning.machine.signals import status_of
+from vae_lightning.machine.signals import heed, status_of
 
 __all__ = ["evaluated", "trained", "vae_evaluate", "vae_train"]
 
@@ -36,6 +36,7 @@ def trained(cfg: DictConfig, started: float) -> float | None:
         from vae_lightning.commands.typed import to_trust
 
         end_of_imports()
+        heed()
         if is_stack():
             from vae_lightning.commands.members import train_members
 
@@ -67,6 +68,7 @@ def evaluated(cfg: DictConfig) -> None:
         from vae_lightning.reports.table import print_report
 
         end_of_imports()
+        heed()
         paths_of_the_command(cfg)
         if (sweep := evaluated_sweep()) is not None:
             sys.exit(evaluate_sweep(sweep, cfg, typed_words()))

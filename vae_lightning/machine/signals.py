@@ -20,7 +20,7 @@ from types import FrameType
 from vae_lightning.errors import Interruption
 from vae_lightning.machine.files import remove_unfinished
 
-__all__ = ["ENDING", "Interruption", "abortable", "handled", "noted", "received", "status_of", "tell_main_thread"]
+__all__ = ["ENDING", "Interruption", "abortable", "handled", "heed", "noted", "received", "status_of", "tell_main_thread"]
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """The signals that ask a program to end; Slurm sends SIGUSR1 or SIGUSR2 before it preempts a job, if it is told so (`--signal`)."""
@@ -135,6 +135,18 @@ def abortable() -> Iterator[None]:
         yield
     finally:
         _state.abortable -= 1
+
+
+def heed() -> None:
+    """Interrupt the program again if a signal came and a library has swallowed the interruption.
+
+    torch does so while it looks for numpy as it is imported, and Python within callbacks and finalizers.
+
+    Raises:
+        Interruption: a signal came, and nothing was told of it that comes to a good end by itself.
+    """
+    if _state.first is not None and not _state.tells:
+        raise Interruption(_state.first)
 
 
 def _handle(signum: int, _frame: FrameType | None) -> None:
