@@ -355,6 +355,7 @@ def test_resampling_wants_a_decoder_that_computes_alike_in_both_passes(layer: nn
         VAE(latent_dim=D, image_shape=SHAPE, decoder=decoder, objective={"name": "iwae", "gradient_samples": 2}, net=SMALL["net"])
 
 
+@pytest.mark.slow
 def test_gradients_of_resampled_samples_are_compiled_as_they_are_written(tmp_path: Path) -> None:
     def build() -> Module:
         return VAE(**{**SMALL, "image_shape": (1, 28, 28)}, num_samples=6, objective={"name": "dreg", "gradient_samples": 2})
