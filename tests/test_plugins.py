@@ -79,6 +79,8 @@ def test_what_cannot_be_imported_is_said_in_a_line(package: str, path: str, said
 def test_package_that_is_not_trusted_is_not_imported(package: str) -> None:
     with trusting([]), pytest.raises(CheckpointError, match=rf"trust=\[{package}\].*{ENTRY_POINT}"):
         locate(f"{package}.nets.Net", "net.name")
+    with trusting(["mine"]), pytest.raises(CheckpointError, match=rf"trust=\[mine,{package}\]"):
+        locate(f"{package}.nets.Net", "net.name")
     assert f"{package}.nets" not in sys.modules
     with trusting([package]):
         assert locate(f"{package}.nets.Net").__name__ == "Net"

@@ -180,9 +180,10 @@ def require_trust(path: str, asked: str) -> None:
         raise CheckpointError(f"{asked}: is no import path such as mypkg.module.Name; refused")
     if package in NEVER:
         raise CheckpointError(f"{asked}: {NO_PART}")
+    all_of_them = ",".join([*sorted(trusted - {*declared()}), package])  # what has been given stays given
     raise CheckpointError(
         f"{asked}: is of package {package}; importing it would run its code, so it is refused unless you trust it: "
-        f"trust=[{package}], or install the package with the entry point {ENTRY_POINT}"
+        f"trust=[{all_of_them}], or install the package with the entry point {ENTRY_POINT}"
     )
 
 

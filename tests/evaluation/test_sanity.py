@@ -78,3 +78,11 @@ def test_judge_of_another_binarization() -> None:
 def test_estimates_that_are_not_finite(value: float) -> None:
     broken = {**report(), "acceptance/ais": Estimate(value, 0.1, 100, 16, "dynamic", "")}
     assert warnings_of({"test": broken}) == ["test: not finite: acceptance/ais"]
+
+
+def test_densities_of_black_and_white_are_called_no_bound() -> None:
+    (warning,) = warnings_of({"test": report(1223.0, -1225.0)}, binary=False)
+    assert warning.startswith("elbo and nll are of a distribution of grey levels, taken at black and white: no bound")
+    assert warnings_of({"test": report(650.0, -660.0, "none")}, binary=False) == []
+    accuracy = {"accuracy": Estimate(0.99, 0.001, 100, 0, "dynamic", "")}
+    assert warnings_of({"test": accuracy}, binary=False) == [], "a classifier has no likelihood"

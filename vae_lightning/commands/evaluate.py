@@ -187,7 +187,7 @@ class _Evaluating:
     def warnings(self, report: Mapping[str, Any]) -> list[str]:
         """Warnings about the estimates in `report`, without those of other settings."""
         splits = {split: {name: from_plain(e) for name, e in estimates.items()} for split, estimates in splits_of(report).items()}
-        return warnings_of(splits, nll_floor(self.model, self.data))
+        return warnings_of(splits, nll_floor(self.model, self.data), is_of_binary_images(self.model))
 
     def _plain(self, drawn: Drawn) -> dict[str, Any]:
         settings = {name: getattr(self.options, name) for name in drawn.settings}

@@ -75,7 +75,7 @@ class Likelihood(nn.Module):
 
     def pixels(self, *parameters: Tensor) -> Distribution:
         """The distribution of each pixel, batch shape `(*, C, H, W)`, from `outputs` tensors of that shape."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines neither pixels(self, *parameters) nor forward(self, parameters)")
 
 
 class LogitBernoulli(Bernoulli):

@@ -18,14 +18,21 @@ _UNSTAMPED = "evaluation.parts=[verification], which evaluation=full holds, puts
 _TOO_GOOD = {"threshold": "thresholded images cost less than those drawn at random, so compare it with no published number"}
 
 
-def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = None) -> list[str]:
+def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = None, binary: bool = True) -> list[str]:
     """Warnings about estimates, one line each.
 
     Args:
         splits: estimates by split and name; those of samples have their classifier's binarization in `settings["judged_by"]`.
         nll_floor: nats that no nll should be below; None where no such number is known, as for densities and most data sets.
+        binary: whether the likelihood is one of binary images, and not of grey levels.
     """
     warnings = []
+    bounds = [report["elbo"] for report in splits.values() if "elbo" in report]
+    if not binary and any(bound.binarization != "none" for bound in bounds):
+        warnings.append(
+            "elbo and nll are of a distribution of grey levels, taken at black and white: no bound and no likelihood of binary "
+            "images; train with data.binarization=none"
+        )
     for split, report in splits.items():
         lost = [name for name, estimate in report.items() if not math.isfinite(estimate.value)]
         if lost:

@@ -86,7 +86,7 @@ class Objective(nn.Module):
         super().__init__()
 
     def forward(self, terms: Terms) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no forward(self, terms)")
 
     def metrics(self, terms: Terms) -> dict[str, Tensor]:
         """Further numbers of the images that are logged, `(B,)` each, by the name of the metric: without gradients."""
