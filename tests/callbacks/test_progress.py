@@ -1,7 +1,9 @@
 """Timing counts images and leaves out what is not training; a signal ends a run after a whole step."""
 
 import json
+import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -42,6 +44,15 @@ def test_timing_leaves_the_first_step_and_validation_out(tmp_path: Path) -> None
     assert timing.images_per_second is not None
     assert timing.training_seconds < time.time() - started - 3 * 0.5
     assert timing.images_per_second == pytest.approx(timing.images / timing.training_seconds)
+
+
+def test_epoch_is_a_line_of_the_log_with_what_its_own_validation_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "vae_lightning.callbacks.progress")
+    trainer = fit(tmp_path, Timing(time.time()), max_epochs=2, check_val_every_n_epoch=2, num_sanity_val_steps=0)
+    first, second = (line for line in caplog.messages if line.startswith("epoch "))
+    assert re.fullmatch(r"epoch 1, step 4, [\d,]+ images/s", first)
+    assert re.fullmatch(r"epoch 2, step 8, (val/\w+ -?[\d.]+, )+[\d,]+ images/s", second)
+    assert f"val/elbo {float(trainer.callback_metrics['val/elbo']):.4g}, " in second
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -1,6 +1,7 @@
 """Timing of a run, and signals that end it in good order."""
 
 import functools
+import logging
 import time
 from contextlib import ExitStack
 from multiprocessing import parent_process
@@ -16,6 +17,8 @@ from vae_lightning.machine.signals import handled, noted
 
 __all__ = ["StopOnInterrupt", "Timing", "is_interrupted"]
 
+log = logging.getLogger(__name__)
+
 STEPS = 50
 """Optimizer steps after which several ranks ask each other whether to stop."""
 SIGNAL = "interrupted"
@@ -24,6 +27,8 @@ SIGNAL = "interrupted"
 
 class Timing(Callback):
     """Measures the time to the first optimizer step, and the training images a second, which `metrics.json` holds.
+
+    At the end of each epoch, a line in the log says how fast it was, and what its validation found if it had one.
 
     Args:
         started: `time.time()` when the command was given.
@@ -43,6 +48,7 @@ class Timing(Callback):
         self._logged = (0, 0.0)
         self.training_seconds = 0.0
         self._since: float | None = None
+        self._validated = False
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -73,7 +79,8 @@ class Timing(Callback):
         self._pause()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.state.fn == TrainerFn.FITTING and not trainer.is_last_batch:
+        self._validated = trainer.state.fn == TrainerFn.FITTING
+        if self._validated and not trainer.is_last_batch:
             self._go_on()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -84,6 +91,17 @@ class Timing(Callback):
             # not by Lightning's log(), whose metrics must be the same each time
             for logger in trainer.loggers:
                 logger.log_metrics({"time/images_per_second": images / seconds}, step=trainer.global_step)
+        if trainer.is_global_zero:
+            found = [f"{name} {value:.4g}" for name, value in trainer.callback_metrics.items() if name.startswith("val/")]
+            speed = [f"{images / seconds:,.0f} images/s"] if seconds > 0 else []
+            said = [
+                f"epoch {trainer.current_epoch + 1}",
+                f"step {trainer.global_step}",
+                *(found if self._validated else ()),
+                *speed,
+            ]
+            log.info("%s", ", ".join(said))
+        self._validated = False
 
     @property
     def images_per_second(self) -> float | None:
