@@ -55,7 +55,7 @@ def seen_while_training(folder: Path, *words: str, environment: Mapping[str, str
         training = subprocess.Popen(line, cwd=folder, stdout=log, stderr=log, env=environment, start_new_session=True)
         while training.poll() is None:
             seen |= {address for process in processes(training.pid) for address in doors(process)}
-            time.sleep(0.02)
+            time.sleep(0.1)
     assert training.returncode == 0, (folder / "log.txt").read_text()
     return seen
 
