@@ -22,6 +22,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError, Interrupti
 
 __all__ = [
     "ENTRY_POINT",
+    "LIGHTNING",
     "OWN",
     "add_working_directory",
     "declared",
@@ -46,6 +47,8 @@ KINDS = {
     "torch.optim.lr_scheduler.LRScheduler",
     "torch.optim.optimizer.Optimizer",
 }
+LIGHTNING = "pytorch_lightning"
+"""The package of which a training may name everything that is its own."""
 NEVER = frozenset(("torch", "vae_lightning", *sys.stdlib_module_names))
 """Packages that cannot be trusted as a whole: with their functions a run folder could do anything."""
 NO_PART = "is none of the parts that a run folder may name; refused"
@@ -180,10 +183,10 @@ def require_trust(path: str, asked: str) -> None:
         raise CheckpointError(f"{asked}: is no import path such as mypkg.module.Name; refused")
     if package in NEVER:
         raise CheckpointError(f"{asked}: {NO_PART}")
-    all_of_them = ",".join([*sorted(trusted - {*declared()}), package])  # what has been given stays given
+    given = sorted(trusted - {*declared(), LIGHTNING})
     raise CheckpointError(
         f"{asked}: is of package {package}; importing it would run its code, so it is refused unless you trust it: "
-        f"trust=[{all_of_them}], or install the package with the entry point {ENTRY_POINT}"
+        f"trust=[{','.join([*given, package])}], or install the package with the entry point {ENTRY_POINT}"
     )
 
 

@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.plugins import locate, require_trust, trusting, values_under
+from vae_lightning.plugins import LIGHTNING, locate, require_trust, trusting, values_under
 
 __all__ = ["TRUSTS", "is_trust", "named_in", "only_trusted", "require_trusted_configs"]
 
 TRUSTS = "VAE_LIGHTNING_TRUSTS"
 """An environment variable with the packages that this command trusts, which processes that Lightning starts have to know too."""
-LIGHTNING = "pytorch_lightning"
-"""The package of which a training may name everything that is its own."""
 KINDS = ("pytorch_lightning.callbacks.callback.Callback", "pytorch_lightning.loggers.logger.Logger")
 """What of this project a training may name beside what an evaluation may."""
 TRUST = re.compile(r"\+{0,2}trust=(?P<packages>.*)", re.DOTALL)
