@@ -91,16 +91,12 @@ class Timing(Callback):
             # not by Lightning's log(), whose metrics must be the same each time
             for logger in trainer.loggers:
                 logger.log_metrics({"time/images_per_second": images / seconds}, step=trainer.global_step)
+        # asked for in every process, as they may have to agree on a metric of a model of one's own
+        found = [f"{name} {value:.4g}" for name, value in trainer.callback_metrics.items() if name.startswith("val/")]
         if trainer.is_global_zero:
-            found = [f"{name} {value:.4g}" for name, value in trainer.callback_metrics.items() if name.startswith("val/")]
             speed = [f"{images / seconds:,.0f} images/s"] if seconds > 0 else []
-            said = [
-                f"epoch {trainer.current_epoch + 1}",
-                f"step {trainer.global_step}",
-                *(found if self._validated else ()),
-                *speed,
-            ]
-            log.info("%s", ", ".join(said))
+            found = found if self._validated else []
+            log.info("%s", ", ".join([f"epoch {trainer.current_epoch + 1}", f"step {trainer.global_step}", *found, *speed]))
         self._validated = False
 
     @property
