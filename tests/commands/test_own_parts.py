@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import hydra
 import pytest
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vae_lightning.commands.commandline import CONF
 from vae_lightning.commands.own_parts import with_own_parts
@@ -43,6 +43,27 @@ def test_arguments_of_the_default_net_go_with_it(
     ],
 )
 def test_net_that_was_asked_for_keeps_its_arguments(words: list[str]) -> None:
+    assert with_own_parts(words, CONF) == words
+
+
+@pytest.mark.parametrize(
+    ("words", "part", "wanted"),
+    [
+        (["model.prior.name=mypriors.Laplace", "model.prior.scale=2"], "prior", {"name": "mypriors.Laplace", "scale": 2}),
+        (["model.prior.scale=2", "model.prior.name=mypriors.Laplace"], "prior", {"name": "mypriors.Laplace", "scale": 2}),
+        (["+model.prior.scale=2", "model.prior.name=mypriors.Laplace"], "prior", {"name": "mypriors.Laplace", "scale": 2}),
+        (["model.likelihood.name=mine.Own", "model.likelihood.of.a=1"], "likelihood", {"name": "mine.Own", "of": {"a": 1}}),
+        (["model/net=cnn3", "model.net.name=mynets.small", "model.net.width=8"], "net.width", 8),
+    ],
+)
+def test_arguments_of_ones_own_part_need_no_plus(
+    compose: Callable[..., DictConfig], words: list[str], part: str, wanted: object
+) -> None:
+    assert OmegaConf.select(compose(*with_own_parts(words, CONF)).model, part) == wanted
+
+
+def test_arguments_of_a_part_of_this_project_are_checked_where_they_are_written() -> None:
+    words = ["model.prior.name=standard", "model.prior.scale=2", "model.latent_dim=3"]
     assert with_own_parts(words, CONF) == words
 
 

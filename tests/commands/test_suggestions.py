@@ -86,15 +86,6 @@ def test_every_other_word_leads_to_something_that_exists(meant: str) -> None:
     assert not option or option in TRAIN.groups[key]
 
 
-def test_argument_of_a_part_of_ones_own_is_added() -> None:
-    typed = ["model.likelihood.name=mylikelihood.Smooth", "model.likelihood.doubt=0.02"]
-    found = str(unknown_setting("model.likelihood.doubt", ["name"], TRAIN, typed))
-    assert found == "model.likelihood.doubt: is added, as an argument of a part of your own: +model.likelihood.doubt=<value>"
-    slip = str(unknown_setting("model.likelihood.doub", ["name", "doubt"], TRAIN, [typed[0], "+model.likelihood.doub=0.02"]))
-    assert slip == "model.likelihood.doub: no such key; did you mean +model.likelihood.doubt?"
-    assert "no such key" in str(unknown_setting("model.likelihood.doubt", ["name"], TRAIN, ["model.likelihood.name=bernoulli"]))
-
-
 def test_setting_of_a_class_of_ones_own_is_meant_before_one_of_another_option() -> None:
     own = ["batch_size", "size"]
     assert str(unknown_setting("data.sise", own, TRAIN)) == "data.sise: no such key; did you mean data.size?"

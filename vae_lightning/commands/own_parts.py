@@ -1,4 +1,4 @@
-"""`model.net.name=mynets.small` on a command line: a part of one's own in the place of the default one and its arguments."""
+"""`model.net.name=mynets.small model.net.width=8` on a command line: a part of one's own, and its arguments."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -18,17 +18,26 @@ PARTS = ("net", "objective")
 
 
 def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
-    """`words` with the net or objective that nobody asked for left out, where a net of one's own, or any objective, is named.
+    """`words` as Hydra takes them where a part of one's own is named: its arguments need no plus, nor does it get another's.
 
-    Hydra would merge its name into the default part's arguments, which it does not take. A part that was chosen, by `model/net` or
-    a preset, keeps them.
+    A net or objective that nobody asked for is left out, as Hydra would merge the name of one's own, or of any objective, into
+    arguments that it does not take. A part that was chosen, by `model/net` or a preset, keeps them.
 
+    >>> with_own_parts(["model.prior.name=mypriors.Laplace", "model.prior.scale=2"], Path("conf"))
+    ['model.prior.name=mypriors.Laplace', '++model.prior.scale=2']
     >>> with_own_parts(["model.net.name=mynets.small", "model.net.width=8"], Path("conf"))
     ['++model.net.name=mynets.small', '++model.net.width=8', '~model/net']
     """
     for part in PARTS:
         words = _with_own(part, words, conf)
-    return list(words)
+    pairs = [(word.partition("=")[0], word.partition("=")[2]) for word in words]
+    named = tuple(key.lstrip("+").removesuffix("name") for key, value in pairs if _is_own(key, value))
+    return [word if _is_own(*pair) or not word.startswith(named) else f"++{word}" for word, pair in zip(words, pairs, strict=True)]
+
+
+def _is_own(key: str, value: str) -> bool:
+    """Whether a word chooses a part of one's own: `model.prior.name=mypriors.Laplace`."""
+    return key.endswith(".name") and value != "" and all(map(is_path, parts_of(value)))
 
 
 def _with_own(part: str, words: Sequence[str], conf: Path) -> list[str]:

@@ -15,7 +15,6 @@ from yaml import YAMLError
 from vae_lightning.arguments import choose
 from vae_lightning.commands.overrides import NONE
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.plugins import is_path
 
 __all__ = ["Catalogue", "unknown_group", "unknown_option", "unknown_setting"]
 
@@ -211,10 +210,6 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
         return ConfigurationError(f"{key}: {OF_THE_OTHER_SCRIPT[catalogue.name][key]}")
     if owners := catalogue.settings.get(key):
         return ConfigurationError(_of_another_option(key, owners, catalogue, typed))
-    typed = list(typed)
-    own = bool(prefix) and any(word.startswith(f"{prefix}.name=") and is_path(word.partition("=")[2]) for word in typed)
-    if own and any(word.startswith(f"{key}=") for word in typed):
-        return ConfigurationError(f"{key}: is added, as an argument of a part of your own: +{key}=<value>")
     typable = () if prefix else OF_THE_COMMAND_LINE[catalogue.name]
     names, above = sorted({*map(str, siblings), *typable}), f"{prefix}." if prefix else ""
     # first look for a slip of the pen, then for the setting's name in other projects
@@ -230,7 +225,7 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
         return ConfigurationError(f"{key}: no such key; {prefix or 'the top level'} has: {', '.join(names) or 'none'}")
     owners = catalogue.settings.get(meant, []) if meant.removeprefix(above) not in names else []
     hint = f" (with {_either(owners)})" if owners and not catalogue.defaults & set(owners) else ""
-    return ConfigurationError(f"{key}: no such key; did you mean {'+' if own else ''}{meant}{hint}?")
+    return ConfigurationError(f"{key}: no such key; did you mean {meant}{hint}?")
 
 
 def _of_another_option(key: str, owners: list[str], catalogue: Catalogue, typed: Iterable[str]) -> str:
