@@ -28,7 +28,11 @@ RECIPES: dict[str, list[str]] = {
     "cvae_mlp": ["model=cvae_mlp"],
     "cvae_cnn3": ["model=cvae_cnn3"],
     "classifier": ["experiment=classifier", "data.binarization=dynamic"],
-    "burda_vae": ["experiment=burda_vae", "recipe=soap", "model.objective.sticking_the_landing=true", "trainer.max_epochs=355"],
+    "burda_vae": [
+        *("experiment=burda_vae", "recipe=soap", "model.objective.sticking_the_landing=true", "trainer.max_epochs=300"),
+        *("data.batch_size=1000", "model.optimizer.lr=0.012", "model.lr_schedule.name=linear", "trainer.precision=bf16-mixed"),
+        "trainer.check_val_every_n_epoch=10",
+    ],
 }
 """What trains each model, by its name."""
 EVALUATED = ("evaluation.num_images=10000", "evaluation.num_samples=1000", "evaluation.figures=[]")
