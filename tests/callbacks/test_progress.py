@@ -1,5 +1,6 @@
 """Timing counts images and leaves out what is not training; a signal ends a run after a whole step."""
 
+import io
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ def fit(tmp_path: Path, *callbacks: L.Callback, **trainer: Any) -> L.Trainer:
     images = torch.rand(64, 1, 28, 28, generator=torch.Generator().manual_seed(0)).round()
     loader = DataLoader(TensorDataset(images, torch.zeros(64, dtype=torch.long)), batch_size=16)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
-    result = L.Trainer(callbacks=list(callbacks), default_root_dir=tmp_path, accelerator="cpu", **quiet, **trainer)
+    result = L.Trainer(callbacks=list(callbacks), default_root_dir=tmp_path, accelerator="cpu", **{**quiet, **trainer})
     result.fit(VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}), loader, loader)
     return result
 
@@ -53,6 +54,24 @@ def test_epoch_is_a_line_of_the_log_with_what_its_own_validation_found(tmp_path:
     assert re.fullmatch(r"epoch 1, step 4, [\d,]+ images/s", first)
     assert re.fullmatch(r"epoch 2, step 8, (val/\w+ -?[\d.]+, )+[\d,]+ images/s", second)
     assert f"val/elbo {float(trainer.callback_metrics['val/elbo']):.4g}, " in second
+
+
+def test_epoch_is_a_line_where_no_progress_bar_can_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(tmp_path, Timing(time.time()), max_epochs=2, num_sanity_val_steps=0)
+    assert "epoch " not in capsys.readouterr().out, "a training that was to be quiet"
+    fit(tmp_path, Timing(time.time()), max_epochs=2, num_sanity_val_steps=0, enable_progress_bar=True)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert [line.split(", ")[:2] for line in said] == [["epoch 1", "step 4"], ["epoch 2", "step 8"]]
+
+
+def test_output_that_nobody_reads_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(text)
+
+    monkeypatch.setattr("sys.stdout", Closed())
+    trainer = fit(tmp_path, Timing(time.time()), L.callbacks.ProgressBar(), max_epochs=2, enable_progress_bar=True)
+    assert trainer.global_step == 8
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])

@@ -1,7 +1,9 @@
 """Timing of a run, and signals that end it in good order."""
 
+import contextlib
 import functools
 import logging
+import sys
 import time
 from contextlib import ExitStack
 from multiprocessing import parent_process
@@ -28,7 +30,8 @@ SIGNAL = "interrupted"
 class Timing(Callback):
     """Measures the time to the first optimizer step, and the training images a second, which `metrics.json` holds.
 
-    At the end of each epoch, a line in the log says how fast it was, and what its validation found if it had one.
+    At the end of each epoch, a line in the log says how fast it was, and what its validation found if it had one. The line is
+    printed too where standard output is no terminal, so that a progress bar would be drawn only at its end.
 
     Args:
         started: `time.time()` when the command was given.
@@ -96,7 +99,11 @@ class Timing(Callback):
         if trainer.is_global_zero:
             speed = [f"{images / seconds:,.0f} images/s"] if seconds > 0 else []
             found = found if self._validated else []
-            log.info("%s", ", ".join([f"epoch {trainer.current_epoch + 1}", f"step {trainer.global_step}", *found, *speed]))
+            line = ", ".join([f"epoch {trainer.current_epoch + 1}", f"step {trainer.global_step}", *found, *speed])
+            log.info("%s", line)
+            if trainer.progress_bar_callback is not None and not sys.stdout.isatty():
+                with contextlib.suppress(OSError):  # nobody reads on
+                    print(line, flush=True)
         self._validated = False
 
     @property
