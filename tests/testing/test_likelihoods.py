@@ -118,7 +118,9 @@ def test_samples_that_are_not_binary_are_named() -> None:
 
 
 def test_black_pixels_of_infinite_density_are_named() -> None:
-    with pytest.raises(AssertionError, match=r"BetaLikelihood: log_prob at parameters of size 0: 4 of 4 numbers are not finite"):
+    with pytest.raises(
+        AssertionError, match=r"BetaLikelihood: log_prob of pixels 0 at parameters of size 0: 4 of 4 numbers are not finite"
+    ):
         check_likelihood(BetaLikelihood())
 
 

@@ -105,13 +105,13 @@ class LikelihoodContract(Contract):
         name = type(likelihood).__name__
         grey = self.images(likelihood, 4)
         for scale in (0.0, 1.0, 30.0):
-            for x in (grey, torch.zeros_like(grey), torch.ones_like(grey)):
+            for shown, x in (("", grey), (" of pixels 0", torch.zeros_like(grey)), (" of pixels 1", torch.ones_like(grey))):
                 parameters = self.parameters_for(likelihood, 4, scale=scale).requires_grad_()
                 log_prob = self.distribution(likelihood, parameters).log_prob(x)
-                finite(log_prob, f"{name}: log_prob at parameters of size {scale:g}")
+                finite(log_prob, f"{name}: log_prob{shown} at parameters of size {scale:g}")
                 claim(log_prob.requires_grad, f"{name}: log_prob does not depend on the decoder's parameters")
                 (gradient,) = torch.autograd.grad(log_prob.sum(), parameters)
-                finite(gradient, f"{name}: the gradient of log_prob at parameters of size {scale:g}")
+                finite(gradient, f"{name}: the gradient of log_prob{shown} at parameters of size {scale:g}")
 
     def test_treats_each_image_by_itself(self) -> None:
         likelihood = self.part()
