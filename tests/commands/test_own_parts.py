@@ -64,6 +64,7 @@ def test_arguments_of_ones_own_part_need_no_plus(
 
 def test_arguments_of_a_part_of_this_project_are_checked_where_they_are_written() -> None:
     words = ["model.prior.name=standard", "model.prior.scale=2", "model.latent_dim=3"]
+    words += ["logger.tensorboard.name=run.1", "logger.tensorboard.verion=3", "name=a.b"]
     assert with_own_parts(words, CONF) == words
 
 

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import re
 import shutil
 import struct
 import threading
@@ -60,7 +61,9 @@ def test_damaged_file_without_network_is_refused_by_name(copy: Path, monkeypatch
     assert "\n" not in str(refusal.value)
 
 
-def test_damaged_file_is_fetched_anew_and_put_in_place_whole(copy: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_file_is_fetched_anew_and_put_in_place_whole(
+    copy: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fetch(scratch: Path) -> None:
         for path in sources.raw_folder("mnist", mnist_root).glob("*-ubyte"):
             shutil.copy(path, scratch / path.name)
@@ -71,7 +74,10 @@ def test_damaged_file_is_fetched_anew_and_put_in_place_whole(copy: Path, mnist_r
     monkeypatch.setattr(sources, "fetchers", lambda _: [("broken", broken), ("good", fetch)])
     path = copy / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     path.write_bytes(b"")
+    capsys.readouterr()
     sources.raw_folder("mnist", copy)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"broken: the fetched .*; trying good", said)
     assert md5(path.read_bytes()) == sources.MNIST_MD5[path.name]
     assert not list(path.parent.glob(".fetch-*"))
     assert not list(path.parent.glob("*.replaced"))

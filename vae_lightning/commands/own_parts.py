@@ -37,7 +37,8 @@ def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
 
 def _is_own(key: str, value: str) -> bool:
     """Whether a word chooses a part of one's own: `model.prior.name=mypriors.Laplace`."""
-    return key.endswith(".name") and value != "" and all(map(is_path, parts_of(value)))
+    of_a_part = key.lstrip("+").startswith("model.") and key.endswith(".name")
+    return of_a_part and value != "" and all(map(is_path, parts_of(value)))
 
 
 def _with_own(part: str, words: Sequence[str], conf: Path) -> list[str]:

@@ -251,6 +251,8 @@ def _fetched(dataset: str, raw: Path, problem: str) -> Verified:
     for left in raw.glob(".fetch-*"):  # by a process that was killed, as whoever fetches holds the lock
         shutil.rmtree(left, ignore_errors=True)
     for source, fetch in fetchers(dataset):
+        if failures:
+            print(f"{failures[-1]}; trying {source}", file=sys.stderr)
         try:
             with tempfile.TemporaryDirectory(dir=raw, prefix=".fetch-") as scratch:
                 fetch(Path(scratch))
