@@ -247,7 +247,7 @@ def _write_record(folder: Path, checksums: Mapping[str, str]) -> None:
 
 def _fetched(dataset: str, raw: Path, problem: str) -> Verified:
     """The data set from the first source that has it intact, put into `raw`."""
-    failures = []
+    failures: list[str] = []
     for left in raw.glob(".fetch-*"):  # by a process that was killed, as whoever fetches holds the lock
         shutil.rmtree(left, ignore_errors=True)
     for source, fetch in fetchers(dataset):
