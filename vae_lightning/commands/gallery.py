@@ -23,7 +23,7 @@ from vae_lightning.figures.style import png, style
 from vae_lightning.figures.subject import Projection
 from vae_lightning.inference.observed import observed_mask
 from vae_lightning.inference.pixels import in_place
-from vae_lightning.inference.svi import DEFAULT, ORIGINAL, SVISettings
+from vae_lightning.inference.svi import DEFAULT, ORIGINAL, QUICK, SVISettings
 from vae_lightning.machine.files import replacing, write_bytes
 from vae_lightning.noise import generator
 from vae_lightning.runs import LoadedRun
@@ -34,7 +34,7 @@ __all__ = ["SVI", "Drawn", "Gallery", "check_label", "draw", "figures_named", "m
 
 log = logging.getLogger(__name__)
 
-SVI: dict[str, SVISettings] = {"default": DEFAULT, "original": ORIGINAL}
+SVI: dict[str, SVISettings] = {"default": DEFAULT, "quick": QUICK, "original": ORIGINAL}
 """Settings of the fit of q(z | seen part), by name."""
 LABEL = 3
 """The class that figures of one class show by default, if there are so many classes."""

@@ -30,7 +30,7 @@ from vae_lightning.inference.observed import Observed, log_joint
 from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
 
-__all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "Fit", "SVISettings", "Start", "complete", "stochastic_variational_inference"]
+__all__ = ["DEFAULT", "DRAWS", "ORIGINAL", "QUICK", "Fit", "SVISettings", "Start", "complete", "stochastic_variational_inference"]
 
 DRAWS = 400
 """Draws from the prior among which a fit looks for its start; q is then a tenth as wide as the prior."""
@@ -310,6 +310,9 @@ class _Plateau:
 
 
 DEFAULT = SVISettings()
+
+QUICK = SVISettings(max_steps=100, num_samples=5)
+"""A fifth of the time, for fits that are only a proposal of importance sampling."""
 
 ORIGINAL = SVISettings("sgd", learning_rate=0.001, max_steps=2500, num_samples=100, start="prior", patience=None)
 """The settings of xwinxu/variational-mnist (https://github.com/xwinxu/variational-mnist)."""
