@@ -273,6 +273,61 @@ def test_best_of_another_objective_is_left_behind(
     assert ("best.ckpt: starts anew" in caplog.text) == anew
 
 
+@pytest.mark.parametrize(
+    ("first", "then", "why"),
+    [
+        (
+            ("limit_val_batches=1",),
+            ("limit_val_batches=1.0",),
+            "on 1 batches of 100 images, and this training is on all validation images",
+        ),
+        (
+            ("limit_val_batches=1.0",),
+            ("limit_val_batches=0.2",),
+            "on all validation images, and this training is on 0.2 of the batches",
+        ),
+        (("limit_val_batches=2",), ("limit_val_batches=2", "data.eval_batch_size=50"), "is on 2 batches of 50 images"),
+        ((), ("monitor=val/log_likelihood",), "the checkpoint was judged by another monitor"),
+        ((), (), ""),
+        (("limit_val_batches=1.0",), ("limit_val_batches=1.0",), ""),
+    ],
+)
+def test_best_of_scores_that_do_not_compare_is_left_behind(
+    compose: Compose, tmp_path: Path, first: tuple[str, ...], then: tuple[str, ...], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A score of other images, or of another metric, may be one that no later weights reach."""
+    first, then = (tuple(word.replace("limit_val", "trainer.limit_val") for word in words) for words in (first, then))
+    train(compose(*SMALL, *first, folder="first"))
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    more = ("trainer.max_epochs=2", "model.optimizer.lr=1e-12", f"ckpt_path={last}")  # the weights stay as they are
+    result = train(compose(*SMALL, *then, *more, folder="second"))
+    best = torch.load(tmp_path / "second" / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == (1 if why else 0)
+    assert why in caplog.text
+    assert ("best.ckpt: starts anew" in caplog.text) == bool(why)
+    assert result.trainer.checkpoint_callback is not None
+
+
+def test_best_so_far_is_kept_aside_where_another_monitor_judges(compose: Compose, tmp_path: Path) -> None:
+    train(compose(*SMALL, folder="run"))
+    run = tmp_path / "run"
+    best = (run / "checkpoints" / "best.ckpt").read_bytes()
+    more = ("trainer.max_epochs=2", f"ckpt_path={run}/checkpoints/last.ckpt")
+    train(compose(*SMALL, "monitor=val/log_likelihood", *more, folder="run"))
+    (kept,) = (run / ".hydra").glob("until_step_*/best.ckpt")
+    assert kept.read_bytes() == best
+    assert torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
+
+
+def test_run_that_goes_on_in_its_folder_keeps_its_checkpoints_up_to_date(compose: Compose, tmp_path: Path) -> None:
+    train(compose(*SMALL, folder="run"))
+    more = ("trainer.max_epochs=2", f"ckpt_path={tmp_path}/run/checkpoints/last.ckpt")
+    with pytest.raises(ConfigurationError, match=r"callbacks\.last_checkpoint: is left out"):
+        train(compose(*SMALL, *more, "callbacks=none", folder="run"))
+    train(compose(*SMALL, *more, "callbacks.checkpoint=null", folder="run"))
+    assert not (tmp_path / "run" / "checkpoints" / "best.ckpt").exists(), "evaluation takes it for what was trained last"
+
+
 def test_best_checkpoint_that_is_gone_is_not_pointed_to(compose: Compose, tmp_path: Path) -> None:
     train(compose(*SMALL, folder="first"))
     checkpoints = tmp_path / "first" / "checkpoints"
@@ -295,7 +350,10 @@ def test_damaged_best_checkpoint_counts_as_gone(compose: Compose, tmp_path: Path
 
 @pytest.mark.parametrize(
     "setting",
-    ["save_top_k=3", "save_top_k=-1", "save_last=true", "every_n_train_steps=2", "save_on_train_epoch_end=true", "filename=x"],
+    [
+        *("save_top_k=3", "save_top_k=-1", "save_top_k=0", "save_top_k=false", "save_last=true", "every_n_train_steps=2"),
+        *("every_n_epochs=2", "every_n_epochs=0", "save_on_train_epoch_end=true", "save_on_train_epoch_end=null", "filename=x"),
+    ],
 )
 def test_setting_under_which_best_is_not_the_best_is_refused(compose: Compose, tmp_path: Path, setting: str) -> None:
     new = "" if setting.startswith(("filename", "save_on_train_epoch_end")) else "+"

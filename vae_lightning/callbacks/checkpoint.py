@@ -20,7 +20,7 @@ from torch import nn
 
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.progress import STEPS
-from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError, one_line
 from vae_lightning.machine.checkpoints import LAST, PREVIOUS, content_of, is_whole, read_any
 from vae_lightning.machine.files import replacing
 from vae_lightning.machine.lightning import (
@@ -35,24 +35,25 @@ __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 
 log = logging.getLogger(__name__)
 
-ONLY = {
-    "save_top_k": 1,
-    "save_last": None,
-    "every_n_train_steps": None,
-    "train_time_interval": None,
-    "save_on_exception": False,
-    "save_on_train_epoch_end": False,
-    "enable_version_counter": False,
+ONLY: dict[str, tuple[object, ...]] = {
+    "save_top_k": (1,),
+    "save_last": (None, False),
+    "every_n_epochs": (None, 1),
+    "every_n_train_steps": (None, 0),
+    "train_time_interval": (None,),
+    "save_on_exception": (False,),
+    "save_on_train_epoch_end": (False,),
+    "enable_version_counter": (False,),
 }
-"""Settings of ModelCheckpoint under which best.ckpt holds the best weights, and last.ckpt is written by `LastCheckpoint`."""
+"""Values of ModelCheckpoint's settings by which best.ckpt holds the best weights, and last.ckpt is written by `LastCheckpoint`."""
 INSTEAD = (
     "this callback keeps the best checkpoint alone, as best.ckpt; for others beside it, add another callback: "
     "pytorch_lightning.callbacks.ModelCheckpoint with a dirpath of its own"
 )
-
-
 WRITTEN = "written"
 """The key in a checkpoint of `time.time()` when it was written."""
+VALIDATED = "validated"
+"""The key in a checkpoint of what its scores were measured on, in words."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -195,7 +196,8 @@ class LastCheckpoint(Checkpoint):
 class BestCheckpoint(ModelCheckpoint):
     """Keeps the best checkpoint in `dirpath`/best.ckpt, and copies it along when a run goes on in a new folder.
 
-    Where a run goes on with another objective or number of samples, the best of what the other trained is left behind.
+    Where a run goes on with another objective or number of samples, by another monitor, or on another part of the validation
+    images, scores do not compare with those so far, and the best until then is left behind.
 
     Args:
         dirpath: folder of the file.
@@ -209,10 +211,12 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, dirpath: str, monitor: str, mode: str = "min", filename: str = "best", **settings: Any) -> None:
         for key, value in settings.items():
-            if key in ONLY and value not in (None, False, ONLY[key]):
+            if key in ONLY and not any(type(value) is type(allowed) and value == allowed for allowed in ONLY[key]):
                 raise ConfigurationError(f"{key}={value}: {INSTEAD}")
         if filename != "best":
             raise ConfigurationError(f"filename={filename}: must be best, which is what evaluation looks for")
+        if monitor.startswith("train/"):
+            raise ConfigurationError(f"monitor={monitor}: must be a metric of validation, after which the best is kept: val/...")
         names = {"auto_insert_metric_name": False, "enable_version_counter": False, "save_on_train_epoch_end": False}
         super().__init__(dirpath=dirpath, monitor=monitor, mode=mode, filename=filename, **{**names, **settings})
         self._starts_anew = False
@@ -223,9 +227,15 @@ class BestCheckpoint(ModelCheckpoint):
         return Path(str(self.dirpath), f"{self.filename}{self.FILE_EXTENSION}")
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._starts_anew = has_another_goal(checkpoint.get("hyper_parameters", {}), pl_module.hparams)
-        if self._starts_anew:
-            _say_anew()
+        why = incomparable(checkpoint, pl_module.hparams, trainer, trainer.datamodule)  # type: ignore[attr-defined]
+        if not why and not is_judged_by(self, checkpoint):
+            why = "the checkpoint was judged by another monitor"
+        self._starts_anew = bool(why)
+        if why:
+            _say_anew(why)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[VALIDATED] = _validated_on(trainer, trainer.datamodule)  # type: ignore[attr-defined]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self._starts_anew:
@@ -283,6 +293,39 @@ def has_another_goal(hparams: Mapping[str, Any], others: Mapping[str, Any]) -> b
     return None not in goals and goals[0] != goals[1]
 
 
+def _validated_on(trainer: L.Trainer, data: L.LightningDataModule | None) -> str:
+    """The part of the validation images that a validation sees, in words."""
+    limit = trainer.limit_val_batches
+    if limit == 1.0 and isinstance(limit, float):
+        return "all validation images"
+    size = getattr(data, "eval_batch_size", None)
+    batches = f"batches of {size * trainer.world_size} images" if size else "batches"
+    return f"{limit} {batches}" if isinstance(limit, int) else f"{limit:g} of the {batches}"
+
+
+def incomparable(
+    checkpoint: Mapping[str, Any], hparams: Mapping[str, Any], trainer: L.Trainer, data: L.LightningDataModule | None
+) -> str:
+    """Why scores of a training that goes on from `checkpoint` do not compare with those so far; empty if they do.
+
+    Args:
+        hparams: of the model that goes on.
+        data: what goes on is trained and validated on.
+    """
+    if has_another_goal(checkpoint.get("hyper_parameters", {}), hparams):
+        return "the checkpoint was trained by another objective or number of samples"
+    was, now = checkpoint.get(VALIDATED), _validated_on(trainer, data)
+    if isinstance(was, str) and was != now:
+        return f"the checkpoint was validated on {one_line(was, 80)}, and this training is on {now}"
+    return ""
+
+
+def is_judged_by(callback: BestCheckpoint, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether `checkpoint` knows the best by the monitor of `callback`; one that knows no best is taken for one that does."""
+    judges = [key for key in checkpoint.get("callbacks", {}) if str(key).startswith(f"{BestCheckpoint.__name__}{{")]
+    return not judges or callback.state_key in judges
+
+
 @rank_zero_only
-def _say_anew() -> None:
-    log.warning("best.ckpt: starts anew, as the checkpoint was trained by another objective or number of samples")
+def _say_anew(why: str) -> None:
+    log.warning("best.ckpt: starts anew, as %s", why)

@@ -316,10 +316,12 @@ def monitor_of(cfg: DictConfig, model: L.LightningModule) -> tuple[str, str]:
     """The metric by which checkpoints are compared, and "min" or "max": as the config says, else as the model says."""
     default, default_mode = getattr(model, "monitor", "val/loss"), getattr(model, "monitor_mode", "min")
     metric = cfg.monitor or default
+    if metric.startswith("train/"):
+        raise ConfigurationError(f"monitor={metric}: must be a metric of validation, after which the best is kept: val/...")
     mode = cfg.monitor_mode or (default_mode if metric == default else direction(metric))
     if mode is None:
-        measured = [f"{split}/{name}" for split in ("val", "train") for name in LOGGED]
-        nearest = nearest_metric(metric, measured)
+        measured = [f"val/{name}" for name in LOGGED]
+        nearest = nearest_metric(metric, measured) if metric not in measured else ""
         hint = f"did you mean {nearest}? else " if nearest else ""
         raise ConfigurationError(f"monitor={metric}: {hint}say with monitor_mode=min or monitor_mode=max which is better")
     return metric, mode

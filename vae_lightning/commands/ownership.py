@@ -159,6 +159,12 @@ class RunFolder:
     def _refuse_used(self, trainer: L.Trainer, going_on: Continuation | None) -> None:
         owned = self._owned(going_on)
         if self.path.resolve() in owned or resumes(self.path):
+            lasts = any(isinstance(callback, LastCheckpoint) for callback in trainer.checkpoint_callbacks)
+            if going_on is not None and not lasts:
+                raise ConfigurationError(
+                    "callbacks.last_checkpoint: is left out, so the checkpoints of a run that goes on in its folder would stay as "
+                    "they were, and be evaluated in place of what is trained now; keep it, or go on in another folder by ckpt_path="
+                )
             return
         for path in _products(self.path, trainer):
             if path.parent.resolve() not in owned:
@@ -342,14 +348,14 @@ def _begin_again(
 ) -> None:
     """Replace the records of the training so far, after copying them to `.hydra/until_step_<steps>`.
 
-    Where the training goes on with another goal, the best of what the other trained is put there too.
+    Where the best so far is not the best of what comes, it is put there too.
     """
     steps = going_on.progress.steps
     kept = _keep_records(folder, steps)
     for path in (folder / METRICS, folder / TEST_PER_IMAGE):
         path.unlink(missing_ok=True)
     write()
-    if going_on.another_goal and (folder / BEST).is_file():
+    if going_on.best_anew and (folder / BEST).is_file():
         kept.mkdir(exist_ok=True)
         (folder / BEST).replace(kept / BEST.name)
     cut_events(events, steps, going_on.written)

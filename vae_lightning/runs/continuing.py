@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import flattened, parameters
 from vae_lightning.callbacks import LastCheckpoint
-from vae_lightning.callbacks.checkpoint import WRITTEN, has_another_goal
+from vae_lightning.callbacks.checkpoint import WRITTEN, BestCheckpoint, incomparable, is_judged_by
 from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.checkpoints import Progress, read, read_any
 from vae_lightning.machine.lightning import BATCHES_THAT_STEPPED, allowed_seconds, begins_an_epoch, ends_only
@@ -61,15 +61,23 @@ class Continuation(L.Callback):
         progress: how far the checkpoint's training had come.
         changed: settings that have other values now, by name: the value then, and the value now.
         ends: nothing is left to train, so that only what comes after training is done.
-        another_goal: the objective or the number of samples is another, so that scores do not compare with those so far.
+        scores_anew: scores do not compare with those so far, as the objective or what is validated on is another.
+        best_anew: neither does the best so far stay the best: for that reason, or as another monitor judges, or none.
     """
 
     sees_every_batch = False
 
     def __init__(
-        self, path: Path, progress: Progress, changed: Mapping[str, Any], ends: bool = False, another_goal: bool = False
+        self,
+        path: Path,
+        progress: Progress,
+        changed: Mapping[str, Any],
+        ends: bool = False,
+        scores_anew: bool = False,
+        best_anew: bool = False,
     ) -> None:
-        self.path, self.progress, self.changed, self.ends, self.another_goal = path, progress, dict(changed), ends, another_goal
+        self.path, self.progress, self.changed, self.ends = path, progress, dict(changed), ends
+        self.scores_anew, self.best_anew = scores_anew, best_anew or scores_anew
         self.written: float | None = None
         """`time.time()` when the checkpoint was written, if it says so."""
         self.begin: Callable[[], object] | None = None
@@ -87,7 +95,7 @@ class Continuation(L.Callback):
         written, states = checkpoint.get(WRITTEN), checkpoint["callbacks"]
         self.written = written if isinstance(written, float) else None
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if self.another_goal and isinstance(callback, EarlyStopping):
+            if self.scores_anew and isinstance(callback, EarlyStopping):
                 states.pop(callback.state_key, None)
             if callback.state_key in states:
                 states[callback.state_key] = _with_own_settings(callback, states[callback.state_key])
@@ -198,18 +206,20 @@ def continuation(
     with _damaged(path):
         _require_form(content)
         was, now = flattened(content.get("hyper_parameters", {})), flattened(model.hparams)
-        another_goal = has_another_goal(content.get("hyper_parameters", {}), model.hparams)
+        scores_anew = bool(incomparable(content, model.hparams, trainer, data))
+        best = [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, BestCheckpoint)]
+        best_anew = not all(is_judged_by(callback, content) for callback in best) or not best
         _require_model(path, content, model, was, now, name_of)
         _require_data(content, data, progress, trainer, name_of)
         try:
-            _require_something_left(content, progress, trainer, another_goal, name_of)
+            _require_something_left(content, progress, trainer, scores_anew, name_of)
         except _NothingLeft:
             if not may_end:
                 raise
             ends = True
         both = [key for key in now if key in was and _differ(was[key], now[key])]
     changed = {name_of(model, key): (_recorded(was[key]), _recorded(now[key])) for key in both}
-    return Continuation(path, progress, changed, ends, another_goal)
+    return Continuation(path, progress, changed, ends, scores_anew, best_anew)
 
 
 @contextmanager
@@ -313,7 +323,7 @@ class _NothingLeft(ConfigurationError):
 
 
 def _require_something_left(
-    content: Mapping[str, Any], progress: Progress, trainer: L.Trainer, another_goal: bool, name_of: NameOf
+    content: Mapping[str, Any], progress: Progress, trainer: L.Trainer, scores_anew: bool, name_of: NameOf
 ) -> None:
     if getattr(trainer, "fast_dev_run", False):
         tries = "tries the first steps of a training; leave ckpt_path out"
@@ -333,7 +343,7 @@ def _require_something_left(
                     f"{name_of(trainer, 'max_time')}: {allowed:.0f} seconds are for the whole training, which has taken "
                     f"{taken:.0f} up to the checkpoint, {done} more time"
                 )
-        judges = isinstance(callback, EarlyStopping) and not another_goal and _may_stop(progress, trainer)
+        judges = isinstance(callback, EarlyStopping) and not scores_anew and _may_stop(progress, trainer)
         if judges and state.get("wait_count", 0) >= callback.patience:
             raise _NothingLeft(
                 f"{name_of(callback, 'patience')}={callback.patience}: {callback.monitor} has not improved for "
