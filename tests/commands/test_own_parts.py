@@ -54,6 +54,15 @@ def test_net_that_was_asked_for_keeps_its_arguments(words: list[str]) -> None:
         (["+model.prior.scale=2", "model.prior.name=mypriors.Laplace"], "prior", {"name": "mypriors.Laplace", "scale": 2}),
         (["model.likelihood.name=mine.Own", "model.likelihood.of.a=1"], "likelihood", {"name": "mine.Own", "of": {"a": 1}}),
         (["model/net=cnn3", "model.net.name=mynets.small", "model.net.width=8"], "net.width", 8),
+        (["model.prior=mypriors.Laplace", "model.prior.scale=2"], "prior", {"name": "mypriors.Laplace", "scale": 2}),
+        (["model.prior={name: mypriors.Laplace, scale: 2}"], "prior", {"name": "mypriors.Laplace", "scale": 2}),
+        (["model.prior=mypriors.Laplace"], "prior", "mypriors.Laplace"),
+        (["model.encoder.name=mynets.Own", "model.encoder.width=9"], "encoder", {"name": "mynets.Own", "width": 9}),
+        (["experiment=burda_vae", "model.net.name=mynets.small", "~model.net"], "net", {"name": "mynets.small"}),
+        (["~model.net", "model.net.name=mynets.small", "model.net.width=9"], "net", {"name": "mynets.small", "width": 9}),
+        (["recipe=soap", "model.optimizer.name=mine.Signs", "~model.optimizer"], "optimizer", {"name": "mine.Signs"}),
+        (["recipe=soap", "model.optimizer.name=mine.Signs", "~model.optimizer.eps"], "optimizer.lr", 0.008),
+        (["model.latent_dim=3", "model.lr_schedule.gamma=0.5", "model.lr_schedule.name=mine.half"], "lr_schedule.gamma", 0.5),
     ],
 )
 def test_arguments_of_ones_own_part_need_no_plus(
@@ -62,9 +71,14 @@ def test_arguments_of_ones_own_part_need_no_plus(
     assert OmegaConf.select(compose(*with_own_parts(words, CONF)).model, part) == wanted
 
 
+def test_arguments_are_those_of_ones_own_part_where_both_kinds_are_swept_over() -> None:
+    words = ["-m", "model.prior.name=standard,mypriors.Laplace", "model.prior.scale=1,2"]
+    assert with_own_parts(words, CONF) == [*words[:2], "++model.prior.scale=1,2"]
+
+
 def test_arguments_of_a_part_of_this_project_are_checked_where_they_are_written() -> None:
     words = ["model.prior.name=standard", "model.prior.scale=2", "model.latent_dim=3"]
-    words += ["logger.tensorboard.name=run.1", "logger.tensorboard.verion=3", "name=a.b"]
+    words += ["logger.tensorboard.name=run.1", "logger.tensorboard.verion=3", "name=a.b", "model.beta=1.5"]
     assert with_own_parts(words, CONF) == words
 
 

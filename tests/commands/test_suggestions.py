@@ -86,6 +86,16 @@ def test_every_other_word_leads_to_something_that_exists(meant: str) -> None:
     assert not option or option in TRAIN.groups[key]
 
 
+def test_argument_that_came_with_another_choice_is_said_to_be_left_out() -> None:
+    typed = ["recipe=soap", "model.optimizer.name=mine.Signs"]
+    found = str(unknown_setting("model.optimizer.eps", ["lr"], TRAIN, typed))
+    assert found.startswith(
+        "model.optimizer.eps: comes with recipe=soap, and mine.Signs does not take it; ~model.optimizer leaves "
+    )
+    assert "comes with" not in str(unknown_setting("model.optimizer.eps", ["lr"], TRAIN, [*typed, "model.optimizer.eps=1"]))
+    assert "comes with" not in str(unknown_setting("model.optimizer.eps", ["lr"], TRAIN, typed[1:]))
+
+
 def test_setting_of_a_class_of_ones_own_is_meant_before_one_of_another_option() -> None:
     own = ["batch_size", "size"]
     assert str(unknown_setting("data.sise", own, TRAIN)) == "data.sise: no such key; did you mean data.size?"

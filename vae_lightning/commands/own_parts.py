@@ -13,8 +13,12 @@ __all__ = ["with_own_parts"]
 
 NAME = re.compile(r"\bname\s*:\s*['\"]?[\w]+(\.\w+)+")
 """An import path as the name in a spec that is written out."""
+PATH = re.compile(r"[^\W\d]\w*(\.\w+)+")
+"""An import path."""
 PARTS = ("net", "objective")
 """Parts of a model whose default option has arguments beside the name."""
+ABSENT = ("model.encoder", "model.decoder", "model.objective")
+"""Parts that are null by default, or that some model has not."""
 
 
 def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
@@ -31,21 +35,44 @@ def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
     for part in PARTS:
         words = _with_own(part, words, conf)
     pairs = [(word.partition("=")[0], word.partition("=")[2]) for word in words]
-    named = tuple(key.lstrip("+").removesuffix("name") for key, value in pairs if _is_own(key, value))
-    return [word if _is_own(*pair) or not word.startswith(named) else f"++{word}" for word, pair in zip(words, pairs, strict=True)]
+    parts = dict.fromkeys(part for key, value in pairs if (part := _part_of_ones_own(key, value)))
+    for part in parts:
+        words = _without_pluses(part, words)
+    return list(words)
 
 
-def _is_own(key: str, value: str) -> bool:
-    """Whether a word chooses a part of one's own: `model.prior.name=mypriors.Laplace`."""
-    of_a_part = key.lstrip("+").startswith("model.") and key.endswith(".name")
-    return of_a_part and value != "" and all(map(is_path, parts_of(value)))
+def _part_of_ones_own(key: str, value: str) -> str:
+    """The part that a word chooses one of one's own for, `model.prior` of `model.prior.name=mypriors.Laplace`; "" if none."""
+    key = key.lstrip("+")
+    part = key.removesuffix(".name")
+    named = NAME.search(value) is not None if value.startswith("{") else any(map(PATH.fullmatch, parts_of(value)))
+    return part if named and part.startswith("model.") and (key != part or part.count(".") == 1) else ""
+
+
+def _without_pluses(part: str, words: Sequence[str]) -> list[str]:
+    """`words` with a plus before the settings of `part`, whose class is one's own, and `~part`, if it is there, before them."""
+    rest = [word for word in words if word != f"~{part}"]
+    is_left_out = len(rest) < len(words)
+    name, below = f"{part}.name", f"{part}."
+    given = any(word.startswith(below) and not word.startswith(f"{name}=") for word in rest)
+    done: list[str] = []
+    for word in rest:
+        key, equals, value = word.partition("=")
+        whole = key == part and value.startswith("{")
+        if key == part and given and not whole:
+            key = name
+        there = key == name and not is_left_out and part not in ABSENT
+        plus = "++" if whole or (key.startswith(below) and not there) else ""
+        done.append(f"{plus}{key}{equals}{value}")
+    first = next(place for place, word in enumerate(done) if word.lstrip("+").startswith(part))
+    return [*done[:first], f"~{part}", *done[first:]] if is_left_out else done
 
 
 def _with_own(part: str, words: Sequence[str], conf: Path) -> list[str]:
     settings = {key.lstrip("+~"): value for key, _, value in (word.partition("=") for word in words)}
     name, spec = settings.get(f"model.{part}.name", ""), settings.get(f"model.{part}", "")
     own = any(value and all(map(is_path, parts_of(value))) for value in (name, spec)) or NAME.search(spec) is not None
-    own = own or (part == "objective" and name != "")  # each of which has other arguments
+    own = (own or (part == "objective" and name != "")) and f"~model.{part}" not in words  # each has other arguments
     chosen = {f"model/{part}", "experiment", "--config-name", "-cn"} & set(settings)
     if not own or chosen or not _has_default(part, conf / "model", settings.get("model", "vae")):
         return list(words)

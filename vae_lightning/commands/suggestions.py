@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from yaml import YAMLError
 from vae_lightning.arguments import choose
 from vae_lightning.commands.overrides import NONE
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.plugins import is_path
 
 __all__ = ["Catalogue", "unknown_group", "unknown_option", "unknown_setting"]
 
@@ -208,6 +209,9 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
         return ConfigurationError(f"{key}: is {RENAMED[key]} now")
     if not prefix and key in OF_THE_OTHER_SCRIPT[catalogue.name]:
         return ConfigurationError(f"{key}: {OF_THE_OTHER_SCRIPT[catalogue.name][key]}")
+    typed = list(typed)
+    if brought := _brought_along(key, catalogue, typed):
+        return ConfigurationError(brought)
     if owners := catalogue.settings.get(key):
         return ConfigurationError(_of_another_option(key, owners, catalogue, typed))
     typable = () if prefix else OF_THE_COMMAND_LINE[catalogue.name]
@@ -226,6 +230,20 @@ def unknown_setting(key: str, siblings: Iterable[str], catalogue: Catalogue, typ
     owners = catalogue.settings.get(meant, []) if meant.removeprefix(above) not in names else []
     hint = f" (with {_either(owners)})" if owners and not catalogue.defaults & set(owners) else ""
     return ConfigurationError(f"{key}: no such key; did you mean {meant}{hint}?")
+
+
+def _brought_along(key: str, catalogue: Catalogue, typed: Sequence[str]) -> str:
+    """The message for a setting that came with another choice, and that a part of one's own does not take; "" if it did not."""
+    prefix = key.rpartition(".")[0]
+    given = [(word.partition("=")[0].lstrip("+"), word.partition("=")[2]) for word in typed]
+    own = next((value for name, value in given if prefix and name in (prefix, f"{prefix}.name") and is_path(value)), "")
+    choices = [f"{name}={value}" for name, value in given if name in catalogue.groups]
+    if not own or not choices or any(name == key for name, _ in given):
+        return ""
+    return (
+        f"{key}: comes with {' or '.join(choices)} or by default, and {own} does not take it; leave it out with ~{key}, or all that "
+        f"comes with the other {prefix} with ~{prefix}"
+    )
 
 
 def _of_another_option(key: str, owners: list[str], catalogue: Catalogue, typed: Iterable[str]) -> str:
