@@ -241,8 +241,8 @@ def _brought_along(key: str, catalogue: Catalogue, typed: Sequence[str]) -> str:
     if not own or not choices or any(name == key for name, _ in given):
         return ""
     return (
-        f"{key}: comes with {' or '.join(choices)} or by default, and {own} does not take it; leave it out with ~{key}, or all that "
-        f"comes with the other {prefix} with ~{prefix}"
+        f"{key}: comes with {' or '.join(choices)} or by default, and {own} does not take it; leave it out with ~{key}, "
+        f"or all of the other {prefix} with ~{prefix}"
     )
 
 
