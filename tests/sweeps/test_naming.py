@@ -41,4 +41,4 @@ def test_folder_names_differ_where_a_file_system_tells_no_capitals_apart() -> No
 
 def test_values_are_shown_as_they_are_written() -> None:
     assert [shown(value) for value in (1e-5, 10, "mlp", [2, 3], None, False)] == ["1e-05", "10", "mlp", "[2,3]", "null", "false"]
-    assert labelled({}, {}) == "the only job"
+    assert labelled({}, {}) == "the only setting"

@@ -15,6 +15,8 @@ from vae_lightning.sweeps.status import State, status_of
 
 JOB = Job("seed=0", ("seed=0",), {"seed": 0}, "")
 METRICS = {"format": 2, "metrics": {"test/elbo": -100.5, "val/kl": None}, "timing": {"seconds": 3.5}}
+FIRST = "trainer: {max_epochs: 1}\nseed: 0\nlogger: {tensorboard: {}}\n"
+"""The config that the job was begun with."""
 
 
 def folder(root: Path, **files: Any) -> Path:
@@ -80,3 +82,27 @@ def test_a_job_is_claimed_once_and_given_free_by_a_process_that_is_killed(tmp_pa
         assert mine
         assert status_of(tmp_path, JOB, mine=True).state is State.MISSING
     assert lock_of(run).is_file()
+
+
+@pytest.mark.parametrize(
+    ("now", "changed"),
+    [
+        (
+            "trainer: {max_epochs: 3}\nseed: 0\n",
+            "went on with trainer.max_epochs=3, begun with 1; its result is no longer the sweep's",
+        ),
+        ("trainer: {max_epochs: 3}\nseed: 1\n", "went on with trainer.max_epochs=3 and 1 more, begun with 1;"),
+        ("trainer: {max_epochs: 1, threads: 1}\nseed: 0\nckpt_path: last.ckpt\nlogger: null\n", ""),
+        ("{", ""),
+    ],
+)
+def test_job_that_somebody_went_on_with_by_other_settings_is_no_result(tmp_path: Path, now: str, changed: str) -> None:
+    sweep = folder(tmp_path, metrics_json=METRICS)
+    hidden = sweep / JOB.folder / ".hydra"
+    configs = {"until_step_400": "trainer: {max_epochs: 9}\n", "until_step_20_2": "seed: 5\n", "until_step_20": FIRST, ".": now}
+    for name, content in configs.items():
+        (hidden / name).mkdir(parents=True, exist_ok=True)
+        (hidden / name / "config.yaml").write_text(content)
+    status = status_of(sweep, JOB)
+    assert status.state is (State.CHANGED if changed else State.FINISHED)
+    assert (status.reason or "").startswith(changed)

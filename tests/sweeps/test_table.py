@@ -1,5 +1,6 @@
 """The table of a sweep: rows, means, differences, and what is said where there are none."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,16 @@ def test_jobs_without_a_result_are_listed_with_their_reasons(tmp_path: Path) -> 
     assert table.counted() == {State.FINISHED: 1, State.FAILED: 1, State.MISSING: 1}
     (failed,) = table.of_state(State.FAILED)
     assert (table.job(failed), failed.status.reason) == ("beta=4 seed=0", "the loss of step 7 is not finite")
+
+
+def test_jobs_that_were_not_tested_are_named(tmp_path: Path) -> None:
+    record = make_sweep(tmp_path, {"model.beta": [1, 4], "seed": [0, 1]}, values)
+    path = tmp_path / record.jobs[1].folder / "metrics.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "metrics": {"val/elbo": -3.0}}))
+    table = table_of(tmp_path, record)
+    assert table.notes == ["no test metrics, so that means of test/... are without them: beta=1 seed=1"]
+    assert (row(table, "beta=1").cells["test/elbo"].num_seeds, row(table, "beta=1").cells["val/elbo"].num_seeds) == (1, 2)
 
 
 def test_empty_sweep_is_a_table_without_numbers(tmp_path: Path) -> None:

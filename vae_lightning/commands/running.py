@@ -226,7 +226,7 @@ class SweepRun:
             self._say(f"evaluate:   {command('evaluate.py', path_setting('sweep', short(folder)), *trusting)}")
         if signum is not None:
             return status_of_signal(signum)
-        return WENT_WRONG if states - {*DONE, State.RUNNING} else 0
+        return WENT_WRONG if states - {*DONE, State.RUNNING} or State.CHANGED in states else 0
 
     def _go_on(self, folder: Path) -> str:
         """The command that goes on with the sweep in the way of this one."""

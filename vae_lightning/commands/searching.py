@@ -206,7 +206,7 @@ class SearchRun(SweepRun):
     def _tell(self, folder: Path, trial: "Trial", jobs: Sequence[Job]) -> bool:
         """Tell Optuna what came out of a trial; whether it is through."""
         found = [status_of(folder, job) for job in jobs]
-        failed = next((status for status in found if status.state is State.FAILED), None)
+        failed = next((status for status in found if status.state in (State.FAILED, State.CHANGED)), None)
         if failed is not None:
             if failed.job.folder in self.killed and self.trials.attempts(trial) < ATTEMPTS:
                 self._say(f"trial {trial.number} goes on where it stood")

@@ -46,7 +46,7 @@ def labelled(settings: Mapping[str, Any], names: Mapping[str, str]) -> str:
     >>> labelled({"model.beta": 4.0, "seed": 1}, {"model.beta": "beta", "seed": "seed"})
     'beta=4.0 seed=1'
     """
-    return " ".join(f"{names.get(key, key)}={shown(value)}" for key, value in settings.items()) or "the only job"
+    return " ".join(f"{names.get(key, key)}={shown(value)}" for key, value in settings.items()) or "the only setting"
 
 
 def folder_name(settings: Mapping[str, Any], names: Mapping[str, str], taken: Iterable[str] = ()) -> str:

@@ -141,7 +141,7 @@ class _Page:
     @property
     def unfinished(self) -> Iterator[tuple[str, list[dict[str, str]]]]:
         """The jobs without a result, by how they stand."""
-        for state in (State.FAILED, State.INTERRUPTED, State.RUNNING, State.MISSING, State.PRUNED):
+        for state in (State.FAILED, State.CHANGED, State.INTERRUPTED, State.RUNNING, State.MISSING, State.PRUNED):
             jobs = [self.job(result) for result in self.table.of_state(state)]
             if jobs:
                 yield state.value, jobs

@@ -22,7 +22,7 @@ from vae_lightning.machine.reading import JSON, content_within
 from vae_lightning.machine.shell import shell_quoted
 from vae_lightning.sweeps.naming import folder_name, short_keys, shown
 
-__all__ = ["JOBS", "Asked", "Job", "Record", "identity", "lock_of", "log_of", "places_of", "reason_of"]
+__all__ = ["JOBS", "Asked", "Job", "Record", "identity", "is_apart", "lock_of", "log_of", "places_of", "reason_of"]
 
 JOBS = Path(".sweep", "jobs.json")
 FORMAT = 1
@@ -64,11 +64,16 @@ def identity(flat: Mapping[str, Any], axes: Sequence[str] = ()) -> str:
     >>> identity({"seed": 1, "run_dir": "a"}) == identity({"seed": 1.0, "run_dir": "b"}) != identity({"seed": 2})
     True
     """
-    kept = {key: _number(value) for key, value in flat.items() if key in axes or not _is_apart(key)}
+    kept = {key: _number(value) for key, value in flat.items() if key in axes or not is_apart(key)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def _is_apart(key: str) -> bool:
+def is_apart(key: str) -> bool:
+    """Whether the setting `key` changes no result.
+
+    >>> is_apart("logger.tensorboard.save_dir"), is_apart("seed")
+    (True, False)
+    """
     return any(key == name or key.startswith(f"{name}.") for name in APART)
 
 
@@ -166,7 +171,7 @@ class Record:
         varied = {*self.axes, *axes}
         of_all = {key: value for key, value in asked[0].flat.items() if all(job.flat.get(key) == value for job in asked)}
         other = [key for key, value in self.shared.items() if key in of_all and of_all[key] != value]
-        found = [key for key in other if not (key in varied or _is_apart(key) or any(_belongs(key, axis) for axis in varied))]
+        found = [key for key in other if not (key in varied or is_apart(key) or any(_belongs(key, axis) for axis in varied))]
         return sorted(found, key=lambda key: (key.count("."), key))
 
     def _refuse_contradiction(self, asked: Sequence[Asked], axes: Sequence[str]) -> None:

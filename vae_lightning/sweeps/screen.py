@@ -52,7 +52,7 @@ def print_sweep(table: Table, page: Path | None = None) -> None:
         say("no job has a result yet")
     for note in (*(() if table.searched else _without_differences(table)), *table.notes):
         say(note, "dim")
-    listed = table.of_state(State.FAILED, State.INTERRUPTED, State.RUNNING, State.MISSING)
+    listed = table.of_state(State.FAILED, State.CHANGED, State.INTERRUPTED, State.RUNNING, State.MISSING)
     for result in listed[:MOST]:
         reason = f": {_cut(result.status.reason)}" if result.status.reason else ""
         log = log_of(result.run)

@@ -1,16 +1,20 @@
 """How the jobs of a sweep stand: read from their run folders, so that it is right whoever ran them, and however it ended."""
 
 import math
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from vae_lightning.arguments import flattened
 from vae_lightning.errors import one_line
 from vae_lightning.machine.reading import JSON, TEXT
-from vae_lightning.runs.layout import LAST, METRICS, PREVIOUS
+from vae_lightning.runs.layout import CONFIG, LAST, METRICS, PREVIOUS
+from vae_lightning.runs.yaml_files import read_yaml
 from vae_lightning.sweeps.claims import claimed, has_result, read_json
-from vae_lightning.sweeps.record import Job, Record, lock_of, reason_of
+from vae_lightning.sweeps.naming import shown
+from vae_lightning.sweeps.record import Job, Record, is_apart, lock_of, reason_of
 
 __all__ = ["DONE", "State", "Status", "status_of", "statuses"]
 
@@ -20,14 +24,20 @@ class State(StrEnum):
 
     FINISHED = "finished"
     PRUNED = "pruned"
+    CHANGED = "changed"
     RUNNING = "running"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     MISSING = "missing"
 
 
-DONE = frozenset({State.FINISHED, State.PRUNED})
-"""The states of jobs of which nothing is left to do; a pruned one was stopped by a search."""
+DONE = frozenset({State.FINISHED, State.PRUNED, State.CHANGED})
+"""The states of jobs of which nothing is left to do; a pruned one was stopped by a search.
+
+A changed one was gone on with by settings that are not the sweep's, so that what came out of it is no result of the sweep.
+"""
+UNTIL = re.compile(r"until_step_(\d+)(?:_(\d+))?")
+"""The folder in a run's `.hydra` with its records as they were at a step; of several at one step, the later ones are numbered."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +73,11 @@ def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
     if metrics and has_result(content):
         timing = content.get("timing")
         seconds = timing.get("seconds") if isinstance(timing, dict) else None
+        seconds = seconds if isinstance(seconds, int | float) else None
+        if changed := _changed(run, folder):
+            return Status(job, State.CHANGED, changed, metrics, seconds)
         state = State.PRUNED if content.get("pruned") is True else State.FINISHED
-        return Status(job, state, None, metrics, seconds if isinstance(seconds, int | float) else None)
+        return Status(job, state, None, metrics, seconds)
     if not mine and _is_held(run):
         return Status(job, State.RUNNING)
     reason = read_json(reason_of(run), folder, TEXT).get("reason")
@@ -74,6 +87,25 @@ def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
         return Status(job, State.FAILED, f"{one_line(str(lost.get('what')), 200)} was not finite")
     begun = any((run / name).is_file() for name in (LAST, PREVIOUS))
     return Status(job, State.INTERRUPTED if begun or content else State.MISSING)
+
+
+def _changed(run: Path, folder: Path) -> str:
+    """What the run was gone on with that it was not begun with; empty if nothing that may change a result, or if nobody knows."""
+    before = [(match, path) for path in (run / CONFIG.parent).glob("until_step_*") if (match := UNTIL.fullmatch(path.name))]
+    if not before:
+        return ""
+    _, first = min(before, key=lambda pair: (int(pair[0][1]), int(pair[0][2] or 1)))
+    try:
+        was, now = (flattened(read_yaml(path, folder)) for path in (first / CONFIG.name, run / CONFIG))
+    except Exception:  # yaml has many kinds of error; what is damaged says so where it is needed
+        return ""
+    differing = [key for key in {**was, **now} if was.get(key) != now.get(key) and not is_apart(key)]
+    others = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+    return "".join(
+        f"went on with {key}={shown(now.get(key))}{others}, begun with {shown(was.get(key))}; its result is no longer the sweep's: "
+        "move it elsewhere, and the job runs anew"
+        for key in differing[:1]
+    )
 
 
 def _is_held(run: Path) -> bool:

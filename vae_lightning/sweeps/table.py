@@ -167,6 +167,7 @@ def table_of(folder: Path, record: Record, to: str | None = None) -> Table:
         rows = [_with_differences(row, chosen) for row in rows]
         chosen = next(row for row in rows if row.settings == chosen.settings)
     samples = {key: row for key, (_, row) in estimators.items()}
+    notes += _without_a_split(results, names)
     searched = (folder / SEARCH).is_file()
     return Table(folder, record, rows, results, metrics, samples, chosen, reason, notes, searched)
 
@@ -254,6 +255,18 @@ def _comparable(results: Sequence[Result]) -> tuple[dict[str, tuple[str, Mapping
     return chosen, notes
 
 
+def _without_a_split(results: Sequence[Result], names: Mapping[str, str]) -> list[str]:
+    """Notes on finished jobs that were not tested, or not validated, as others were, so that fewer seeds make up some means."""
+    done, notes = [result for result in results if result.finished], []
+    for split in (SPLIT, "val"):
+        lacking = [result for result in done if not any(key.startswith(f"{split}/") for key in result.metrics)]
+        if 0 < len(lacking) < len(done):
+            some = ", ".join(labelled(result.status.job.settings, names) for result in lacking[:3])
+            more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
+            notes.append(f"no {split} metrics, so that means of {split}/... are without them: {some}{more}")
+    return notes
+
+
 # ---- differences
 
 
@@ -322,7 +335,7 @@ def _asked(rows: Sequence[Row], names: Mapping[str, str], to: str) -> tuple[Row,
 
 def _parsed(to: str) -> dict[str, str]:
     """The pairs of `beta=1 latent_dim=2` or `beta=1,latent_dim=2`, whose values may hold spaces and commas."""
-    if to.strip() == "the only job":  # the label of the row of a sweep over seeds alone
+    if to.strip() == "the only setting":  # the label of the row of a sweep over seeds alone
         return {}
     pairs = re.findall(r"(?:^|[\s,])\s*([\w./@]+)=(.*?)(?=[\s,]+[\w./@]+=|\s*$)", to.strip())
     if not pairs:
