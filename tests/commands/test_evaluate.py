@@ -321,6 +321,11 @@ def test_evaluation_goes_elsewhere_where_the_run_may_not_be_written_to(run: Path
     names = {path.relative_to(found.folder).as_posix() for path in found.folder.rglob("*") if path.is_file()}
     assert names == {"report.json", "report.html", "report.md", "figures/samples.png", ".lock"}
     assert (run / "evaluation").read_text() == "somebody's file"
+    assert quick(run, "evaluation.figures=[samples]", f"to={tmp_path}/elsewhere").folder == tmp_path / "elsewhere", "a second time"
+    with pytest.raises(
+        ConfigurationError, match=rf"^to={run}/checkpoints: holds other files \(best\.ckpt\); give a new or an empty"
+    ):
+        quick(run, "evaluation.figures=[]", f"to={run}/checkpoints")
 
 
 def test_damaged_files_beside_the_weights_cost_only_what_is_in_them(run: Path, caplog: pytest.LogCaptureFixture) -> None:

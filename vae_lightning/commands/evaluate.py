@@ -29,7 +29,7 @@ from vae_lightning.machine.files import at_home, write_bytes
 from vae_lightning.machine.shell import called
 from vae_lightning.plugins import load_declared
 from vae_lightning.reports.document import from_plain, splits_of, to_json
-from vae_lightning.reports.folder import ReportFolder, owned
+from vae_lightning.reports.folder import ReportFolder, owned, require_room
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
 from vae_lightning.reports.stamp import stamp_of
@@ -84,6 +84,8 @@ def evaluate(cfg: DictConfig) -> Evaluation:
     material = _material(model, data, options, judge)
     weights = {"file": checkpoint.name, "sha256": run.digest, "epoch": run.epoch + 1, "step": run.step}
     target = _place_beside(folder) if cfg.to is None else at_home(str(cfg.to))
+    if cfg.to is not None:
+        require_room(target)
     with owned(target, weights) as place, Progress(transient=True) as progress:
         return _Evaluating(run, model, data, options, material, place, progress).all()
 

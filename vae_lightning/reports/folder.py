@@ -23,7 +23,7 @@ from vae_lightning.machine.reading import JSON, content_within
 from vae_lightning.reports.merging import is_report, merged
 from vae_lightning.reports.stamp import stamp_of
 
-__all__ = ["ReportFolder", "owned", "report_of"]
+__all__ = ["ReportFolder", "owned", "report_of", "require_room"]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,25 @@ EARLIER = "earlier"
 LARGEST_PICTURE = 64 << 20
 """The most bytes of a figure: an animation has some millions."""
 OURS = ("report.json", "report.md", "report.html", "figures")
+
+
+def require_room(path: Path) -> None:
+    """Refuse a folder with files that are none of an evaluation's, among which a report would be lost, or taken for one of them.
+
+    Raises:
+        ConfigurationError: names one of them.
+    """
+    if not path.is_dir() or (path / "report.json").is_file():
+        return
+    names: list[str] = []
+    with suppress(OSError):  # what cannot be read cannot be written to either, which says so
+        names = sorted(entry.name for entry in path.iterdir())
+    others = [name for name in names if name not in (*OURS, EARLIER) and not name.startswith(".")]
+    if others:
+        some = one_line(others[0], 80)
+        raise ConfigurationError(
+            f"to={path}: holds other files ({some}); give a new or an empty folder, or that of an earlier evaluation"
+        )
 
 
 @contextmanager
