@@ -13,7 +13,7 @@ import torch
 import torchmetrics.utilities.imports
 from filelock import FileLock
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from pytorch_lightning.loggers.csv_logs import ExperimentWriter
 from pytorch_lightning.loops import fetchers
@@ -99,6 +99,7 @@ USED: dict[str, Callable[[], bool]] = {
     "_batches_that_stepped": lambda: trainer().fit_loop.epoch_loop._batches_that_stepped == 0,
     "_call_strategy_hook": lambda: takes(call._call_strategy_hook, "trainer", "hook_name"),
     "_can_stop_early": lambda: trainer().fit_loop._can_stop_early in (True, False),
+    "_check_on_train_epoch_end": lambda: EarlyStopping("x", check_on_train_epoch_end=False)._check_on_train_epoch_end is False,
     "_data_fetcher": lambda: trainer().fit_loop._data_fetcher is None,
     "_detect_anomaly": lambda: trainer(detect_anomaly=True)._detect_anomaly is True,
     "_duration": lambda: Timer("00:00:01:00")._duration == 60,

@@ -109,6 +109,10 @@ def test_direction_is_known_of_what_has_one() -> None:
 @pytest.mark.parametrize(
     ("callback", "message"),
     [
+        (
+            EarlyStopping("train/kl", check_on_train_epoch_end=False),
+            r"callbacks\.x\.monitor=train/kl: .*check_on_train_epoch_end=true",
+        ),
         (EarlyStopping("val_loss"), r"callbacks\.x\.monitor=val_loss: is not logged; did you mean val/loss\?"),
         (ModelCheckpoint(monitor="test/elbo", mode="max"), "is measured after training; did you mean val/elbo"),
         (EarlyStopping("val/loss", mode="max"), r"callbacks\.x\.mode=max: val/loss is better lower"),
@@ -121,7 +125,12 @@ def test_callback_that_waits_in_vain_is_refused(callback: L.Callback, message: s
 
 
 def test_callback_that_does_not_is_taken() -> None:
-    waiting = {"a": EarlyStopping("train/kl"), "b": ModelCheckpoint(monitor="epoch"), "c": ModelCheckpoint()}
+    waiting = {
+        "a": EarlyStopping("train/kl"),
+        "d": EarlyStopping("train/kl", check_on_train_epoch_end=True),
+        "b": ModelCheckpoint(monitor="epoch"),
+        "c": ModelCheckpoint(),
+    }
     check_monitors(VAE(), waiting, TERMS, None)
 
 

@@ -190,6 +190,11 @@ def check_monitors(
         if not isinstance(callback, EarlyStopping | ModelCheckpoint) or callback.monitor is None:
             continue
         wanted = callback.monitor
+        if wanted.startswith("train/") and isinstance(callback, EarlyStopping) and callback._check_on_train_epoch_end is False:
+            raise ConfigurationError(
+                f"callbacks.{name}.monitor={wanted}: is known at the end of an epoch, and looked at after validation, before that; "
+                f"give a metric of validation, or callbacks.{name}.check_on_train_epoch_end=true"
+            )
         if wanted in known:
             _check_mode(name, callback)
         if wanted in known or (isinstance(callback, ModelCheckpoint) and wanted in ("epoch", "step")):
