@@ -342,6 +342,12 @@ def test_damaged_files_beside_the_weights_cost_only_what_is_in_them(run: Path, c
         assert "\n" not in line
 
 
+def test_more_images_than_there_are_is_said(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = quick(run, "evaluation.figures=[]", "evaluation.num_samples=2", "evaluation.num_images=20000")
+    assert found.report["splits"]["test"]["elbo"]["num_images"] == 10_000
+    assert "evaluation.num_images=20000: there are 10000 test images, all of which were measured" in caplog.messages
+
+
 def test_classifier_is_looked_for_as_a_run_is(run: Path, tmp_path: Path) -> None:
     for given, message in ((f"{tmp_path}/nix", "there is no such folder"), (f"{run}/animation", "there is no such folder")):
         with pytest.raises(CheckpointError, match=rf"evaluation\.classifier={given}: {message}"):

@@ -1,6 +1,7 @@
 """Objectives against closed forms, and their gradients against each other, on a linear-Gaussian model."""
 
 import math
+import warnings
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -374,3 +375,6 @@ def test_detached_refuses_what_is_no_diagonal_gaussian(distribution: Distributio
 def test_units_whose_means_vary_are_active() -> None:
     means = torch.randn(10_000, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 0.11, 0.09]) + 5
     assert active_units(means).tolist() == [True, True, False]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert active_units(means[:1]).tolist() == [False, False, False], "one image has no variance"

@@ -1,6 +1,7 @@
 """`evaluate(cfg)` makes the report and the figures of a run, whose model, data and checkpoint come from the run folder."""
 
 import dataclasses
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,8 @@ from vae_lightning.runs.layout import EVALUATION
 from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 
 __all__ = ["Evaluation", "evaluate", "require_images_of_training"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,9 @@ class _Evaluating:
         """Measure all estimates, draw all figures, and write the pages that show them."""
         for split, count in (("test", self.options.num_images), ("train", self.options.train_images)):
             self.splits[split] = measure_split(self.model, self.data, split, count, self.options, self.progress)
+            there = max(estimate.num_images for estimate in self.splits[split].values())
+            if split == "test" and count is not None and there < count:
+                log.warning("evaluation.num_images=%d: there are %d test images, all of which were measured", count, there)
             self.write()
         if self.material is not None:
             self.measure_parts(dataclasses.replace(self.material, bound=self.splits["test"]))

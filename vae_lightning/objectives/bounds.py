@@ -89,7 +89,7 @@ def active_units(means: Tensor) -> Tensor:
 
     The measure of Burda, Grosse and Salakhutdinov (2016).
     """
-    return means.var(0) > 0.01
+    return means.var(0, correction=min(1, len(means) - 1)) > 0.01  # of one image there is no variance
 
 
 def mean_log_likelihood(draw: Draw, x: Tensor) -> Tensor:
