@@ -43,12 +43,14 @@ from pathlib import Path
 from omegaconf import DictConfig
 from vae_lightning.commands.processes import Processes
 from vae_lightning.commands.tasks import Task
+from vae_lightning.machine.signals import handled
 from vae_lightning.sweeps.claims import due
 
 job = Path(sys.argv[1])
 claim = functools.partial(due, job)
 task = Task(str(job.parent / "script.py"), ("waits-a",), {"MINE": ""}, job.parent / "log", claim, lambda: None, DictConfig)
-Processes().run([task], 1, (), lambda *_: None)
+with handled():
+    Processes().run([task], 1, (), lambda _, code: print(code, flush=True))
 """
 
 
@@ -138,6 +140,18 @@ def test_claim_outlives_a_command_that_is_killed(task: Callable[..., Task], tmp_
     os.kill(process, signal.SIGCONT)
     with descriptor_of_claim(job, patience=30) as descriptor:
         assert descriptor is not None
+
+
+def test_signal_to_every_process_of_a_command_ends_its_jobs_in_good_order(task: Callable[..., Task], tmp_path: Path) -> None:
+    """As `timeout` and clusters send it, so that it reaches the process too that jobs are forked from."""
+    words = [sys.executable, "-c", COMMAND, str(tmp_path / "job")]
+    command = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "waits-a").exists() or not (tmp_path / "waits-a").read_text():
+        assert command.poll() is None
+        time.sleep(0.05)
+    os.killpg(command.pid, signal.SIGTERM)
+    said, _ = command.communicate(timeout=60)
+    assert said == "143\n"
 
 
 def test_signal_ends_what_runs_and_starts_no_more(task: Callable[..., Task], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 from vae_lightning.arguments import require
 from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import ConfigurationError
-from vae_lightning.machine.signals import noted, tell_main_thread
+from vae_lightning.machine.signals import ENDING, noted, tell_main_thread
 
 __all__ = ["Processes", "fork_server", "importable"]
 
@@ -172,11 +172,20 @@ def _send(process: BaseProcess, signum: int) -> None:
 
 
 def fork_server() -> ForkServerContext:
-    """The context whose processes are forked from one that has imported what a training needs; started by the first call."""
+    """The context whose processes are forked from one that has imported what a training needs; started by the first call.
+
+    Signals that ask a program to end are blocked there, as `timeout`, a cluster or systemd sends them to every process of a sweep:
+    multiprocessing takes its jobs for lost when the one dies that they were forked from.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    with importable():
-        forkserver.ensure_running()
+    resource_tracker.ensure_running()  # which the server starts otherwise, and which unblocks signals when it has been started
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        with importable():
+            forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return context
 
 
@@ -211,6 +220,7 @@ def _taken(files: Sequence[Any]) -> _Shared:
 def _command(script: str, words: Sequence[str], environment: Mapping[str, str], log: Path | None, claims: _Shared) -> None:
     """Be the command `script words`, in a process that has just been forked, and keep `claims` until it ends."""
     os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # which the process has from the one that it was forked from
     os.environ.update(environment)
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
