@@ -1,6 +1,6 @@
 """Images of any size and number of channels become batches, and numbers that do not fit them are refused."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.data import FashionMNISTDataModule, ImageDataModule, KMNISTDataModule, MNISTDataModule
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, DataError
 from vae_lightning.noise import generator
 from vae_lightning.types import ImageData
 
@@ -30,6 +30,40 @@ def test_shape_and_classes_are_those_of_the_images() -> None:
     data = Colours()
     assert isinstance(data, ImageData)
     assert (data.image_shape, data.num_classes) == ((3, 6, 9), 3)
+
+
+@pytest.mark.parametrize(
+    ("split", "changed", "said"),
+    [
+        ("val", lambda x, y: (x, y + 1), r"val labels are 1 to 3, but label_names names 3: 0 to 2"),
+        ("train", lambda x, y: (x, y - 1), r"train labels are -1 to 1, but"),
+        ("train", lambda x, y: (x, torch.cat([y, y])), r"train labels must be int64 \(40,\), one an image; they are int64 \(80,\)"),
+        ("test", lambda x, y: (x, y[:5]), r"test labels must be int64 \(10,\), one an image; they are int64 \(5,\)"),
+        ("test", lambda x, y: (x, y.int()), r"test labels must be int64 \(10,\), one an image; they are int32 \(10,\)"),
+        (
+            "val",
+            lambda x, y: (x[:0], y[:0]),
+            r"val images must be uint8 \(N, C, H, W\), at least one; they are uint8 \(0, 3, 6, 9\)",
+        ),
+        ("train", lambda x, y: (x[:, 0], y), r"train images must be uint8 .*; they are uint8 \(40, 6, 9\)"),
+        ("train", lambda x, y: (x / 255, y), r"train images must be uint8 .*; they are float32 "),
+        ("test", lambda x, y: (x[..., :4], y), r"test images are \(3, 6, 4\), and those of train \(3, 6, 9\)"),
+        ("val", lambda x, y: x[:2], r"val must be images and labels, two tensors"),
+        ("val", lambda x, y: (x.numpy(), y), r"val must be images and labels, two tensors"),
+        ("test", None, r"gives no test"),
+    ],
+)
+def test_what_is_read_is_checked_of_every_split_at_once(split: str, changed: Callable[..., Any] | None, said: str) -> None:
+    """Rather than where it is needed, which may be hours later; too many labels would be paired with other images."""
+
+    class Own(Colours):
+        def read(self) -> Mapping[str, tuple[Tensor, Tensor]]:
+            read = dict(super().read())
+            pair = read.pop(split)
+            return read if changed is None else {**read, split: changed(*pair)}
+
+    with pytest.raises(DataError, match=rf"^Own\.read: {said}"):
+        Own().setup("fit")
 
 
 def test_grey_levels_come_as_they_are_each_once_an_epoch() -> None:

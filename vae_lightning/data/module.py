@@ -16,7 +16,7 @@ from vae_lightning.data.augmentation import check_augmentation, move_at_random
 from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binarize, draw_pixels, to_unit_interval
 from vae_lightning.data.labelled import places_of_labelled
 from vae_lightning.data.loader import TensorLoader, require_place
-from vae_lightning.errors import ConfigurationError
+from vae_lightning.errors import ConfigurationError, DataError, kind_of
 from vae_lightning.noise import Source, generator
 from vae_lightning.types import Batch
 
@@ -156,7 +156,7 @@ class ImageDataModule(L.LightningDataModule):
             self._place = {}  # drops the place of an earlier training; Lightning restores that of this training after this hook
         if self._splits:
             return
-        splits = dict(self.read())
+        splits = _checked(self.read(), self.num_classes, f"{type(self).__name__}.read")
         self.check_numbers(splits["train"][0].shape[1:], self.num_classes)
         if self.permute_pixels:
             splits = {name: (self.permute(x), y) for name, (x, y) in splits.items()}
@@ -325,6 +325,38 @@ class ImageDataModule(L.LightningDataModule):
 
     def _permutation(self, images: Tensor) -> Tensor:
         return torch.randperm(images.shape[-3:].numel(), generator=generator(self.eval_seed, "pixels"))
+
+
+def _checked(read: Mapping[str, tuple[Tensor, Tensor]], num_classes: int, what: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """The splits that a data module has read, if they are what `ImageDataModule.read` says.
+
+    Raises:
+        DataError: names the split and what is wrong with it.
+    """
+    if not isinstance(read, Mapping):
+        raise DataError(f"{what}: gives {kind_of(read)}, and not a mapping of train, val and test to images and labels")
+    for name in ("train", "val", "test"):
+        if name not in read:
+            raise DataError(f"{what}: gives no {name}")
+        pair = read[name]
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(part, Tensor) for part in pair):
+            raise DataError(f"{what}: {name} must be images and labels, two tensors")
+        images, labels = pair
+        if images.dtype != torch.uint8 or images.dim() != 4 or not len(images):
+            given = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+            raise DataError(f"{what}: {name} images must be uint8 (N, C, H, W), at least one; they are {given}")
+        if labels.dtype != torch.int64 or labels.shape != (len(images),):
+            given = f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
+            raise DataError(f"{what}: {name} labels must be int64 ({len(images)},), one an image; they are {given}")
+        least, most = (int(value) for value in labels.aminmax())
+        if num_classes and not 0 <= least <= most < num_classes:
+            raise DataError(
+                f"{what}: {name} labels are {least} to {most}, but label_names names {num_classes}: 0 to {num_classes - 1}"
+            )
+        shapes = (tuple(images.shape[1:]), tuple(read["train"][0].shape[1:]))
+        if shapes[0] != shapes[1]:
+            raise DataError(f"{what}: {name} images are {shapes[0]}, and those of train {shapes[1]}")
+    return {name: (read[name][0], read[name][1]) for name in read}
 
 
 def _reordered(images: Tensor, order: Tensor) -> Tensor:
