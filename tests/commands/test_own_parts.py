@@ -62,6 +62,9 @@ def test_net_that_was_asked_for_keeps_its_arguments(words: list[str]) -> None:
         (["~model.net", "model.net.name=mynets.small", "model.net.width=9"], "net", {"name": "mynets.small", "width": 9}),
         (["recipe=soap", "model.optimizer.name=mine.Signs", "~model.optimizer"], "optimizer", {"name": "mine.Signs"}),
         (["recipe=soap", "model.optimizer.name=mine.Signs", "~model.optimizer.eps"], "optimizer.lr", 0.008),
+        (["model.optimizer.weight_decay=0.1"], "optimizer", {"name": "adam", "lr": 0.001, "weight_decay": 0.1}),
+        (["model.lr_schedule.name=cosine", "model.lr_schedule.warmup=0.3"], "lr_schedule", {"name": "cosine", "warmup": 0.3}),
+        (["+model.optimizer.eps=0.1", "model.optimizer.lr=1"], "optimizer", {"name": "adam", "lr": 1, "eps": 0.1}),
         (["model.latent_dim=3", "model.lr_schedule.gamma=0.5", "model.lr_schedule.name=mine.half"], "lr_schedule.gamma", 0.5),
     ],
 )

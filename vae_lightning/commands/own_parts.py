@@ -17,12 +17,16 @@ PATH = re.compile(r"[^\W\d]\w*(\.\w+)+")
 """An import path."""
 PARTS = ("net", "objective")
 """Parts of a model whose default option has arguments beside the name."""
+OF_TORCH = re.compile(r"model\.(optimizer|lr_schedule)\.(?!(name|lr)=)\w+=")
+"""Arguments of an optimizer or a schedule, most of which are torch's own; those that every config has are left out."""
 ABSENT = ("model.encoder", "model.decoder", "model.objective")
 """Parts that are null by default, or that some model has not."""
 
 
 def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
     """`words` as Hydra takes them where a part of one's own is named: its arguments need no plus, nor does it get another's.
+
+    Nor do the arguments of optimizers and schedules need one, whosever they are.
 
     A net or objective that nobody asked for is left out, as Hydra would merge the name of one's own, or of any objective, into
     arguments that it does not take. A part that was chosen, by `model/net` or a preset, keeps them.
@@ -38,7 +42,7 @@ def with_own_parts(words: Sequence[str], conf: Path) -> list[str]:
     parts = dict.fromkeys(part for key, value in pairs if (part := _part_of_ones_own(key, value)))
     for part in parts:
         words = _without_pluses(part, words)
-    return list(words)
+    return [f"++{word}" if OF_TORCH.match(word) else word for word in words]
 
 
 def _part_of_ones_own(key: str, value: str) -> str:
