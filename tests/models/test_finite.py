@@ -76,6 +76,21 @@ def test_loss_stops_training_before_the_step_it_is_of(tmp_path: Path, way: dict[
     assert all(p.isfinite().all() for p in model.parameters())
 
 
+@pytest.mark.parametrize(
+    ("pixel", "said"),
+    [
+        (math.nan, "the first tensor that is not: the images; the data module gives pixels that are not numbers: mend the data"),
+        (-3e38, "; the data module gives pixels from -3e+38 to 1, which must be from 0 to 1"),
+    ],
+)
+def test_images_that_are_at_fault_are_said_to_be(tmp_path: Path, pixel: float, said: str) -> None:
+    x = torch.rand(24, 1, 28, 28, generator=torch.Generator().manual_seed(0)).round()
+    x[20] = pixel
+    with pytest.raises(NotFiniteError) as error:
+        fit(VAE(**SMALL), tmp_path, x=x)
+    assert str(error.value).endswith(said)
+
+
 @pytest.mark.parametrize(("every", "step"), [(1, 4), (5, 5), (50, 6)])
 def test_gradient_stops_training_at_the_next_log_entry_or_before_validation(tmp_path: Path, every: int, step: int) -> None:
     class Slow(BreaksGradient):

@@ -30,7 +30,7 @@ def check_loss(model: "Module", loss: Tensor, batch: Pair, batch_idx: int) -> No
     """
     if loss.device.type == "cpu" and not math.isfinite(loss.item()):
         first, images = _first_in_step(model, batch, batch_idx)
-        _stop(model, f"the loss of step {model.global_step + 1}", first, batch_idx, images)
+        _stop(model, f"the loss of step {model.global_step + 1}", first, batch_idx, images, _fault_of(batch[0]))
 
 
 def check_gradient(model: "Module", norms: Mapping[str, Tensor], batch_idx: int) -> None:
@@ -55,14 +55,27 @@ def check_means(model: "Module", means: Mapping[str, float]) -> None:
         _stop(model, f"{', '.join(infinite)} by step {model.global_step}", next(_weights(model), infinite[0]))
 
 
-def _stop(model: "Module", what: str, first: str, batch_idx: int | None = None, places: list[int] | None = None) -> NoReturn:
+def _stop(
+    model: "Module", what: str, first: str, batch_idx: int | None = None, places: list[int] | None = None, advice: str = ""
+) -> NoReturn:
     numbers = None if batch_idx is None else _image_numbers(model, batch_idx)
     record: dict[str, Any] = {"what": what, "step": model.global_step, "epoch": model.current_epoch, "first_tensor": first}
     record["images"] = numbers
     record["images_not_finite"] = [numbers[place] for place in places] if numbers and places else None
     raise NotFiniteError(
-        f"{what} (epoch {model.current_epoch}) is not finite; the first tensor that is not: {first}; {_advice(model)}", record
+        f"{what} (epoch {model.current_epoch}) is not finite; the first tensor that is not: {first}; {advice or _advice(model)}",
+        record,
     )
+
+
+def _fault_of(images: Tensor) -> str:
+    """What is wrong with a batch's images themselves; empty if nothing is."""
+    if not images.is_floating_point():
+        return ""
+    if not _is_finite(images):
+        return "the data module gives pixels that are not numbers: mend the data"
+    low, high = (float(value) for value in images.aminmax())
+    return "" if low >= 0 and high <= 1 else f"the data module gives pixels from {low:.4g} to {high:.4g}, which must be from 0 to 1"
 
 
 def _advice(model: "Module") -> str:
