@@ -384,14 +384,18 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tupl
 
     >>> changes({"seed": 1, "run_dir": "/a", "x": {"dir": "/a/b"}}, {"seed": 2, "run_dir": "/c", "x": {"dir": "/c/b"}})
     {'seed': (1, 2)}
+    >>> changes({"run_dir": "/a", "x": {"dir": "/a/b"}}, {"run_dir": "/c"})
+    {'x.dir': ('/a/b', None)}
     """
     was, is_now = dict(_flat(before)), dict(_flat(now))
     moved, here = str(was.get("run_dir")), str(is_now.get("run_dir"))
-    for key, value in was.items():
-        if isinstance(value, str) and (value == moved or value.startswith(f"{moved}/")):
-            was[key] = here + value[len(moved) :]
+
+    def is_same(one: Any, other: Any) -> bool:
+        inside = isinstance(one, str) and (one == moved or one.startswith(f"{moved}/"))
+        return bool((here + one[len(moved) :] if inside else one) == other)
+
     keys = [key for key in dict.fromkeys([*was, *is_now]) if key not in ("ckpt_path", "run_dir")]
-    return {key: (was.get(key), is_now.get(key)) for key in keys if was.get(key) != is_now.get(key)}
+    return {key: (was.get(key), is_now.get(key)) for key in keys if not is_same(was.get(key), is_now.get(key))}
 
 
 def _say(line: str) -> None:
