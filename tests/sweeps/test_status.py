@@ -15,7 +15,8 @@ from vae_lightning.sweeps.status import State, status_of
 
 JOB = Job("seed=0", ("seed=0",), {"seed": 0}, "")
 METRICS = {"format": 2, "metrics": {"test/elbo": -100.5, "val/kl": None}, "timing": {"seconds": 3.5}}
-FIRST = "trainer: {max_epochs: 1}\nseed: 0\nlogger: {tensorboard: {}}\n"
+REST = "run_dir: a\nx: a/x\ndata: {path: own}\n"
+FIRST = "trainer: {max_epochs: 1}\nseed: 0\nlogger: {tensorboard: {}}\n" + REST
 """The config that the job was begun with."""
 
 
@@ -87,12 +88,10 @@ def test_a_job_is_claimed_once_and_given_free_by_a_process_that_is_killed(tmp_pa
 @pytest.mark.parametrize(
     ("now", "changed"),
     [
-        (
-            "trainer: {max_epochs: 3}\nseed: 0\n",
-            "went on with trainer.max_epochs=3, begun with 1; its result is no longer the sweep's",
-        ),
-        ("trainer: {max_epochs: 3}\nseed: 1\n", "went on with trainer.max_epochs=3 and 1 more, begun with 1;"),
-        ("trainer: {max_epochs: 1, threads: 1}\nseed: 0\nckpt_path: last.ckpt\nlogger: null\n", ""),
+        ("trainer: {max_epochs: 3}\nseed: 0\n" + REST, "went on with trainer.max_epochs=3, begun with 1; its result is no longer"),
+        ("trainer: {max_epochs: 3}\nseed: 1\n" + REST, "went on with trainer.max_epochs=3 and 1 more, begun with 1;"),
+        ("trainer: {max_epochs: 1, threads: 1}\nseed: 0\nckpt_path: last.ckpt\nlogger: null\n" + REST, ""),
+        (f"trainer: {{max_epochs: 1}}\nseed: 0\nrun_dir: /moved\nx: /moved/x\ndata: {{path: {Path.cwd()}/own}}\n", ""),
         ("{", ""),
     ],
 )
