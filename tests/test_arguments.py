@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import SGD, Adam
 
-from vae_lightning.arguments import build, check, choose, parameters, prefixed, require, unknown_key
+from vae_lightning.arguments import build, changes, check, choose, parameters, prefixed, require, unknown_key
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import M1, M2, VAE, Classifier
 
@@ -510,3 +510,9 @@ def test_any_arguments_of_any_signature_are_taken_or_refused_in_one_line() -> No
 
     examine()
     assert 20 < answers.count(None) < 180, "both happen often"
+
+
+def test_changes_are_those_of_settings_and_not_of_the_place() -> None:
+    before = {"run_dir": "/a", "ckpt_path": None, "x": {"dir": "/a/b", "y": 1, "gone": 2}}
+    now = {"run_dir": "/c", "ckpt_path": "z", "x": {"dir": "/c/b", "y": 3}, "new": 4}
+    assert changes(before, now) == {"x.y": (1, 3), "x.gone": (2, None), "new": (None, 4)}

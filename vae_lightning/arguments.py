@@ -17,7 +17,19 @@ from pydantic.errors import PydanticUserError
 from vae_lightning.errors import ConfigurationError, DataError, UnknownKeyError, VAELightningError, kind_of, one_line
 from vae_lightning.plugins import is_path, locate
 
-__all__ = ["build", "check", "choose", "flattened", "located_or_chosen", "parameters", "prefixed", "require", "unknown_key"]
+__all__ = [
+    "build",
+    "changes",
+    "check",
+    "choose",
+    "each_setting",
+    "flattened",
+    "located_or_chosen",
+    "parameters",
+    "prefixed",
+    "require",
+    "unknown_key",
+]
 
 T = TypeVar("T")
 TAKE_NOTHING = ("torch.nn.modules.module", "torch._dynamo.mutation_guard", "pytorch_lightning.core.module")
@@ -96,6 +108,38 @@ def flattened(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in node.items():
         flat |= flattened(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
+
+
+def each_setting(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of a config with their dotted keys; an empty mapping is one.
+
+    >>> list(each_setting({"net": {"name": "mlp"}, "logger": {}}))
+    [('net.name', 'mlp'), ('logger', {})]
+    """
+    for key, value in content.items():
+        if isinstance(value, Mapping) and value:
+            yield from each_setting(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ between the configs of a run before and now, but for where its folder is.
+
+    >>> changes({"seed": 1, "run_dir": "/a", "x": {"dir": "/a/b"}}, {"seed": 2, "run_dir": "/c", "x": {"dir": "/c/b"}})
+    {'seed': (1, 2)}
+    >>> changes({"run_dir": "/a", "x": {"dir": "/a/b"}}, {"run_dir": "/c"})
+    {'x.dir': ('/a/b', None)}
+    """
+    was, is_now = dict(each_setting(before)), dict(each_setting(now))
+    moved, here = str(was.get("run_dir")), str(is_now.get("run_dir"))
+
+    def is_same(one: Any, other: Any) -> bool:
+        inside = isinstance(one, str) and (one == moved or one.startswith(f"{moved}/"))
+        return bool((here + one[len(moved) :] if inside else one) == other)
+
+    keys = [key for key in dict.fromkeys([*was, *is_now]) if key not in ("ckpt_path", "run_dir")]
+    return {key: (was.get(key), is_now.get(key)) for key in keys if not is_same(was.get(key), is_now.get(key))}
 
 
 def parameters(target: Callable[..., object]) -> tuple[dict[str, inspect.Parameter], bool]:

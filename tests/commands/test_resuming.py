@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from vae_lightning import runs
 from vae_lightning.commands import resuming
 from vae_lightning.commands.commandline import CONF
-from vae_lightning.commands.resuming import RESUMES, changes, merged, with_resumed
+from vae_lightning.commands.resuming import RESUMES, merged, with_resumed
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.train import Result, train
 from vae_lightning.errors import CheckpointError, ConfigurationError
@@ -298,12 +298,6 @@ def test_latest_is_the_run_that_was_trained_last(tmp_path: Path, monkeypatch: py
         ConfigurationError, match=r"old is finished; .*of those that are not, the newest is resume=outputs/vae/new$"
     ):
         resumed("resume=latest")
-
-
-def test_changes_are_those_of_settings_and_not_of_the_place() -> None:
-    before = {"run_dir": "/a", "ckpt_path": None, "x": {"dir": "/a/b", "y": 1, "gone": 2}}
-    now = {"run_dir": "/c", "ckpt_path": "z", "x": {"dir": "/c/b", "y": 3}, "new": 4}
-    assert changes(before, now) == {"x.y": (1, 3), "x.gone": (2, None), "new": (None, 4)}
 
 
 # ---- the training

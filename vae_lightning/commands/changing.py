@@ -10,7 +10,7 @@ import pytorch_lightning as L  # isort: skip
 from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
-from vae_lightning.commands.resuming import changes
+from vae_lightning.arguments import changes
 from vae_lightning.models.base import Module
 from vae_lightning.models.schedules import depends_on_length
 from vae_lightning.runs.continuing import Continuation

@@ -16,6 +16,7 @@ from typing import Any
 
 from yaml import YAMLError
 
+from vae_lightning.arguments import each_setting
 from vae_lightning.commands.overrides import flags_first, prepared, takes_a_path
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
@@ -23,7 +24,7 @@ from vae_lightning.errors import ConfigurationError, one_line, printable
 from vae_lightning.machine.files import at_home, is_there
 from vae_lightning.machine.shell import called, is_hydra_quoted, path_setting, setting
 
-__all__ = ["changes", "is_finished", "is_resume", "merged", "resumes", "with_begun", "with_resumed"]
+__all__ = ["is_finished", "is_resume", "merged", "resumes", "with_begun", "with_resumed"]
 
 RESUMES = "VAE_LIGHTNING_RESUMES"
 """An environment variable with the folder that this command resumes, which processes that Lightning starts have to know too."""
@@ -238,7 +239,7 @@ class _Resumed:
 
     def _paths(self) -> Iterator[str]:
         """Settings for the relative paths in the run's config, as the command that it was started with understood them."""
-        for key, value in _flat(self.config):
+        for key, value in each_setting(self.config):
             if not takes_a_path(key) or key in ("name", *GIVEN) or not isinstance(value, str):
                 continue
             path = at_home(value)
@@ -369,33 +370,6 @@ def _get(content: Any, path: str) -> Any:
     for key in path.split("."):
         content = content.get(key) if isinstance(content, Mapping) else None
     return content
-
-
-def _flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ between the configs of a run before and now, but for where its folder is.
-
-    >>> changes({"seed": 1, "run_dir": "/a", "x": {"dir": "/a/b"}}, {"seed": 2, "run_dir": "/c", "x": {"dir": "/c/b"}})
-    {'seed': (1, 2)}
-    >>> changes({"run_dir": "/a", "x": {"dir": "/a/b"}}, {"run_dir": "/c"})
-    {'x.dir': ('/a/b', None)}
-    """
-    was, is_now = dict(_flat(before)), dict(_flat(now))
-    moved, here = str(was.get("run_dir")), str(is_now.get("run_dir"))
-
-    def is_same(one: Any, other: Any) -> bool:
-        inside = isinstance(one, str) and (one == moved or one.startswith(f"{moved}/"))
-        return bool((here + one[len(moved) :] if inside else one) == other)
-
-    keys = [key for key in dict.fromkeys([*was, *is_now]) if key not in ("ckpt_path", "run_dir")]
-    return {key: (was.get(key), is_now.get(key)) for key in keys if not is_same(was.get(key), is_now.get(key))}
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from vae_lightning.arguments import flattened
+from vae_lightning.arguments import changes
 from vae_lightning.errors import one_line
 from vae_lightning.machine.reading import JSON, TEXT
 from vae_lightning.runs.layout import CONFIG, LAST, METRICS, PREVIOUS
@@ -96,31 +96,24 @@ def _changed(run: Path, folder: Path) -> str:
         return ""
     _, first = min(before, key=lambda pair: (int(pair[0][1]), int(pair[0][2] or 1)))
     try:
-        was, now = (_settings(path, folder) for path in (first / CONFIG.name, run / CONFIG))
+        was, now = (read_yaml(path, folder) for path in (first / CONFIG.name, run / CONFIG))
+        differing = {key: pair for key, pair in changes(was, now).items() if not (is_apart(key) or _is_one_path(*pair))}
     except Exception:  # yaml has many kinds of error; what is damaged says so where it is needed
         return ""
-    differing = [key for key in {**was, **now} if not (is_apart(key) or _is_same(was.get(key), now.get(key)))]
     if not differing:
         return ""
-    key, others = differing[0], f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+    (key, (before_value, value)), *others = differing.items()
+    more = f" and {len(others)} more" if others else ""
     return (
-        f"went on with {key}={shown(now.get(key))}{others}, begun with {shown(was.get(key))}; its result is no longer the sweep's: "
+        f"went on with {key}={shown(value)}{more}, begun with {shown(before_value)}; its result is no longer the sweep's: "
         "move it elsewhere, and the job runs anew"
     )
 
 
-def _settings(path: Path, folder: Path) -> dict[str, Any]:
-    """The settings in a config, by dotted key, with a dot in the place of the run's own folder, which may have moved."""
-    flat = flattened(read_yaml(path, folder))
-    place = str(flat.get("run_dir"))
-    inside = {key: value for key, value in flat.items() if isinstance(value, str) and f"{value}/".startswith(f"{place}/")}
-    return {**flat, **{key: f".{value[len(place) :]}" for key, value in inside.items()}}
-
-
-def _is_same(was: Any, now: Any) -> bool:
-    """Whether two values of a setting are one, as a path is that was relative and has been made absolute."""
+def _is_one_path(was: Any, now: Any) -> bool:
+    """Whether two values of a setting are one path, which was relative and has been made absolute."""
     texts = isinstance(was, str) and isinstance(now, str)
-    return was == now or (texts and Path(now).is_absolute() and now.endswith(f"/{was.removeprefix('./')}"))
+    return texts and Path(now).is_absolute() and now.endswith(f"/{was.removeprefix('./')}")
 
 
 def _is_held(run: Path) -> bool:
