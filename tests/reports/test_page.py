@@ -104,6 +104,15 @@ def test_markdown_shows_names_as_they_are(page: Page, tmp_path: Path) -> None:
     assert "<h1>a[v2]*b*</h1>" in to_html(odd)
 
 
+def test_page_says_where_a_training_went_on_by_other_settings(page: Page, tmp_path: Path) -> None:
+    before = {"checkpoint": "last.ckpt", "steps": 20, "changed": {"model.optimizer.lr": {"was": 0.1, "is": 0.01}}}
+    page = dataclasses.replace(page, provenance={"continued_from": before})
+    for text in (to_html(page), to_markdown(page, tmp_path)):
+        assert "Until step 20 it was trained with model.optimizer.lr=0.1." in text
+    for nothing in ({**before, "changed": {}}, {"changed": 3}, "last.ckpt"):
+        assert dataclasses.replace(page, provenance={"continued_from": nothing}).went_on is None
+
+
 def test_page_of_a_killed_training_does_without_what_is_not_known(page: Page) -> None:
     bare = Page(page.title, page.checkpoint, page.model, page.binarization, {})
     assert "<pre>" not in to_html(bare)

@@ -37,6 +37,17 @@ def test_command_of_a_training_that_did_not_end_is_known(tmp_path: Path) -> None
     assert runs.record(tmp_path) == {}
 
 
+def test_command_of_a_run_that_went_on_begins_where_the_run_began(tmp_path: Path) -> None:
+    own = ["seed=1", f"ckpt_path={tmp_path}/checkpoints/last.ckpt"]
+    assert runs.from_the_start(tmp_path, own) == ["seed=1"]
+    assert runs.from_the_start(tmp_path, ["seed=1", f"ckpt_path='{tmp_path}/checkpoints/last.ckpt'"]) == ["seed=1"]
+    assert runs.from_the_start(tmp_path, ["ckpt_path=/other/last.ckpt"]) == ["ckpt_path=/other/last.ckpt"]
+    for steps, word in ((20, "ckpt_path=/other/last.ckpt"), (40, own[1])):
+        (kept := tmp_path / ".hydra" / f"until_step_{steps}").mkdir(parents=True)
+        (kept / "overrides.yaml").write_text(f"- seed=1\n- {word}\n")
+    assert runs.from_the_start(tmp_path, own) == ["seed=1", "ckpt_path=/other/last.ckpt"]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"x", b"\xff\xfe\x00", b"[]", b'{"provenance": 3}', b'{"provenance": {"command": ["a"]}}', b'{"format": 3}']
 )

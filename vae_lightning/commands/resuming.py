@@ -226,9 +226,9 @@ class _Resumed:
         return [*carried, *own, *(self._paths() if elsewhere else ())]
 
     def _without_environment(self, word: str) -> str:
+        """`word` with the value that it had then, if it asks for more than other keys: the environment is another one now."""
         from vae_lightning.runs.yaml_files import asks_for_more
 
-        """`word` with the value that it had then, if it asks for more than other keys: the environment is another one now."""
         if not asks_for_more(word):
             return word
         value = _get(self.config, _key(word))

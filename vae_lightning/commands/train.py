@@ -142,7 +142,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
         data.prepare_data()  # before Lightning starts, so that an error about data is one line
     run_folder.take(cfg, trainer, going_on)
     # now and not at the end, when the working tree may have changed
-    provenance = runs.provenance(_command(), cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
+    provenance = runs.provenance(_command(folder), cfg.seed, data.checksums() if hasattr(data, "checksums") else {})
     if going_on is not None:
         provenance["continued_from"] = going_on.record()
     dashboard.texts["provenance"] = code(OmegaConf.to_yaml(provenance))
@@ -215,11 +215,11 @@ def _noted(trainer: L.Trainer, interrupt: StopOnInterrupt) -> Iterator[None]:
         yield
 
 
-def _command() -> str:
-    """The command line that makes this run; for a job of a sweep, that of this job alone."""
+def _command(folder: Path) -> str:
+    """The command line that makes the run in `folder`; for a job of a sweep, that of this job alone."""
     if not HydraConfig.initialized():
         return "vae_lightning.commands.train.train"
-    return " ".join([called("train.py"), *(shell_quoted(word, "utf-8") for word in typed_words())])
+    return " ".join([called("train.py"), *(shell_quoted(word, "utf-8") for word in runs.from_the_start(folder, typed_words()))])
 
 
 def _hydras_folder() -> Path | None:

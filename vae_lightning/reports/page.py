@@ -115,6 +115,16 @@ class Page:
         return COVERS
 
     @property
+    def went_on(self) -> str | None:
+        """Where the training went on from a checkpoint by other settings than before; None if it did not."""
+        before = self.provenance.get("continued_from")
+        changed = before.get("changed") if isinstance(before, Mapping) else None
+        if not isinstance(before, Mapping) or not isinstance(changed, Mapping) or not changed:
+            return None
+        settings = ", ".join(f"{key}={values.get('was')}" for key, values in changed.items() if isinstance(values, Mapping))
+        return f"Until step {before.get('steps')} it was trained with {settings}."
+
+    @property
     def first(self) -> dict[str, Mapping[str, Any]]:
         """The estimate under each name of the test images; of the first split, if no test image was measured."""
         split = "test" if self.estimates.get("test") else next(iter(self.estimates), "test")

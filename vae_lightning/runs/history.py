@@ -7,6 +7,7 @@ import json
 import logging
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from vae_lightning.machine.shell import shell_quoted
 from vae_lightning.runs.layout import CSV, METRICS, OVERRIDES, TENSORBOARD, TEST_PER_IMAGE
 from vae_lightning.runs.yaml_files import read_yaml
 
-__all__ = ["asked_with", "history", "per_image", "record"]
+__all__ = ["asked_with", "from_the_start", "history", "per_image", "record"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ LOGS = 4 << 30
 """The most bytes of all event files of a training, which hold images too."""
 PER_IMAGE = 256 << 20
 """The most bytes of the values of all images of a test: those of MNIST are some hundred kilobytes."""
+FROM = "ckpt_path="
+"""How the word begins that says which checkpoint a training goes on from."""
 LAST_STEP = 1 << 53
 """A step that no training reaches, and up to which every number is exact in a figure."""
 
@@ -117,7 +120,29 @@ def asked_with(folder: Path) -> str | None:
         return None
     if not isinstance(overrides, list):
         return None
-    return " ".join(["python", "train.py", *(shell_quoted(str(word), "utf-8") for word in overrides)])
+    words = from_the_start(folder, [str(word) for word in overrides])
+    return " ".join(["python", "train.py", *(shell_quoted(word, "utf-8") for word in words)])
+
+
+def from_the_start(folder: Path, words: Sequence[str]) -> list[str]:
+    """The `words` of a command that makes the run in `folder`, though it went on there from a checkpoint of its own.
+
+    Instead of that one they name the checkpoint of another run that the first part went on from; none, if it began anew.
+    """
+    if not any(_is_own(folder, word) for word in words):
+        return list(words)
+    earlier: list[str] = []
+    for path in sorted((folder / OVERRIDES.parent).glob(f"until_step_*/{OVERRIDES.name}")):
+        with contextlib.suppress(Exception):  # what is no list of words any more names no checkpoint
+            earlier += [str(word) for word in read_yaml(path, folder)]
+    others = [word for word in earlier if word.startswith(FROM) and not _is_own(folder, word)]
+    return [word for word in words if not word.startswith(FROM)] + others[:1]
+
+
+def _is_own(folder: Path, word: str) -> bool:
+    """Whether `word` goes on from a checkpoint that lies in `folder`."""
+    path = Path(word.removeprefix(FROM).strip("'\""))
+    return word.startswith(FROM) and folder.resolve() in path.resolve().parents
 
 
 def _from_tensorboard(path: Path, folder: Path) -> dict[str, list[tuple[int, float]]]:
