@@ -22,7 +22,7 @@ atexit.register(left)
 SHAPES = [
     *("data=shapes2d", "data.train_size=20", "data.val_size=20", "data.test_size=20", "data.batch_size=10"),
     *("data.eval_batch_size=10", "model.net.hidden=[8]", "model.latent_dim=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
-    *("trainer.devices=2", "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "callbacks.latents=null"),
+    *("trainer.devices=2", "trainer.enable_progress_bar=false", "trainer.enable_model_summary=false", "callbacks=none"),
 ]
 
 

@@ -91,7 +91,8 @@ def test_steps_in_one_go_are_the_steps_one_by_one(schedule: str, mnist_root: Pat
     assert trainer.fit_loop.epoch_loop.state_dict() == other.fit_loop.epoch_loop.state_dict()
 
 
-@pytest.mark.parametrize("schedule", [pytest.param("constant", marks=pytest.mark.slow), "cosine"])
+@pytest.mark.slow
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_counters_and_weights_agree_where_somebody_interrupts(
     schedule: str, mnist_root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ def test_counters_keep_their_meaning(compose: Compose, tmp_path: Path, settings:
         ("model=vae", *SMALL, "trainer.limit_train_batches=100"),
         pytest.param(("model=cvae_cnn2", "trainer.limit_train_batches=10"), marks=[pytest.mark.slow, pytest.mark.exhaustive]),
         pytest.param(("model=cvae_cnn3", "trainer.limit_train_batches=10"), marks=pytest.mark.slow),
-        pytest.param(("model=cnn", "trainer.limit_train_batches=3"), marks=pytest.mark.slow),  # a minute of the compiler
+        pytest.param(("model=cnn", "trainer.limit_train_batches=3"), marks=[pytest.mark.slow, pytest.mark.exhaustive]),  # a minute
     ],
     ids=lambda settings: settings[0],
 )
