@@ -4,6 +4,8 @@ import json
 import math
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from terminal import row
 
-from vae_lightning.commands.commandline import CONF, register_resolvers
+from vae_lightning.commands.commandline import CONF, WENT_WRONG, register_resolvers
 from vae_lightning.commands.running import SweepRun
 from vae_lightning.commands.searching import SearchRun
 from vae_lightning.commands.suggestions import Catalogue
@@ -308,6 +310,29 @@ def test_other_search_and_other_sweep_in_a_folder_are_refused(run: Run, tmp_path
     (tmp_path / "t" / "mine.txt").touch()
     with pytest.raises(ConfigurationError, match="t: holds what is no sweep; choose another folder"):
         run(Told(), *SPACE, n_trials=1, sweep="t")
+
+
+def test_fewer_trials_than_there_are_is_refused(unchecked: None, run: Run, tmp_path: Path) -> None:
+    assert run(Told(), *SPACE, n_trials=3) == 0
+    before = (tmp_path / "s" / SEARCH).read_bytes()
+    with pytest.raises(ConfigurationError, match=r"^hydra\.sweeper\.n_trials=2: there are 3 trials already"):
+        run(Told(), *SPACE, n_trials=2)
+    assert (tmp_path / "s" / SEARCH).read_bytes() == before
+    assert run(Told(), *SPACE, n_trials=4) == 0
+
+
+def test_run_that_is_gone_is_named_with_the_command_that_trains_it_again(
+    unchecked: None, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(Told(), *SPACE, n_trials=2) == 0
+    gone = tmp_path / "s" / study(tmp_path / "s").trials[1].user_attrs["runs"][0]
+    shutil.rmtree(gone)
+    capsys.readouterr()
+    assert run(Told(), *SPACE, n_trials=2) == WENT_WRONG
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("gone:")]
+    assert f"s/{gone.name}, whose value still counts; train it again: " in line
+    assert "train.py " in line
+    assert shlex.split(line)[-1] == f"hydra.run.dir='s/{gone.name}'"
 
 
 def test_sweep_latest_of_a_search_is_a_search(run: Run, tmp_path: Path) -> None:

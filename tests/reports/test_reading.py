@@ -62,12 +62,21 @@ def test_few_effective_samples_are_named_with_the_bias_and_with_what_was_measure
     (said,) = remarks(estimates)
     assert "From K = 10 to 20 it fell by 1.25." in said, "of the same images"
     assert "On 30 images, annealing finds 0.75 less." in said
+    assert "evaluation.parts=[ais]" not in said, "it was measured"
+    estimates |= {"nll/ais": plain(95.0, 16, 30), "nll/ais_from_encoder": plain(93.5, 16, 30)}
+    assert "annealing finds 0.50 less" in remarks(estimates)[0], "by the tighter of the two"
+    estimates["nll_less_exact/importance"] = {**plain(2.0, 20, 30), "standard_error": 0.5}
+    assert "On 30 images, the exact value is 2.00 +- 0.50 less." in remarks(estimates)[0]
 
 
 def test_enough_effective_samples_are_named_too() -> None:
     (said,) = remarks({"nll": plain(95.0), "effective_sample_size": plain(ENOUGH)})
     assert "10.0 of 1,000: enough (10)" in said
     assert "below" not in said
+    assert "evaluation.parts=[ais] looks for it" in said
+    distance = {"nll/importance": plain(95.0, 1000, 30), "nll/ais": plain(92.0, 16, 30)}
+    (said,) = remarks({"nll": plain(95.0), "effective_sample_size": plain(ENOUGH), **distance})
+    assert said.endswith("On 30 images, annealing finds 3.00 less.")
 
 
 def test_threshold_is_that_of_the_glossary() -> None:

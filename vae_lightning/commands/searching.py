@@ -20,9 +20,9 @@ from vae_lightning.commands.tasks import JobLauncher, Task
 from vae_lightning.commands.trial import environment_of_trial
 from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.screen import short
-from vae_lightning.machine.shell import command, path_setting, shell_quoted
+from vae_lightning.machine.shell import command, path_setting, setting, shell_quoted
 from vae_lightning.machine.signals import status_of as status_of_signal
-from vae_lightning.sweeps.claims import require_own
+from vae_lightning.sweeps.claims import is_finished, require_own
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, places_of
 from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
@@ -105,9 +105,17 @@ class SearchRun(SweepRun):
             if there and not (folder / SEARCH).is_file():
                 raise ConfigurationError(f"{path_setting('sweep', folder)}: is a sweep and no search; choose another folder")
             record = Record.read(folder) if there else Record.empty(str(Path.cwd()))
-            difference = Search.read(folder).difference(search) if there else None
+            before = Search.read(folder) if there else None
+            difference = before.difference(search) if before is not None else None
             if difference is not None:
                 raise ConfigurationError(f"{difference}; start another one: hydra.sweep.dir=<folder>")
+            number = search.settings.n_trials
+            if before is not None and number < before.settings.n_trials:
+                known = sum(Trials(folder, before).counted().values())
+                if number < known:
+                    raise ConfigurationError(
+                        f"hydra.sweeper.n_trials={number}: there are {known} trials already; ask for as many or more"
+                    )
             # the record's, but for the jobs: what all runs have in common follows from the ends, before there are runs
             whole = record.with_jobs(asked, self.space.keys, self.words, self.flags)
             search.write(folder)
@@ -264,12 +272,17 @@ class SearchRun(SweepRun):
             self._say(f"best:       trial {best.number}, {self.search.metric} {best.value:.2f}: {self._labelled(best.params)}")
             for run in runs[:1]:
                 self._say(f"evaluate:   {command('evaluate.py', path_setting('run', short(folder / run)), *trusting)}")
+        words = {job.folder: job.words for job in Record.read(folder).jobs}
+        gone = [name for name in self.trials.counting() if not is_finished(folder / name)]
+        for name in gone:
+            again = command("train.py", *self.flags, *words.get(name, ()), setting("hydra.run.dir", short(folder / name)))
+            self._say(f"gone:       {short(folder / name)}, whose value still counts; train it again: {again}")
         self._say(f"look at it: optuna-dashboard {shell_quoted(str(short(folder / JOURNAL)))}")
         if signum is not None or counts.get("running", 0):
             self._say(f"go on with: {self._go_on(folder)}")
         if signum is not None:
             return status_of_signal(signum)
-        return WENT_WRONG if self.trials.failed_now() else 0
+        return WENT_WRONG if gone or self.trials.failed_now() else 0
 
     def _labelled(self, params: Mapping[str, Any]) -> str:
         return labelled(params, self.names)

@@ -128,15 +128,18 @@ def _of_weights(known: Mapping[str, Plain]) -> str:
     size, samples = known["effective_sample_size"]["value"], known["nll"]["num_samples"]
     bias = max(0.0, (1 / max(size, 1.0) - 1 / max(samples, 1)) / 2)
     counted = f"effective_sample_size is {size:.1f} of {samples:,}"
+    checked = _by_others(known)
     if size >= ENOUGH:
+        more = checked or "Rare latents that no sample found may hide more; evaluation.parts=[ais] looks for it."
         return (
-            f"{counted}: enough ({ENOUGH:g}) that no few samples carry the importance weights. The nll is too high by at least "
-            f"{bias:.2f} nats, and rare latents that no sample found may hide more; evaluation.parts=[ais] looks for it."
+            f"{counted}: enough ({ENOUGH:g}) that no few samples carry the importance weights. The nll is too high by at "
+            f"least {bias:.2f} nats. {more}"
         )
-    measured = "".join(f" {sentence}" for sentence in (_fall(known), _by_annealing(known)) if sentence)
+    measured = "".join(f" {sentence}" for sentence in (_fall(known), checked) if sentence)
+    way = "" if checked else "; evaluation.parts=[ais] measures it in another way"
     return (
         f"{counted}, below {ENOUGH:g}: few samples carry the importance weights, and the nll is too high, by at least "
-        f"{bias:.2f} nats.{measured} A larger evaluation.num_samples lowers it; evaluation.parts=[ais] measures it in another way."
+        f"{bias:.2f} nats.{measured} A larger evaluation.num_samples lowers it{way}."
     )
 
 
@@ -150,10 +153,16 @@ def _fall(known: Mapping[str, Plain]) -> str:
     return f"From K = {before['num_samples']:,} to {last['num_samples']:,} it fell by {before['value'] - last['value']:.2f}."
 
 
-def _by_annealing(known: Mapping[str, Plain]) -> str:
-    """How far annealing is below importance sampling on the same images, where both were measured."""
-    same, other = known.get("nll/importance"), known.get("nll/ais")
-    if same is None or other is None:
-        return ""
-    distance = same["value"] - other["value"]
-    return f"On {other['num_images']:,} images, annealing finds {abs(distance):.2f} {'less' if distance > 0 else 'more'}."
+def _by_others(known: Mapping[str, Plain]) -> str:
+    """How far the tightest other estimate is below importance sampling on the same images: the exact value, else annealing."""
+    same, exact = known.get("nll/importance"), known.get("nll_less_exact/importance")
+    if exact is not None:
+        found, distance, error = "the exact value is", exact["value"], exact.get("standard_error")
+    else:
+        annealed = [known[name]["value"] for name in ("nll/ais", "nll/ais_from_encoder") if name in known]
+        if same is None or not annealed:
+            return ""
+        found, distance, error = "annealing finds", same["value"] - min(annealed), None
+    images = (exact or same or {})["num_images"]
+    known_to = "" if error is None else f" +- {error:.2f}"
+    return f"On {images:,} images, {found} {abs(distance):.2f}{known_to} {'less' if distance > 0 else 'more'}."

@@ -66,7 +66,8 @@ def _storage(folder: Path) -> Any:
     try:
         return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
     except (ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder / JOURNAL}: is damaged ({one_line(error, 120)})") from None
+        way_out = "remove it, and the same command makes it anew from the run folders"
+        raise CheckpointError(f"{folder / JOURNAL}: is damaged ({one_line(error, 120)}); {way_out}") from None
 
 
 def _study(folder: Path, search: Search, sampler: "BaseSampler") -> tuple["Study", Any]:
@@ -217,6 +218,13 @@ class Trials:
             return self.study.best_trial
         except ValueError:
             return None
+
+    def counting(self) -> list[str]:
+        """The run folders whose values count: those of the trials that came to their end."""
+        from optuna.trial import TrialState
+
+        there = self.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        return [*dict.fromkeys(name for trial in there for name in trial.user_attrs.get(FOLDERS) or [])]
 
     def counted(self) -> dict[str, int]:
         """How many trials there are of each state, in words."""
