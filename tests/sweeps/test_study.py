@@ -169,6 +169,34 @@ def test_damaged_journal_is_refused_by_its_path(optuna: Any, tmp_path: Path) -> 
         trials(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "direction", "key", "message"),
+    [
+        (["a"], "minimize", "x", "its study is to minimize, and the search to maximize"),
+        (["a"], "maximize", "other", "its trials vary other, and the search does not"),
+        (["a", "b"], "maximize", "x", "does not hold one study"),
+    ],
+)
+def test_journal_of_another_search_is_refused(
+    optuna: Any, tmp_path: Path, names: list[str], direction: str, key: str, message: str
+) -> None:
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / JOURNAL)))
+    for name in names:
+        foreign = optuna.create_study(study_name=name, storage=storage, direction=direction)
+        foreign.optimize(lambda trial: trial.suggest_float(key, 0.0, 1.0), n_trials=1)
+    with pytest.raises(CheckpointError, match=rf"{JOURNAL}: {message}.*; remove it"):
+        trials(tmp_path)
+
+
+@pytest.mark.parametrize("line", ["[]", "null", '{"op_code": 99, "worker_id": "a"}'])
+def test_journal_of_what_optuna_does_not_know_is_refused(optuna: Any, tmp_path: Path, line: str) -> None:
+    all_of(tmp_path, n_trials=1)
+    with (tmp_path / JOURNAL).open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(CheckpointError, match=rf"{JOURNAL}: .*; remove it"):
+        trials(tmp_path)
+
+
 @pytest.mark.parametrize("name", [JOURNAL, ".sweep/search.lock", ".sweep/locks"])
 def test_files_that_lead_elsewhere_are_not_written_to(optuna: Any, tmp_path: Path, name: str) -> None:
     elsewhere = tmp_path / "elsewhere"

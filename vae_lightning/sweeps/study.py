@@ -38,6 +38,8 @@ __all__ = ["JOURNAL", "REASON", "Reporter", "Trials", "require_optuna", "sampler
 
 JOURNAL = "optuna.journal"
 """The file of Optuna's journal in the folder of a sweep."""
+ANEW = "remove it, and the same command makes it anew from the run folders"
+"""The way out of a journal that is of no use."""
 LOCK = Path(".sweep", "search.lock")
 """The file, in the folder of a sweep, that is locked by who asks for trials."""
 OLDEST = 4
@@ -65,9 +67,8 @@ def _storage(folder: Path) -> Any:
 
     try:
         return JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
-    except (ValueError, KeyError) as error:
-        way_out = "remove it, and the same command makes it anew from the run folders"
-        raise CheckpointError(f"{folder / JOURNAL}: is damaged ({one_line(error, 120)}); {way_out}") from None
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise CheckpointError(f"{folder / JOURNAL}: is damaged ({one_line(error, 120)}); {ANEW}") from None
 
 
 def _study(folder: Path, search: Search, sampler: "BaseSampler") -> tuple["Study", Any]:
@@ -76,8 +77,13 @@ def _study(folder: Path, search: Search, sampler: "BaseSampler") -> tuple["Study
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage, pruner = _storage(folder), _pruner(search.settings)
-    if optuna.get_all_study_names(storage):  # the one that there is, whatever its folder was called then
-        return optuna.load_study(study_name=None, storage=storage, sampler=sampler, pruner=pruner), storage
+    try:
+        if optuna.get_all_study_names(storage):  # the one that there is, whatever its folder was called then
+            study = optuna.load_study(study_name=None, storage=storage, sampler=sampler, pruner=pruner)
+            _require_own_study(folder, search, study)
+            return study, storage
+    except (ValueError, KeyError, TypeError, AssertionError) as error:  # several studies, or what Optuna does not know
+        raise CheckpointError(f"{folder / JOURNAL}: does not hold one study ({one_line(error, 120)}); {ANEW}") from None
     study = optuna.create_study(
         storage=storage,
         study_name=folder.name,
@@ -86,6 +92,16 @@ def _study(folder: Path, search: Search, sampler: "BaseSampler") -> tuple["Study
         pruner=pruner,
     )
     return study, storage
+
+
+def _require_own_study(folder: Path, search: Search, study: "Study") -> None:
+    """Refuse a study of another search: one that judges the other way round, or whose trials vary something else."""
+    found, wanted = study.direction.name.lower(), f"{search.mode}imize"
+    if found != wanted:
+        raise CheckpointError(f"{folder / JOURNAL}: its study is to {found}, and the search to {wanted}; {ANEW}")
+    others = sorted({key for trial in study.get_trials(deepcopy=False) for key in trial.params} - set(search.space))
+    if others:
+        raise CheckpointError(f"{folder / JOURNAL}: its trials vary {', '.join(others)}, and the search does not; {ANEW}")
 
 
 def sampler_of(settings: SearchSettings, number: int) -> "BaseSampler":
