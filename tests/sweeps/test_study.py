@@ -184,7 +184,7 @@ def test_journal_of_another_search_is_refused(
     for name in names:
         foreign = optuna.create_study(study_name=name, storage=storage, direction=direction)
         foreign.optimize(lambda trial: trial.suggest_float(key, 0.0, 1.0), n_trials=1)
-    with pytest.raises(CheckpointError, match=rf"{JOURNAL}: {message}.*; remove it"):
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/{JOURNAL}: {message}.*; move it elsewhere"):
         trials(tmp_path)
 
 
@@ -193,7 +193,7 @@ def test_journal_of_what_optuna_does_not_know_is_refused(optuna: Any, tmp_path: 
     all_of(tmp_path, n_trials=1)
     with (tmp_path / JOURNAL).open("a") as file:
         file.write(f"{line}\n")
-    with pytest.raises(CheckpointError, match=rf"{JOURNAL}: .*; remove it"):
+    with pytest.raises(CheckpointError, match=rf"{JOURNAL}: .*; move it elsewhere"):
         trials(tmp_path)
 
 

@@ -155,14 +155,15 @@ def _fall(known: Mapping[str, Plain]) -> str:
 
 def _by_others(known: Mapping[str, Plain]) -> str:
     """How far the tightest other estimate is below importance sampling on the same images: the exact value, else annealing."""
-    same, exact = known.get("nll/importance"), known.get("nll_less_exact/importance")
+    exact, same = known.get("nll_less_exact/importance"), known.get("nll/importance")
+    annealed = [known[name]["value"] for name in ("nll/ais", "nll/ais_from_encoder") if name in known]
     if exact is not None:
-        found, distance, error = "the exact value is", exact["value"], exact.get("standard_error")
+        images, distance, error = exact["num_images"], exact["value"], exact.get("standard_error")
+        found = "the exact value is"
+    elif same is not None and annealed:
+        images, distance, error = same["num_images"], same["value"] - min(annealed), None
+        found = "annealing finds"
     else:
-        annealed = [known[name]["value"] for name in ("nll/ais", "nll/ais_from_encoder") if name in known]
-        if same is None or not annealed:
-            return ""
-        found, distance, error = "annealing finds", same["value"] - min(annealed), None
-    images = (exact or same or {})["num_images"]
+        return ""
     known_to = "" if error is None else f" +- {error:.2f}"
     return f"On {images:,} images, {found} {abs(distance):.2f}{known_to} {'less' if distance > 0 else 'more'}."

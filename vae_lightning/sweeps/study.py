@@ -38,7 +38,7 @@ __all__ = ["JOURNAL", "REASON", "Reporter", "Trials", "require_optuna", "sampler
 
 JOURNAL = "optuna.journal"
 """The file of Optuna's journal in the folder of a sweep."""
-ANEW = "remove it, and the same command makes it anew from the run folders"
+ANEW = "move it elsewhere, and the same command makes it anew from the run folders"
 """The way out of a journal that is of no use."""
 LOCK = Path(".sweep", "search.lock")
 """The file, in the folder of a sweep, that is locked by who asks for trials."""
