@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -13,8 +14,17 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf, open_dict
 from yaml import YAMLError
 
-from vae_lightning.commands.commandline import BUG, CONF, INTERRUPTED, one_line_errors, paths_of_the_command, register_resolvers
+from vae_lightning.commands.commandline import (
+    BUG,
+    CONF,
+    INTERRUPTED,
+    one_line_errors,
+    paths_of_the_command,
+    register_resolvers,
+    whole_command,
+)
 from vae_lightning.errors import ConfigurationError, DataError, NotFiniteError, UnknownKeyError
+from vae_lightning.machine import signals
 from vae_lightning.machine.signals import handled
 
 
@@ -67,6 +77,23 @@ def test_interruption_is_one_whatever_a_library_makes_of_it(capsys: pytest.Captu
             instantiate(chained)
         assert capsys.readouterr().err == "error: interrupted by SIGTERM\n"
         assert end.value.code == 143
+
+
+def test_interruption_of_a_command_as_it_begins_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signals, "_watch", lambda: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(SystemExit) as end, whole_command():
+        raise AssertionError("it has begun")
+    assert end.value.code == 143
+    assert capsys.readouterr().err == "error: interrupted by SIGTERM\n"
+
+
+def test_interruption_that_a_library_swallowed_counts_at_the_end_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end, whole_command(), suppress(BaseException):
+        signal.raise_signal(signal.SIGINT)
+    assert end.value.code == 130
+    assert capsys.readouterr().err == "error: interrupted by SIGINT\n"
 
 
 def test_mistake_in_the_program_keeps_its_traceback_and_says_that_it_is_one() -> None:

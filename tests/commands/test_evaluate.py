@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import hydra
 import numpy as np
@@ -20,6 +23,7 @@ from vae_lightning.evaluation.parts import PARTS
 from vae_lightning.evaluation.verification import part
 from vae_lightning.evaluation.verification.verdict import Check, Finding, NotApplicableError
 from vae_lightning.figures.catalog import CATALOG
+from vae_lightning.machine.signals import Interruption, handled
 from vae_lightning.reports.table import print_report
 from vae_lightning.reports.yardsticks import Treatment
 from vae_lightning.types import Estimate
@@ -284,6 +288,20 @@ def test_evaluation_that_is_killed_keeps_what_was_there(run: Path, monkeypatch: 
     )
     for page in ("report.html", "report.md"):
         assert (run / "evaluation" / page).read_bytes() == pages[page]
+
+
+def test_interruption_that_a_figure_swallows_ends_the_evaluation_with_all_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = CATALOG["posterior_means"].draw
+
+    def swallowing(subject: Any) -> Any:
+        with suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        return whole(subject)
+
+    monkeypatch.setitem(CATALOG, "posterior_means", dataclasses.replace(CATALOG["posterior_means"], draw=swallowing))
+    with handled(), pytest.raises(Interruption):
+        quick(run, "evaluation.figures=[posterior_means,samples]")
+    assert set(json.loads((run / "evaluation" / "report.json").read_text())["figures"]) == {"posterior_means"}
 
 
 def test_data_are_where_the_training_had_them(run: Path, tmp_path: Path, mnist_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

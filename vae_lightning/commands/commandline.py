@@ -38,7 +38,7 @@ from vae_lightning.machine import screen
 from vae_lightning.machine.collection import collect_seldom
 from vae_lightning.machine.parent import ended_with_parent
 from vae_lightning.machine.shell import setting
-from vae_lightning.machine.signals import Interruption, handled, noted, received, status_of
+from vae_lightning.machine.signals import Interruption, handled, heed, noted, received, status_of
 from vae_lightning.plugins import add_working_directory, search_working_directory
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "paths_of_the_command",
     "register_resolvers",
     "start",
+    "whole_command",
     "words_of_a_job",
 ]
 
@@ -99,13 +100,24 @@ def start(name: str, main: Callable[[], object], conf: Path = CONF) -> None:
         add_working_directory()
     else:
         search_working_directory()
-    with handled(at_once=True), _led(), one_line_errors():
+    with whole_command(), _led():
         _check_environment()
         words = with_own_parts((with_resumed if name == "train" else _words)(sys.argv[1:], _catalogue), conf)
         sys.argv[1:] = (_of_a_sweep if name == "train" else without_sweep)(words, _catalogue)
         main()
     if _failed_jobs:
         sys.exit(WENT_WRONG)
+
+
+@contextlib.contextmanager
+def whole_command() -> Iterator[None]:
+    """A block that is a command: it can be interrupted anywhere, and errors end it in a line.
+
+    An interruption that a library has swallowed counts at the end of the block at the latest.
+    """
+    with one_line_errors(), handled(at_once=True), one_line_errors():  # the first is for a signal that comes between the others
+        yield
+        heed()
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.files import at_home, write_bytes
 from vae_lightning.machine.shell import called
+from vae_lightning.machine.signals import heed
 from vae_lightning.plugins import load_declared
 from vae_lightning.reports.document import from_plain, splits_of, to_json
 from vae_lightning.reports.folder import ReportFolder, owned, require_room
@@ -190,7 +191,9 @@ class _Evaluating:
             not_drawn=self.gallery.skipped,
             treatment=_treatment(self.model, self.data).plain,
         )
-        return self.place.write(report, self.warnings)
+        written = self.place.write(report, self.warnings)
+        heed()  # what was measured and drawn is kept
+        return written
 
     def warnings(self, report: Mapping[str, Any]) -> list[str]:
         """Warnings about the estimates in `report`, without those of other settings."""

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from vae_lightning.commands.commandline import one_line_errors
+from vae_lightning.commands.commandline import whole_command
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine import screen
-from vae_lightning.machine.signals import handled
 from vae_lightning.plugins import search_working_directory
 
 __all__ = ["asked_for", "list_of", "settings_of"]
@@ -23,7 +22,7 @@ def asked_for(words: Sequence[str] | None, help: str) -> Iterator[list[str] | No
     """
     screen.prepare()
     search_working_directory()
-    with handled(at_once=True), one_line_errors():
+    with whole_command():
         given = list(sys.argv[1:] if words is None else words)
         if any(word in ("--help", "-h") for word in given):
             print(help)

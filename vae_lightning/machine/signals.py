@@ -83,14 +83,14 @@ def handled(*, at_once: bool = False) -> Iterator[None]:
         yield
         return
     _state.first, _state.at_once = None, at_once
-    for number in ENDING:
-        before = signal.getsignal(number)
-        if before in (signal.SIG_DFL, signal.default_int_handler):
-            _state.before[number] = before
-            signal.signal(number, _handle)
-    if at_once:
-        _watch()
     try:
+        for number in ENDING:
+            before = signal.getsignal(number)
+            if before in (signal.SIG_DFL, signal.default_int_handler):
+                _state.before[number] = before
+                signal.signal(number, _handle)
+        if at_once:
+            _watch()
         yield
     finally:
         _unwatch()
