@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vae_lightning.sweeps.record import Asked, Job, Record, identity
+from vae_lightning.treatment import Treatment
 
 Values = Callable[[Mapping[str, Any]], Mapping[str, Sequence[float]] | None]
 """Gives the values of each test image by metric for the settings of a job; None: it has no result."""
@@ -25,13 +26,20 @@ def record_of(axes: Mapping[str, Sequence[Any]], shared: Mapping[str, Any] | Non
     return Record.empty("/start").with_jobs(asked, list(axes), words, [])
 
 
-def write_run(run: Path, values: Mapping[str, Sequence[float]], marks: Sequence[float] | None = None, images: bool = True) -> None:
+def write_run(
+    run: Path,
+    values: Mapping[str, Sequence[float]],
+    marks: Sequence[float] | None = None,
+    images: bool = True,
+    treatment: Treatment | None = None,
+) -> None:
     """Write what the test of a run leaves, whose images have these values."""
     run.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.array(each, dtype=np.float64) for name, each in values.items()}
     means = {name: float(array.mean()) for name, array in arrays.items()}
     metrics = {f"test/{name}": mean for name, mean in means.items()} | {f"val/{name}": mean - 1.0 for name, mean in means.items()}
-    (run / "metrics.json").write_text(json.dumps({"format": 2, "metrics": metrics, "timing": {"seconds": 2.0}}))
+    content = {"format": 2, "metrics": metrics, "timing": {"seconds": 2.0}, "treatment": treatment and treatment.plain}
+    (run / "metrics.json").write_text(json.dumps(content))
     (run / "checkpoints").mkdir(exist_ok=True)
     (run / "checkpoints" / "best.ckpt").write_bytes(b"weights")
     if images:

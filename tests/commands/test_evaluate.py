@@ -25,7 +25,7 @@ from vae_lightning.evaluation.verification.verdict import Check, Finding, NotApp
 from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.machine.signals import Interruption, handled
 from vae_lightning.reports.table import print_report
-from vae_lightning.reports.yardsticks import Treatment
+from vae_lightning.treatment import Treatment
 from vae_lightning.types import Estimate
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -87,7 +87,7 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
         assert "best.ckpt, epoch 1, optimizer step 4" in text
     assert set(report) == REPORT | BESIDE
     binarization = report["splits"]["test"][names[0]]["binarization"]
-    treatment = Treatment("mnist", binarization, conditional=model == "cvae_cnn3", binary=model != "cnn")
+    treatment = Treatment("mnist", binarization, conditional=model == "cvae_cnn3", binary=model != "cnn", pixels=784)
     assert Treatment.read(report["treatment"]) == treatment
     assert ("Burda et al., 2016" in (found.folder / "report.html").read_text()) == (model != "cnn")
     for name in names:

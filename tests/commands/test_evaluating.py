@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hand_made_sweeps import make_sweep, write_run
 from hydra import compose, initialize_config_dir
 
 from vae_lightning.commands.commandline import CONF
@@ -42,6 +43,26 @@ def test_what_is_wrong_is_said_before_any_run_is_evaluated(
         cfg = compose("evaluate", [*words])
     with pytest.raises(error, match=message):
         evaluate_sweep(str(tmp_path), cfg, words)
+
+
+def test_runs_that_are_not_evaluated_are_counted_by_their_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = make_sweep(tmp_path, {"model.beta": [1, 2, 3, 4]}, lambda settings: None)
+    for job in record.jobs[:3]:
+        run = tmp_path / job.folder
+        write_run(run, {"elbo": [1.0]})
+        content = json.loads((run / "metrics.json").read_text())
+        (run / "metrics.json").write_text(json.dumps(content | {"pruned": job is not record.jobs[2]}))
+    for place, rate in (("until_step_4/", 1), ("", 2)):
+        config = run / ".hydra" / f"{place}config.yaml"
+        config.parent.mkdir(parents=True, exist_ok=True)
+        config.write_text(f"lr: {rate}\n")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert evaluate_sweep(str(tmp_path), compose("evaluate"), []) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(
+        "0 runs to evaluate, 0 of them evaluated already; 2 stopped by the search as hopeless; 1 gone on with by other settings; "
+        "1 without a result"
+    )
 
 
 @pytest.mark.slow

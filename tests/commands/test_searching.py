@@ -282,6 +282,14 @@ def test_trial_with_the_values_of_an_earlier_one_takes_its_result(unchecked: Non
         (["callbacks=none", "monitor=val/kll"], "monitor=val/kll: did you mean val/kl? else say with monitor_mode"),
         (["trainer.limit_val_batches=0"], "hydra/sweeper=optuna: judges by val/elbo, so it needs validation"),
         (["seed=interval(0,3)"], "seed=interval(0,3): a trial is averaged over seeds"),
+        (
+            ["data.binarization=dynamic,threshold"],
+            "data.binarization=threshold: its val/elbo is of shapes2d, binarization threshold, p(x), and that of other trials of",
+        ),
+        (
+            ["data.binarization=none", "model/likelihood=bernoulli,gaussian"],
+            "model/likelihood=gaussian: its val/elbo is of shapes2d",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_the_first_trial(run: Run, tmp_path: Path, words: list[str], message: str) -> None:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.commands.config import check_config
 from vae_lightning.commands.train import _of_a_child, train
+from vae_lightning.commands.treatments import treatment_of
 from vae_lightning.errors import ConfigurationError, DataError, NotFiniteError, StorageError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -56,12 +57,13 @@ def test_resuming_within_an_epoch_is_exact(compose: Compose, tmp_path: Path, mod
 def test_folder_holds_metrics_in_the_fixed_form_and_checkpoints_that_load_safely(compose: Compose, tmp_path: Path) -> None:
     result = train(compose(*SMALL))
     record = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert set(record) == {"format", "metrics", "model", "timing", "provenance"}
+    assert set(record) == {"format", "metrics", "treatment", "model", "timing", "provenance"}
     assert set(record["model"]) == {"name", "parameters"}
     assert set(record["timing"]) == {"seconds", "images_per_second", "first_step_seconds"}
     provenance = {"command", "seed", "git_commit", "git_dirty", "versions", "data_checksums", "machine"}
     assert set(record["provenance"]) == provenance
     assert record["metrics"] == result.metrics
+    assert record["treatment"] == treatment_of(result.model, result.data).plain
     assert {"train/elbo", "val/elbo", "test/elbo"} <= set(result.metrics)
     assert result.objective == result.metrics["val/elbo"]
     for name in ("best", "last"):

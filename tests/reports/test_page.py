@@ -11,7 +11,7 @@ from PIL import Image
 
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
 from vae_lightning.reports.reading import COVERS
-from vae_lightning.reports.yardsticks import Treatment
+from vae_lightning.treatment import Treatment
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 
 from vae_lightning.evaluation.parts import PARTS
 from vae_lightning.reports.reading import COVERS, COVERS_SHORT, ENOUGH, Standing, headline, remarks, standings
-from vae_lightning.reports.yardsticks import Treatment, Yardstick
+from vae_lightning.reports.yardsticks import Yardstick
+from vae_lightning.treatment import Treatment
 
 MNIST = Treatment("mnist", "dynamic")
 

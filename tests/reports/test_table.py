@@ -9,7 +9,8 @@ from terminal import row
 from vae_lightning.reports.document import to_json
 from vae_lightning.reports.merging import merged
 from vae_lightning.reports.table import print_report
-from vae_lightning.reports.yardsticks import Treatment, beside
+from vae_lightning.reports.yardsticks import beside
+from vae_lightning.treatment import Treatment
 from vae_lightning.types import Estimate
 
 

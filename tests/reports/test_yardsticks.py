@@ -5,7 +5,8 @@ import re
 import pytest
 from conftest import REPOSITORY
 
-from vae_lightning.reports.yardsticks import YARDSTICKS, Source, Treatment, Yardstick, beside
+from vae_lightning.reports.yardsticks import YARDSTICKS, Source, Yardstick, beside
+from vae_lightning.treatment import Treatment
 
 RESULTS = (REPOSITORY / "docs" / "results.md").read_text()
 OWN = [y for y in YARDSTICKS if y.source is None]
@@ -94,9 +95,3 @@ def test_every_figure_says_whose_it_is() -> None:
 
 def test_authors_are_cited_as_usual() -> None:
     assert [Source("", who, 2018, "").short for who in ("A", "A, B", "A, B, C")] == ["A, 2018", "A and B, 2018", "A et al., 2018"]
-
-
-def test_treatment_comes_back_from_a_report() -> None:
-    treatment = Treatment("mnist", "static", conditional=True)
-    assert Treatment.read(treatment.plain) == treatment
-    assert Treatment.read(None) is None, "a report of an earlier version has none"

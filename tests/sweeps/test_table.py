@@ -13,6 +13,7 @@ from vae_lightning.errors import ConfigurationError
 from vae_lightning.sweeps.record import Record
 from vae_lightning.sweeps.status import State
 from vae_lightning.sweeps.table import Row, Table, is_better_high, table_of
+from vae_lightning.treatment import Treatment
 
 AXES: Mapping[str, Sequence[Any]] = {"model.beta": [1, 4], "model.latent_dim": [2, 4], "seed": [0, 1, 2]}
 HARD = np.array([0.0, 10.0, -5.0, 40.0])
@@ -147,6 +148,51 @@ def test_other_test_images_are_not_compared(tmp_path: Path) -> None:
     table = table_of(tmp_path, record, "binarization=dynamic")
     assert table.rows[1].no_differences == "tested on other images than binarization=dynamic"
     assert table.rows[1].differences == {}
+
+
+THINGS = {
+    "binarization": [Treatment("mnist", "dynamic", pixels=784), Treatment("mnist", "threshold", pixels=784)],
+    "likelihood": [Treatment("mnist", "none"), Treatment("mnist", "none", binary=False)],
+    "conditioning": [Treatment("mnist", "dynamic"), Treatment("mnist", "dynamic", conditional=True)],
+    "data set": [Treatment("mnist", "dynamic"), Treatment("kmnist", "dynamic")],
+    "size": [Treatment("folder", "dynamic", pixels=196), Treatment("folder", "dynamic", pixels=784)],
+}
+
+
+@pytest.mark.parametrize("kinds", THINGS.values(), ids=THINGS.keys())
+def test_nats_of_different_things_are_not_compared(tmp_path: Path, kinds: Sequence[Treatment]) -> None:
+    record = make_sweep(tmp_path, {"model.of": ["one", "two"], "model.beta": [1, 4], "seed": [0, 1]}, lambda settings: None)
+    for job in record.jobs:
+        treatment = kinds[job.settings["model.of"] == "two"]
+        write_run(tmp_path / job.folder, values(job.settings) | {"accuracy": [1.0, 1.0, 0.0, 1.0]}, treatment=treatment)
+    table = table_of(tmp_path, record, "of=one beta=1")
+    assert [set(row.differences) for row in table.rows[1:]] == [
+        {"test/elbo", "test/kl", "test/accuracy"},
+        {"test/accuracy"},
+        {"test/accuracy"},
+    ]
+    (note,) = table.notes
+    assert note == (
+        "nats of different things, which do not compare, so that no row is the best by them: "
+        f"{kinds[0].words} (2 settings); {kinds[1].words} (2 settings)"
+    )
+    chosen = table_of(tmp_path, record)
+    assert chosen.reason == "the best by val/accuracy"
+    for job in record.jobs:
+        write_run(tmp_path / job.folder, values(job.settings), treatment=kinds[job.settings["model.of"] == "two"])
+    assert table_of(tmp_path, record).chosen is None
+    assert table_of(tmp_path, record, "of=one beta=1").rows[2].no_differences == "nats of something else than of=one beta=1"
+
+
+def test_runs_of_one_thing_and_of_earlier_versions_are_compared(tmp_path: Path) -> None:
+    record = make_sweep(tmp_path, {"model.beta": [1, 4], "seed": [0, 1]}, lambda settings: None)
+    for job, treatment in zip(record.jobs, [None, None, THINGS["size"][0], THINGS["size"][0]], strict=True):
+        write_run(tmp_path / job.folder, values(job.settings), treatment=treatment)
+    table = table_of(tmp_path, record)
+    assert (table.notes, set(table.rows[1].differences)) == ([], {"test/elbo", "test/kl"})
+    path = tmp_path / record.jobs[0].folder / "metrics.json"
+    path.write_text(path.read_text().replace('"treatment": null', '"treatment": {"dataset": [], "of": 1}'))
+    assert table_of(tmp_path, record).notes == [], "a damaged one says nothing"
 
 
 def test_runs_that_kept_nothing_of_single_images_have_means_and_no_differences(tmp_path: Path) -> None:

@@ -6,17 +6,16 @@ from typing import Any
 import torch
 from rich.progress import Progress
 from torch import Tensor
-from torch.distributions import Bernoulli
 
 from vae_lightning.abilities import binarization_of, labels_of, nll_floor_of, predicts
 from vae_lightning.commands.options import Options, at_evaluation
-from vae_lightning.distributions.factors import factors
+from vae_lightning.commands.treatments import is_of_binary_images
 from vae_lightning.evaluation.report import Settings, classifier_report, latent_variable_report, marginal_report
 from vae_lightning.inference.chunks import chunks
 from vae_lightning.inference.latents import classes_of
 from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 
-__all__ = ["is_of_binary_images", "measure_split", "nll_floor"]
+__all__ = ["measure_split", "nll_floor"]
 
 BATCH = 500
 """Images in a batch, if the data module has no `eval_batch_size`."""
@@ -86,15 +85,3 @@ def _latent_variable(
 def nll_floor(model: Any, data: object) -> float | None:
     """Nats that no nll should be below; None where `data` knows no such number, or `model` gives densities of pixels."""
     return nll_floor_of(data) if is_of_binary_images(model) else None
-
-
-def is_of_binary_images(model: Any) -> bool:
-    """Whether `model` gives probabilities of pixels that are 0 or 1, and no densities of grey levels."""
-    says = getattr(getattr(model, "likelihood_of", None), "binary", None)
-    if says is not None or not isinstance(model, LatentVariableModel):
-        return bool(says)
-    weights = next(iter(model.parameters()), torch.zeros(())) if isinstance(model, torch.nn.Module) else torch.zeros(())
-    y = torch.zeros(1, dtype=torch.int64, device=weights.device) if classes_of(model) else None
-    with torch.no_grad():
-        likelihood = model.likelihood(torch.zeros(1, model.latent_dim, device=weights.device), y)
-    return isinstance(factors(likelihood), Bernoulli)

@@ -15,9 +15,10 @@ from torch import Tensor
 from vae_lightning import runs
 from vae_lightning.abilities import binarization_of, classes_of, labels_of, permutation_of, predicts
 from vae_lightning.arguments import require
-from vae_lightning.commands.estimates import is_of_binary_images, measure_split, nll_floor
+from vae_lightning.commands.estimates import measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
 from vae_lightning.commands.options import VERIFICATION, Options, at_evaluation, named
+from vae_lightning.commands.treatments import is_of_binary_images, treatment_of
 from vae_lightning.errors import ConfigurationError, DataError, StorageError, kind_of
 from vae_lightning.evaluation.factor_codes import GroundTruth
 from vae_lightning.evaluation.parts import Material, check_parts, measure
@@ -35,8 +36,8 @@ from vae_lightning.reports.folder import ReportFolder, owned, require_room
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.page import Page, Picture, to_html, to_markdown
 from vae_lightning.reports.stamp import stamp_of
-from vae_lightning.reports.yardsticks import Treatment
 from vae_lightning.runs.layout import EVALUATION
+from vae_lightning.treatment import Treatment
 from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 
 __all__ = ["Evaluation", "evaluate", "require_images_of_training"]
@@ -189,7 +190,7 @@ class _Evaluating:
             parts=self.parts,
             figures={drawn.name: self._plain(drawn) for drawn in self.gallery.drawn},
             not_drawn=self.gallery.skipped,
-            treatment=_treatment(self.model, self.data).plain,
+            treatment=treatment_of(self.model, self.data).plain,
         )
         written = self.place.write(report, self.warnings)
         heed()  # what was measured and drawn is kept
@@ -253,13 +254,6 @@ def require_images_of_training(run: runs.LoadedRun) -> None:
         f"path={data.path}: holds {now}, and {run.folder} was trained on {was}: which of them were training images is no longer "
         "known; evaluate it on the files of its training"
     )
-
-
-def _treatment(model: Any, data: Any) -> Treatment:
-    """What the numbers of the run are of; a data module without a name of its data goes by its class, which no figure is of."""
-    binary = is_of_binary_images(model)
-    conditional = isinstance(model, LatentVariableModel) and classes_of(model) > 0
-    return Treatment(str(getattr(data, "dataset", kind_of(data))), binarization_of(data), conditional, binary)
 
 
 class _Judge(NamedTuple):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,8 @@ __all__ = ["evaluate_sweep"]
 
 NOT_BESIDE = ("run", "ckpt_path", "to")
 """Settings that are of one run."""
+DONE_OTHERWISE = {State.PRUNED: "stopped by the search as hopeless", State.CHANGED: "gone on with by other settings"}
+"""The states of jobs that are done and not evaluated, in words."""
 DONE = Path(".sweep", "evaluated")
 """The folder of what was evaluated, a file a job."""
 
@@ -62,6 +65,12 @@ def evaluate_sweep(sweep: str, cfg: DictConfig, words: Sequence[str]) -> int:
     return _Evaluations(sweep_folder(sweep), rest, cfg).run()
 
 
+def _left(states: Sequence[State]) -> str:
+    """How many jobs are not evaluated, and why, in words; empty if there are none."""
+    why = Counter(DONE_OTHERWISE.get(state, "without a result") for state in states if state is not State.FINISHED)
+    return "".join(f"; {count} {words}" for words, count in why.items())
+
+
 class _Evaluations:
     """The evaluations of the runs of a sweep."""
 
@@ -69,18 +78,20 @@ class _Evaluations:
         self.folder, self.words, self.cfg, self.at_once = folder, list(words), cfg, cfg.jobs
         record = Record.read(folder)
         self.names = short_keys(record.axes)
-        self.jobs = [job for job in record.jobs if status_of(folder, job).state is State.FINISHED]
+        states = [status_of(folder, job).state for job in record.jobs]
+        self.jobs = [job for job, state in zip(record.jobs, states, strict=True) if state is State.FINISHED]
         for job in self.jobs:
             require_own(folder, self.folder / job.folder, self._mark(job), *places_of(self._of(job)))
-        self.missing = len(record.jobs) - len(self.jobs)
+        self.left = _left(states)
         self.done = self.failed = 0
         self.terminal = console()
 
     def run(self) -> int:
-        left = f"; {self.missing} without a result" if self.missing else ""
         todo = [job for job in self.jobs if not self._is_done(job)]
         self.done = len(self.jobs) - len(todo)
-        self._say(f"sweep {short(self.folder)}: {len(self.jobs)} runs to evaluate, {self.done} of them evaluated already{left}")
+        self._say(
+            f"sweep {short(self.folder)}: {len(self.jobs)} runs to evaluate, {self.done} of them evaluated already{self.left}"
+        )
         tasks = {log_of(self._of(job)): job for job in todo}
         signum = Processes().run(
             [self._task(job) for job in todo], self.at_once, [], lambda t, code: self._ended(tasks[t.log], code)

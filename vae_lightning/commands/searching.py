@@ -17,6 +17,7 @@ from vae_lightning.commands.space import Space
 from vae_lightning.commands.sweeping import Wanted
 from vae_lightning.commands.table import show_table
 from vae_lightning.commands.tasks import JobLauncher, Task
+from vae_lightning.commands.treatments import treatment_of
 from vae_lightning.commands.trial import environment_of_trial
 from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.screen import short
@@ -28,6 +29,9 @@ from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, places_of
 from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
 from vae_lightning.sweeps.status import DONE, State, Status, status_of, statuses
 from vae_lightning.sweeps.study import JOURNAL, Trials
+from vae_lightning.sweeps.table import in_nats
+from vae_lightning.treatment import Treatment
+from vae_lightning.types import LatentVariableModel
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -67,7 +71,10 @@ class SearchRun(SweepRun):
         self.space = Space.of(words, self.parser)
         ends = [*self.space.ends()]
         asked = self._check(ends, self.space.keys, range(len(ends)))
-        folder, self.search = self._begun(asked, self._wanted_search(ends[0]))
+        search = self._wanted_search(ends[0])
+        if in_nats(search.metric):
+            self._require_one_treatment(ends, search.metric)
+        folder, self.search = self._begun(asked, search)
         self.names = short_keys(Record.read(folder).axes)
         self.trials = Trials(folder, self.search)
         gpus = len(self._gpus())
@@ -91,6 +98,24 @@ class SearchRun(SweepRun):
             raise ConfigurationError(f"monitor={metric}: what is searched for on test images says nothing of new ones")
         seeds = tuple(word.partition("=")[2] for word in self.space.seeds)
         return Search(self.settings, metric, mode, {axis.key: str(axis) for axis in self.space.axes}, seeds)
+
+    def _require_one_treatment(self, ends: Sequence[Sequence[str]], metric: str) -> None:
+        """Refuse a search among nats of different things, whose best trial would be the best of none."""
+        first: Treatment | None = None
+        for words in ends:
+            parts = Parts(self.configs.of(words, self.space.keys)[0])
+            data = parts.data()
+            model = parts.model(data)
+            if not isinstance(model, LatentVariableModel):
+                continue
+            treatment = treatment_of(model, data)
+            first = first or treatment
+            if treatment != first:
+                word = next(word for word, other in zip(words, ends[0], strict=True) if word != other)
+                raise ConfigurationError(
+                    f"{word}: its {metric} is of {treatment.words}, and that of other trials of {first.words}, which do not "
+                    "compare; search each by itself, or sweep over them"
+                )
 
     def _begun(self, asked: Sequence[Asked], search: Search) -> tuple[Path, Search]:
         """The folder of the search, which has its records then."""

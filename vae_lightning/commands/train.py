@@ -31,11 +31,12 @@ from vae_lightning.commands.hyperparameters import code, hyperparameters_of
 from vae_lightning.commands.job import is_job
 from vae_lightning.commands.ownership import RunFolder
 from vae_lightning.commands.resuming import is_finished, resumes
+from vae_lightning.commands.treatments import treatment_of
 from vae_lightning.commands.trial import pruning_of
 from vae_lightning.commands.trusted import only_trusted
 from vae_lightning.commands.typed import typed_words
 from vae_lightning.engine import install
-from vae_lightning.errors import ConfigurationError, LostRankError, NotFiniteError, VAELightningError
+from vae_lightning.errors import ConfigurationError, LostRankError, NotFiniteError, VAELightningError, kind_of, one_line
 from vae_lightning.machine.allocator import keep_freed_memory
 from vae_lightning.machine.expendable import unraised_in_threads
 from vae_lightning.machine.files import write_json
@@ -49,6 +50,7 @@ from vae_lightning.machine.signals import Interruption, handled, noted, received
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.continuing import Continuation, continuation, restoring
 from vae_lightning.runs.layout import LAST, METRICS, TEST_PER_IMAGE
+from vae_lightning.types import LatentVariableModel
 
 __all__ = ["Result", "train"]
 
@@ -179,7 +181,8 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
             more |= {"interrupted": True, "signal": Signals(interrupt.signal).name}
         elif is_pruned(trainer):
             more |= {"pruned": True}
-        write_json(folder / METRICS, _record(metrics, model, timing, provenance) | more)
+        treatment = None if wrong else _treatment(model, data)
+        write_json(folder / METRICS, _record(metrics, treatment, model, timing, provenance) | more)
     if wrong:
         more_there = "has the numbers of the batch's images" if wrong.record.get("images") else "says so too"
         raise NotFiniteError(f"{wrong}; {folder / METRICS} {more_there}", wrong.record) from wrong
@@ -307,11 +310,27 @@ def _callback_metrics(trainer: L.Trainer) -> dict[str, float]:
     return {key: float(value) for key, value in trainer.callback_metrics.items() if "/" in key}
 
 
-def _record(metrics: dict[str, float], model: L.LightningModule, timing: Timing, provenance: dict[str, Any]) -> dict[str, Any]:
+def _treatment(model: L.LightningModule, data: L.LightningDataModule) -> dict[str, Any] | None:
+    """What the metrics are of, if they are likelihoods."""
+    try:
+        return treatment_of(model, data).plain if isinstance(model, LatentVariableModel) else None
+    except Exception as error:  # of a model of one's own, whose training is not lost for that
+        log.warning("%s: does not say what its pixels are (%s), so %s does not either", kind_of(model), one_line(error), METRICS)
+        return None
+
+
+def _record(
+    metrics: dict[str, float],
+    treatment: dict[str, Any] | None,
+    model: L.LightningModule,
+    timing: Timing,
+    provenance: dict[str, Any],
+) -> dict[str, Any]:
     """The content of `metrics.json`, which other programs read."""
     return {
         "format": FORMAT,
         "metrics": metrics,
+        "treatment": treatment,
         "model": {"name": type(model).__name__, "parameters": sum(p.numel() for p in model.parameters())},
         "timing": {
             "seconds": time.time() - timing.started,

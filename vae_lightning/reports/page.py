@@ -16,7 +16,7 @@ from vae_lightning.glossary import described, metric_of
 from vae_lightning.reports.reading import COVERS, headline, remarks, standings
 from vae_lightning.reports.rows import formatted, in_words, standing_row, terms
 from vae_lightning.reports.stamp import Stamp
-from vae_lightning.reports.yardsticks import Treatment
+from vae_lightning.treatment import Treatment
 
 __all__ = ["Page", "Picture", "environment", "pixels_wide", "to_html", "to_markdown"]
 

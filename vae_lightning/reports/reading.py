@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vae_lightning.reports.yardsticks import Treatment, Yardstick, beside
+from vae_lightning.reports.yardsticks import Yardstick, beside
+from vae_lightning.treatment import Treatment
 
 __all__ = ["COVERS", "COVERS_SHORT", "ENOUGH", "HEADLINE", "Standing", "headline", "remarks", "standings"]
 

@@ -14,7 +14,7 @@ from vae_lightning.reports.document import splits_of
 from vae_lightning.reports.merging import with_others
 from vae_lightning.reports.reading import COVERS_SHORT, Standing, remarks, standings
 from vae_lightning.reports.stamp import stamp_of
-from vae_lightning.reports.yardsticks import Treatment
+from vae_lightning.treatment import Treatment
 
 __all__ = ["print_report", "shown"]
 

@@ -5,11 +5,12 @@ estimator: an nll of other pixels, or of p(x | y) beside p(x), says nothing. Pub
 be named. This project's own stand in `docs/results.md` with their commands and dates.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["YARDSTICKS", "Source", "Treatment", "Yardstick", "beside"]
+from vae_lightning.treatment import Treatment
+
+__all__ = ["YARDSTICKS", "Source", "Yardstick", "beside"]
 
 
 @dataclass(frozen=True)
@@ -34,44 +35,6 @@ class Source:
         """Authors and year, as a text cites them."""
         first, *others = self.authors.split(", ")
         return f"{first}{' et al.' if len(others) > 1 else ''.join(f' and {other}' for other in others)}, {self.year}"
-
-
-@dataclass(frozen=True)
-class Treatment:
-    """What the numbers of a run are of, as far as it decides which others they compare with.
-
-    >>> Treatment("mnist", "dynamic", conditional=True).words
-    'mnist, binarization dynamic, p(x | y)'
-    """
-
-    dataset: str
-    """The name of the data set: `mnist`."""
-    binarization: str
-    """How the images became binary."""
-    conditional: bool = False
-    """Whether the model is given labels, so that its numbers are of p(x | y)."""
-    binary: bool = True
-    """Whether the model gives probabilities of binary pixels, and not densities or probabilities of grey levels."""
-
-    @classmethod
-    def read(cls, content: Any) -> "Treatment | None":
-        """The treatment in a `report.json`; None if the report has none, as those of earlier versions."""
-        return cls(**content) if isinstance(content, Mapping) else None
-
-    @property
-    def plain(self) -> dict[str, Any]:
-        """The form that it has in `report.json`."""
-        return asdict(self)
-
-    @property
-    def words(self) -> str:
-        """The treatment in words."""
-        density = "" if self.binary else ", grey levels and not binary pixels"
-        return f"{self.dataset}, binarization {self.binarization}, {'p(x | y)' if self.conditional else 'p(x)'}{density}"
-
-    def of(self, name: str) -> "Treatment":
-        """The treatment of the estimate `name`: `nll_marginal` of a conditional model is of p(x)."""
-        return self if name != "nll_marginal" else Treatment(self.dataset, self.binarization, False, self.binary)
 
 
 @dataclass(frozen=True)

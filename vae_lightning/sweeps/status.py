@@ -15,6 +15,7 @@ from vae_lightning.runs.yaml_files import read_yaml
 from vae_lightning.sweeps.claims import claimed, has_result, read_json
 from vae_lightning.sweeps.naming import shown
 from vae_lightning.sweeps.record import Job, Record, is_apart, lock_of, reason_of
+from vae_lightning.treatment import Treatment
 
 __all__ = ["DONE", "State", "Status", "status_of", "statuses"]
 
@@ -52,6 +53,8 @@ class Status:
     """Final metrics by `split/metric`, nats per image where they are in nats; empty without a result."""
     seconds: float | None = None
     """How long the training took."""
+    treatment: Treatment | None = None
+    """What the metrics are of; None where the run does not say, as of a classifier or an earlier version, or has no result."""
 
 
 def statuses(folder: Path, record: Record) -> list[Status]:
@@ -74,10 +77,11 @@ def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
         timing = content.get("timing")
         seconds = timing.get("seconds") if isinstance(timing, dict) else None
         seconds = seconds if isinstance(seconds, int | float) else None
+        treatment = _treatment(content.get("treatment"))
         if changed := _changed(run, folder):
-            return Status(job, State.CHANGED, changed, metrics, seconds)
+            return Status(job, State.CHANGED, changed, metrics, seconds, treatment)
         state = State.PRUNED if content.get("pruned") is True else State.FINISHED
-        return Status(job, state, None, metrics, seconds)
+        return Status(job, state, None, metrics, seconds, treatment)
     if not mine and _is_held(run):
         return Status(job, State.RUNNING)
     reason = read_json(reason_of(run), folder, TEXT).get("reason")
@@ -121,6 +125,15 @@ def _is_held(run: Path) -> bool:
         return False
     with claimed(run) as free:
         return not free
+
+
+def _treatment(content: Any) -> Treatment | None:
+    try:
+        treatment = Treatment.read(content)
+        hash(treatment)
+    except TypeError:  # of another version, or damaged
+        return None
+    return treatment
 
 
 def _numbers(content: Any) -> dict[str, float]:

@@ -23,8 +23,9 @@ from vae_lightning.sweeps.results import SPLIT, Result
 from vae_lightning.sweeps.search import SEARCH
 from vae_lightning.sweeps.statistics import Spread, paired, spread
 from vae_lightning.sweeps.status import State, statuses
+from vae_lightning.treatment import Treatment
 
-__all__ = ["FIRST", "Row", "Table", "is_better_high", "table_of"]
+__all__ = ["FIRST", "Row", "Table", "in_nats", "is_better_high", "table_of"]
 
 SEED = "seed"
 FIRST = ("elbo", "elbo_marginal", "log_likelihood", "kl", "nll", "active_units", "accuracy", "iwae_bound", "loss")
@@ -58,6 +59,11 @@ class Row:
     def finished(self) -> list[Result]:
         """The jobs with a result."""
         return [result for result in self.results if result.finished]
+
+    @property
+    def treatment(self) -> Treatment | None:
+        """What its nats are of, as the first job with a result says; None where none does."""
+        return next((result.status.treatment for result in self.finished), None)
 
 
 @dataclass(frozen=True)
@@ -142,6 +148,16 @@ def is_better_high(key: str) -> bool | None:
     return {"high": True, "low": False}.get(metric.direction) if metric is not None else None
 
 
+def in_nats(key: str) -> bool:
+    """Whether the metric `split/metric` is in nats, which compare with those of the same pixels and kind of likelihood alone.
+
+    >>> in_nats("test/elbo"), in_nats("test/accuracy")
+    (True, False)
+    """
+    metric = METRICS.get(key.partition("/")[2].partition("/")[0])
+    return metric is None or metric.unit == "nats"
+
+
 def table_of(folder: Path, record: Record, to: str | None = None) -> Table:
     """The table of the sweep in `folder`, as its jobs stand now.
 
@@ -167,7 +183,7 @@ def table_of(folder: Path, record: Record, to: str | None = None) -> Table:
         rows = [_with_differences(row, chosen) for row in rows]
         chosen = next(row for row in rows if row.settings == chosen.settings)
     samples = {key: row for key, (_, row) in estimators.items()}
-    notes += _without_a_split(results, names)
+    notes += _without_a_split(results, names) + _apart(rows)
     searched = (folder / SEARCH).is_file()
     return Table(folder, record, rows, results, metrics, samples, chosen, reason, notes, searched)
 
@@ -267,6 +283,15 @@ def _without_a_split(results: Sequence[Result], names: Mapping[str, str]) -> lis
     return notes
 
 
+def _apart(rows: Sequence[Row]) -> list[str]:
+    """A note on rows whose nats do not compare, if there are any."""
+    counts = Counter(row.treatment for row in rows if row.treatment is not None)
+    if len(counts) < 2:
+        return []
+    each = "; ".join(f"{treatment.words} ({count} setting{'s' * (count != 1)})" for treatment, count in counts.items())
+    return [f"nats of different things, which do not compare, so that no row is the best by them: {each}"]
+
+
 # ---- differences
 
 
@@ -275,6 +300,10 @@ def _with_differences(row: Row, chosen: Row) -> Row:
         return row
     pairs, reason = _pairs(row, chosen)
     keys = set.intersection(*({*mine.images} & {*theirs.images} for mine, theirs in pairs)) if pairs else set()
+    mine, theirs = row.treatment, chosen.treatment
+    if None not in (mine, theirs) and mine != theirs:
+        keys = {key for key in keys if not in_nats(key)}
+        reason = "" if keys else f"nats of something else than {chosen.label}"
     differences = {
         key: paired([mine.images[key] for mine, _ in pairs], [theirs.images[key] for _, theirs in pairs])
         for key in sorted(keys, key=_place)
@@ -299,13 +328,14 @@ def _pairs(row: Row, chosen: Row) -> tuple[list[tuple[Result, Result]], str]:
 
 
 def _best(rows: Sequence[Row]) -> tuple[Row | None, str]:
-    """The best row by validation, which the test does not choose."""
+    """The best row by validation, which the test does not choose; none by nats that do not compare."""
+    apart = bool(_apart(rows))
     for split in ("val", SPLIT):
         for name in JUDGED_BY:
             key = f"{split}/{name}"
             having = [row for row in rows if key in row.cells]
             high = is_better_high(key)
-            if having and high is not None:
+            if having and high is not None and not (apart and in_nats(key)):
                 best = max(having, key=lambda row: row.cells[key].mean if high else -row.cells[key].mean)
                 return best, f"the best by {key}"
     return None, ""
