@@ -27,9 +27,10 @@ from vae_lightning.commands.sweeping import Wanted, wanted, with_sweep
 from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.sweeps.record import JOBS, Record
-from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
+from vae_lightning.sweeps.search import JOURNAL, SEARCH, Search, SearchSettings
 from vae_lightning.sweeps.status import State, statuses
-from vae_lightning.sweeps.study import JOURNAL, REASON, Reporter
+from vae_lightning.sweeps.study import REASON, Reporter
+from vae_lightning.sweeps.table import table_of
 
 optuna = pytest.importorskip("optuna", reason="needs the extra optuna: pip install 'vae_lightning[optuna]'")
 
@@ -312,6 +313,9 @@ def test_other_search_and_other_sweep_in_a_folder_are_refused(run: Run, tmp_path
         run(Told(), *SPACE, "trainer.max_epochs=9", n_trials=1)
     assert {path: path.read_bytes() for path in before} == before
     (tmp_path / "s" / SEARCH).unlink()
+    with pytest.raises(CheckpointError, match=r"search\.json: is missing, and with it what the search tries"):
+        run(Told(), *SPACE, n_trials=1)
+    (tmp_path / "s" / JOURNAL).unlink()
     with pytest.raises(ConfigurationError, match="s: is a sweep and no search; choose another folder"):
         run(Told(), *SPACE, n_trials=1)
     (tmp_path / "t").mkdir()
@@ -355,6 +359,11 @@ def test_sweep_latest_of_a_search_is_a_search(run: Run, tmp_path: Path) -> None:
     (tmp_path / "outputs/vae/s" / SEARCH).write_text("{")
     with pytest.raises(CheckpointError, match=r"search\.json: is damaged"):
         with_sweep(["sweep=latest"], catalogue)
+    (tmp_path / "outputs/vae/s" / SEARCH).unlink()
+    with pytest.raises(CheckpointError, match=r"search\.json: is missing, and with it what the search tries"):
+        with_sweep(["sweep=latest"], catalogue)
+    folder = tmp_path / "outputs/vae/s"
+    assert table_of(folder, Record.read(folder)).searched, "so that no test of what was searched for is shown as one"
 
 
 def started(cwd: Path, *words: str, **environment: str) -> subprocess.Popen[str]:

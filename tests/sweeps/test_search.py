@@ -91,5 +91,5 @@ def test_settings_of_a_record_are_held_to_what_a_command_may_say(tmp_path: Path)
 
 
 def test_folder_without_a_record_is_no_search(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="is no folder of a search"):
+    with pytest.raises(CheckpointError, match=r"search\.json: is missing"):
         Search.read(tmp_path)

@@ -9,8 +9,8 @@ import pytest
 
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.sweeps import study
-from vae_lightning.sweeps.search import Search, SearchSettings
-from vae_lightning.sweeps.study import JOURNAL, Reporter, Trials, require_optuna
+from vae_lightning.sweeps.search import JOURNAL, Search, SearchSettings
+from vae_lightning.sweeps.study import Reporter, Trials, require_optuna
 
 SETTINGS = SearchSettings(n_trials=4, startup_trials=1)
 SEARCHED = Search(SETTINGS, "val/elbo", "max", {"x": "0.0 to 1.0"}, ())
@@ -186,6 +186,15 @@ def test_journal_of_another_search_is_refused(
         foreign.optimize(lambda trial: trial.suggest_float(key, 0.0, 1.0), n_trials=1)
     with pytest.raises(CheckpointError, match=rf"^{tmp_path}/{JOURNAL}: {message}.*; move it elsewhere"):
         trials(tmp_path)
+
+
+def test_journal_that_has_lost_its_beginning_is_no_new_study(tmp_path: Path) -> None:
+    all_of(tmp_path, n_trials=2)
+    _, _, rest = (tmp_path / JOURNAL).read_text().partition("\n")
+    (tmp_path / JOURNAL).write_text(rest)
+    with pytest.raises(CheckpointError, match=rf"^{tmp_path}/{JOURNAL}: .*; move it elsewhere"):
+        trials(tmp_path)
+    assert (tmp_path / JOURNAL).read_text() == rest
 
 
 @pytest.mark.parametrize("line", ["[]", "null", '{"op_code": 99, "worker_id": "a"}'])

@@ -33,7 +33,7 @@ from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.sweeps.claims import due, note_end, require_own
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, log_of, places_of, reason_of
-from vae_lightning.sweeps.search import SEARCH
+from vae_lightning.sweeps.search import is_search
 from vae_lightning.sweeps.status import DONE, State, Status, status_of
 
 __all__ = ["SweepRun"]
@@ -107,7 +107,7 @@ class SweepRun:
 
         def is_same(other: Path) -> bool:
             """Whether the sweep in `other` varies the same settings, and has the others in common with this one."""
-            if (other / SEARCH).is_file():
+            if is_search(other):
                 return False
             record = Record.read(other)
             return set(record.axes) == set(axes) and not record.contradictions(asked, axes)

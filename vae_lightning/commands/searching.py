@@ -26,9 +26,9 @@ from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.sweeps.claims import is_finished, require_own
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import JOBS, Asked, Job, Record, places_of
-from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
+from vae_lightning.sweeps.search import JOURNAL, SEARCH, Search, SearchSettings, is_search
 from vae_lightning.sweeps.status import DONE, State, Status, status_of, statuses
-from vae_lightning.sweeps.study import JOURNAL, Trials
+from vae_lightning.sweeps.study import Trials
 from vae_lightning.sweeps.table import in_nats
 from vae_lightning.treatment import Treatment
 from vae_lightning.types import LatentVariableModel
@@ -126,8 +126,8 @@ class SearchRun(SweepRun):
             return same and not Record.read(other).contradictions(asked, self.space.keys)
 
         with self._own_folder(asked, SEARCH, is_same) as folder:
-            there = (folder / JOBS).is_file() or (folder / SEARCH).is_file()
-            if there and not (folder / SEARCH).is_file():
+            there = (folder / JOBS).is_file() or is_search(folder)
+            if there and not is_search(folder):
                 raise ConfigurationError(f"{path_setting('sweep', folder)}: is a sweep and no search; choose another folder")
             record = Record.read(folder) if there else Record.empty(str(Path.cwd()))
             before = Search.read(folder) if there else None

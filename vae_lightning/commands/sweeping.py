@@ -22,7 +22,7 @@ from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.files import at_home
 from vae_lightning.machine.shell import called, is_hydra_quoted
 from vae_lightning.sweeps.record import JOBS, Record
-from vae_lightning.sweeps.search import SEARCH, Search
+from vae_lightning.sweeps.search import Search, is_search
 
 __all__ = ["Wanted", "evaluated_sweep", "latest", "sweep_folder", "wanted", "with_sweep", "without_sweep"]
 
@@ -107,7 +107,7 @@ def _of_command(
 
 def _of_search(folder: Path, typed: Sequence[str]) -> list[str]:
     """The words for Hydra that go on with the sweep in `folder` as a search, if it is one, but for those that were typed."""
-    if not (folder / SEARCH).is_file():
+    if not is_search(folder):
         return []
     keys = {word.partition("=")[0].lstrip("+") for word in typed}
     words = ["hydra/sweeper=optuna", *Search.read(folder).settings.words()]

@@ -16,9 +16,11 @@ from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 from vae_lightning.machine.files import write_json
 from vae_lightning.machine.reading import JSON, content_within
 
-__all__ = ["PRUNERS", "SAMPLERS", "SEARCH", "Search", "SearchSettings"]
+__all__ = ["JOURNAL", "PRUNERS", "SAMPLERS", "SEARCH", "Search", "SearchSettings", "is_search"]
 
 SEARCH = Path(".sweep", "search.json")
+JOURNAL = "optuna.journal"
+"""The file of Optuna's journal in the folder of a sweep."""
 FORMAT = 1
 """The format of `search.json`, and the only one that this version reads."""
 SAMPLERS = {
@@ -120,9 +122,14 @@ class Search:
                 raise ValueError(f"format {content.get('format')}, and this version of vae_lightning knows {FORMAT}")
             return _read(content)
         except FileNotFoundError:
-            raise CheckpointError(f"{path}: is missing; {folder} is no folder of a search") from None
+            raise CheckpointError(f"{path}: is missing, and with it what the search tries; search in another folder") from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, ConfigurationError) as error:
             raise CheckpointError(f"{path}: is damaged ({one_line(error, 120)})") from None
+
+
+def is_search(folder: Path) -> bool:
+    """Whether a search has chosen the settings of the sweep in `folder`, also if its record was lost."""
+    return (folder / SEARCH).is_file() or (folder / JOURNAL).is_file()
 
 
 def _listed(seeds: tuple[str, ...]) -> str:

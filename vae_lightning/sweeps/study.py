@@ -28,16 +28,14 @@ from filelock import FileLock
 
 from vae_lightning.errors import CheckpointError, ConfigurationError, one_line
 from vae_lightning.sweeps.claims import claimed, require_own
-from vae_lightning.sweeps.search import SEARCH, Search, SearchSettings
+from vae_lightning.sweeps.search import JOURNAL, SEARCH, Search, SearchSettings
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.samplers import BaseSampler
 
-__all__ = ["JOURNAL", "REASON", "Reporter", "Trials", "require_optuna", "sampler_of"]
+__all__ = ["REASON", "Reporter", "Trials", "require_optuna", "sampler_of"]
 
-JOURNAL = "optuna.journal"
-"""The file of Optuna's journal in the folder of a sweep."""
 ANEW = "move it elsewhere, and the same command makes it anew from the run folders"
 """The way out of a journal that is of no use."""
 LOCK = Path(".sweep", "search.lock")
@@ -82,6 +80,8 @@ def _study(folder: Path, search: Search, sampler: "BaseSampler") -> tuple["Study
             study = optuna.load_study(study_name=None, storage=storage, sampler=sampler, pruner=pruner)
             _require_own_study(folder, search, study)
             return study, storage
+        if (folder / JOURNAL).is_file() and (folder / JOURNAL).stat().st_size:
+            raise ValueError("it has lost where it begins")
     except (ValueError, KeyError, TypeError, AssertionError) as error:  # several studies, or what Optuna does not know
         raise CheckpointError(f"{folder / JOURNAL}: does not hold one study ({one_line(error, 120)}); {ANEW}") from None
     study = optuna.create_study(

@@ -20,7 +20,7 @@ from vae_lightning.glossary import METRICS
 from vae_lightning.sweeps.naming import labelled, short_keys, shown
 from vae_lightning.sweeps.record import Record
 from vae_lightning.sweeps.results import SPLIT, Result
-from vae_lightning.sweeps.search import SEARCH
+from vae_lightning.sweeps.search import is_search
 from vae_lightning.sweeps.statistics import Spread, paired, spread
 from vae_lightning.sweeps.status import State, statuses
 from vae_lightning.treatment import Treatment
@@ -184,8 +184,7 @@ def table_of(folder: Path, record: Record, to: str | None = None) -> Table:
         chosen = next(row for row in rows if row.settings == chosen.settings)
     samples = {key: row for key, (_, row) in estimators.items()}
     notes += _without_a_split(results, names) + _apart(rows)
-    searched = (folder / SEARCH).is_file()
-    return Table(folder, record, rows, results, metrics, samples, chosen, reason, notes, searched)
+    return Table(folder, record, rows, results, metrics, samples, chosen, reason, notes, is_search(folder))
 
 
 def _setting(result: Result) -> dict[str, Any]:

@@ -38,6 +38,31 @@ def test_model_that_has_learnt_nothing_is_caught() -> None:
     assert not finding("mass/other", material_of(Flat(), Halves().images)).passed
 
 
+class Vague(Halves):
+    """A model that has hardly been trained: its label counts a little, for some images in the wrong way."""
+
+    def logits(self, z: Tensor, y: Tensor | None) -> Tensor:
+        assert y is not None
+        told = 0.1 * z[..., :1].sign() * (2.0 * y - 1.0).unsqueeze(-1)
+        return super().logits(z, torch.zeros_like(y)) + told[..., None, None]
+
+
+def test_difference_that_may_be_chance_tells_nothing() -> None:
+    hardly = verdict("mass/labels", material_of(Vague(2), Halves(2).images, num_classes=2))
+    few = verdict("mass/noise", material_of(Halves(), Halves().images, count=2))
+    for found in (hardly, few):
+        assert (found.applies, found.line.startswith("tells nothing: a difference of ")) == (False, True), found.line
+
+
+def test_images_that_cost_more_than_what_they_are_not_are_caught() -> None:
+    class Backwards(Halves):
+        def logits(self, z: Tensor, y: Tensor | None) -> Tensor:
+            return -super().logits(z, y)
+
+    found = finding("mass/labels", material_of(Backwards(2), Halves(2).images, num_classes=2))
+    assert (found.passed, found.size > 1) == (False, True)
+
+
 def test_nats_without_end_of_some_images_do_not_hide_that_all_cost_more() -> None:
     class Far(Halves):
         """An encoder that answers what it has never seen with latents as far as 10^11."""

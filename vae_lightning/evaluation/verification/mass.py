@@ -1,7 +1,9 @@
 """Mass: held-out images cost fewer nats than what they are not: with other labels, as noise, inverted.
 
-These are sanity checks of a likelihood, not proofs: a model that gives noise as much mass as data has learnt nothing, or its
-numbers are not of these images. Each image is compared with what was made of it, so that the error is that of the differences.
+These are sanity checks of a likelihood, not proofs: a model that gives noise more mass than data, or exactly as much, has learnt
+nothing, or its numbers are not of these images. What few images say by chance tells nothing, nor do labels that hardly matter, as
+they do to a model that has hardly been trained. Each image is compared with what was made of it, so that the error is that of the
+differences.
 """
 
 import torch
@@ -17,6 +19,8 @@ SAMPLES = 100
 """K of importance sampling."""
 MEDIANS = 3.0
 """Medians of the differences of all images at which the difference of each is cut off."""
+MATTERS = 1.0
+"""Nats an image by which images differ from noise, or from negatives, once anything has been learnt."""
 LABELLED = 2000
 """Images in which labels are looked for."""
 ENOUGH = 20
@@ -38,7 +42,7 @@ def shuffled_labels(subject: Subject) -> Finding:
         if subject.material.num_classes > 1
         else torch.zeros_like(subject.y)
     )
-    return _cheaper(subject, subject.x, (subject.y + shift.to(subject.y)) % subject.material.num_classes)
+    return _cheaper(subject, subject.x, (subject.y + shift.to(subject.y)) % subject.material.num_classes, matters=0.0)
 
 
 @check("mass/noise", "held-out images cost fewer nats than noise, their own pixels in another order")
@@ -87,21 +91,35 @@ def telling_pixels(x: Tensor, y: Tensor) -> dict[int, int]:
     return found
 
 
-def _cheaper(subject: Subject, other: Tensor, labels: Tensor | None) -> Finding:
-    """The finding that the images cost fewer nats than `other` images with `labels`, each of which was made of one of them."""
+def _cheaper(subject: Subject, other: Tensor, labels: Tensor | None, matters: float = MATTERS) -> Finding:
+    """The finding that the images cost fewer nats than `other` images with `labels`, each of which was made of one of them.
+
+    Args:
+        matters: nats of a difference that may not be left to chance.
+
+    Raises:
+        NotApplicableError: there is a difference, which may be chance, and chance may make one that matters.
+    """
     source = subject.source("mass")
     own, others = (
         subject.log_p(x, y, source, SAMPLES).double() for x, y in ((subject.x, subject.y), (other.to(subject.x), labels))
     )
     difference = others - own
+    same = bool((difference.abs() <= ROUNDED).all())
     # an encoder may answer what it has never seen with latents far away, whose endless nats would be all of a mean and its error
     cut = MEDIANS * float(difference.abs().median())
     difference = difference.clamp(-cut, cut)
     error = float(difference.std()) / len(difference) ** 0.5
     because = f"less by {CHANCE} at least"
+    size = float(difference.mean())
+    chance = DEVIATIONS * error + ROUNDED
+    if not same and abs(size) <= chance and chance > matters:
+        raise NotApplicableError(
+            f"tells nothing: a difference of {size:.2g} nats, within {CHANCE} of {len(difference)} images ({chance:.2g})"
+        )
     return Finding(
-        float(difference.mean()),
-        -DEVIATIONS * error - ROUNDED,
+        size,
+        -chance,
         because,
         f"mean of {len(difference)} images, each cut off at {cut:.4g}",
     )
