@@ -3,7 +3,7 @@
     make weights                        # all of them: an hour on one core
     make weights ARGS="vae cvae_mlp"    # some
 
-    weights/<name>/     one model: model.safetensors, config.json, README.md (the card), metrics.json
+    weights/<name>/     one model: model.safetensors, config.json, README.md (the card), metrics.json, and figures/ of the card
     weights/assets/     these files under names without folders, and SHA256SUMS, to be attached to a release
 
 A model whose folder is there is left as it is. `python evaluate.py run=pretrained:<name>` states its numbers again.
@@ -16,6 +16,8 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+from vae_lightning.commands.export import SHOWN
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "weights"
@@ -35,8 +37,8 @@ RECIPES: dict[str, list[str]] = {
     ],
 }
 """What trains each model, by its name."""
-EVALUATED = ("evaluation.num_images=10000", "evaluation.num_samples=1000", "evaluation.figures=[]")
-"""How each is evaluated for its card."""
+EVALUATED = ("evaluation.num_images=10000", "evaluation.num_samples=1000", f"evaluation.figures=[{','.join(SHOWN)}]")
+"""How each is evaluated for its card, which shows two of these figures."""
 
 
 def main() -> None:
@@ -77,8 +79,8 @@ def write_assets() -> None:
     assets.mkdir(parents=True)
     sums = []
     for folder in sorted(path for path in PLACE.iterdir() if (path / "model.safetensors").is_file()):
-        for file in sorted(path for path in folder.iterdir() if path.is_file()):
-            asset = assets / f"{folder.name}.{file.name}"
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            asset = assets / ".".join((folder.name, *file.relative_to(folder).parts))
             shutil.copyfile(file, asset)
             sums.append(f"{hashlib.sha256(asset.read_bytes()).hexdigest()}  {asset.name}\n")
     (assets / "SHA256SUMS").write_text("".join(sums))
