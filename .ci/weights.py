@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from vae_lightning.commands.export import SHOWN
+from vae_lightning.commands.resuming import is_finished
 
 ROOT = Path(__file__).resolve().parent.parent
 PLACE = ROOT / "weights"
@@ -59,7 +60,8 @@ def build(name: str) -> None:
     """Train, evaluate and export one model."""
     run, root = ROOT / "outputs" / "weights" / name, os.environ.get("VAE_LIGHTNING_DATA", str(ROOT / "data"))
     start = ["train.py", *RECIPES[name], "name=weights", f"hydra.run.dir={run}", f"data.root={root}"]
-    call(["train.py", f"resume={run}"] if (run / "checkpoints" / "last.ckpt").is_file() else start)
+    if not is_finished(run):
+        call(["train.py", f"resume={run}"] if (run / "checkpoints" / "last.ckpt").is_file() else start)
     call(["evaluate.py", f"run={run}", f"root={root}", *(EVALUATED if name != "classifier" else ())])
     words = [f"run={run}", f"to={PLACE / name}", "format=safetensors", "licence=mit"]
     call(["-m", "vae_lightning.commands.export", *words])
