@@ -13,9 +13,10 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from vae_lightning import CVAE, VAE, runs
-from vae_lightning.commands.export import HELP, KEYS, export, main
+from vae_lightning.commands.export import HELP, KEYS, SHOWN, export, main
 from vae_lightning.commands.train import train
 from vae_lightning.errors import VAELightningError
+from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.reports.folder import owned
 
 SMALL = ("model.net.hidden=[16]", "model.latent_dim=2")
@@ -35,6 +36,10 @@ def run(trained: Path, tmp_path: Path) -> Path:
     import shutil
 
     return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+def test_figures_of_a_card_are_those_of_an_evaluation() -> None:
+    assert set(SHOWN) <= set(CATALOG)
 
 
 def exported(run: Path, to: Path, **settings: str) -> Path:

@@ -54,7 +54,7 @@ CARD = "README.md"
 BEGINNING = b"---\nlibrary_name: vae_lightning\n"
 """How every card begins."""
 RECORD = "metrics.json"
-SHOWN = ("samples", "class_style_grid", "latent_grid", "reconstructions")
+SHOWN = ("samples", "class_style_grid", "latent_grid_20x20", "reconstructions")
 """Figures of an evaluation that a card shows, if they are there; at most two."""
 OURS = (
     *(CARD, RECORD, "config.json", "model.safetensors"),
