@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vae_lightning import VAE
+from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.explorer.constants import Constants
 from vae_lightning.explorer.functions import functions_for_page
 from vae_lightning.explorer.graphs import Graph, graph_of
 from vae_lightning.explorer.operations import known_operations
 from vae_lightning.export.functions import Function
+from vae_lightning.inference.pixels import in_place
 
 NET = {"name": "mlp", "hidden": [64]}
 X = torch.linspace(0, 1, 3 * 784).reshape(3, 1, 28, 28).round()
@@ -40,6 +41,18 @@ def test_graph_is_the_function_to_the_rounding_of_its_weights() -> None:
             assert torch.allclose(halves, other, atol=0.02, rtol=1e-3)
     z = torch.randn(3, 2)
     assert not torch.equal(exact["decoder"](z, Y)[0], rounded["decoder"](z, Y)[0])
+
+
+def test_graph_of_a_model_of_permuted_pixels_is_of_images_in_place() -> None:
+    data, model = MNISTDataModule(permute_pixels=True, eval_seed=77), VAE(latent_dim=2, net=NET).eval()
+    for function in functions_for_page(in_place(model, data.permute, data.unpermute), X, Y).values():
+        inputs = list(function.inputs.values())
+        with torch.no_grad():
+            right = function.module(*inputs)
+        for value, other in zip(
+            graph_of(function, Constants())(*inputs), right if isinstance(right, tuple) else (right,), strict=True
+        ):
+            assert torch.allclose(value, other, atol=0.02, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vae_lightning import VAE
+from vae_lightning import VAE, MNISTDataModule
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.export import graphs
 from vae_lightning.export.functions import Function, functions_of
 from vae_lightning.export.graphs import FORMATS, RandomGraphError, write_graph
+from vae_lightning.inference.pixels import in_place
 
 X, Y = torch.arange(2 * 784).reshape(2, 1, 28, 28) % 2 * 1.0, torch.tensor([1, 2])
 
@@ -34,6 +35,29 @@ def test_file_is_tried_against_the_model(tmp_path: Path, format: str) -> None:
         parity = write_graph(function, tmp_path, format)
         assert 0 <= parity.difference < 1e-5
         assert (tmp_path / parity.file).is_file()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_graph_of_a_model_of_permuted_pixels_is_of_images_in_place(tmp_path: Path, format: str) -> None:
+    data = MNISTDataModule(permute_pixels=True, eval_seed=len(format) + 1000)
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}).eval()
+    images = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    for function in functions_of(in_place(model, data.permute, data.unpermute), images, Y):
+        assert write_graph(function, tmp_path, format).difference < 1e-5
+    with torch.no_grad():
+        assert torch.equal(
+            functions_of(in_place(model, data.permute, data.unpermute), images, Y)[0].module(images)[0],
+            functions_of(model, images, Y)[0].module(data.permute(images))[0],
+        )
+
+
+def test_reason_why_there_is_no_graph_is_the_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a step of many, in colours") from TypeError("no such operation")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    with pytest.raises(ConfigurationError, match=r"^encoder: has no graph in ONNX: no such operation$"):
+        write_graph(functions()[0], tmp_path, "onnx")
 
 
 def test_onnxruntime_computes_the_decoder_for_any_number_of_images(tmp_path: Path) -> None:

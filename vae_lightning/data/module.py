@@ -4,6 +4,7 @@ Training images are drawn afresh at every use. Validation and test images are dr
 metrics are comparable across epochs, runs and machines: neither the batch size nor the device changes these images.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -273,11 +274,11 @@ class ImageDataModule(L.LightningDataModule):
 
     def unpermute(self, images: Tensor) -> Tensor:
         """Images `(*, C, H, W)` with their pixels back in place, for drawing; unchanged unless `permute_pixels`."""
-        return _reordered(images, self._permutation(images).argsort()) if self.permute_pixels else images
+        return _reordered(images, _orders(images.shape[-3:].numel(), self.eval_seed)[1]) if self.permute_pixels else images
 
     def permute(self, images: Tensor) -> Tensor:
         """The inverse of `unpermute`."""
-        return _reordered(images, self._permutation(images)) if self.permute_pixels else images
+        return _reordered(images, _orders(images.shape[-3:].numel(), self.eval_seed)[0]) if self.permute_pixels else images
 
     # ---- inside
 
@@ -323,9 +324,6 @@ class ImageDataModule(L.LightningDataModule):
             ]
         )
 
-    def _permutation(self, images: Tensor) -> Tensor:
-        return torch.randperm(images.shape[-3:].numel(), generator=generator(self.eval_seed, "pixels"))
-
 
 def _checked(read: Mapping[str, tuple[Tensor, Tensor]], num_classes: int, what: str) -> dict[str, tuple[Tensor, Tensor]]:
     """The splits that a data module has read, if they are what `ImageDataModule.read` says.
@@ -357,6 +355,13 @@ def _checked(read: Mapping[str, tuple[Tensor, Tensor]], num_classes: int, what: 
         if shapes[0] != shapes[1]:
             raise DataError(f"{what}: {name} images are {shapes[0]}, and those of train {shapes[1]}")
     return {name: (read[name][0], read[name][1]) for name in read}
+
+
+@functools.lru_cache(maxsize=8)  # drawn once, so that a graph that is traced afterwards has it as a constant
+def _orders(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The order of `count` pixels that `seed` gives, and the one that undoes it."""
+    order = torch.randperm(count, generator=generator(seed, "pixels"))
+    return order, order.argsort()
 
 
 def _reordered(images: Tensor, order: Tensor) -> Tensor:

@@ -122,8 +122,7 @@ def traced(function: Function) -> ExportedProgram:
     inputs = tuple(function.inputs.values())
     try:
         with torch.no_grad(), without_validation():
-            return torch.export.export(
-                function.module.eval(), inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False
-            )
+            function.module.eval()(*inputs)  # what it makes at its first call, and keeps, is a constant of the graph then
+            return torch.export.export(function.module, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False)
     except Exception as error:  # whatever the code of a user's own part does that no graph has
         raise ConfigurationError(f"{function.name}: cannot be traced as a graph: {one_line(error, 300)}") from error

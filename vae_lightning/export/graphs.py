@@ -107,8 +107,11 @@ def _save_onnx(program: ExportedProgram, function: Function, path: Path) -> None
             graph: Any = torch.onnx.export(
                 program, dynamo=True, input_names=list(function.inputs), output_names=list(function.outputs), verbose=False
             )
-    except Exception as error:  # the exporter has errors of its own, one for each stage
-        raise ConfigurationError(f"{function.name}: has no graph in ONNX: {one_line(error, 300)}") from error
+    except Exception as error:  # the exporter has errors of its own, one for each stage, around the one that says why
+        why: BaseException = error
+        while why.__cause__ is not None:
+            why = why.__cause__
+        raise ConfigurationError(f"{function.name}: has no graph in ONNX: {one_line(why, 300)}") from error
     drawn = sorted({node.op_type for node in graph.model.graph} & RANDOM)
     if drawn:
         raise RandomGraphError(f"{function.name}: draws random numbers ({', '.join(drawn)}), which a graph must not")
