@@ -14,6 +14,7 @@ from hydra.errors import InstantiationException
 from omegaconf import OmegaConf, open_dict
 from yaml import YAMLError
 
+from vae_lightning.commands import commandline
 from vae_lightning.commands.commandline import (
     BUG,
     CONF,
@@ -25,7 +26,7 @@ from vae_lightning.commands.commandline import (
 )
 from vae_lightning.errors import ConfigurationError, DataError, NotFiniteError, UnknownKeyError
 from vae_lightning.machine import signals
-from vae_lightning.machine.signals import handled
+from vae_lightning.machine.signals import Interruption, handled
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,15 @@ def test_interrupt_has_the_status_of_shells(capsys: pytest.CaptureFixture[str]) 
         raise KeyboardInterrupt
     assert end.value.code == INTERRUPTED == 130
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_interruption_is_no_reason_why_a_job_has_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[str] = []
+    monkeypatch.setattr(commandline, "note_reason", noted.append)
+    for error in (Interruption(signal.SIGTERM), KeyboardInterrupt(), ConfigurationError("seed=x: wrong")):
+        with pytest.raises(SystemExit), one_line_errors():
+            raise error
+    assert noted == ["seed=x: wrong"]
 
 
 def test_interruption_is_one_whatever_a_library_makes_of_it(capsys: pytest.CaptureFixture[str]) -> None:

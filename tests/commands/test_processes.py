@@ -111,6 +111,17 @@ def test_a_job_that_somebody_only_asks_about_is_not_left_alone(task: Callable[..
     assert run([task("a", claim)]) == (None, {"a": 0})
 
 
+def test_signal_while_a_process_is_started_stops_that_one_too(task: Callable[..., Task], tmp_path: Path) -> None:
+    @contextlib.contextmanager
+    def claim() -> Iterator[list[int]]:
+        signal.raise_signal(signal.SIGTERM)
+        yield [2]
+
+    with handled():
+        assert run([task("waits-a", claim), task("b")]) == (signal.SIGTERM, {"waits-a": 143})
+    assert (tmp_path / "logs" / "waits-a").read_text() == "error: interrupted by SIGTERM\n"
+
+
 def test_claim_lasts_as_long_as_the_task_and_what_is_done_at_its_end(task: Callable[..., Task]) -> None:
     held = []
 

@@ -182,6 +182,16 @@ def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(unchecked: None, 
     assert [(trial.params, trial.value) for trial in parts] == [(trial.params, trial.value) for trial in whole]
 
 
+def test_trial_that_was_told_to_end_before_it_had_begun_has_not_failed(unchecked: None, run: Run, tmp_path: Path) -> None:
+    codes = iter([143])
+
+    def outcome(words: dict[str, str], environment: dict[str, str]) -> Outcome:
+        return next(codes, None) or finished(words, environment)
+
+    assert run(Told(outcome), *SPACE, n_trials=2) == 0
+    assert [trial.state.name for trial in study(tmp_path / "s").trials] == ["COMPLETE", "COMPLETE"]
+
+
 def test_same_command_is_the_same_search_and_another_space_is_another(unchecked: None, run: Run, tmp_path: Path) -> None:
     def there() -> list[Path]:
         return sorted(tmp_path.glob(f"outputs/*/*/{SEARCH}"))

@@ -43,6 +43,12 @@ def test_signal_is_noted_where_something_has_to(number: signal.Signals, capfd: p
     assert f"{'Ctrl-C' if number == signal.SIGINT else number.name}: training stops within 50 steps" in capfd.readouterr().err
 
 
+def test_what_comes_of_a_signal_is_said_as_the_innermost_block_says(capfd: pytest.CaptureFixture[str]) -> None:
+    with handled(), noted(lambda number: None), noted(lambda number: None, says="the jobs stop"):
+        signal.raise_signal(signal.SIGTERM)
+    assert "SIGTERM: the jobs stop; a second one stops it at once" in capfd.readouterr().err
+
+
 def test_signal_that_came_before_is_told_at_once() -> None:
     told: list[int] = []
     with handled():

@@ -215,16 +215,16 @@ def one_line_errors() -> Iterator[None]:
         with _full_errors():
             yield
     except KeyboardInterrupt:
-        _fail("interrupted")
+        _say("interrupted")
         sys.exit(INTERRUPTED)
     except Interruption as error:
-        _fail(str(error))
+        _say(str(error))
         sys.exit(status_of(error.signal))
     except Exception as error:
         line = _line(error)
         signal = received()
         if signal is not None and (line is None or _may_come_of_interruption(error)):  # what a library makes of one
-            _fail(str(Interruption(signal)))
+            _say(str(Interruption(signal)))
             sys.exit(status_of(signal))
         if line is None and BUG not in getattr(error, "__notes__", ()):
             error.add_note(BUG)
@@ -265,10 +265,14 @@ def _full_errors() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _say(message: str) -> None:
+    """Say that the command was interrupted, which is no reason why its job has no result: it goes on where it stands."""
+    print(f"error: {printable(message)}", file=sys.stderr)
+
+
 def _fail(message: str) -> None:
     print(f"error: {printable(message)}", file=sys.stderr)
-    if message != "interrupted":
-        note_reason(message)
+    note_reason(message)
 
 
 def end_with(messages: Sequence[str]) -> NoReturn:

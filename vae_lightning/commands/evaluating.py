@@ -29,7 +29,7 @@ from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.plugins import load_declared
 from vae_lightning.runs.layout import BEST, EVALUATION, LAST
-from vae_lightning.sweeps.claims import due, read_json, require_own
+from vae_lightning.sweeps.claims import due, read_json, require_own, was_stopped
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import Job, Record, log_of, places_of, reason_of
 from vae_lightning.sweeps.status import State, status_of
@@ -119,7 +119,8 @@ class _Evaluations:
             self._say(f"{name}: {short(self.folder / job.folder / EVALUATION / 'report.html')}")
             return
         self.failed += 1
-        said = read_json(reason_of(self._of(job)), self.folder, TEXT).get("reason", f"its process ended with status {code}")
+        otherwise = "interrupted" if was_stopped(code) else f"its process ended with status {code}"
+        said = read_json(reason_of(self._of(job)), self.folder, TEXT).get("reason", otherwise)
         print(f"error: {name}: {printable(str(said))} ({short(log_of(self._of(job)))})", file=sys.stderr)
 
     def _is_done(self, job: Job) -> bool:

@@ -102,7 +102,9 @@ class _Run:
 
     def result(self) -> int | None:
         looked = False
-        with noted(self._tell, leaving=self._kill):
+        with noted(self._tell, leaving=self._kill, says="the jobs that run stop"):
+            if self.waiting:
+                fork_server()  # whose imports take seconds, in which a signal may come
             while self.running or (self.waiting and self.signum is None):
                 started = self._start()
                 if self.running:
@@ -128,7 +130,10 @@ class _Run:
                 continue
             self.waiting.remove(task)
             place = min({*range(self.at_once)} - {each.place for each in self.running})
-            self.running.append(_Running(task, self._process(task, place, files), place, held))
+            new = _Running(task, self._process(task, place, files), place, held)
+            self.running.append(new)
+            if self.signum is not None:  # it came while the process was started, and was passed on to the others
+                _send(new.process, self.signum)
         return bool(self.running) and not self.waiting
 
     def _process(self, task: Task, place: int, files: Sequence[int]) -> BaseProcess:
@@ -219,8 +224,9 @@ def _taken(files: Sequence[Any]) -> _Shared:
 
 def _command(script: str, words: Sequence[str], environment: Mapping[str, str], log: Path | None, claims: _Shared) -> None:
     """Be the command `script words`, in a process that has just been forked, and keep `claims` until it ends."""
+    from vae_lightning.commands.commandline import whole_command
+
     os.setpgid(0, 0)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # which the process has from the one that it was forked from
     os.environ.update(environment)
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -228,9 +234,11 @@ def _command(script: str, words: Sequence[str], environment: Mapping[str, str], 
         for stream in (1, 2):
             os.dup2(file, stream)
         os.close(file)
-    _end_with_the_sweep()
-    sys.argv[:] = [script, *words]
-    runpy.run_path(script, run_name="__main__")
+    with whole_command():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)  # blocked in the process that this one was forked from
+        _end_with_the_sweep()
+        sys.argv[:] = [script, *words]
+        runpy.run_path(script, run_name="__main__")
 
 
 def _end_with_the_sweep() -> None:

@@ -136,7 +136,7 @@ class SearchRun(SweepRun):
                 raise ConfigurationError(f"{difference}; start another one: hydra.sweep.dir=<folder>")
             number = search.settings.n_trials
             if before is not None and number < before.settings.n_trials:
-                known = sum(Trials(folder, before).counted().values())
+                known = Trials(folder, before).asked_for()
                 if number < known:
                     raise ConfigurationError(
                         f"hydra.sweeper.n_trials={number}: there are {known} trials already; ask for as many or more"
@@ -282,7 +282,7 @@ class SearchRun(SweepRun):
     def _counted(self) -> str:
         counts = self.trials.counted()
         parts = [f"{count} {state}" for state, count in counts.items()]
-        return ", ".join([f"{sum(counts.values())} of {self.settings.n_trials} trials", *parts])
+        return ", ".join([f"{self.trials.asked_for()} of {self.settings.n_trials} trials", *parts])
 
     def _told(self, folder: Path, signum: int | None) -> int:
         """Say what came out; return the exit status."""
@@ -295,7 +295,7 @@ class SearchRun(SweepRun):
         if best is not None:
             runs: list[str] = best.user_attrs.get("runs") or []
             self._say(f"best:       trial {best.number}, {self.search.metric} {best.value:.2f}: {self._labelled(best.params)}")
-            for run in runs[:1]:
+            for run in [run for run in runs[:1] if is_finished(folder / run)]:
                 self._say(f"evaluate:   {command('evaluate.py', path_setting('run', short(folder / run)), *trusting)}")
         words = {job.folder: job.words for job in Record.read(folder).jobs}
         gone = [name for name in self.trials.counting() if not is_finished(folder / name)]

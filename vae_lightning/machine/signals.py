@@ -42,6 +42,7 @@ class _State:
         self.since = 0.0
         self.tells: list[Tell] = []
         self.leaving: list[Callable[[], None]] = []
+        self.says = ""
         self.abortable = 0
         self.watched: tuple[int, int] | None = None
 
@@ -99,12 +100,14 @@ def handled(*, at_once: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noted(tell: Tell, leaving: Callable[[], None] | None = None) -> Iterator[None]:
+def noted(tell: Tell, leaving: Callable[[], None] | None = None, says: str = "training stops within 50 steps") -> Iterator[None]:
     """A block in which a first signal does not interrupt, but calls `tell` with its number; one that came before is told at once.
 
     Args:
         leaving: called before a second signal ends the process, to end other processes with it.
+        says: what is said to come of the signal.
     """
+    before, _state.says = _state.says, says
     _state.tells.append(tell)
     if leaving is not None:
         _state.leaving.append(leaving)
@@ -113,6 +116,7 @@ def noted(tell: Tell, leaving: Callable[[], None] | None = None) -> Iterator[Non
             tell(_state.first)
         yield
     finally:
+        _state.says = before
         _state.tells.remove(tell)
         if leaving is not None:
             _state.leaving.remove(leaving)
@@ -188,7 +192,7 @@ def _say(signum: int) -> None:
     name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
     again = "press it again to stop at once" if signum == signal.SIGINT else "a second one stops it at once"
     with contextlib.suppress(OSError, ValueError):
-        os.write(sys.stderr.fileno(), f"\n{name}: training stops within 50 steps; {again}\n".encode())
+        os.write(sys.stderr.fileno(), f"\n{name}: {_state.says}; {again}\n".encode())
 
 
 def _restore() -> None:

@@ -172,7 +172,7 @@ class Trials:
                     if len(claimed_trials) < count and held.enter_context(claimed(self._place(number))):
                         claimed_trials.append(_trial(self.study, self.storage, number))
                 known = len(there)
-                left = self.search.settings.n_trials - sum(map(self._counts, there))
+                left = self.search.settings.n_trials - self.asked_for()
                 while len(claimed_trials) < count and left > 0:
                     self.study.sampler = sampler_of(self.search.settings, known)
                     trial = self.study.ask()
@@ -197,6 +197,10 @@ class Trials:
         if trial.state == TrialState.FAIL:
             return bool(trial.datetime_complete is not None and trial.datetime_complete >= self.since)
         return bool(trial.state != TrialState.WAITING)
+
+    def asked_for(self) -> int:
+        """How many of the trials that were asked for there are, those that failed under earlier commands left out."""
+        return sum(map(self._counts, self.study.get_trials(deepcopy=False)))
 
     # ---- what came out
 
