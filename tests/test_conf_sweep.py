@@ -50,10 +50,10 @@ def test_sweep_asks_for_the_jobs_that_its_comment_says(sweep: str) -> None:
     assert f"# python train.py sweep={sweep}\n" in text
     config = composed(sweep)
     words, parser = words_of(config)
-    jobs, axes = expanded(words, parser)
+    jobs, _ = expanded(words, parser)
     assert len(jobs) == int(said)
     configs = Configs("train", [], parser, config.hydra.runtime.choices)
-    asked = [configs.of(job, axes) for job in jobs]
+    asked = [configs.of(job) for job in jobs]
     assert len({job.digest for _, job in asked}) == len(jobs)
     for place in (0, len(jobs) // 2, len(jobs) - 1):
         check_config(asked[place][0])
@@ -86,7 +86,7 @@ def test_search_is_for_learning_rate_width_and_latent_size() -> None:
     ]
     configs = Configs("train", [], parser, config.hydra.runtime.choices)
     for run in space.ends():
-        check_config(configs.of(run, space.keys)[0])
+        check_config(configs.of(run)[0])
 
 
 @pytest.mark.parametrize("sweep", ["none", "null"])

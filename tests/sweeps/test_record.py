@@ -19,10 +19,10 @@ FIXED = {
 }
 
 
-def asked(axes: list[str] | None = None, **settings: Any) -> Asked:
+def asked(**settings: Any) -> Asked:
     """A job with these settings, whose keys have `__` for dots."""
     flat = FIXED | {key.replace("__", "."): value for key, value in settings.items()}
-    digest = identity({key: value for key, value in flat.items() if key not in ("model", "experiment")}, axes or ())
+    digest = identity({key: value for key, value in flat.items() if key not in ("model", "experiment", "logger")})
     return Asked(tuple(f"{key.replace('__', '.')}={value}" for key, value in settings.items()), flat, digest)
 
 
@@ -34,7 +34,6 @@ def test_jobs_are_one_by_what_may_change_a_result() -> None:
     flat = {"seed": 1, "model.beta": 4, "run_dir": "a", "trainer.threads": 1, "logger.csv._target_": "x"}
     same = {"seed": 1.0, "model.beta": 4.0, "run_dir": "b", "trainer.threads": 2, "logger.csv._target_": "y"}
     assert identity(flat) == identity(same)
-    assert identity(flat, ["trainer.threads"]) != identity(same, ["trainer.threads"])
     assert identity(flat) != identity({**flat, "model.beta": True})
     assert identity(flat) != identity({**flat, "model.beta": 5})
 
@@ -61,6 +60,28 @@ def test_what_is_varied_later_had_the_common_value_before() -> None:
     assert both.jobs[0].folder == "seed=0", "a folder keeps its name"
     assert both.jobs[2].folder == "seed=0,latent_dim=2"
     assert "model.latent_dim" not in both.shared
+
+
+@pytest.mark.parametrize(("key", "one", "two"), [("trainer__threads", 1, 2), ("logger", "none", "csv")])
+def test_what_changes_no_result_tells_jobs_apart_while_it_is_varied(key: str, one: Any, two: Any) -> None:
+    axis = key.replace("__", ".")
+    seeds = swept(asked(seed=0, **{key: one}), asked(seed=1, **{key: one}), axes=("seed",))
+    assert swept(asked(seed=0, **{key: two}), axes=("seed",), before=seeds).jobs == seeds.jobs
+    jobs = [asked(seed=seed, **{key: value}) for seed in (0, 1) for value in (one, two)]
+    both = swept(*jobs, axes=("seed", axis), before=seeds)
+    assert [(job.settings["seed"], job.settings[axis]) for job in both.jobs] == [(0, one), (1, one), (0, two), (1, two)]
+    assert [job.settings[axis] for job in both.of(jobs, ("seed", axis))] == [one, two, one, two]
+    again = swept(asked(seed=0), asked(seed=1), axes=("seed",), before=both)
+    assert again.jobs == both.jobs, "without a word about it, either will do"
+    assert [job.settings["seed"] for job in again.of([asked(seed=0), asked(seed=1)], ("seed",))] == [0, 1]
+
+
+def test_what_followed_a_varied_setting_and_is_varied_later_had_its_values_before() -> None:
+    two = swept(asked(seed=0, data__seed=0), asked(seed=1, data__seed=1), axes=("seed",))
+    jobs = [asked(seed=seed, data__seed=other) for seed in (0, 1) for other in (0, 1)]
+    both = swept(*jobs, axes=("seed", "data.seed"), before=two)
+    assert [(job.settings["seed"], job.settings["data.seed"]) for job in both.jobs] == [(0, 0), (1, 1), (0, 1), (1, 0)]
+    assert both.jobs[0].folder == "seed=0"
 
 
 def test_a_value_of_an_axis_may_be_fixed_later() -> None:

@@ -80,19 +80,15 @@ class Configs:
         plain = override.type is OverrideType.CHANGE and override.package is None
         return plain and str(override.key_or_group) not in self.groups and "/" not in str(override.key_or_group)
 
-    def of(self, words: Sequence[str], axes: Sequence[str]) -> tuple[DictConfig, Asked]:
-        """The config of a job, and the job.
-
-        Args:
-            axes: the keys that are varied.
-        """
+    def of(self, words: Sequence[str]) -> tuple[DictConfig, Asked]:
+        """The config of a job, and the job."""
         config = self.with_hydra(words)
         choices = {group: option for group, option in config.hydra.runtime.choices.items() if not group.startswith("hydra/")}
         with open_dict(config):
             del config["hydra"]
         plain: Any = OmegaConf.to_container(config, resolve=True)
         flat = flattened(plain)
-        return config, Asked(tuple(words), {**flat, **choices}, identity(flat, axes))
+        return config, Asked(tuple(words), {**flat, **choices}, identity(flat))
 
 
 def checked_places(values: Sequence[int]) -> Iterator[int]:

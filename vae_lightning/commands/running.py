@@ -70,17 +70,18 @@ class SweepRun:
         """Run the jobs that `words` ask for; return the exit status."""
         if self.wanted.everything and self.wanted.folder is not None:
             folder, record = self.wanted.folder, Record.read(self.wanted.folder)
-            mine = {job.digest for job in record.jobs}
-            self._check([list(job.words) for job in record.jobs], record.axes, range(len(record.jobs)))
+            mine = [*record.jobs]
+            self._check([list(job.words) for job in mine], range(len(mine)))
         else:
             jobs, axes = expanded(words, self.parser)
             counts = _counts(jobs)
-            asked = self._check(jobs, axes, [*checked_places(counts)])
+            asked = self._check(jobs, [*checked_places(counts)])
             folder, record = self._recorded(asked, axes, words)
-            mine = {job.digest for job in asked}
-        return self._jobs(folder, record, [job for job in record.jobs if job.digest in mine])
+            wanted = {job.folder for job in record.of(asked, axes)}
+            mine = [job for job in record.jobs if job.folder in wanted]
+        return self._jobs(folder, record, mine)
 
-    def _check(self, jobs: Sequence[Sequence[str]], axes: Sequence[str], places: Sequence[int]) -> list[Asked]:
+    def _check(self, jobs: Sequence[Sequence[str]], places: Sequence[int]) -> list[Asked]:
         """The jobs with these words; those at `places` are checked as what they are.
 
         Raises:
@@ -91,7 +92,7 @@ class SweepRun:
         if len(places) > 20:
             self._say(f"checking {len(places)} jobs before the first one starts")
         for place, words in enumerate(jobs):
-            config, asked = self.configs.of(words, axes)
+            config, asked = self.configs.of(words)
             every.append(asked)
             self.trust |= {*to_trust(config)}
             self.gpus_each = max(self.gpus_each, gpus_of(config.trainer))
@@ -180,7 +181,7 @@ class SweepRun:
         return Task(script, tuple(words), environment_of(run, reason_of(run)), log_of(run), claim, begins, config)
 
     def _config(self, words: Sequence[str]) -> DictConfig:
-        return self.configs.of(words, ())[0]
+        return self.configs.of(words)[0]
 
     def _gpus(self) -> list[str]:
         """What each of the jobs that run at once sees of this machine's GPUs."""

@@ -70,7 +70,7 @@ class SearchRun(SweepRun):
         self.words = words
         self.space = Space.of(words, self.parser)
         ends = [*self.space.ends()]
-        asked = self._check(ends, self.space.keys, range(len(ends)))
+        asked = self._check(ends, range(len(ends)))
         search = self._wanted_search(ends[0])
         if in_nats(search.metric):
             self._require_one_treatment(ends, search.metric)
@@ -87,7 +87,7 @@ class SearchRun(SweepRun):
     # ---- which search
 
     def _wanted_search(self, words: Sequence[str]) -> Search:
-        config, _ = self.configs.of(words, self.space.keys)
+        config, _ = self.configs.of(words)
         parts = Parts(config)
         metric, mode = monitor_of(config, parts.model(parts.data()))
         if config.trainer.fast_dev_run or config.trainer.limit_val_batches == 0:
@@ -103,7 +103,7 @@ class SearchRun(SweepRun):
         """Refuse a search among nats of different things, whose best trial would be the best of none."""
         first: Treatment | None = None
         for words in ends:
-            parts = Parts(self.configs.of(words, self.space.keys)[0])
+            parts = Parts(self.configs.of(words)[0])
             data = parts.data()
             model = parts.model(data)
             if not isinstance(model, LatentVariableModel):
@@ -191,12 +191,11 @@ class SearchRun(SweepRun):
         return [(True, places)] if self.settings.pruner == "none" or len(places) == 1 else [(True, places[:1]), (False, places[1:])]
 
     def _recorded_jobs(self, folder: Path, runs: Sequence[Sequence[str]]) -> list[Job]:
-        asked = self._check(runs, self.space.keys, range(len(runs)))
+        asked = self._check(runs, range(len(runs)))
         with self.trials.alone():
             record = Record.read(folder).with_jobs(asked, self.space.keys, self.words, self.flags)
             record.write(folder)
-        by_digest = {job.digest: job for job in record.jobs}
-        return [by_digest[job.digest] for job in asked]
+        return record.of(asked, self.space.keys)
 
     def _run_jobs(self, folder: Path, jobs: Sequence[tuple[Job, "Trial", bool]]) -> int | None:
         extra = self._threads(self.at_once)

@@ -31,7 +31,7 @@ APART = (
     *("run_dir", "ckpt_path", "data.root", "data.static_root", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.threads", "logger", "callbacks.progress_bar", "callbacks.model_summary"),
 )
-"""Settings that change no result, so that jobs that differ in them alone are one job; and all below them."""
+"""Settings that change no result, and all below them: jobs that differ in them alone are one job, unless they are varied."""
 
 
 def reason_of(folder: Path) -> Path:
@@ -54,17 +54,13 @@ def places_of(folder: Path) -> tuple[Path, ...]:
     return folder, lock_of(folder), log_of(folder), reason_of(folder)
 
 
-def identity(flat: Mapping[str, Any], axes: Sequence[str] = ()) -> str:
-    """A digest of a config by which two jobs are one: of all settings that may change a result, or are varied.
-
-    Args:
-        flat: the resolved config, by dotted key.
-        axes: the keys that are varied.
+def identity(flat: Mapping[str, Any]) -> str:
+    """A digest of a resolved config, by dotted key: of all settings that may change a result.
 
     >>> identity({"seed": 1, "run_dir": "a"}) == identity({"seed": 1.0, "run_dir": "b"}) != identity({"seed": 2})
     True
     """
-    kept = {key: _number(value) for key, value in flat.items() if key in axes or not is_apart(key)}
+    kept = {key: _number(value) for key, value in flat.items() if not is_apart(key)}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -142,23 +138,34 @@ class Record:
         names = short_keys(everything)
         if self.jobs:
             self._refuse_contradiction(asked, axes)
-        jobs = [self._completed(job, everything) for job in self.jobs]
-        there = {job.digest for job in jobs}
+        known = {job.digest: job.flat for job in asked}
+        jobs = [self._completed(job, everything, known.get(job.digest, {})) for job in self.jobs]
+        found = _Found(jobs, axes)
         for job in asked:
-            if job.digest in there:
+            if found.of(job) is not None:
                 continue
-            there.add(job.digest)
             settings = {key: job.flat[key] for key in everything if key in job.flat}
             name = folder_name(settings, names, [other.folder for other in jobs])
             jobs.append(Job(name, job.words, settings, job.digest))
+            found.add(jobs[-1])
         shared = dict(self.shared or asked[0].flat)
         for job in asked:
             shared = {key: value for key, value in shared.items() if key in job.flat and job.flat[key] == value}
         return Record(tuple(words), tuple(flags), self.start, everything, shared, tuple(jobs))
 
-    def _completed(self, job: Job, axes: Sequence[str]) -> Job:
-        """`job` with the value that it has always had of what is varied only now."""
-        settings = {**{key: self.shared[key] for key in axes if key in self.shared}, **job.settings}
+    def of(self, asked: Sequence[Asked], axes: Sequence[str]) -> list[Job]:
+        """The jobs that are asked for, in that order, of those that the record has.
+
+        Args:
+            axes: the keys that differ between the jobs that are asked for.
+        """
+        found = _Found(self.jobs, axes)
+        return [job for each in asked if (job := found.of(each)) is not None]
+
+    def _completed(self, job: Job, axes: Sequence[str], flat: Mapping[str, Any]) -> Job:
+        """`job` with the value that it has always had of what is varied only now; `flat` is its config if it is asked for again."""
+        ours = {key: flat[key] for key in axes if key in flat and not is_apart(key)}
+        settings = {**ours, **{key: self.shared[key] for key in axes if key in self.shared}, **job.settings}
         return Job(job.folder, job.words, {key: settings[key] for key in axes if key in settings}, job.digest)
 
     def contradictions(self, asked: Sequence[Asked], axes: Sequence[str]) -> list[str]:
@@ -209,6 +216,24 @@ class Record:
             return _read(content)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: is damaged (it is no record of a sweep: {one_line(error, 120)})") from None
+
+
+class _Found:
+    """Jobs by what is asked for: of what changes no result, a job is asked for by the values of what is varied."""
+
+    def __init__(self, jobs: Sequence[Job], axes: Sequence[str]) -> None:
+        self.apart = [key for key in axes if is_apart(key)]
+        self.jobs: dict[str, list[Job]] = {}
+        for job in jobs:
+            self.add(job)
+
+    def add(self, job: Job) -> None:
+        self.jobs.setdefault(job.digest, []).append(job)
+
+    def of(self, asked: Asked) -> Job | None:
+        wanted = [_number(asked.flat.get(key)) for key in self.apart]
+        same = (job for job in self.jobs.get(asked.digest, []) if [_number(job.settings.get(key)) for key in self.apart] == wanted)
+        return next(same, None)
 
 
 def _belongs(key: str, axis: str) -> bool:
