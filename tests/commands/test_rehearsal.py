@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from short_fits import Written
+from torch.distributions import Independent, StudentT
 
 from vae_lightning.commands import rehearsal
 from vae_lightning.commands.config import check_config
@@ -28,6 +29,7 @@ from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.models import CVAE, IWAE, M1, M2, VAE, Classifier
 from vae_lightning.noise import Source
+from vae_lightning.types import Terms
 
 Compose = Callable[..., DictConfig]
 SMALL = ("model.net.hidden=[16]", "model.latent_dim=3")
@@ -65,6 +67,43 @@ class Logs(VAE):
     def terms(self, *arguments: Any) -> dict[str, torch.Tensor]:
         self.log("val/score", float(self.trainer.current_epoch))
         return super().terms(*arguments)
+
+
+class OfMean(VAE):
+    def objective(self, terms: Terms) -> torch.Tensor:
+        return super().objective(terms).mean()
+
+
+class Misspelt(VAE):
+    def objective(self, terms: Terms) -> torch.Tensor:
+        objective: torch.Tensor = terms.loglikelihood  # type: ignore[attr-defined]
+        return objective
+
+
+class Heavy(VAE):
+    def posterior(self, *arguments: Any) -> Any:
+        normal = super().posterior(*arguments)
+        return Independent(StudentT(torch.tensor(3.0), normal.mean, normal.stddev), 1)
+
+
+class OfMeans(M2, OfMean): ...
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (OfMean, r"^objective: OfMean gave a Tensor of shape \(\); a number an image is wanted, a tensor of shape \(2,\)$"),
+        (OfMeans, r"^objective: OfMeans gave a Tensor of shape \(\); .* of shape \(20,\)$"),
+        (
+            Misspelt,
+            r"^model: Misspelt \(.*test_rehearsal\.py, line \d+\) fails in a step of two images .*: AttributeError: 'Terms'",
+        ),
+        (Heavy, r"^model: an? .*StudentT.* has no from_noise\(epsilon\), so it cannot be sampled here$"),
+    ],
+)
+def test_model_of_ones_own_that_cannot_be_trained_is_refused_in_a_line(kind: type[VAE], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        rehearse(kind(), trainer())
 
 
 class Waits(EarlyStopping): ...

@@ -12,6 +12,7 @@ from torch.distributions import (
     MixtureSameFamily,
     MultivariateNormal,
     Normal,
+    StudentT,
 )
 
 from vae_lightning.distributions.sampling import GaussianMixture, diagonal_gaussian, from_noise
@@ -79,6 +80,8 @@ def test_ones_own_distribution_says_how() -> None:
 def test_unknown_ones_are_refused() -> None:
     with pytest.raises(NotImplementedError, match=r"LowRankMultivariateNormal has no from_noise"):
         from_noise(LowRankMultivariateNormal(LOC, torch.ones(2, 1).double(), LOC.exp()), EPSILON)
+    with pytest.raises(NotImplementedError, match=r"StudentT has no from_noise"):
+        from_noise(Independent(StudentT(torch.tensor(3.0), LOC, LOC.exp()), 1), EPSILON)
 
 
 @pytest.mark.parametrize("offset", [0.0, 20.0])

@@ -97,6 +97,8 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         except VAELightningError:
             raise
         except Exception as error:
+            if isinstance(error, NotImplementedError) and str(error):  # a distribution of a user's own has no samples, say
+                raise ConfigurationError(f"model: {one_line(error, 300)}") from error
             if not _is_known(model) and isinstance(error, RuntimeError):
                 return None
             _refuse_own_part(copied, error)
@@ -115,11 +117,15 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
 def _refuse_own_part(model: Module, error: Exception) -> None:
     """Say in a line that a part of a user's own cannot compute what it is asked for, if it is one that raised `error`."""
     own = {id(module): name for name, part in model.named_children() for module in part.modules() if not _is_built_in(module)}
+    if not _is_built_in(model):
+        own[id(model)] = "model"
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     part = next((at for frame in reversed(frames) if id(at := frame.f_locals.get("self")) in own), None)
     if part is not None:
         home = getattr(sys.modules.get(type(part).__module__), "__file__", None)
         lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == home]
+        if part is model and not lines:  # whose own code is not at fault
+            return
         place = f" ({home}, line {lines[-1]})" if lines else ""
         shape = tuple(getattr(model, "image_shape", MNIST_SHAPE))
         raise ConfigurationError(

@@ -82,12 +82,12 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
     dimensions = factors(distribution)
     if isinstance(dimensions, Normal):
         return distribution.mean + distribution.stddev * epsilon
-    if dimensions is not None and dimensions.has_rsample:
+    if dimensions is not None and dimensions.has_rsample and type(dimensions).icdf is not Distribution.icdf:
         # in double precision, and never 1, of which a quantile is infinite: float32 draws beyond 5.3 have a share of 1
         share = ndtr(epsilon.double()).clamp(TINY, 1 - TINY)
         sample = dimensions.icdf(share).to(epsilon.dtype)
         return sample
-    raise NotImplementedError(f"{kind_of(distribution)} has no from_noise(epsilon), so it cannot be sampled here")
+    raise NotImplementedError(f"{kind_of(dimensions or distribution)} has no from_noise(epsilon), so it cannot be sampled here")
 
 
 def _from_mixture(mixture: MixtureSameFamily, epsilon: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vae_lightning.arguments import require
 from vae_lightning.distributions.likelihoods import full_precision
 from vae_lightning.distributions.sampling import from_noise
-from vae_lightning.models.parts import built_part
+from vae_lightning.models.parts import built_part, require_per_image
 from vae_lightning.models.vae import VAE
 from vae_lightning.nets import CLASSIFIERS, ClassifierMLP, classified, dropout_features, dropout_noise
 from vae_lightning.noise import Source
@@ -207,7 +207,7 @@ class M2(SemiSupervised):
     def terms(self, output: ClassifiedDraw, x: Tensor, y: Tensor, step: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         by_class = (self.classes, len(x))
         terms = self.objective_terms(output.draw, x.repeat(self.classes, 1, 1, 1), step)
-        objective = self.objective(terms).view(by_class)
+        objective = require_per_image(self.objective(terms), self, "objective", len(terms.x)).view(by_class)
         bounds = {"elbo": elbo(terms.log_likelihood, terms.kl), **self.objective_of.metrics(terms)}
         log_q = output.logits.log_softmax(-1).mT
         q = log_q.exp()

@@ -226,7 +226,7 @@ class VAE(Module):
         """Loss, ELBO and the ELBO's two parts of images `x` `(B, C, H, W)`, and the objective's own metrics: `(B,)` nats each."""
         terms = self.objective_terms(output, x, step)
         return {
-            "loss": -self.objective(terms),
+            "loss": -require_per_image(self.objective(terms), self, "objective", len(terms.x)),
             "elbo": elbo(terms.log_likelihood, terms.kl),
             "log_likelihood": terms.log_likelihood,
             "kl": terms.kl,
