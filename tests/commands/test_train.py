@@ -14,7 +14,7 @@ import hydra
 import pytest
 import pytorch_lightning as L
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities import rank_zero_only
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -141,6 +141,65 @@ def test_users_own_module_trains_on_our_data(mnist_root: Path, tmp_path: Path) -
     )
     trainer.fit(model, datamodule=MNISTDataModule(root=str(mnist_root)))
     assert model.losses[-1] < 0.5 * model.losses[0]
+
+
+PLAIN = """
+import pytorch_lightning as L
+import torch
+
+
+class Plain(L.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(784, 10)
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        return torch.nn.functional.cross_entropy(self.layer(x.flatten(1)), y)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+
+class Silent(Plain):
+    def validation_step(self, batch, batch_idx):
+        self.log("val/mine", self.training_step(batch, batch_idx))
+
+    test_step = validation_step
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "metrics"),
+    [
+        ("Plain", ["a Plain: has no validation_step, so there are no such metrics", "a Plain: has no test_step"], set()),
+        (
+            "Silent",
+            ["monitor=val/loss: is not logged by validation_step, so no best.ckpt is kept; logged are: val/mine"],
+            {"val/mine"},
+        ),
+    ],
+)
+def test_model_that_is_not_validated_or_logs_no_loss_is_trained_to_its_end(
+    compose: Compose,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    said: list[str],
+    metrics: set[str],
+) -> None:
+    (tmp_path / "plain_parts.py").write_text(PLAIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    cfg = compose("trainer.max_epochs=2")
+    with open_dict(cfg):
+        cfg.model = {"_target_": f"plain_parts.{name}"}
+    result = train(cfg)
+    assert set(json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]) == metrics
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} - {"last.previous.ckpt"} == {"last.ckpt"}
+    for line in said:
+        assert len([message for message in caplog.messages if message.startswith(line)]) == 1
+    assert result.folder == tmp_path / "run"
 
 
 @pytest.mark.parametrize(

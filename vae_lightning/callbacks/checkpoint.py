@@ -219,7 +219,7 @@ class BestCheckpoint(ModelCheckpoint):
             raise ConfigurationError(f"monitor={monitor}: must be a metric of validation, after which the best is kept: val/...")
         names = {"auto_insert_metric_name": False, "enable_version_counter": False, "save_on_train_epoch_end": False}
         super().__init__(dirpath=dirpath, monitor=monitor, mode=mode, filename=filename, **{**names, **settings})
-        self._starts_anew = False
+        self._starts_anew = self._has_said = False
 
     @property
     def path(self) -> Path:
@@ -236,6 +236,19 @@ class BestCheckpoint(ModelCheckpoint):
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint[VALIDATED] = _validated_on(trainer, trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.monitor in trainer.callback_metrics or trainer.sanity_checking:
+            super().on_validation_end(trainer, pl_module)
+        elif not self._has_said:  # once, and what was trained is not lost for it
+            self._has_said = True
+            known = ", ".join(key for key in trainer.callback_metrics if key.startswith("val/")) or "none"
+            log.warning(
+                "monitor=%s: is not logged by validation_step, so no best.ckpt is kept; logged are: %s; last.ckpt has the weights "
+                "after the last step",
+                self.monitor,
+                known,
+            )
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if self._starts_anew:

@@ -19,6 +19,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import CPUAccelerator
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from vae_lightning import errors, runs
@@ -279,9 +280,13 @@ def _evaluate_best(
     best = getattr(trainer.checkpoint_callback, "best_model_path", "") or None
     logged: dict[str, float] = {}
     with _noted(trainer, interrupt) if trainer.world_size > 1 else nullcontext():
-        for number, function in enumerate((trainer.validate, trainer.test)):
-            if number and interrupt.settle(trainer):
+        for function in (trainer.validate, trainer.test):
+            if function == trainer.test and interrupt.settle(trainer):
                 break
+            step = "validation_step" if function == trainer.validate else "test_step"
+            if not is_overridden(step, model):  # a model of a user's own, which can be trained all the same
+                log.warning("%s: has no %s, so there are no such metrics", kind_of(model), step)
+                continue
             with on_loopback(trainer):
                 function(model, datamodule=data, ckpt_path=best, verbose=False, **_weights_only(function, best))
             brings.received(trainer, model)
