@@ -41,14 +41,15 @@ def test_estimates_hold_sizes_tolerances_and_what_does_not_apply() -> None:
     verdicts = [
         verdict("a/passes", Finding(0.1, 0.2, "rounding")),
         verdict("a/fails", Finding(0.3, 0.2, "rounding")),
+        verdict("a/of_few", Finding(0.0, 0.2, "rounding", images=3)),
         verdict("a/breaks", error="ValueError: no"),
         verdict("a/is_not_here", reason="no labels"),
     ]
     report = estimates_of(verdicts, linear())
-    assert set(report) == {"verified", "verification/a/passes", "verification/a/fails"}
-    assert report["verified"].value == pytest.approx(1 / 3)
+    assert set(report) == {"verified", "verification/a/passes", "verification/a/fails", "verification/a/of_few"}
+    assert report["verified"].value == pytest.approx(2 / 4)
     assert report["verified"].settings == {
-        "passed": ["a/passes"],
+        "passed": ["a/passes", "a/of_few"],
         "failed": {
             "a/fails": "not so that it holds: 0.3 nats, more than 0.2 (rounding)",
             "a/breaks": "could not be computed: ValueError: no",
@@ -56,4 +57,5 @@ def test_estimates_hold_sizes_tolerances_and_what_does_not_apply() -> None:
         "not applicable": {"a/is_not_here": "no labels"},
     }
     assert (report["verification/a/fails"].value, report["verification/a/fails"].num_images) == (0.3, 24)
-    assert estimates_of(verdicts[3:], linear())["verified"].value == 0, "what does not apply has not passed"
+    assert report["verification/a/of_few"].num_images == 3
+    assert estimates_of(verdicts[4:], linear())["verified"].value == 0, "what does not apply has not passed"

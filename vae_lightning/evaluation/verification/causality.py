@@ -4,6 +4,7 @@ Of a step $z' = f(z)$ whose numbers come one after the other, the Jacobian $\par
 order, so that its determinant is the product of its diagonal. A mask that leaks puts a number where a zero must be.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ def autoregressive_steps(subject: Subject) -> Finding:
     ]
     if not found:
         raise NotApplicableError("the model has no autoregressive net: neither prior nor posterior has steps")
-    return max(found, key=lambda finding: finding.size)
+    return replace(max(found, key=lambda finding: finding.size), images=len(x))
 
 
 def steps_of(density: Distribution) -> list[Any]:

@@ -72,7 +72,7 @@ def labels_in_images(subject: Subject) -> Finding:
         raise NotApplicableError(f"no class has {ENOUGH} images among {len(x):,}")
     telling = {label: count for label, count in found.items() if count}
     where = f"class {next(iter(telling))}" if telling else f"{len(x):,} images"
-    return Finding(float(sum(telling.values())), 0.0, f"of {ENOUGH} images a class, none by chance", where)
+    return Finding(float(sum(telling.values())), 0.0, f"of {ENOUGH} images a class, none by chance", where, len(x))
 
 
 def telling_pixels(x: Tensor, y: Tensor) -> dict[int, int]:

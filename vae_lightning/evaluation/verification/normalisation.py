@@ -4,6 +4,9 @@ A likelihood without its normaliser, a mean over pixels in place of the sum, or 
 look like log p(x) and are none.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -59,7 +62,7 @@ def pixels(subject: Subject) -> Finding:
             worst.append(_total(subject, size, slack, 1 + values.numel() ** 0.5, f"pixel {int(pixel)} of image {image}"))
             continue
         worst.append(_whole(subject, likelihood, image, binary))
-    return max(worst, key=lambda finding: finding.size / max(finding.tolerance, 1e-300))
+    return _worst(worst, len(worst))
 
 
 @check(
@@ -84,7 +87,7 @@ def patterns(subject: Subject) -> Finding:
         size = (total.double() - rest).abs().max()
         where = f"{len(values) ** len(chosen):,} patterns of {len(chosen)} pixels of image {image}"
         worst.append(_total(subject, size, (total - coarse).abs().max(), float(own.abs().sum()) + x.numel(), where))
-    return max(worst, key=lambda finding: finding.size / max(finding.tolerance, 1e-300))
+    return _worst(worst, len(worst))
 
 
 @check("normalisation/prior", "p(z) integrates to one", "")
@@ -93,7 +96,7 @@ def prior(subject: Subject) -> Finding:
     y = None if subject.y is None else subject.y[:DENSITIES]
     density = subject.model.prior(y)
     with as_far_as_known():
-        return _integral(subject, density, "prior")
+        return replace(_integral(subject, density, "prior"), images=0 if y is None else len(y))
 
 
 @check("normalisation/posterior", "q(z | x) integrates to one", "")
@@ -101,7 +104,7 @@ def posterior(subject: Subject) -> Finding:
     """The posterior is normalised."""
     density = _posterior(subject)
     with as_far_as_known():
-        return _integral(subject, density, "posterior")
+        return replace(_integral(subject, density, "posterior"), images=len(subject.x[:DENSITIES]))
 
 
 @check("normalisation/log_determinant", "log q(z | x) of a sample is the density of its noise less the log-determinant from there")
@@ -115,7 +118,12 @@ def log_determinants(subject: Subject) -> Finding:
                 found += _changes(subject, density, name)
     if not found:
         raise NotApplicableError("noise and samples are not known to be one to one")
-    return max(found, key=lambda finding: finding.size / max(finding.tolerance, 1e-300))
+    return _worst(found, len(subject.x[:DENSITIES]))
+
+
+def _worst(findings: Sequence[Finding], images: int) -> Finding:
+    """The finding that is the most tolerances off, of so many images."""
+    return replace(max(findings, key=lambda finding: finding.size / max(finding.tolerance, 1e-300)), images=images)
 
 
 # ---- likelihoods

@@ -45,7 +45,7 @@ def reported(subject: Subject) -> Finding:
     if gap is None:
         raise NotApplicableError("there is no variational_gap to look at")
     error = 0.0 if gap.standard_error != gap.standard_error else gap.standard_error
-    return Finding(-gap.value, DEVIATIONS * error + ROUNDED, CHANCE, f"mean of {gap.num_images:,} images")
+    return Finding(-gap.value, DEVIATIONS * error + ROUNDED, CHANCE, f"mean of {gap.num_images:,} images", gap.num_images)
 
 
 @check("order/exact", "importance sampling is at most log p(x) by quadrature, image by image")
@@ -100,4 +100,4 @@ def _mean_below(difference: Tensor) -> Finding:
     """The finding of paired differences `(N,)` whose mean should be at most 0."""
     error = float(difference.double().std()) / len(difference) ** 0.5
     where = f"mean of {len(difference)} images"
-    return Finding(float(difference.double().mean()), DEVIATIONS * error + ROUNDED, CHANCE, where)
+    return Finding(float(difference.double().mean()), DEVIATIONS * error + ROUNDED, CHANCE, where, len(difference))

@@ -61,7 +61,8 @@ def estimates_of(verdicts: Sequence[Verdict], material: Material) -> dict[str, E
             found = verdict.finding
             said = {"tolerance": found.tolerance, "verdict": PASSED if found.passed else FAILED}
             how = f"{verdict.claim}; {verdict.unit or 'no unit'}; tolerance: {found.because}"
-            report[f"{SECTION}/{verdict.name}"] = _estimate(found.size, images, material, how, said)
+            seen = images if found.images is None else found.images
+            report[f"{SECTION}/{verdict.name}"] = _estimate(found.size, seen, material, how, said)
     return report
 
 

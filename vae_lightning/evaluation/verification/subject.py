@@ -184,4 +184,4 @@ def worst_deviation(difference: Tensor, error: Tensor, because: str = CHANCE, sl
     allowed = DEVIATIONS * error + slack
     excess = (difference - allowed) / (error + slack).clamp(min=1e-300)
     worst = int(excess.nan_to_num(nan=torch.inf).argmax())
-    return Finding(float(difference[worst]), float(allowed[worst]), because, f"image {worst}")
+    return Finding(float(difference[worst]), float(allowed[worst]), because, f"image {worst}", len(difference))

@@ -60,6 +60,8 @@ class Finding:
     """What the tolerance comes from."""
     where: str = ""
     """Which image, pixel or dimension the size is of."""
+    images: int | None = None
+    """How many images were looked at; None: all that the verification takes."""
 
     @property
     def passed(self) -> bool:
