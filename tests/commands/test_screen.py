@@ -26,6 +26,16 @@ def test_run_shows_each_metric_of_each_split(capsys: pytest.CaptureFixture[str])
     assert "python evaluate.py run=outputs/vae/now" in text
 
 
+def test_metrics_of_a_part_of_a_split_are_said_to_be_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    limits = {"train": 1.0, "val": 0.5, "test": 1}
+    print_run(Path("outputs/vae/now"), {"train/elbo": -1.0, "test/elbo": -1.0}, limits=limits)
+    assert capsys.readouterr().out.startswith("nats per image, mean over the split (test: 1 batch alone)\n")
+    print_run(Path("outputs/vae/now"), {"val/elbo": -1.0}, limits=limits)
+    assert capsys.readouterr().out.startswith("nats per image, mean over the split (val: 50 % of its batches alone)\n")
+    print_run(Path("outputs/vae/now"), {"train/elbo": -1.0}, limits=limits)
+    assert capsys.readouterr().out.startswith("nats per image, mean over the split\n")
+
+
 def test_interrupted_run_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint = Path("outputs/vae/now/checkpoints/last.ckpt")
     checkpoint.parent.mkdir(parents=True)

@@ -48,9 +48,9 @@ def trained(cfg: DictConfig, started: float) -> float | None:
             return failed_job(error)
         first = result.trainer.is_global_zero  # of several processes, which all come here
         if first and not is_job():
-            print_run(
-                result.folder, result.metrics, interrupted=result.interrupted, trust=to_trust(cfg, all_parts=result.interrupted)
-            )
+            limits = {split: getattr(result.trainer, f"limit_{split}_batches") for split in ("train", "val", "test")}
+            trust = to_trust(cfg, all_parts=result.interrupted)
+            print_run(result.folder, result.metrics, interrupted=result.interrupted, trust=trust, limits=limits)
     if result.signal is not None:
         # Lightning kills a training of which another rank than the first leaves with a status of its own
         sys.exit(status_of(result.signal) if first else 0)

@@ -19,11 +19,13 @@ def print_run(
     *,
     interrupted: bool = False,
     trust: Sequence[str] = (),
+    limits: Mapping[str, int | float] | None = None,
 ) -> None:
     """Show the final metrics of a training run, and where everything is.
 
     Args:
         trust: packages that the next command has to be told to trust.
+        limits: the Trainer's limit of batches by split, a number of batches or a share of them; 1.0 leaves none out.
     """
     splits = [s for s in ("train", "val", "test") if any(key.startswith(f"{s}/") for key in metrics)]
     names = list(dict.fromkeys(key.partition("/")[2] for key in metrics))
@@ -41,7 +43,8 @@ def print_run(
         terminal.print(line, soft_wrap=True)
 
     if names:
-        say("nats per image, mean over the split")
+        parts = [f"{split}: {_part(limit)}" for split, limit in (limits or {}).items() if split in splits and _is_part(limit)]
+        say("nats per image, mean over the split" + (f" ({', '.join(parts)})" if parts else ""))
         print_table(terminal, table)
     path = short(folder)
     trusting = [f"trust=[{','.join(trust)}]"] if trust else []
@@ -58,3 +61,18 @@ def print_run(
         # the folder of all runs, if it lies below the working directory
         logs = path if os.path.isabs(path) else Path(path).parts[0]  # noqa: PTH117
         say(f"watch:      {tensorboard()} --logdir {shell_quoted(logs)}")
+
+
+def _is_part(limit: int | float) -> bool:
+    return not (isinstance(limit, float) and limit == 1.0)
+
+
+def _part(limit: int | float) -> str:
+    """What a limit of batches leaves, in words.
+
+    >>> _part(1), _part(20), _part(0.25)
+    ('1 batch alone', '20 batches alone', '25 % of its batches alone')
+    """
+    if isinstance(limit, float):
+        return f"{100 * limit:g} % of its batches alone"
+    return f"{limit} batch{'es' * (limit != 1)} alone"
