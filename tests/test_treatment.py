@@ -12,5 +12,6 @@ def test_treatment_comes_back_from_a_report() -> None:
 def test_words_have_what_is_not_as_usual() -> None:
     assert Treatment("mnist", "dynamic", pixels=784).words == "mnist, binarization dynamic, p(x)"
     grey = Treatment("folder", "none", conditional=True, binary=False, pixels=3072)
-    assert grey.words == "folder, binarization none, p(x | y), grey levels and not binary pixels, 3072 pixels"
+    assert grey.words == "folder, binarization none, p(x | y), grey levels and not binary pixels"
+    assert grey.words_with_size == f"{grey.words}, 3072 pixels"
     assert grey.of("nll_marginal").words == grey.words.replace("p(x | y)", "p(x)")

@@ -6,9 +6,6 @@ from typing import Any
 
 __all__ = ["Treatment"]
 
-MNIST = 28 * 28
-"""The pixels of an image of MNIST, which need no mention."""
-
 
 @dataclass(frozen=True)
 class Treatment:
@@ -43,8 +40,12 @@ class Treatment:
     def words(self) -> str:
         """The treatment in words."""
         density = "" if self.binary else ", grey levels and not binary pixels"
-        size = "" if self.pixels in (None, MNIST) else f", {self.pixels} pixels"
-        return f"{self.dataset}, binarization {self.binarization}, {'p(x | y)' if self.conditional else 'p(x)'}{density}{size}"
+        return f"{self.dataset}, binarization {self.binarization}, {'p(x | y)' if self.conditional else 'p(x)'}{density}"
+
+    @property
+    def words_with_size(self) -> str:
+        """The treatment in words, the size of an image among them."""
+        return self.words if self.pixels is None else f"{self.words}, {self.pixels} pixels"
 
     def of(self, name: str) -> "Treatment":
         """The treatment of the estimate `name`: `nll_marginal` of a conditional model is of p(x)."""

@@ -295,7 +295,7 @@ def test_trial_with_the_values_of_an_earlier_one_takes_its_result(unchecked: Non
         (["seed=interval(0,3)"], "seed=interval(0,3): a trial is averaged over seeds"),
         (
             ["data.binarization=dynamic,threshold"],
-            "data.binarization=threshold: its val/elbo is of shapes2d, binarization threshold, p(x), and that of other trials of",
+            "data.binarization=threshold: its val/elbo is of shapes2d, binarization threshold, p(x), 784 pixels, and that of other",
         ),
         (
             ["data.binarization=none", "model/likelihood=bernoulli,gaussian"],

@@ -174,7 +174,7 @@ def test_nats_of_different_things_are_not_compared(tmp_path: Path, kinds: Sequen
     (note,) = table.notes
     assert note == (
         "nats of different things, which do not compare, so that no row is the best by them: "
-        f"{kinds[0].words} (2 settings); {kinds[1].words} (2 settings)"
+        f"{kinds[0].words_with_size} (2 settings); {kinds[1].words_with_size} (2 settings)"
     )
     chosen = table_of(tmp_path, record)
     assert chosen.reason == "the best by val/accuracy"

@@ -97,11 +97,12 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         except VAELightningError:
             raise
         except Exception as error:
-            if isinstance(error, NotImplementedError) and str(error):  # a distribution of a user's own has no samples, say
-                raise ConfigurationError(f"model: {one_line(error, 300)}") from error
-            if not _is_known(model) and isinstance(error, RuntimeError):
+            missing = isinstance(error, NotImplementedError) and bool(str(error))  # a distribution has no samples, say
+            if not _is_known(model) and isinstance(error, RuntimeError) and not missing:
                 return None
             _refuse_own_part(copied, error)
+            if missing:
+                raise ConfigurationError(f"model: {one_line(error, 300)}") from error
             if trainer.precision == "32-true" or not isinstance(error, RuntimeError):
                 raise
             words = one_line(error, 160)

@@ -113,8 +113,8 @@ class SearchRun(SweepRun):
             if treatment != first:
                 word = next(word for word, other in zip(words, ends[0], strict=True) if word != other)
                 raise ConfigurationError(
-                    f"{word}: its {metric} is of {treatment.words}, and that of other trials of {first.words}, which do not "
-                    "compare; search each by itself, or sweep over them"
+                    f"{word}: its {metric} is of {treatment.words_with_size}, and that of other trials of "
+                    f"{first.words_with_size}, which do not compare; search each by itself, or sweep over them"
                 )
 
     def _begun(self, asked: Sequence[Asked], search: Search) -> tuple[Path, Search]:

@@ -287,7 +287,7 @@ def _apart(rows: Sequence[Row]) -> list[str]:
     counts = Counter(row.treatment for row in rows if row.treatment is not None)
     if len(counts) < 2:
         return []
-    each = "; ".join(f"{treatment.words} ({count} setting{'s' * (count != 1)})" for treatment, count in counts.items())
+    each = "; ".join(f"{treatment.words_with_size} ({count} setting{'s' * (count != 1)})" for treatment, count in counts.items())
     return [f"nats of different things, which do not compare, so that no row is the best by them: {each}"]
 
 
