@@ -7,6 +7,8 @@ def test_treatment_comes_back_from_a_report() -> None:
     treatment = Treatment("mnist", "static", conditional=True)
     assert Treatment.read(treatment.plain) == treatment
     assert Treatment.read(None) is None, "a report of an earlier version has none"
+    for damaged in ({"dataset": "mnist"}, {"dataset": [], "binarization": "none"}, treatment.plain | {"of": 1}, {1: 2}):
+        assert Treatment.read(damaged) is None
 
 
 def test_words_have_what_is_not_as_usual() -> None:

@@ -28,8 +28,13 @@ class Treatment:
 
     @classmethod
     def read(cls, content: Any) -> "Treatment | None":
-        """The treatment in a `report.json` or `metrics.json`; None if there is none, as in those of earlier versions."""
-        return cls(**content) if isinstance(content, Mapping) else None
+        """The treatment in a `report.json` or `metrics.json`; None if there is none that this version knows."""
+        try:
+            treatment = cls(**content) if isinstance(content, Mapping) else None
+            hash(treatment)
+        except TypeError:  # of another version, or damaged
+            return None
+        return treatment
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -266,12 +266,13 @@ def _full_errors() -> Iterator[None]:
 
 
 def _say(message: str) -> None:
-    """Say that the command was interrupted, which is no reason why its job has no result: it goes on where it stands."""
+    """Say what ended the command; alone, of an interruption, which is no reason why a job has no result."""
     print(f"error: {printable(message)}", file=sys.stderr)
 
 
 def _fail(message: str) -> None:
-    print(f"error: {printable(message)}", file=sys.stderr)
+    """Say what ended the command, and note it as the reason why its job has no result."""
+    _say(message)
     note_reason(message)
 
 

@@ -77,7 +77,7 @@ def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
         timing = content.get("timing")
         seconds = timing.get("seconds") if isinstance(timing, dict) else None
         seconds = seconds if isinstance(seconds, int | float) else None
-        treatment = _treatment(content.get("treatment"))
+        treatment = Treatment.read(content.get("treatment"))
         if changed := _changed(run, folder):
             return Status(job, State.CHANGED, changed, metrics, seconds, treatment)
         state = State.PRUNED if content.get("pruned") is True else State.FINISHED
@@ -125,15 +125,6 @@ def _is_held(run: Path) -> bool:
         return False
     with claimed(run) as free:
         return not free
-
-
-def _treatment(content: Any) -> Treatment | None:
-    try:
-        treatment = Treatment.read(content)
-        hash(treatment)
-    except TypeError:  # of another version, or damaged
-        return None
-    return treatment
 
 
 def _numbers(content: Any) -> dict[str, float]:
