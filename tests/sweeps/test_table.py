@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,17 @@ def test_row_is_a_setting_with_the_mean_over_its_seeds(table: Table) -> None:
     of_val = row(table, "beta=4 latent_dim=2").cells["val/elbo"]
     assert of_val.mean == pytest.approx(cell.mean - 1)
     assert of_val.over_images is None, "no run keeps values of the images of validation"
+
+
+def test_seed_that_was_trained_twice_counts_once(tmp_path: Path) -> None:
+    record = make_sweep(tmp_path, {"model.beta": [1], "seed": [0, 1]}, values)
+    again = replace(record.jobs[0], folder="again", digest="another")
+    write_run(tmp_path / "again", {"elbo": [-1.0, -3.0]})
+    table = table_of(tmp_path, replace(record, jobs=(*record.jobs, again)))
+    cell = table.rows[0].cells["test/elbo"]
+    assert sorted(cell.values) == pytest.approx(sorted([-2.0, np.mean(values({"model.beta": 1, "seed": 1})["elbo"])]))
+    assert (cell.num_seeds, table.seeds, len(table.rows[0].results)) == (2, "2 seeds", 3)
+    assert any("1 result left out: the same setting and seed, trained twice" in note for note in table.notes)
 
 
 def test_differences_are_from_the_best_on_validation_and_know_no_hard_images(table: Table) -> None:

@@ -57,8 +57,8 @@ class Row:
 
     @property
     def finished(self) -> list[Result]:
-        """The jobs with a result."""
-        return [result for result in self.results if result.finished]
+        """The jobs with a result; the last one of each seed, since a second one of a seed is no further seed."""
+        return list({json.dumps(result.seed, default=str): result for result in self.results if result.finished}.values())
 
     @property
     def treatment(self) -> Treatment | None:
@@ -183,7 +183,7 @@ def table_of(folder: Path, record: Record, to: str | None = None) -> Table:
         rows = [_with_differences(row, chosen) for row in rows]
         chosen = next(row for row in rows if row.settings == chosen.settings)
     samples = {key: row for key, (_, row) in estimators.items()}
-    notes += _without_a_split(results, names) + _apart(rows)
+    notes += _without_a_split(results, names) + _twice(rows) + _apart(rows)
     return Table(folder, record, rows, results, metrics, samples, chosen, reason, notes, is_search(folder))
 
 
@@ -216,7 +216,8 @@ def _row(
     results: Sequence[Result],
     estimators: Mapping[str, tuple[str, Mapping[str, Any]]],
 ) -> Row:
-    done = [result for result in results if result.finished]
+    row = Row(settings, labelled(settings, names), results)
+    done = row.finished
     cells: dict[str, Spread] = {}
     for key in dict.fromkeys(key for result in done for key in result.metrics):
         having = [result for result in done if key in result.metrics]
@@ -228,7 +229,7 @@ def _row(
         estimates = [estimate for estimate in held if estimate is not None]
         if estimates:
             cells[key] = _of_estimates(estimates)
-    return Row(settings, labelled(settings, names), results, cells)
+    return replace(row, cells=cells)
 
 
 def _of_estimates(estimates: Sequence[Mapping[str, Any]]) -> Spread:
@@ -280,6 +281,15 @@ def _without_a_split(results: Sequence[Result], names: Mapping[str, str]) -> lis
             more = f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
             notes.append(f"no {split} metrics, so that means of {split}/... are without them: {some}{more}")
     return notes
+
+
+def _twice(rows: Sequence[Row]) -> list[str]:
+    """A note on results that do not count, since there is a later one of their seed, as of a job that was trained anew."""
+    left_out = sum(result.finished for row in rows for result in row.results) - sum(len(row.finished) for row in rows)
+    if not left_out:
+        return []
+    count = f"{left_out} result{'s' * (left_out != 1)}"
+    return [f"{count} left out: the same setting and seed, trained twice, is no second seed, so that the later one counts"]
 
 
 def _apart(rows: Sequence[Row]) -> list[str]:
