@@ -5,7 +5,7 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,27 @@ def test_last_checkpoint_says_where_training_stands(compose: Compose, tmp_path: 
     within, whole = (torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("within", "whole"))
     assert (within["epoch"], within["global_step"]) == (1, 6)
     assert (whole["epoch"], whole["global_step"]) == (1, 8)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("trainer.max_epochs=3", "trainer.max_steps=6"), ["training ended 2 steps after its last validation: "]),
+        (("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2"), ["training ended 4 steps after its last validation: "]),
+        (("trainer.max_epochs=2",), []),
+    ],
+)
+def test_steps_after_the_last_validation_are_said_not_to_be_tested(
+    compose: Compose, caplog: pytest.LogCaptureFixture, words: Sequence[str], said: Sequence[str]
+) -> None:
+    result = train(compose(*SMALL, *words, folder="first"))
+    lines = [record.getMessage() for record in caplog.records if "after its last validation" in record.getMessage()]
+    assert [line[: len(said[0])] for line in lines] == said
+    caplog.clear()
+    if said:  # a training that goes on and is not validated either knows when the last validation was
+        more = f"trainer.max_steps={result.trainer.global_step + 1}"
+        train(compose(*SMALL, *words, more, "trainer.max_epochs=9", f"ckpt_path={result.folder}/checkpoints/last.ckpt"))
+        assert [line for line in caplog.messages if said[0].replace(" 2 ", " 3 ").replace(" 4 ", " 5 ") in line]
 
 
 def test_best_checkpoint_goes_along_to_a_new_folder(compose: Compose, tmp_path: Path) -> None:

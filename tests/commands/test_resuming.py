@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -277,6 +278,13 @@ def test_a_finished_run_says_what_to_ask_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"is finished; ask for more, such as resume=.*run trainer\.max_epochs=20$"):
         resumed(f"resume={folder}")
     assert "trainer.max_epochs=20" in resumed(f"resume={folder}", "trainer.max_epochs=20")
+    own = {"_target_": "mine.Stopping", "patience": 3}
+    more = {"trainer": {"max_epochs": 4, "max_steps": 100}, "callbacks": {"early_stopping": own}, "model": {}}
+    (folder / ".hydra" / "config.yaml").write_text(json.dumps(more))
+    wanted = "trainer.max_steps=200 trainer.max_epochs=8 callbacks.early_stopping.patience=6 'trust=[mine]'"
+    with pytest.raises(ConfigurationError, match=rf"such as 'resume=.*run more' {re.escape(wanted)}$"):
+        resumed(f"resume={folder.rename(tmp_path / 'run more')}")
+    folder = (tmp_path / "run more").rename(folder)
     ended(folder, interrupted=True)
     assert resumed(f"resume={folder}")
     ended(folder, not_finite={"what": "train/loss"})

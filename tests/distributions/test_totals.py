@@ -8,6 +8,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal
 from vae_lightning.distributions.likelihoods import LIKELIHOODS
 from vae_lightning.distributions.totals import (
     is_binary,
+    is_mass,
     log_total_of_independent_pixels,
     log_total_of_patterns,
     log_totals_of_pixels,
@@ -35,6 +36,7 @@ def test_pixels_of_every_likelihood_have_total_one(name: str) -> None:
     likelihood = LIKELIHOODS[name]()
     images = likelihood(torch.cat([LOGITS, torch.zeros(likelihood.outputs - 1, 1, 4)]))
     assert is_binary(images) == likelihood.binary
+    assert is_mass(images, X) == (likelihood.binary or name == "logistic_mixture")
     values, log_weights = places(images, X, likelihood.binary)
     totals = log_totals_of_pixels(images, values, log_weights)
     assert totals is not None

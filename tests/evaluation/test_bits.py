@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 from toys import Painter
 
+from vae_lightning.distributions.logistic import DiscretisedLogisticMixture
 from vae_lightning.evaluation.bits import bits
 from vae_lightning.evaluation.material import Material
 from vae_lightning.types import Estimate
@@ -17,6 +18,15 @@ class Grey(Painter):
 
     def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
         return Independent(Normal(super().likelihood(z, y).mean, 0.1), 3)
+
+
+class Levels(Painter):
+    """Pixels with a mass on each of the 256 grey levels."""
+
+    def likelihood(self, z: Tensor, y: Tensor | None = None) -> Distribution:
+        mean = super().likelihood(z, y).mean
+        each = torch.zeros(2, *mean.shape)
+        return Independent(DiscretisedLogisticMixture(each, each + mean, each), 3)
 
 
 def material(model: Painter) -> Material:
@@ -30,6 +40,10 @@ def test_bits_are_the_nats_of_every_image_over_its_pixels() -> None:
     assert estimate.standard_error == 0.5 / (784 * math.log(2))
     assert (estimate.num_images, estimate.num_samples) == (10, 7)
     assert bits.unfit(material(Painter())) is None
+
+
+def test_masses_of_grey_levels_have_bits() -> None:
+    assert bits.unfit(material(Levels())) is None
 
 
 def test_a_density_has_no_bits() -> None:

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import pytorch_lightning as L
+import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.demos.boring_classes import BoringModel
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from vae_lightning.machine.lightning import (
     WritingCSVLogger,
     allowed_seconds,
+    batches_of_unfinished_epoch,
     begins_an_epoch,
     detects_anomaly,
     has_trainer,
@@ -51,6 +54,13 @@ def test_checkpoint_in_the_middle_becomes_the_beginning_of_an_epoch() -> None:
     begins_an_epoch(one)
     assert not one.fit_loop.restarting
     assert not one.fit_loop.epoch_loop.restarting
+
+
+@pytest.mark.parametrize(("limits", "expected"), [({"max_steps": 5}, 2), ({"max_epochs": 2}, None), ({"max_epochs": 0}, None)])
+def test_batches_of_an_epoch_that_training_ended_within(limits: dict[str, int], expected: int | None) -> None:
+    one = trainer(**limits, accelerator="cpu", limit_train_batches=3)
+    one.fit(BoringModel(), torch.utils.data.DataLoader(torch.zeros(8, 32), batch_size=2))
+    assert batches_of_unfinished_epoch(one) == expected
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from vae_lightning.machine.lightning import (
     no_longer_after_batches,
     validates_here,
 )
+from vae_lightning.machine.signals import received
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 
@@ -52,6 +53,8 @@ INSTEAD = (
 )
 WRITTEN = "written"
 """The key in a checkpoint of `time.time()` when it was written."""
+VALIDATED_STEP = "validated_step"
+"""The key in the state of `BestCheckpoint` of the step of the last validation."""
 VALIDATED = "validated"
 """The key in a checkpoint of what its scores were measured on, in words."""
 
@@ -220,6 +223,8 @@ class BestCheckpoint(ModelCheckpoint):
         names = {"auto_insert_metric_name": False, "enable_version_counter": False, "save_on_train_epoch_end": False}
         super().__init__(dirpath=dirpath, monitor=monitor, mode=mode, filename=filename, **{**names, **settings})
         self._starts_anew = self._has_said = False
+        self._validated_step: int | None = None
+        """The step of the last validation; None before the first."""
 
     @property
     def path(self) -> Path:
@@ -238,6 +243,8 @@ class BestCheckpoint(ModelCheckpoint):
         checkpoint[VALIDATED] = _validated_on(trainer, trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._validated_step = trainer.global_step
         if self.monitor in trainer.callback_metrics or trainer.sanity_checking:
             super().on_validation_end(trainer, pl_module)
         elif not self._has_said:  # once, and what was trained is not lost for it
@@ -250,7 +257,15 @@ class BestCheckpoint(ModelCheckpoint):
                 known,
             )
 
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.best_model_path and self._validated_step is not None and received() is None:
+            _say_what_came_after(trainer.global_step - self._validated_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), VALIDATED_STEP: self._validated_step}
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validated_step = state_dict.get(VALIDATED_STEP)
         if self._starts_anew:
             return
         here, score = self.path, state_dict["best_model_score"]
@@ -342,3 +357,10 @@ def is_judged_by(callback: BestCheckpoint, checkpoint: Mapping[str, Any]) -> boo
 @rank_zero_only
 def _say_anew(why: str) -> None:
     log.warning("best.ckpt: starts anew, as %s", why)
+
+
+@rank_zero_only
+def _say_what_came_after(steps: int) -> None:
+    if steps > 0:
+        what = "a step" if steps == 1 else f"{steps:,} steps"
+        log.warning("training ended %s after its last validation: val/... and test/... are of best.ckpt, which is older", what)

@@ -34,6 +34,7 @@ def trained(cfg: DictConfig, started: float) -> float | None:
         from vae_lightning.commands.screen import print_run
         from vae_lightning.commands.train import train
         from vae_lightning.commands.typed import to_trust
+        from vae_lightning.machine.lightning import batches_of_unfinished_epoch
 
         end_of_imports()
         heed()
@@ -49,6 +50,7 @@ def trained(cfg: DictConfig, started: float) -> float | None:
         first = result.trainer.is_global_zero  # of several processes, which all come here
         if first and not is_job():
             limits = {split: getattr(result.trainer, f"limit_{split}_batches") for split in ("train", "val", "test")}
+            limits["train"] = batches_of_unfinished_epoch(result.trainer) or limits["train"]
             trust = to_trust(cfg, all_parts=result.interrupted)
             print_run(result.folder, result.metrics, interrupted=result.interrupted, trust=trust, limits=limits)
     if result.signal is not None:

@@ -22,7 +22,7 @@ from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
 from vae_lightning.errors import ConfigurationError, one_line, printable
 from vae_lightning.machine.files import at_home, is_there
-from vae_lightning.machine.shell import called, is_hydra_quoted, path_setting, setting
+from vae_lightning.machine.shell import called, is_hydra_quoted, path_setting, setting, shell_quoted
 
 __all__ = ["is_finished", "is_resume", "merged", "resumes", "with_begun", "with_resumed"]
 
@@ -147,7 +147,7 @@ def _latest(asks_for_more: bool) -> Path:
     newest, *others = sorted(found, key=lambda folder: found[folder], reverse=True)
     if not asks_for_more and is_finished(newest):
         unfinished = next((folder for folder in others if not is_finished(folder)), None)
-        hint = f"; of those that are not, the newest is {path_setting('resume', unfinished)}" if unfinished else ""
+        hint = f"; of those that are not, the newest is {shell_quoted(path_setting('resume', unfinished))}" if unfinished else ""
         more = f"ask for more, such as {_more(_read(newest / CONFIG))}"
         raise ConfigurationError(f"resume=latest: {newest} is finished; {more}{hint}")
     return newest.resolve()
@@ -199,7 +199,7 @@ class _Resumed:
             what = one_line(str(lost.get("what")), 80)
             way_out = "ask for what would keep it finite, such as a smaller model.optimizer.lr"
             raise ConfigurationError(f"{named}: was ended by {what}, which was not finite, and would be again; {way_out}")
-        raise ConfigurationError(f"{named}: is finished; ask for more, such as {named} {_more(self.config)}")
+        raise ConfigurationError(f"{named}: is finished; ask for more, such as {shell_quoted(named)} {_more(self.config)}")
 
     def flags(self, typed: Sequence[str]) -> list[str]:
         """Hydra's flags that say where the run's configs are, but for those that were typed."""
@@ -314,12 +314,20 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def _more(config: Any) -> str:
-    """A setting that asks for twice as much as `config` does."""
-    for key in ("max_steps", "max_epochs"):
-        length = _get(config, f"trainer.{key}")
-        if isinstance(length, int) and length > 0:
-            return f"trainer.{key}={2 * length}"
-    return "trainer.max_epochs=<more>"
+    """Settings that ask for twice as much as `config` does, whichever of its limits it was that ended the training."""
+    from omegaconf import OmegaConf
+
+    from vae_lightning.commands.typed import to_trust
+
+    words = []
+    for key in ("trainer.max_steps", "trainer.max_epochs", "callbacks.early_stopping.patience"):
+        limit = _get(config, key)
+        if isinstance(limit, int) and limit > 0:
+            words.append(f"{key}={2 * limit}")
+    if _get(config, "trainer.max_time") is not None or not words:
+        words.append("trainer.max_time=<more>" if words else "trainer.max_epochs=<more>")
+    packages = to_trust(OmegaConf.create(dict(config)), all_parts=True) if isinstance(config, Mapping) else []
+    return " ".join([*words, *([f"'trust=[{','.join(packages)}]'"] if packages else [])])
 
 
 # ---- the run's settings and those typed now

@@ -43,7 +43,7 @@ def to_trust(cfg: DictConfig, *, all_parts: bool = False) -> list[str]:
     ['mypkg']
     """
     parts: Any = OmegaConf.to_container(cfg, resolve=False)
-    found = list(values_under({key: parts[key] for key in ("model", "data")}, NAMING))
+    found = list(values_under({key: parts.get(key) for key in ("model", "data")}, NAMING))
     if all_parts:
         found += values_under(parts)
     paths = [path for _, path in found if is_path(path) and "${" not in path]

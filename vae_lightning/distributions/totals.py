@@ -17,6 +17,7 @@ from vae_lightning.distributions.factors import factors
 
 __all__ = [
     "is_binary",
+    "is_mass",
     "log_total_of_independent_pixels",
     "log_total_of_patterns",
     "log_totals_of_pixels",
@@ -39,6 +40,21 @@ def is_binary(images: Distribution) -> bool:
     (True, False)
     """
     return _support(images) is constraints.boolean
+
+
+def is_mass(images: Distribution, x: Tensor) -> bool:
+    """Whether `log_prob` of `images` is of probabilities of pixel values, and not of a density.
+
+    Args:
+        images: batch shape `()` or `(1,)`.
+        x: an image, `event`, or a batch of one.
+
+    >>> from torch.distributions import Bernoulli, Independent, Normal
+    >>> pixels = torch.zeros(1, 2, 2)
+    >>> is_mass(Independent(Bernoulli(logits=pixels), 3), pixels), is_mass(Independent(Normal(pixels, 1.0), 3), pixels)
+    (True, False)
+    """
+    return bool(getattr(_support(images), "is_discrete", False)) or _has_levels(images, x)
 
 
 def places(images: Distribution, x: Tensor, binary: bool) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,7 @@ __all__ = [
     "after_each_batch",
     "allowed_seconds",
     "as_after_the_step",
+    "batches_of_unfinished_epoch",
     "begins_an_epoch",
     "detects_anomaly",
     "ends_only",
@@ -128,6 +129,12 @@ def ends_only(trainer: L.Trainer) -> None:
         loop.on_run_end()
 
     loop.run = run  # type: ignore[method-assign]
+
+
+def batches_of_unfinished_epoch(trainer: L.Trainer) -> int | None:
+    """How many batches of its last epoch `trainer` has trained on, if it ended within it; None if it came to the epoch's end."""
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return progress.current.ready or None if not progress.is_last_batch else None
 
 
 def saves_between_validations(callback: ModelCheckpoint) -> bool:
