@@ -140,11 +140,21 @@ def gives_axes(subject: Subject) -> Any:
     return Figure().subplots()
 
 
+def wipes(subject: Subject) -> Figure:
+    subject.x.zero_()
+    subject.model.train()
+    return Figure()
+
+
+def leaves(subject: Subject) -> Figure:
+    raise SystemExit(3)
+
+
 @pytest.fixture
 def mypkg(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package of a user's own figures."""
     module = types.ModuleType("mypkg")
-    for function in (brightness, breaks, gives_axes):
+    for function in (brightness, breaks, gives_axes, wipes, leaves):
         setattr(module, function.__name__, function)
     monkeypatch.setitem(sys.modules, "mypkg", module)
 
@@ -165,6 +175,17 @@ def test_a_users_own_figures_are_drawn_and_what_fails_in_one_costs_only_that(tmp
         "mypkg.breaks": "failed (KeyError: 'nothing here')",
         "mypkg.gives_axes": "gave an Axes, and not a matplotlib Figure",
     }
+
+
+@pytest.mark.usefixtures("mypkg")
+def test_what_a_users_own_figure_changes_is_as_it_was_for_the_next_one(tmp_path: Path) -> None:
+    subject = Subject(model=torch.nn.Linear(1, 1).eval(), x=torch.rand(4, 3, 8, 8), y=torch.zeros(4, dtype=torch.int64))
+    draw(subject, ["mypkg.brightness"], tmp_path / "alone")
+    gallery = draw(subject, ["mypkg.wipes", "mypkg.leaves", "mypkg.brightness"], tmp_path / "beside")
+    assert gallery.skipped == {"mypkg.leaves": "failed (SystemExit: 3)"}
+    alone, beside = (tmp_path / folder / "mypkg.brightness.png" for folder in ("alone", "beside"))
+    assert beside.read_bytes() == alone.read_bytes()
+    assert not subject.model.training
 
 
 @pytest.mark.usefixtures("mypkg")

@@ -66,6 +66,15 @@ def test_what_is_read_is_checked_of_every_split_at_once(split: str, changed: Cal
         Own().setup("fit")
 
 
+def test_module_that_does_not_begin_as_one_is_refused() -> None:
+    class Own(Colours):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(ConfigurationError, match=r"Own\.__init__ does not call super\(\)\.__init__\(\)$"):
+        Own().setup("fit")
+
+
 def test_grey_levels_come_as_they_are_each_once_an_epoch() -> None:
     data = Colours(binarization="none", batch_size=7)
     seen = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.train_dataloader()])

@@ -1,5 +1,8 @@
 """The parts of a full evaluation see only the protocol: models of one's own get all of them."""
 
+import sys
+import types
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,6 +14,7 @@ from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.parts import PARTS, ImageCounts, Material, Part, PartSettings, check_parts, measure
 from vae_lightning.inference.ais import AISSettings
 from vae_lightning.inference.svi import SVISettings
+from vae_lightning.models import VAE
 from vae_lightning.types import Estimate
 
 SETTINGS = PartSettings(
@@ -82,6 +86,34 @@ def test_a_part_that_fails_does_not_cost_the_others(monkeypatch: pytest.MonkeyPa
     found = dict(measure(material(), ["gaps", "rate_distortion"]))
     assert found["gaps"] == "failed (ValueError: no way)"
     assert isinstance(found["rate_distortion"], dict)
+
+
+def wipes(m: Material) -> dict[str, Estimate]:
+    m.images("test", None)[0].zero_()
+    m.model.train()  # type: ignore[attr-defined]
+    return {}
+
+
+def leaves(m: Material) -> dict[str, Estimate]:
+    raise SystemExit(3)
+
+
+def sums(m: Material) -> dict[str, Estimate]:
+    return {"ink": m.estimate(m.images("test", None)[0].flatten(1).sum(-1), "a sum")}
+
+
+def test_what_a_part_of_ones_own_changes_is_as_it_was_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("mypkg")
+    for function in (wipes, leaves, sums):
+        setattr(module, function.__name__, function)
+    monkeypatch.setitem(sys.modules, "mypkg", module)
+    held = torch.ones(4, 1, 2, 2), torch.zeros(4)
+    model = VAE(2, {"name": "mlp", "hidden": [4]}, image_shape=(1, 2, 2)).eval()
+    found = dict(measure(Material(model, lambda split, count: held, {}, "none", 0), ["mypkg.wipes", "mypkg.leaves", "mypkg.sums"]))
+    assert found["mypkg.leaves"] == "failed (SystemExit: 3)"
+    assert isinstance(found["mypkg.sums"], dict)
+    assert found["mypkg.sums"]["ink"].value == 4
+    assert not model.training
 
 
 @pytest.mark.parametrize("count", [0, 1])

@@ -25,6 +25,12 @@ def test_what_is_no_part_of_a_vae_is_refused_with_what_it_lacks(argument: str) -
         VAE(**SMALL, **{argument: "torch.nn.Identity"})
 
 
+@pytest.mark.parametrize("argument", ["likelihood", "prior", "posterior", "objective", "encoder", "decoder"])
+def test_module_that_does_not_begin_as_one_is_refused(argument: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^{argument}.*: NotBegun\.__init__ does not call super\(\)\.__init__\(\)$"):
+        VAE(**SMALL, **{argument: {"name": "foreign_nets.NotBegun"}})
+
+
 @pytest.mark.parametrize(("kind", "classes"), [(M1, "classes"), (M2, "num_classes")])
 def test_what_is_no_classifier_is_refused(kind: Any, classes: str) -> None:
     with pytest.raises(

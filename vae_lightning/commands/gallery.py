@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from vae_lightning import runs
 from vae_lightning.abilities import Labels, classes_of, labels_of, permutation_of, sorted_by_class
@@ -26,6 +26,7 @@ from vae_lightning.inference.pixels import in_place
 from vae_lightning.inference.svi import DEFAULT, ORIGINAL, QUICK, SVISettings
 from vae_lightning.machine.files import replacing, write_bytes
 from vae_lightning.noise import generator
+from vae_lightning.plugins import is_path
 from vae_lightning.runs import LoadedRun
 from vae_lightning.runs.layout import ANIMATION
 from vae_lightning.types import Estimate
@@ -124,7 +125,7 @@ def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str]
         if reason := spec.unfit(subject):
             return f"{reason}: train with callbacks.animation.frames=25" if reason == NO_FRAMES else reason
         with style():
-            figure = spec.draw(subject)
+            figure = spec.draw(_for_one_alone(subject)) if is_path(spec.name) else spec.draw(subject)
             if not isinstance(figure, Figure | Animation):
                 return f"gave {kind_of(figure)}, and not a matplotlib Figure"
             return _save(figure, folder, spec.name), str(figure.get_label()) if isinstance(figure, Figure) else ""
@@ -132,9 +133,17 @@ def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str]
         return str(error)
     except StorageError:
         raise
-    except Exception as error:  # one figure that fails must not cost the others, and the estimates, their page
+    except (Exception, SystemExit) as error:  # one figure that fails must not cost the others, and the estimates, their page
         log.exception("%s could not be drawn", spec.name)
         return f"failed ({type(error).__name__}: {one_line(error, 200)})"
+    finally:
+        if isinstance(subject.model, nn.Module):
+            subject.model.eval()  # whatever code of a user's own has left it in
+
+
+def _for_one_alone(subject: Subject) -> Subject:
+    """`subject` with images of its own: code that changes them in place changes no other figure."""
+    return dataclasses.replace(subject, x=subject.x.clone(), y=subject.y.clone())
 
 
 def _save(figure: Figure | Animation, folder: Path, name: str) -> Path:

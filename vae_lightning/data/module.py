@@ -155,6 +155,8 @@ class ImageDataModule(L.LightningDataModule):
         """Read the splits, and fix the binarization of validation and test images."""
         if stage == "fit":
             self._place = {}  # drops the place of an earlier training; Lightning restores that of this training after this hook
+        if "_splits" not in vars(self):
+            raise ConfigurationError(f"{type(self).__name__}.__init__ does not call super().__init__()")
         if self._splits:
             return
         splits = _checked(self.read(), self.num_classes, f"{type(self).__name__}.read")

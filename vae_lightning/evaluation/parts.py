@@ -14,11 +14,14 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any
 
+from torch import Tensor, nn
+
 from vae_lightning import evaluation
 from vae_lightning.errors import ConfigurationError, DataError, kind_of, one_line
 from vae_lightning.evaluation.material import ImageCounts, Material, PartSettings
 from vae_lightning.evaluation.registry import PARTS, Part, part_of
 from vae_lightning.machine.files import finite
+from vae_lightning.plugins import is_path
 from vae_lightning.types import Estimate
 
 __all__ = ["PARTS", "ImageCounts", "Material", "Part", "PartSettings", "check_parts", "measure"]
@@ -60,18 +63,31 @@ def measure(material: Material, names: Sequence[str]) -> Iterator[tuple[str, dic
             part = part_of(name)
             reason = part.unfit(material)
             if reason is None:
-                estimates = _checked(part, part.measure(material), time.perf_counter() - started)
+                given = _for_one_alone(material) if is_path(name) else material
+                estimates = _checked(part, part.measure(given), time.perf_counter() - started)
                 _require_free(estimates, taken)
         except (ConfigurationError, DataError, NotImplementedError) as error:
             reason = one_line(error)
-        except Exception as error:  # hours of other parts must not be lost with one that fails
+        except (Exception, SystemExit) as error:  # hours of other parts must not be lost with one that fails
             log.exception("%s could not be measured", name)
             reason = f"failed ({type(error).__name__}: {one_line(error, 200)})"
+        if isinstance(material.model, nn.Module):
+            material.model.eval()  # whatever code of a user's own has left it in
         if reason is None:
             taken |= dict.fromkeys(estimates, name)
             yield name, estimates
         else:
             yield name, reason
+
+
+def _for_one_alone(material: Material) -> Material:
+    """`material` with images of its own: code that changes them in place changes no other part."""
+
+    def images(split: str, count: int | None) -> tuple[Tensor, Tensor]:
+        x, y = material.images(split, count)
+        return x.clone(), y.clone()
+
+    return dataclasses.replace(material, images=images)
 
 
 def _checked(part: Part, measured: object, seconds: float) -> dict[str, Estimate]:

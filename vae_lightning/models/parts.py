@@ -10,7 +10,7 @@ from vae_lightning.arguments import build, require
 from vae_lightning.errors import ConfigurationError, kind_of
 from vae_lightning.models.base import named
 
-__all__ = ["built_part", "require_distribution", "require_per_image"]
+__all__ = ["built_part", "require_begun", "require_distribution", "require_per_image"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -37,6 +37,7 @@ def built_part(
     """
     spec = named(spec)
     part = build(where, spec, options, **offered)
+    require_begun(part, f"{where}.name={spec['name']}")
     base = "torch.nn.Module" if kind is nn.Module else f"{kind.__module__}.{kind.__qualname__}"
     missing = [name for name in vars(kind).get("__annotations__", {}) if not hasattr(part, name)]
     if not isinstance(part, nn.Module):
@@ -49,6 +50,21 @@ def built_part(
     outputs = getattr(part, "outputs", 1)
     require(isinstance(outputs, int) and outputs >= 1, f"{where}.outputs", outputs, "a whole number of at least 1")
     return part
+
+
+def require_begun(part: object, where: str) -> None:
+    """Refuse a module whose `__init__` has not called that of `torch.nn.Module`, which fails wherever it is used.
+
+    Raises:
+        ConfigurationError: it is such a module.
+
+    >>> require_begun(nn.Identity.__new__(nn.Identity), "prior.name=mine.Prior")
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: prior.name=mine.Prior: Identity.__init__ does not call super().__init__()
+    """
+    if isinstance(part, nn.Module) and "_modules" not in vars(part):
+        raise ConfigurationError(f"{where}: {type(part).__name__}.__init__ does not call super().__init__()")
 
 
 def require_distribution(

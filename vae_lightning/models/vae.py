@@ -19,7 +19,7 @@ from vae_lightning.distributions.posteriors import POSTERIORS, Posterior
 from vae_lightning.distributions.priors import PRIORS, Prior
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.models.base import Module, named
-from vae_lightning.models.parts import built_part, require_distribution, require_per_image
+from vae_lightning.models.parts import built_part, require_begun, require_distribution, require_per_image
 from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, dropout_noise, encoded
 from vae_lightning.noise import Source
 from vae_lightning.objectives.bounds import LinearWarmup, elbo, kl, log_likelihood, log_weights, systematic_resampling
@@ -104,6 +104,8 @@ class VAE(Module):
         features = latent_dim + self.posterior_of.extra
         self.encoder = build_encoder(net, encoder, latent_dim=features, **shared)
         self.decoder = build_decoder(net, decoder, latent_dim=latent_dim, outputs=self.likelihood_of.outputs, **shared)
+        for name in ("encoder", "decoder"):
+            require_begun(getattr(self, name), name)
         self.prior_of = built_part("prior", prior, PRIORS, Prior, latent_dim=latent_dim, **shared)
         self.objective_of = built_part("objective", objective, OBJECTIVES, Objective, latent_dim=latent_dim, **shared)
         self._require_that_they_fit(named(prior)["name"], named(objective)["name"])
