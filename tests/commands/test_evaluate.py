@@ -71,7 +71,7 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
     if model != "cnn":
         with pytest.raises(ConfigurationError, match=r"evaluation\.classifier=.*: is a run of an? .*, not of a classifier"):
             evaluate(evaluation(f"run={run}", f"evaluation.classifier={run}"))
-    more = ["evaluation.parts=[rate_distortion]", "evaluation.convergence=[1]"] if model == "vae" else []
+    more = {"vae": ["evaluation.parts=[rate_distortion]", "evaluation.convergence=[1]"], "cnn": ["evaluation=full"]}.get(model, [])
     found = evaluate(evaluation(f"run={run}", "evaluation.figures=[samples,confusion_matrix]", *more))
     report = found.report
     assert json.loads((found.folder / "report.json").read_text()) == report
@@ -101,6 +101,9 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
     assert ("nll_marginal" in report["splits"]["test"]) == ("bayes_accuracy" in report["splits"]["test"]) == (model == "cvae_cnn3")
     assert ("accuracy" in report["splits"]["test"]) == (model in ("cnn", "m1"))
     assert ("rate" in report["splits"]["test"]) == ("nll/k_1" in report["splits"]["test"]) == (model == "vae")
+    if model == "cnn":
+        assert set(report["not_measured"].values()) == {"the model has no latent"}
+        assert {"importance", "verification"} <= set(report["not_measured"])
     # after four steps no digit costs less than 76 nats, and no bound is above the likelihood
     assert report["warnings"] == []
 

@@ -84,6 +84,15 @@ def test_an_image_is_one_event_and_its_log_probability_the_sum_over_pixels(name:
     torch.testing.assert_close(images.log_prob(x), likelihood.pixels(*parameters).log_prob(x).flatten(-3).sum(-1))
 
 
+def test_likelihood_of_ones_own_that_gives_no_distribution_is_named() -> None:
+    class Forgetful(BernoulliLikelihood):
+        def pixels(self, *parameters: torch.Tensor) -> Distribution:
+            super().pixels(*parameters)  # type: ignore[return]
+
+    with pytest.raises(ConfigurationError, match=r"^likelihood: Forgetful\.pixels gave a NoneType; a distribution of batch shape"):
+        Forgetful()(torch.zeros(2, 1, 4, 4))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("x", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("name", LIKELIHOODS)

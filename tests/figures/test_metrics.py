@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from vae_lightning.figures.catalog import CATALOG
 from vae_lightning.figures.metrics import confusion_matrix, learning_curves, mistakes, nll_convergence, rate_distortion
+from vae_lightning.figures.subject import Subject
 from vae_lightning.types import Estimate
 
 
@@ -29,6 +31,10 @@ def test_mistakes_are_the_wrong_ones_with_the_most_confident_first(x: Tensor, y:
 
 def test_classifier_without_mistakes_says_so(x: Tensor, y: Tensor) -> None:
     assert mistakes(x, y, torch.nn.functional.one_hot(y, 10).float()).get_suptitle().startswith("0 of 40")
+
+
+def test_convergence_of_an_nll_is_not_asked_of_a_classifier(x: Tensor, y: Tensor) -> None:
+    assert CATALOG["nll_convergence"].unfit(Subject(model=torch.nn.Identity(), x=x, y=y)) == "the model has no latent"
 
 
 def test_learning_curves_show_both_splits_and_mark_the_checkpoint() -> None:

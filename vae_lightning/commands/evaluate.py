@@ -124,7 +124,9 @@ class _Evaluating:
             if split == "test" and count is not None and there < count:
                 log.warning("evaluation.num_images=%d: there are %d test images, all of which were measured", count, there)
             self.write()
-        if self.material is not None:
+        if self.material is None:
+            self.left_out = dict.fromkeys(self.options.parts, "the model has no latent")
+        else:
             self.measure_parts(dataclasses.replace(self.material, bound=self.splits["test"]))
         self.draw()
         report = self.write()

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from vae_lightning.arguments import require
 from vae_lightning.distributions.logistic import DiscretisedLogisticMixture
+from vae_lightning.errors import ConfigurationError, kind_of
 
 __all__ = [
     "LIKELIHOODS",
@@ -71,7 +72,11 @@ class Likelihood(nn.Module):
     def forward(self, parameters: Tensor) -> Distribution:
         parameters = full_precision(parameters)
         numbers = [parameters] if self.outputs == 1 else parameters.unflatten(-3, (self.outputs, -1)).unbind(-4)
-        return Independent(self.pixels(*numbers), 3, validate_args=False)
+        pixels = self.pixels(*numbers)
+        if not isinstance(pixels, Distribution):
+            given = f"{type(self).__name__}.pixels gave {kind_of(pixels)}"
+            raise ConfigurationError(f"likelihood: {given}; a distribution of batch shape (*, C, H, W) is wanted")
+        return Independent(pixels, 3, validate_args=False)
 
     def pixels(self, *parameters: Tensor) -> Distribution:
         """The distribution of each pixel, batch shape `(*, C, H, W)`, from `outputs` tensors of that shape."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vae_lightning.abilities import Labels
 from vae_lightning.arguments import require
-from vae_lightning.figures.registry import declare, needs_classifier
+from vae_lightning.figures.registry import declare, needs_classifier, needs_latent
 from vae_lightning.figures.style import MOST_TICKS, figure, named, show_tiles
 from vae_lightning.figures.subject import Subject
 from vae_lightning.types import Estimate
@@ -59,7 +59,7 @@ def _rate_distortion(s: Subject) -> Figure:
     return rate_distortion(s.rates)
 
 
-@declare("nll_convergence", "training", _several_k)
+@declare("nll_convergence", "training", needs_latent, _several_k)
 def _nll_convergence(s: Subject) -> Figure:
     """-log p(x) of test images against K, the number of importance samples, with its standard error over images.
 
