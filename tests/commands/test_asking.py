@@ -54,6 +54,13 @@ def test_interval_has_no_end() -> None:
         expanded(["model.beta=interval(0,1)"], parser())
 
 
+def test_setting_without_any_value_is_named(configs: Configs) -> None:
+    with pytest.raises(ConfigurationError, match=r"^model/prior=glob\(zz\*\): has no value; model/prior is one of class, mog, "):
+        expanded(["model/prior=glob(zz*)"], configs.parser)
+    with pytest.raises(ConfigurationError, match=r"^seed=range\(3,3\): has no value$"):
+        expanded(["seed=range(3,3)"], configs.parser)
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -287,6 +287,8 @@ def test_a_finished_run_says_what_to_ask_for(tmp_path: Path) -> None:
     folder = (tmp_path / "run more").rename(folder)
     ended(folder, interrupted=True)
     assert resumed(f"resume={folder}")
+    ended(folder, metrics={"test/elbo": "abc"})
+    assert resumed(f"resume={folder}"), "a damaged record is no end"
     ended(folder, not_finite={"what": "train/loss"})
     with pytest.raises(ConfigurationError, match=r"was ended by train/loss, which was not finite.* smaller model\.optimizer\.lr"):
         resumed(f"resume={folder}")

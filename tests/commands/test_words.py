@@ -15,6 +15,10 @@ def test_values_may_hold_anything() -> None:
     assert settings_of(["run=a=b c", "to="], KEYS) == {"run": "a=b c", "to": ""}
 
 
+def test_paths_are_quoted_as_for_the_other_commands_or_not_at_all() -> None:
+    assert settings_of(["run='seed=0,x'", "to=it's"], KEYS) == {"run": "seed=0,x", "to": "it's"}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -17,6 +17,7 @@ from vae_lightning.machine.shell import (
     setting,
     shell_quoted,
     tensorboard,
+    unquoted,
 )
 
 AWKWARD = [
@@ -59,6 +60,7 @@ def read_by_hydra(word: str) -> object:
 def test_hydra_reads_what_was_quoted(text: str) -> None:
     assert read_by_hydra(f"key={hydra_quoted(text)}") == text
     assert read_by_hydra(setting("key", text)) == text
+    assert unquoted(setting("key", text).removeprefix("key=")) == text
 
 
 @pytest.mark.parametrize("text", AWKWARD)
@@ -87,6 +89,7 @@ def test_quoted_is_one_string_of_the_grammar() -> None:
     assert is_hydra_quoted("'a=b'")
     assert is_hydra_quoted('"it\'s"')
     assert not is_hydra_quoted("'a','b'")
+    assert unquoted('"it\'s"') == read_by_hydra('key="it\'s"') == "it's"
     assert not is_hydra_quoted("'a\\'")
 
 

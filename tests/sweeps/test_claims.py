@@ -54,6 +54,8 @@ def test_a_claim_is_one_processs_and_lasts_as_long_as_one_that_inherits_it(tmp_p
         ({**RESULT, "interrupted": True}, False),
         ({**RESULT, "not_finite": {"what": "the loss"}}, False),
         ({"metrics": {}}, False),
+        ({"metrics": {"test/elbo": "abc"}}, False),
+        ({"metrics": "abc"}, False),
         ([], False),
         (None, False),
     ],

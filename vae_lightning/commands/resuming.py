@@ -22,7 +22,7 @@ from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
 from vae_lightning.errors import ConfigurationError, one_line, printable
 from vae_lightning.machine.files import at_home, is_there
-from vae_lightning.machine.shell import called, is_hydra_quoted, path_setting, setting, shell_quoted
+from vae_lightning.machine.shell import called, path_setting, setting, shell_quoted, unquoted
 
 __all__ = ["is_finished", "is_resume", "merged", "resumes", "with_begun", "with_resumed"]
 
@@ -121,7 +121,7 @@ def _folder(path: str, asks_for_more: bool) -> Path:
     from vae_lightning.errors import CheckpointError
     from vae_lightning.runs.finding import run_folder
 
-    text = path[1:-1] if is_hydra_quoted(path) else path
+    text = unquoted(path)
     if text == "latest":
         return _latest(asks_for_more)
     named, folder = f"resume={path}", at_home(text)
@@ -305,12 +305,14 @@ def _words(path: Path, content: Any) -> list[str]:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """The content of `metrics.json`; empty if the training has not come to its end."""
+    """The content of `metrics.json`; empty if the training has not come to its end, or the file is damaged."""
     try:
         content = json.loads((folder / METRICS).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    metrics = content.get("metrics") if isinstance(content, dict) else None
+    whole = isinstance(metrics, dict) and all(value is None or isinstance(value, int | float) for value in metrics.values())
+    return content if whole else {}
 
 
 def _more(config: Any) -> str:

@@ -20,7 +20,7 @@ from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.trusted import TRUSTS, is_trust, named_in, require_trusted_configs
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.machine.files import at_home
-from vae_lightning.machine.shell import called, is_hydra_quoted
+from vae_lightning.machine.shell import called, unquoted
 from vae_lightning.sweeps.record import JOBS, Record
 from vae_lightning.sweeps.search import Search, is_search
 
@@ -150,7 +150,7 @@ def sweep_folder(value: str, options: Sequence[str] = ()) -> Path:
     Raises:
         CheckpointError: there is no such sweep.
     """
-    text = value[1:-1] if is_hydra_quoted(value) else value
+    text = unquoted(value)
     if text == "latest":
         return latest()
     folder = at_home(text)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from vae_lightning.commands.commandline import whole_command
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.machine import screen
+from vae_lightning.machine.shell import unquoted
 from vae_lightning.plugins import search_working_directory
 
 __all__ = ["asked_for", "list_of", "settings_of"]
@@ -32,7 +33,7 @@ def asked_for(words: Sequence[str] | None, help: str) -> Iterator[list[str] | No
 
 
 def settings_of(words: Sequence[str], keys: Mapping[str, str]) -> dict[str, str]:
-    """The values of the words by their keys.
+    """The values of the words by their keys; one in quotes of Hydra's, as another command may print it, without these.
 
     Args:
         keys: every key with an example of its value, as `run` with `<folder>`.
@@ -55,7 +56,7 @@ def settings_of(words: Sequence[str], keys: Mapping[str, str]) -> dict[str, str]
             raise ConfigurationError(f"{word}: no such key; {hint}")
         if key in settings:
             raise ConfigurationError(f"{word}: {key} is given twice")
-        settings[key] = value
+        settings[key] = unquoted(value)
     return settings
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "setting",
     "shell_quoted",
     "tensorboard",
+    "unquoted",
 ]
 
 PLAIN = re.compile(r"[A-Za-z_./][\w./+%@-]*", re.ASCII)
@@ -37,6 +38,18 @@ QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
 def is_hydra_quoted(value: str) -> bool:
     """Whether `value` is one quoted string of Hydra's grammar."""
     return QUOTED.fullmatch(value) is not None
+
+
+def unquoted(value: str) -> str:
+    r"""What Hydra would read, if `value` is one quoted string of its grammar; otherwise `value`.
+
+    >>> print(unquoted("'a=1,b'"), unquoted(r"'it\'s'"), unquoted("'a','b'"))
+    a=1,b it's 'a','b'
+    """
+    if not is_hydra_quoted(value):
+        return value
+    inner = re.sub(rf"(\\+)({value[0]}|$)", lambda match: match[1][: len(match[1]) // 2] + match[2], value[1:-1])
+    return inner.replace("\\${", "${")
 
 
 def hydra_quoted(value: str) -> str:

@@ -5,6 +5,7 @@ The processes of a launcher import this module before anything of a training, so
 
 import contextlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from signal import Signals
@@ -25,6 +26,7 @@ __all__ = [
     "is_finished",
     "note_end",
     "note_reason",
+    "numbers_of",
     "read_json",
     "require_own",
     "was_stopped",
@@ -104,7 +106,18 @@ def due(run: Path, is_done: Callable[[Path], bool] = is_finished) -> Iterator[li
 def has_result(content: Mapping[str, Any]) -> bool:
     """Whether `content`, that of a run's metrics.json, is a result: finite, of a training that came to its end."""
     lost = isinstance(content.get("not_finite"), dict)
-    return bool(content.get("metrics")) and not content.get("interrupted") and not lost
+    return bool(numbers_of(content)) and not content.get("interrupted") and not lost
+
+
+def numbers_of(content: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics in `content`, that of a run's metrics.json, which are finite numbers.
+
+    >>> numbers_of({"metrics": {"test/elbo": -80, "test/kl": None, "test/loss": "eighty"}})
+    {'test/elbo': -80.0}
+    """
+    metrics = content.get("metrics")
+    pairs = metrics.items() if isinstance(metrics, dict) else ()
+    return {key: float(value) for key, value in pairs if type(value) in (int, float) and math.isfinite(value)}
 
 
 def note_reason(run: Path, reason: str) -> None:

@@ -1,6 +1,5 @@
 """How the jobs of a sweep stand: read from their run folders, so that it is right whoever ran them, and however it ended."""
 
-import math
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,7 +11,7 @@ from vae_lightning.errors import one_line
 from vae_lightning.machine.reading import JSON, TEXT
 from vae_lightning.runs.layout import CONFIG, LAST, METRICS, PREVIOUS
 from vae_lightning.runs.yaml_files import read_yaml
-from vae_lightning.sweeps.claims import claimed, has_result, read_json
+from vae_lightning.sweeps.claims import claimed, has_result, numbers_of, read_json
 from vae_lightning.sweeps.naming import shown
 from vae_lightning.sweeps.record import Job, Record, is_apart, lock_of, reason_of
 from vae_lightning.treatment import Treatment
@@ -71,9 +70,9 @@ def status_of(folder: Path, job: Job, *, mine: bool = False) -> Status:
     """
     run = folder / job.folder
     content = read_json(run / METRICS, folder, JSON)
-    metrics = _numbers(content.get("metrics"))
+    metrics = numbers_of(content)
     lost = content.get("not_finite")
-    if metrics and has_result(content):
+    if has_result(content):
         timing = content.get("timing")
         seconds = timing.get("seconds") if isinstance(timing, dict) else None
         seconds = seconds if isinstance(seconds, int | float) else None
@@ -126,7 +125,3 @@ def _is_held(run: Path) -> bool:
     with claimed(run) as free:
         return not free
 
-
-def _numbers(content: Any) -> dict[str, float]:
-    pairs = content.items() if isinstance(content, dict) else ()
-    return {key: float(value) for key, value in pairs if type(value) in (int, float) and math.isfinite(value)}
