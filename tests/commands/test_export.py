@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -173,6 +174,14 @@ def test_picture_behind_a_link_in_a_strangers_evaluation_is_not_published(run: P
     (run / "evaluation" / "figures").symlink_to(tmp_path / "private", target_is_directory=True)
     folder = exported(run, tmp_path / "e", format="safetensors")
     assert not (folder / "figures").exists()
+
+
+def test_two_exports_into_one_folder_at_once_are_refused(run: Path, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".e.lock"), pytest.raises(VAELightningError, match=r"e: another command exports there; wait until"):
+        exported(run, tmp_path / "e", format="safetensors")
+    assert not (tmp_path / "e").exists()
+    exported(run, tmp_path / "e", format="safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir() if path != run) == ["e"]
 
 
 def test_own_files_beside_an_export_are_kept(run: Path, tmp_path: Path) -> None:

@@ -53,6 +53,16 @@ def test_numbers_too_large_for_the_smaller_ones_are_refused_by_name(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_that_have_changed_are_refused_if_their_digest_is_known(folder: Path) -> None:
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[-5] ^= 0x55
+    (folder / WEIGHTS).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{WEIGHTS}: is damaged, or not the file that {CONFIG} was written with; fetch"):
+        read_pretrained(folder)
+    change(folder, weights_sha256=None)  # as in an early folder
+    assert read_pretrained(folder)
+
+
 def test_pipe_is_no_file_of_weights(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
     os.mkfifo(folder / WEIGHTS)

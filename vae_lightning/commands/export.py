@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock, Timeout
+
 from vae_lightning.commands.words import asked_for, list_of, settings_of
 from vae_lightning.errors import ConfigurationError, StorageError, kind_of, one_line, printable
 from vae_lightning.machine.files import at_home, replacing, write_bytes
@@ -323,12 +325,21 @@ def _is_export(folder: Path) -> bool:
 
 @contextmanager
 def _filled(target: Path) -> Iterator[Path]:
-    """A scratch folder whose files go to `target` when the block ends, in place of those of an earlier export; none if it fails."""
+    """A scratch folder whose files go to `target` when the block ends, in place of those of an earlier export; none if it fails.
+
+    Raises:
+        StorageError: `target` cannot be written, or another command exports there.
+    """
+    lock = FileLock(target.parent / f".{target.name}.lock", timeout=0)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
         scratch = Path(mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise StorageError(f"{target}: cannot be written to ({error.strerror or one_line(error)})") from error
+    except Timeout as error:
+        raise StorageError(f"{target}: another command exports there; wait until it has ended, or give to=<folder>") from error
+    except (OSError, NotImplementedError) as error:
+        lock.release()
+        raise StorageError(f"{target}: cannot be written to ({getattr(error, 'strerror', None) or one_line(error)})") from error
     try:
         yield scratch
         _replace_all(scratch, target)
@@ -338,6 +349,8 @@ def _filled(target: Path) -> Iterator[Path]:
         raise StorageError(f"{target}: could not be written ({error.strerror or one_line(error)})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _replace_all(source: Path, target: Path) -> None:

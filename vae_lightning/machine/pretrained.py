@@ -6,6 +6,7 @@
 Neither can hold code, so a folder of a stranger's is read without running anything of it.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,8 @@ __all__ = ["CONFIG", "WEIGHTS", "is_pretrained", "read_config", "read_pretrained
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+DIGEST = "weights_sha256"
+"""The key in `config.json` of the SHA-256 of the weights' file; early folders have none."""
 FORMAT = 1
 """The format of `config.json` that this version writes, and the newest that it reads."""
 
@@ -54,9 +57,10 @@ def write_pretrained(folder: Path, state: Mapping[str, Any], config: Mapping[str
     for name, value in tensors.items():
         if value.is_floating_point() and bool((value.isfinite() != state[name].detach().cpu().isfinite()).any()):
             raise ConfigurationError(f"dtype={str(dtype).removeprefix('torch.')}: is too small for numbers in {name}; leave it out")
-    write_bytes(folder / WEIGHTS, save(tensors, metadata={"format": "pt", "vae_lightning": __version__}))
+    weights = save(tensors, metadata={"format": "pt", "vae_lightning": __version__})
+    write_bytes(folder / WEIGHTS, weights)
     stamp = {"format": FORMAT, "vae_lightning": __version__, "checkpoint_format": CHECKPOINT_FORMAT}
-    write_json(folder / CONFIG, {**stamp, **config})
+    write_json(folder / CONFIG, {**stamp, DIGEST: hashlib.sha256(weights).hexdigest(), **config})
 
 
 def _as(value: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -106,7 +110,7 @@ def read_pretrained(folder: Path, within: Path | None = None) -> dict[str, Any]:
     if any(type(place.get(key, 0)) is not int or not 0 <= place.get(key, 0) < 2**63 for key in ("epoch", "global_step")):
         raise CheckpointError(f"{folder / CONFIG}: its training.epoch and training.global_step must be numbers of at least 0")
     content = {
-        "state_dict": _weights(folder, within or folder),
+        "state_dict": _weights(folder, within or folder, config.get(DIGEST)),
         "hyper_parameters": {key: value for key, value in config["model"].items() if key != "_target_"},
         "vae_lightning": {"version": config["vae_lightning"], "format": config["checkpoint_format"]},
         "epoch": place.get("epoch", 0),
@@ -117,9 +121,10 @@ def read_pretrained(folder: Path, within: Path | None = None) -> dict[str, Any]:
     return content
 
 
-def _weights(folder: Path, within: Path) -> dict[str, Tensor]:
+def _weights(folder: Path, within: Path, digest: object) -> dict[str, Tensor]:
+    """The weights in `folder`, if they are those of the SHA-256 `digest`; None: of a version that noted none."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     path = folder / WEIGHTS
     try:
@@ -129,7 +134,10 @@ def _weights(folder: Path, within: Path) -> dict[str, Tensor]:
         size = path.stat().st_size
         if (most := memory()) is not None and size > most:
             raise CheckpointError(f"{path}: is larger than this machine's memory")
-        tensors: dict[str, Tensor] = load_file(path)
+        content = path.read_bytes()
+        if digest is not None and hashlib.sha256(content).hexdigest() != digest:
+            raise CheckpointError(f"{path}: is damaged, or not the file that {CONFIG} was written with; fetch or export both again")
+        tensors: dict[str, Tensor] = load(content)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
     except (SafetensorError, OSError, ValueError) as error:

@@ -124,4 +124,3 @@ def _is_held(run: Path) -> bool:
         return False
     with claimed(run) as free:
         return not free
-
