@@ -85,6 +85,8 @@ class NeedsMore(L.LightningModule):
 class Silent(L.LightningDataModule):
     def __init__(self): ...
 def no_groups(model): ...
+class NotBegun(L.LightningModule):
+    def __init__(self): ...
 """
 NAMES = ["net", "likelihood", "prior", "posterior", "objective", "optimizer", "lr_schedule", "encoder"]
 
@@ -159,7 +161,7 @@ def test_what_builds_no_such_part_is_named_with_what_it_should_be(composed: Dict
         ("likelihood", "OddOutputs", "model.likelihood.outputs=two: must be a whole number of at least 1"),
         ("likelihood", "Identity", "which has no binary, outputs; inherit from vae_lightning.distributions.likelihoods.Likelihood"),
         ("likelihood", "FlatEvent", "model.likelihood: FlatEvent gave an Independent of batch shape (1, 2, 3) and event shape (32, 32); "),
-        ("likelihood", "NoDistribution", "model.likelihood: NoDistribution fails"),
+        ("likelihood", "NoDistribution", "model.likelihood: NoDistribution.pixels gave a Tensor; a distribution of"),
         ("likelihood", "OneNumber", "pixels() takes 2 positional arguments but 3 were given"),
         ("prior", "OddPrior", "a distribution of batch shape () or (2,) and event shape (4,) is wanted"),
         ("prior", "TensorPrior", "model.prior: TensorPrior gave a Tensor; a distribution of"),
@@ -186,6 +188,7 @@ def test_part_that_is_broken_is_named_with_what_is_wanted(
         ("data", "Plain", "data._target_=broken_parts.Plain: is not a LightningDataModule"),
         ("data", "Nix", "data._target_=broken_parts.Nix: broken_parts has no Nix"),
         ("model", "RefusesSize", "model._target_=broken_parts.RefusesSize: building it fails: ValueError: two lines"),
+        ("model", "NotBegun", "model._target_=broken_parts.NotBegun: NotBegun.__init__ does not call super().__init__()"),
         ("data", "RefusesData", "data._target_=broken_parts.RefusesData: building it fails: KeyError: 'where'"),
         ("callbacks.diary", "Plain", "callbacks.diary._target_=broken_parts.Plain: is not a Callback"),
     ],

@@ -37,6 +37,7 @@ from vae_lightning.glossary import LOGGED
 from vae_lightning.machine.expendable import expendable
 from vae_lightning.machine.processes import own_environment
 from vae_lightning.models.base import Module
+from vae_lightning.models.parts import require_begun
 from vae_lightning.plugins import is_path, locate
 from vae_lightning.runs.left_to_data import OF_DATA, left_to_data, with_data, without_unknown
 
@@ -238,7 +239,9 @@ def _build(node: Mapping[str, Any], where: str) -> Any:
     found = locate(str(node["_target_"]), f"{where}._target_")
     try:
         with prefixed(where, parameters(found)[0]):
-            return found(**{key: value for key, value in node.items() if key != "_target_"})
+            built = found(**{key: value for key, value in node.items() if key != "_target_"})
+        require_begun(built, f"{where}._target_={node['_target_']}")
+        return built
     except VAELightningError:
         raise
     except Exception as error:
