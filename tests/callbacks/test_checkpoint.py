@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from vae_lightning.callbacks import AtomicCheckpointIO, BestCheckpoint, LastCheckpoint, Timing, checkpoint
 from vae_lightning.commands.train import train
 from vae_lightning.errors import ConfigurationError, StorageError
-from vae_lightning.machine import files
+from vae_lightning.machine import compilation, files
 from vae_lightning.machine.checkpoints import LAST, PREVIOUS, newest_whole
 
 Compose = Callable[..., DictConfig]
@@ -367,6 +367,27 @@ def test_damaged_best_checkpoint_counts_as_gone(compose: Compose, tmp_path: Path
     resumed = train(compose(*SMALL, "trainer.max_epochs=2", f"ckpt_path={checkpoints}/last.ckpt", folder="second"))
     assert torch.load(tmp_path / "second" / "checkpoints" / "best.ckpt", weights_only=True)["epoch"] == 1
     assert resumed.objective is not None
+
+
+@pytest.mark.usefixtures("graphs_quickly_traced")
+@pytest.mark.parametrize("recipe", ["adam", "soap"])
+def test_signal_while_the_first_graph_compiles_keeps_no_step_that_was_taken_without_it(
+    compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """Such a step has other bits than that of a training that never stopped."""
+    words = (*SMALL, f"recipe={recipe}", "trainer.compile=true")
+    train(compose(*words, "trainer.max_epochs=1", folder="first"))
+    last = tmp_path / "first" / "checkpoints" / "last.ckpt"
+    before = last.read_bytes()
+
+    def interrupted(*_: Any) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(compilation, "_compiled", interrupted)
+    assert train(compose(*words, folder="anew")).interrupted
+    assert not (tmp_path / "anew" / "checkpoints" / "last.ckpt").exists()
+    assert train(compose(*words, "trainer.max_epochs=2", f"ckpt_path={last}", folder="first")).interrupted
+    assert last.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ def test_runs_of_a_sweep_are_evaluated_once(tmp_path: Path) -> None:
     reports = {path: json.loads(path.read_text()) for path in (tmp_path / "s").glob("*/evaluation/report.json")}
     assert len(reports) == 2
     assert all(report["splits"]["test"]["nll"]["num_samples"] == 2 for report in reports.values())
+    assert "test/nll" in (tmp_path / "s" / "sweep.csv").read_text(), "the table has what was estimated"
+    assert "test/nll" in first.stdout
     again = called(tmp_path, "evaluate.py", "sweep=s", *FEW)
     assert (again.returncode, "2 runs to evaluate, 2 of them evaluated already" in again.stdout) == (0, True), again.stderr
     assert {path: json.loads(path.read_text()) for path in reports} == reports

@@ -12,7 +12,18 @@ from pathlib import Path
 import pytest
 
 from vae_lightning.machine import signals
-from vae_lightning.machine.signals import ENDING, Interruption, abortable, handled, heed, noted, received, status_of
+from vae_lightning.machine.signals import (
+    ENDING,
+    Interruption,
+    abortable,
+    aborted,
+    handled,
+    heed,
+    noted,
+    patient,
+    received,
+    status_of,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -90,8 +101,21 @@ def test_long_work_that_can_be_done_without_is_interrupted_too() -> None:
         with pytest.raises(Interruption), abortable():
             signal.raise_signal(signal.SIGTERM)
         assert told == [signal.SIGTERM]
+        assert aborted()
         with pytest.raises(Interruption), abortable():
             raise AssertionError("begun after the signal")
+    assert not aborted()
+
+
+def test_work_that_is_worth_the_wait_is_not_interrupted() -> None:
+    told: list[int] = []
+    with handled(), noted(told.append):
+        with patient(), abortable():
+            signal.raise_signal(signal.SIGTERM)
+        with patient(), abortable():
+            pass
+        assert not aborted()
+    assert told == [signal.SIGTERM]
 
 
 def test_ignored_signals_and_handlers_of_others_stay() -> None:

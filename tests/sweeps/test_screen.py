@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hand_made_sweeps import fail, make_sweep, write_run
+from hand_made_sweeps import evaluated, fail, make_sweep, write_run
 from terminal import row
 
 from vae_lightning.sweeps.screen import print_sweep
@@ -89,6 +89,20 @@ def test_narrow_terminal_cuts_no_number(
         assert "\nbeta=4\n  seeds 2\n  test/elbo -98.75 ± 3.18\n" in text
     else:
         assert all(len(line) <= columns for line in text.splitlines() if line.startswith(("│", "┃")))
+
+
+def test_nll_is_left_out_last_and_what_is_left_out_is_said(
+    table: Table, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for result in table.results:
+        if result.finished:
+            evaluated(result.run, nll=90.0)
+    again = table_of(table.folder, table.record)
+    assert row(shown(again, 160, monkeypatch, capsys), "beta")[-2:] == ["test/kl", "test/nll"]
+    text = shown(again, 82, monkeypatch, capsys)
+    assert row(text, "beta") == ["beta", "seeds", "test/elbo", "images", "difference", "images", "test/nll"]
+    assert "the page has besides, for which this terminal is too narrow: test/kl\n" in text
+    assert "for which this terminal is too narrow: test/kl, test/nll\n" in shown(again, 60, monkeypatch, capsys)
 
 
 def test_sweep_over_seeds_alone_is_one_row(

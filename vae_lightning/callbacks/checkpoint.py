@@ -30,7 +30,7 @@ from vae_lightning.machine.lightning import (
     no_longer_after_batches,
     validates_here,
 )
-from vae_lightning.machine.signals import received
+from vae_lightning.machine.signals import aborted, received
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "LastCheckpoint"]
 
@@ -189,6 +189,8 @@ class LastCheckpoint(Checkpoint):
         self._saved_step = step
 
     def _save(self, trainer: L.Trainer) -> None:
+        if aborted():  # by a signal, so that this step was not taken as one of a training that never stopped
+            return
         if self._saved_step != trainer.global_step and not getattr(trainer, "fast_dev_run", False):
             for logger in trainer.loggers:
                 logger.save()  # a process that is killed from now on has logged what the checkpoint takes for logged

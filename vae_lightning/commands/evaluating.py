@@ -20,6 +20,7 @@ from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.options import Options
 from vae_lightning.commands.processes import Processes
 from vae_lightning.commands.sweeping import sweep_folder
+from vae_lightning.commands.table import show_table
 from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.files import write_json
@@ -98,6 +99,8 @@ class _Evaluations:
         )
         if signum is not None:
             return status_of_signal(signum)
+        if self.jobs:
+            show_table(self.folder, Record.read(self.folder))  # which has the estimates now
         return WENT_WRONG if self.failed else 0
 
     def _task(self, job: Job) -> Task:

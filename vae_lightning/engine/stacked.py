@@ -7,6 +7,7 @@ in a thread, one at a time (`engine.turns`), and wherever it would take steps, i
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import pytorch_lightning as L
@@ -18,7 +19,7 @@ from vae_lightning.engine.stack import MemberGraph, Stack, Steps
 from vae_lightning.engine.stackable import require_models_alike
 from vae_lightning.engine.turns import Own, Turn, take_turns
 from vae_lightning.errors import StackError
-from vae_lightning.machine.signals import handled, noted
+from vae_lightning.machine.signals import handled, noted, patient
 from vae_lightning.models.base import Module
 
 __all__ = ["Outcome", "Training", "run_stacked", "train_stacked"]
@@ -132,7 +133,8 @@ class _Service:
     def _begin(self, joining: list[MemberGraph], others: list[MemberGraph]) -> None:
         self.dissolve()
         try:
-            self.stack = Stack([*others, *joining])
+            with patient() if others else nullcontext():  # no checkpoint has the steps of the others so far
+                self.stack = Stack([*others, *joining])
         except StackError as error:
             self.refusal = error
             for member in joining:

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as L
@@ -15,6 +16,7 @@ from vae_lightning.engine.function import Pair, Result
 from vae_lightning.engine.graph import Moment, StepGraph
 from vae_lightning.engine.purity import changes_of, hooked, python_state, untouched
 from vae_lightning.engine.update.adam import is_adam
+from vae_lightning.machine.signals import patient
 from vae_lightning.models.base import Module
 from vae_lightning.models.finite import check_loss
 from vae_lightning.models.optimization import direct_step
@@ -258,7 +260,9 @@ class Step:
             inputs = self.model.step_inputs(batch, batch_idx)
             changed = changes_of(state, python_state(self.model))
         reason = f"preparing a step changes {', '.join(changed[:3])}" if changed else graph.reason_against(inputs)
-        if reason is None and graph.compile(optimizer, batch, batch_idx):
+        with patient() if self.graphs else nullcontext():  # no checkpoint has the steps by the graph so far
+            compiles = reason is None and graph.compile(optimizer, batch, batch_idx)
+        if compiles:
             self.graphs += 1
             self._compared_epoch, self._stale = None, True
             self._chunks = chunks_of(graph)

@@ -61,7 +61,7 @@ def compiled(
             graph = _compiled(function, arguments, examples, twins, few)
             graph.of_leaves(examples)
     except Interruption:
-        return None  # training ends within a few steps
+        return None  # training ends within a few steps, of which no checkpoint is kept
     except Exception as error:  # whatever a compiler may raise: without a C++ compiler, on a model that cannot be traced
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         warnings.warn(f"goes on without compiling ({reason})", stacklevel=2)

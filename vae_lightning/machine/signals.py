@@ -20,7 +20,19 @@ from types import FrameType
 from vae_lightning.errors import Interruption
 from vae_lightning.machine.files import remove_unfinished
 
-__all__ = ["ENDING", "Interruption", "abortable", "handled", "heed", "noted", "received", "status_of", "tell_main_thread"]
+__all__ = [
+    "ENDING",
+    "Interruption",
+    "abortable",
+    "aborted",
+    "handled",
+    "heed",
+    "noted",
+    "patient",
+    "received",
+    "status_of",
+    "tell_main_thread",
+]
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 """The signals that ask a program to end; Slurm sends SIGUSR1 or SIGUSR2 before it preempts a job, if it is told so (`--signal`)."""
@@ -43,7 +55,8 @@ class _State:
         self.tells: list[Tell] = []
         self.leaving: list[Callable[[], None]] = []
         self.says = ""
-        self.abortable = 0
+        self.abortable = self.patient = 0
+        self.aborted = False
         self.watched: tuple[int, int] | None = None
 
 
@@ -83,7 +96,7 @@ def handled(*, at_once: bool = False) -> Iterator[None]:
     if _state.before or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _state.first, _state.at_once = None, at_once
+    _state.first, _state.aborted, _state.at_once = None, False, at_once
     try:
         for number in ENDING:
             before = signal.getsignal(number)
@@ -96,7 +109,7 @@ def handled(*, at_once: bool = False) -> Iterator[None]:
     finally:
         _unwatch()
         _restore()
-        _state.first = None
+        _state.first, _state.aborted = None, False
 
 
 @contextlib.contextmanager
@@ -129,16 +142,32 @@ def abortable() -> Iterator[None]:
     Raises:
         Interruption: a signal came, before the block or within it; who is told has been told.
     """
-    if not _state.before or threading.current_thread() is not threading.main_thread():
+    if _state.patient or not _state.before or threading.current_thread() is not threading.main_thread():
         yield
         return
     if _state.first is not None:
+        _state.aborted = True
         raise Interruption(_state.first)
     _state.abortable += 1
     try:
         yield
     finally:
         _state.abortable -= 1
+
+
+@contextlib.contextmanager
+def patient() -> Iterator[None]:
+    """A block in which `abortable` interrupts nothing: what would be lost is worth the wait."""
+    _state.patient += 1
+    try:
+        yield
+    finally:
+        _state.patient -= 1
+
+
+def aborted() -> bool:
+    """Whether a signal has interrupted an `abortable` block, so that what came after it is not what it would have been."""
+    return _state.aborted
 
 
 def heed() -> None:
@@ -165,6 +194,7 @@ def _handle(signum: int, _frame: FrameType | None) -> None:
     if _state.tells:
         _say(signum)
     if _state.abortable or not _state.tells:
+        _state.aborted = bool(_state.abortable)
         raise Interruption(signum)
 
 

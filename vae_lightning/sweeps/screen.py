@@ -1,6 +1,7 @@
 """Print the table of a sweep in a terminal."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import rich.console
@@ -39,13 +40,15 @@ def print_sweep(table: Table, page: Path | None = None) -> None:
         terminal.print(printable(line), soft_wrap=True, style=style)
 
     if table.metrics:
-        grid, with_images = _fitting(table, terminal)
+        grid, with_images, left_out = _fitting(table, terminal)
         say(errors_in_words(table))
         if table.chosen is not None and any(table.main[0] in row.differences for row in table.rows):
             say(f"difference: from {table.chosen.label} ({table.reason}), of the same seeds and test images, ± likewise")
         if with_images:
             say("images: standard error over test images, of these very models")
         print_table(terminal, grid)
+        if left_out:
+            say(f"the page has besides, for which this terminal is too narrow: {', '.join(left_out)}", "dim")
         if len(table.rows) > ROWS:
             say(f"and {len(table.rows) - ROWS} more settings, in the page")
     else:
@@ -77,27 +80,31 @@ def _cut(reason: str) -> str:
     return reason if len(reason) <= LONGEST else f"{reason[:LONGEST]} ..."
 
 
-def _fitting(table: Table, terminal: rich.console.Console) -> tuple[rich.table.Table, bool]:
-    """The table with as many columns as the terminal has room for, and whether these hold the errors over images.
+def _fitting(table: Table, terminal: rich.console.Console) -> tuple[rich.table.Table, bool, list[str]]:
+    """The table with as many columns as the terminal has room for, whether these hold the errors over images, and what is left out.
 
-    On the narrowest of terminals, which shows a cell a line, a row begins with all of its settings.
+    The nll is the last metric beside the first one to be left out. On the narrowest of terminals, which shows a cell a line, a row
+    begins with all of its settings.
     """
-    kept = any(row.cells[table.main[0]].over_images is not None for row in table.rows if table.main[0] in row.cells)
-    for others, images in ((COLUMNS, kept), (0, kept), (0, False)):
+    first, *rest = table.main
+    kept = any(row.cells[first].over_images is not None for row in table.rows if first in row.cells)
+    wanted = sorted(rest, key=lambda key: not key.endswith("/nll"))[:COLUMNS]
+    for count, images in (*((count, kept) for count in range(len(wanted), -1, -1)), (0, False)):
+        others = [key for key in rest if key in wanted[:count]]
         grid = _grid(table, others, images=images)
         if grid.__rich_measure__(terminal, terminal.options.update(max_width=1000)).maximum <= terminal.width:
-            return grid, images
-    return _grid(table, COLUMNS, images=kept, labels=True), kept
+            return grid, images, [key for key in rest if key in wanted[count:]]
+    return _grid(table, rest[:COLUMNS], images=kept, labels=True), kept, []
 
 
-def _grid(table: Table, others: int, *, images: bool, labels: bool = False) -> rich.table.Table:
-    """The table with a column for each setting, or one for all, and for so many metrics beside the first one."""
+def _grid(table: Table, others: Sequence[str], *, images: bool, labels: bool = False) -> rich.table.Table:
+    """The table with a column for each setting, or one for all, and for the metrics `others` beside the first one."""
     grid = rich.table.Table()
-    first, *rest = table.main
+    first = table.main[0]
     for name in ["setting"] if labels or not table.axes else [table.names[axis] for axis in table.axes]:
         grid.add_column(printable(name))
     differs = any(first in row.differences for row in table.rows)
-    for column in ("seeds", first, *(("difference",) if differs else ()), *rest[:others]):
+    for column in ("seeds", first, *(("difference",) if differs else ()), *others):
         grid.add_column(column, justify="right")
         if images and column in (first, "difference"):
             grid.add_column("images", justify="right")
@@ -106,7 +113,7 @@ def _grid(table: Table, others: int, *, images: bool, labels: bool = False) -> r
         settings = [row.label] if labels or not table.axes else axes
         spreads = [row.cells.get(first), *((row.differences.get(first),) if differs else ())]
         cells = [cell for spread in spreads for cell in _cells(spread, table.scale(first))[: 1 + images]]
-        means = [number(row.cells[key].mean, table.scale(key)) if key in row.cells else "" for key in rest[:others]]
+        means = [number(row.cells[key].mean, table.scale(key)) if key in row.cells else "" for key in others]
         style = "bold" if table.chosen is not None and row is table.chosen else None
         grid.add_row(*map(printable, settings), _seeds(row), *cells, *means, style=style)
     return grid
