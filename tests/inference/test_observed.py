@@ -3,11 +3,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from torch import Tensor
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 
+from vae_lightning import CVAE
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.inference.ais import annealed_importance_sampling
+from vae_lightning.inference.importance import importance_sampling
 from vae_lightning.inference.observed import MASKS, observed_log_likelihood, observed_mask
-from vae_lightning.noise import generator
+from vae_lightning.inference.quadrature import quadrature
+from vae_lightning.inference.svi import stochastic_variational_inference
+from vae_lightning.noise import Source, generator
 
 
 def test_default_is_the_upper_fourteen_rows() -> None:
@@ -115,3 +121,33 @@ def test_pixels_that_depend_on_each_other_are_refused() -> None:
     likelihood = MultivariateNormal(torch.zeros(3), torch.eye(3))
     with pytest.raises(NotImplementedError, match=r"independent given z .* not a MultivariateNormal"):
         observed_log_likelihood(likelihood, torch.zeros(1, 3), torch.tensor([True, False, True]))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "said"),
+    [
+        (
+            torch.zeros(3, 4, 4),
+            torch.zeros(3, dtype=torch.int64),
+            r"x: must be images \(B, 1, 4, 4\) of .*; it is float32 \(3, 4, 4\)",
+        ),
+        (torch.zeros(0, 1, 4, 4), torch.zeros(0, dtype=torch.int64), r"x: must be images .*, at least one; it is float32 \(0, 1,"),
+        (torch.zeros(3, 1, 4, 4, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), r"x: must be .*; it is uint8 "),
+        (torch.zeros(3, 1, 4, 4), torch.zeros(2, dtype=torch.int64), r"y: must be labels \(B,\), one an image; they are \(2,\)"),
+        (torch.zeros(3, 1, 4, 4), torch.zeros(3, 3), r"y: must be labels \(B,\), one an image; they are \(3, 3\)"),
+        (torch.zeros(3, 1, 4, 4), torch.tensor([0, 1, 3]), r"y: must be labels \(B,\) from 0 to 2"),
+        (torch.zeros(3, 1, 4, 4), None, r"y: must be labels \(B,\) from 0 to 2"),
+    ],
+)
+def test_images_and_labels_that_are_not_the_models_are_refused_by_every_estimator(x: Tensor, y: Tensor | None, said: str) -> None:
+    """Images without their channel would be weighed against each other's pixels, which gives numbers, and wrong ones."""
+    model = CVAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}, num_classes=3, image_shape=(1, 4, 4)).eval()
+    source = Source.of(torch.zeros(len(x)), "estimate")
+    for estimate in (
+        lambda: importance_sampling(model, x, y, 3, source),
+        lambda: annealed_importance_sampling(model, x, y),
+        lambda: quadrature(model, x, y),
+        lambda: stochastic_variational_inference(model, x, y),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"^{said}"):
+            estimate()

@@ -370,3 +370,18 @@ def test_argument_out_of_range_is_refused_by_name(build: Callable[[], VAE], key:
         build()
     assert str(caught.value).startswith(key)
     assert isinstance(caught.value, ValueError)
+
+
+def test_images_of_another_shape_are_refused() -> None:
+    model = VAE(2, {"name": "mlp", "hidden": [4]}, image_shape=(1, 4, 8))
+    for shape in ((3, 4, 8), (3, 1, 8, 4), (3, 32)):
+        with pytest.raises(ConfigurationError, match=r"^x: must be images \(B, 1, 4, 8\), as the model's image_shape says; it is"):
+            model.encode(torch.zeros(shape))
+
+
+def test_no_image_of_a_class_is_no_error() -> None:
+    model = CVAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}, num_classes=3, image_shape=(1, 4, 8))
+    assert model.sample(0, torch.zeros(0, dtype=torch.int64)).shape == (0, 1, 4, 8)
+    for y in (3, torch.zeros(2, dtype=torch.int64), torch.zeros(4, 3)):
+        with pytest.raises(ConfigurationError, match=r"^y: labels must be from 0 to 2, a tensor \(4,\)"):
+            model.sample(4, y)  # type: ignore[arg-type]

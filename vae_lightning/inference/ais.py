@@ -37,7 +37,7 @@ from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.inference.hmc import Point, Terms, Weights, adapted, noise_size, transition
-from vae_lightning.inference.observed import Observed, observed_log_likelihood
+from vae_lightning.inference.observed import Observed, observed_log_likelihood, require_images
 from vae_lightning.noise import generator, global_noise
 from vae_lightning.types import LatentVariableModel
 
@@ -163,8 +163,10 @@ def annealed_importance_sampling(
         source: a generator; one of a fixed seed if None.
 
     Raises:
+        ConfigurationError: the images or the labels are not the model's.
         NotImplementedError: the model's pixels are not independent given z, and there is a mask.
     """
+    require_images(model, x, y)
     settings, source = settings or DEFAULT, source or generator(0, "ais")
     with torch.inference_mode(False), torch.no_grad():
         images = Observed.of(x, y, mask)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vae_lightning.arguments import choose
 from vae_lightning.errors import ConfigurationError
+from vae_lightning.inference.observed import require_images
 from vae_lightning.inference.weights import ImportanceEstimate, Sums, log_weights, require_counts
 from vae_lightning.machine.loops import compiled_loop
 from vae_lightning.noise import Source
@@ -67,8 +68,12 @@ class ImportanceSampler:
         """The estimates after each of `counts` samples, ascending, of images `(B, *event)` and labels `(B,)`.
 
         About `max_batch` decoded images are held at a time, and on a CPU no more than fit into its cache.
+
+        Raises:
+            ConfigurationError: the images or the labels are not the model's.
         """
         require_counts(counts)
+        require_images(self.model, x, y)
         ends = torch.tensor(list(counts), dtype=torch.int32, device=x.device)
         constants = [x, *([] if y is None else [y]), source.places]
         self._decoded += len(x) * counts[-1]

@@ -5,19 +5,22 @@ $\log p(x_O \mid z, y) = \sum_{i \in O} \log p(x_i \mid z, y)$.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.factors import factors
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.noise import generator
 from vae_lightning.types import MNIST_SHAPE, LatentVariableModel
 
-__all__ = ["MASKS", "Observed", "log_joint", "observed_log_likelihood", "observed_mask"]
+__all__ = ["MASKS", "Observed", "log_joint", "observed_log_likelihood", "observed_mask", "require_images"]
 
 Mask = Callable[[Sequence[int], float, torch.Generator | None], Tensor]
 
@@ -104,6 +107,35 @@ class Observed(NamedTuple):
     def take(self, rows: Tensor) -> "Observed":
         """The images of `rows`, with what belongs to them."""
         return Observed(self.x[rows], *(None if field is None else field[rows] for field in (self.y, self.mask)))
+
+
+@torch.no_grad()
+def require_images(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None:
+    """Refuse images and labels of which `model` has no likelihood, or would give one of something else.
+
+    Raises:
+        ConfigurationError: there is no image, images are of another shape or of whole numbers, or labels do not belong to them.
+
+    >>> from vae_lightning import VAE
+    >>> require_images(VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}), torch.zeros(3, 28, 28), None)
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: x: must be images (B, 1, 28, 28) of floating-point numbers, at least one; it is ...
+    """
+    if y is not None and y.shape != x.shape[:1]:
+        raise ConfigurationError(f"y: must be labels (B,), one an image; they are {tuple(y.shape)}, of images {tuple(x.shape)}")
+    classes = classes_of(model)
+    if classes and (y is None or y.is_floating_point() or not bool(((y >= 0) & (y < classes)).all())):
+        raise ConfigurationError(f"y: must be labels (B,) from 0 to {classes - 1}, whole numbers, one an image")
+    wanted, fits = "(B, *event)", x.dim() > 0 and len(x) > 0 and x.is_floating_point()
+    if fits:
+        label = None if y is None else y[:1].expand(2)
+        with suppress(NotImplementedError):  # a prior of one's own that only samples itself
+            event = model.likelihood(model.prior(label).mean.expand(2, -1), label).event_shape
+            wanted, fits = f"(B, {', '.join(map(str, event))})", x.shape[1:] == event
+    if not fits:
+        said = f"x: must be images {wanted} of floating-point numbers, at least one"
+        raise ConfigurationError(f"{said}; it is {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}")
 
 
 def observed_log_likelihood(likelihood: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:

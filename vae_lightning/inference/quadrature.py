@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lightning.arguments import require
-from vae_lightning.inference.observed import log_joint
+from vae_lightning.inference.observed import log_joint, require_images
 from vae_lightning.types import LatentVariableModel
 
 __all__ = ["Quadrature", "kl_to_exact", "log_joint_on", "quadrature"]
@@ -83,9 +83,10 @@ def quadrature(
         points: of the fine grid along a dimension, even; more for posteriors of several narrow modes, where `error` is large.
 
     Raises:
-        ConfigurationError: the latent has more than two dimensions.
+        ConfigurationError: the latent has more than two dimensions, or the images or the labels are not the model's.
     """
     require(model.latent_dim <= 2, "latent_dim", model.latent_dim, "at most 2 for exact integrals over a grid of latents")
+    require_images(model, x, y)
     require(extent > 0, "extent", extent, "positive")
     require(points >= 16 and points % 2 == 0, "points", points, "even and at least 16")
 

@@ -26,7 +26,7 @@ from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.inference.elbo import bound_at, mean_elbo
-from vae_lightning.inference.observed import Observed, log_joint
+from vae_lightning.inference.observed import Observed, log_joint, require_images
 from vae_lightning.noise import generator
 from vae_lightning.types import LatentVariableModel
 
@@ -124,8 +124,10 @@ def stochastic_variational_inference(
         source: generator on the device of `x`; one of a fixed seed if None.
 
     Raises:
+        ConfigurationError: the images or the labels are not the model's.
         NotImplementedError: the model's pixels are not independent given z.
     """
+    require_images(model, x, y)
     settings = settings or DEFAULT
     source = source or generator(0, "svi", device=x.device)
     state = source.get_state()

@@ -18,6 +18,7 @@ from vae_lightning.distributions.likelihoods import LIKELIHOODS, Likelihood, ful
 from vae_lightning.distributions.posteriors import POSTERIORS, Posterior
 from vae_lightning.distributions.priors import PRIORS, Prior
 from vae_lightning.distributions.sampling import from_noise
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.models.base import Module, named
 from vae_lightning.models.parts import built_part, require_begun, require_distribution, require_per_image
 from vae_lightning.nets import build_decoder, build_encoder, decoded, dropout_features, dropout_noise, encoded
@@ -159,7 +160,14 @@ class VAE(Module):
         return require_distribution(prior, self.prior_of, "prior", batches, (self.latent_dim,))
 
     def posterior(self, x: Tensor, y: Tensor | None = None, dropout: Any = None) -> Distribution:
-        """q(z | x, y) of images `(B, C, H, W)` and labels `(B,)`."""
+        """q(z | x, y) of images `(B, C, H, W)` and labels `(B,)`.
+
+        Raises:
+            ConfigurationError: the images are of another shape than the model's.
+        """
+        if x.shape[1:] != self.image_shape:
+            wanted = f"(B, {', '.join(map(str, self.image_shape))})"
+            raise ConfigurationError(f"x: must be images {wanted}, as the model's image_shape says; it is {tuple(x.shape)}")
         features = self.latent_dim + self.posterior_of.extra
         loc, log_variance = encoded(self.encoder, x.to(self.origin.dtype), self.one_hot(y), dropout, features)
         posterior = self.posterior_of(full_precision(loc), full_precision(log_variance))
@@ -175,7 +183,7 @@ class VAE(Module):
         rows = z.reshape(-1, z.shape[-1])
         label = self.one_hot(y)
         if label is not None:
-            label = label.expand(*z.shape[:-1], -1).reshape(rows.shape[0], -1)
+            label = label.expand(*z.shape[:-1], -1).reshape(rows.shape[0], self.num_classes)
         outputs = self.likelihood_of.outputs
         parameters = decoded(self.decoder, rows.to(self.origin.dtype), label, dropout, outputs, self.image_shape)
         likelihood = self.likelihood_of(parameters.reshape(*z.shape[:-1], *parameters.shape[1:]))
@@ -286,9 +294,15 @@ class VAE(Module):
 
     @torch.no_grad()
     def sample(self, count: int, y: Tensor | None = None, source: torch.Generator | None = None) -> Tensor:
-        """Mean images `(count, C, H, W)` of prior samples; `y` `(count,)` for a conditional model."""
-        if self.num_classes and y is not None and not bool(((y >= 0) & (y < self.num_classes)).all()):
-            raise ValueError(f"y: labels must be from 0 to {self.num_classes - 1}")
+        """Mean images `(count, C, H, W)` of prior samples; `y` `(count,)` for a conditional model.
+
+        Raises:
+            ConfigurationError: there is not one label of the model's classes for each image.
+        """
+        if self.num_classes and y is not None:
+            fits = isinstance(y, Tensor) and y.shape == (count,) and bool(((y >= 0) & (y < self.num_classes)).all())
+            if not fits:
+                raise ConfigurationError(f"y: labels must be from 0 to {self.num_classes - 1}, a tensor ({count},)")
         prior = self.prior(y)
         epsilon = torch.randn(count, self.latent_dim, generator=source, device=self.origin.device)
         return self.decode(from_noise(prior, epsilon), y)
