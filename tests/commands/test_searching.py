@@ -286,6 +286,10 @@ def test_trial_with_the_values_of_an_earlier_one_takes_its_result(unchecked: Non
     ("words", "message"),
     [
         (["model.latent_dim=int(interval(0,5))"], "model.latent_dim=0: must be at least 1"),
+        (
+            ["model.latent_dim=interval(2,5)"],
+            "model.latent_dim=interval(2,5): takes whole numbers; write model.latent_dim=int(interv",
+        ),
         (["model.optimizer.name=adam,adma"], "model.optimizer.name=adma: unknown"),
         (["model.optimizer.lr=1e-3", "model.latent_dim=2"], "hydra/sweeper=optuna: nothing to search"),
         (["monitor=test/elbo"], "monitor=test/elbo: is measured after training"),

@@ -152,3 +152,8 @@ def test_a_signal_cancels_the_jobs_unless_only_the_terminal_is_gone(
         submissions.leave(signum)
     assert capsys.readouterr().err == f"\n{line}\n"
     assert slurm.cancelled == cancelled
+
+
+def test_a_signal_leaves_other_launchers_jobs_to_be_told_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not Submissions("joblib").leave(2)
+    assert capsys.readouterr().err == "\nCtrl-C: the jobs that run stop\n"

@@ -50,7 +50,7 @@ def test_density_of_samples_is_the_change_of_variables(x: Tensor) -> None:
     q = model.posterior(x)
     found = q.log_prob(q.from_noise(epsilon))
     for image in range(B):
-        own = model.posterior(x[image])
+        own = model.posterior(x[image : image + 1])
         for sample in range(2):
             change = jacobian(lambda e, own=own: own.from_noise(e[None])[0], epsilon[sample, image])
             expected = Normal(0.0, 1.0).log_prob(epsilon[sample, image]).sum() - torch.linalg.slogdet(change).logabsdet

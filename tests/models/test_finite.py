@@ -48,7 +48,14 @@ class Loader(DataLoader[Any]):
 
 
 def fit(
-    model: VAE, folder: Path, *, fast: bool = False, compile: str | bool = "auto", x: Tensor | None = None, **arguments: Any
+    model: VAE,
+    folder: Path,
+    *,
+    fast: bool = False,
+    compile: str | bool = "auto",
+    x: Tensor | None = None,
+    val: Tensor | None = None,
+    **arguments: Any,
 ) -> None:
     off = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "default_root_dir": folder}
     trainer = L.Trainer(accelerator="cpu", max_epochs=2, enable_checkpointing=False, num_sanity_val_steps=0, **off, **arguments)
@@ -58,7 +65,7 @@ def fit(
     trainer.fit(
         model,
         Loader(TensorDataset(x, torch.zeros(24, dtype=torch.long)), 4),
-        DataLoader(TensorDataset(x, x[:, 0, 0, 0].long()), 12),
+        DataLoader(TensorDataset(x if val is None else val, x[:, 0, 0, 0].long()), 12),
     )
 
 
@@ -128,3 +135,12 @@ def test_weights_that_were_lost_are_named(tmp_path: Path) -> None:
 def test_metric_of_validation_stops_training(tmp_path: Path) -> None:
     with pytest.raises(NotFiniteError, match=r"val/kl by step 6 \(epoch 0\) is not finite"):
         fit(BreaksValidation(**SMALL), tmp_path)
+
+
+def test_validation_images_that_are_at_fault_are_said_to_be(tmp_path: Path) -> None:
+    val = torch.rand(24, 1, 28, 28).round()
+    val[20] = math.nan
+    with pytest.raises(
+        NotFiniteError, match=r"^val/loss, .*: val/loss; the data module gives pixels that are not numbers: mend the"
+    ):
+        fit(VAE(**SMALL), tmp_path, val=val)

@@ -70,7 +70,10 @@ class SearchRun(SweepRun):
         self.words = words
         self.space = Space.of(words, self.parser)
         ends = [*self.space.ends()]
-        asked = self._check(ends, range(len(ends)))
+        try:
+            asked = self._check(ends, range(len(ends)))
+        except ConfigurationError as error:
+            raise self.space.explained(error) from None
         search = self._wanted_search(ends[0])
         if in_nats(search.metric):
             self._require_one_treatment(ends, search.metric)
@@ -294,7 +297,7 @@ class SearchRun(SweepRun):
         if best is not None:
             runs: list[str] = best.user_attrs.get("runs") or []
             self._say(f"best:       trial {best.number}, {self.search.metric} {best.value:.2f}: {self._labelled(best.params)}")
-            for run in [run for run in runs[:1] if is_finished(folder / run)]:
+            for run in [run for run in runs if is_finished(folder / run)]:
                 self._say(f"evaluate:   {command('evaluate.py', path_setting('run', short(folder / run)), *trusting)}")
         words = {job.folder: job.words for job in Record.read(folder).jobs}
         gone = [name for name in self.trials.counting() if not is_finished(folder / name)]

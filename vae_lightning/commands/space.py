@@ -117,6 +117,14 @@ class Space:
         common = [*self.fixed, *(axis.word(trial) for axis in self.axes)]
         return [[*common, seed] for seed in self.seeds] or [common]
 
+    def explained(self, error: ConfigurationError) -> ConfigurationError:
+        """The refusal of an end of a range, such that it names the range, if that should have been one of whole numbers."""
+        for axis in self.axes:
+            if axis.choices is None and str(error).startswith(f"{axis.key}=") and "valid integer" in str(error):
+                asked = f"interval({axis.low:g},{axis.high:g})"
+                return ConfigurationError(f"{axis.element}={asked}: takes whole numbers; write {axis.element}=int({asked})")
+        return error
+
     def ends(self) -> Iterator[list[str]]:
         """Words of runs in which each value stands once that says whether all others are allowed."""
         by_axis = [axis.ends() for axis in self.axes] + ([list(self.seeds)] if self.seeds else [])

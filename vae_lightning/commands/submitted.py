@@ -4,6 +4,7 @@ submitit's own plugin stops waiting at the first job that ends without a result,
 `sacct`, which many clusters do not have. So the jobs wait here, by what is in their folders and in Slurm's queue.
 """
 
+import functools
 import getpass
 import re
 import subprocess
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from signal import SIGHUP, Signals
+from types import SimpleNamespace
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -58,9 +60,12 @@ class Submissions:
                 return [_Job(submissions, job) for job in submissions.jobs]
 
         submitit.AutoExecutor = Executor
+        local: Any = import_module("submitit.local.local") if self.launcher == LOCAL else SimpleNamespace()
+        # the process around each local job would die of a terminal's Ctrl-C, with the job, which is told otherwise to end
+        local.subprocess = SimpleNamespace(Popen=functools.partial(subprocess.Popen, start_new_session=True))
 
         def restore() -> None:
-            submitit.AutoExecutor = before
+            submitit.AutoExecutor, local.subprocess = before, subprocess
 
         self._restore = restore
         return self
@@ -110,10 +115,12 @@ class Submissions:
         Returns:
             Whether they are Slurm's, so that nobody else has to stop them.
         """
+        name = "Ctrl-C" if signum == Signals.SIGINT else Signals(signum).name
+        if self.launcher != SLURM:
+            _say(f"{name}: the jobs that run stop")
         if not self.jobs or self.launcher != SLURM:
             return False
         numbers = sorted({job.job_id.partition("_")[0] for job in self.jobs})
-        name = "Ctrl-C" if signum == Signals.SIGINT else Signals(signum).name
         if signum == SIGHUP:
             _say(f"{name}: Slurm's jobs {', '.join(numbers)} go on without this command")
             return True

@@ -129,9 +129,10 @@ def require_images(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> N
         raise ConfigurationError(f"y: must be labels (B,) from 0 to {classes - 1}, whole numbers, one an image")
     wanted, fits = "(B, *event)", x.dim() > 0 and len(x) > 0 and x.is_floating_point()
     if fits:
-        label = None if y is None else y[:1].expand(2)
-        with suppress(NotImplementedError):  # a prior of one's own that only samples itself
-            event = model.likelihood(model.prior(label).mean.expand(2, -1), label).event_shape
+        label = None if y is None else y[:1]
+        # a prior of one's own that only samples itself, or a decoder that takes no image alone
+        with suppress(NotImplementedError, ValueError):
+            event = model.likelihood(model.prior(label).mean.reshape(1, -1), label).event_shape
             wanted, fits = f"(B, {', '.join(map(str, event))})", x.shape[1:] == event
     if not fits:
         said = f"x: must be images {wanted} of floating-point numbers, at least one"

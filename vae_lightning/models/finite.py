@@ -1,7 +1,7 @@
 """A loss, gradient or metric that is infinite or not a number stops training: where it began, and on which images."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,15 +44,20 @@ def check_gradient(model: "Module", norms: Mapping[str, Tensor], batch_idx: int)
         _stop(model, f"the gradient of step {model.global_step}", next(names, "its norm"), batch_idx)
 
 
-def check_means(model: "Module", means: Mapping[str, float]) -> None:
+def check_means(model: "Module", means: Mapping[str, float], batches: Iterable[Sequence[Tensor]] = ()) -> None:
     """Stop if one of `means`, metrics since the last log entry by name, is not finite.
 
+    Args:
+        batches: what they are the means of, which is looked at if the weights are not to blame.
+
     Raises:
-        NotFiniteError: says which, by which step, and the first weights that are not finite.
+        NotFiniteError: says which, by which step, and the first weights that are not finite, or what is wrong with the images.
     """
     infinite = [name for name, value in means.items() if not math.isfinite(value)]
     if infinite:
-        _stop(model, f"{', '.join(infinite)} by step {model.global_step}", next(_weights(model), infinite[0]))
+        what, lost = f"{', '.join(infinite)} by step {model.global_step}", next(_weights(model), "")
+        fault = "" if lost else next(filter(None, (_fault_of(batch[0]) for batch in batches)), "")
+        _stop(model, what, lost or infinite[0], advice=fault)
 
 
 def _stop(
