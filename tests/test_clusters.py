@@ -274,8 +274,10 @@ def test_ctrl_c_ends_the_jobs_on_this_machine_with_a_checkpoint(
     sweep = started("-m", "seed=0,1", *LONG, f"hydra/launcher={name}", "trainer.max_epochs=200")
     wait_until(trains(tmp_path, "seed=0"), sweep)
     sweep.send_signal(signal.SIGINT)
-    out, _, status = said(sweep)
+    out, err, status = said(sweep)
     assert status == 130
+    assert "Ctrl-C: the jobs that run stop" in err
+    assert "Traceback" not in err
     assert "seed=0: interrupted" in out
     assert "go on with" in out
     assert [training(tmp_path, f"seed={seed}") for seed in (0, 1)] == [None, None]
