@@ -352,7 +352,7 @@ class Module(Pretrained, L.LightningModule):
     def _log_evaluation(self, split: str) -> None:
         means = {f"{split}/{name}": value for name, value in self._evaluation.means(self._sum_over_ranks).items()}
         if self.trainer.state.fn == TrainerFn.FITTING:
-            check_means(self, means, self.trainer.val_dataloaders or ())
+            check_means(self, means, self.trainer.val_dataloaders)
         for key, value in means.items():
             self.evaluation_means[key] = value
             self.log(key, value, prog_bar=key == self.monitor, sync_dist=True)

@@ -44,7 +44,7 @@ def check_gradient(model: "Module", norms: Mapping[str, Tensor], batch_idx: int)
         _stop(model, f"the gradient of step {model.global_step}", next(names, "its norm"), batch_idx)
 
 
-def check_means(model: "Module", means: Mapping[str, float], batches: Iterable[Sequence[Tensor]] = ()) -> None:
+def check_means(model: "Module", means: Mapping[str, float], batches: Iterable[Sequence[Tensor]] | None = None) -> None:
     """Stop if one of `means`, metrics since the last log entry by name, is not finite.
 
     Args:
@@ -56,7 +56,8 @@ def check_means(model: "Module", means: Mapping[str, float], batches: Iterable[S
     infinite = [name for name, value in means.items() if not math.isfinite(value)]
     if infinite:
         what, lost = f"{', '.join(infinite)} by step {model.global_step}", next(_weights(model), "")
-        fault = "" if lost else next(filter(None, (_fault_of(batch[0]) for batch in batches)), "")
+        seen = () if lost or batches is None else batches
+        fault = next(filter(None, (_fault_of(batch[0]) for batch in seen)), "")
         _stop(model, what, lost or infinite[0], advice=fault)
 
 
