@@ -4,23 +4,17 @@ import copy
 import functools
 import importlib.util
 import os
-import pickle
 import shutil
 import tempfile
 import traceback
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 from hydra._internal.config_repository import ConfigRepository
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import OmegaConf
 
 from vae_lightning.data import sources
 
@@ -72,7 +66,6 @@ def everything_once(lasting: Path, conf: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "_verified", _verified_once(sources._verified, lasting.resolve()))
         patch.setattr(ConfigRepository, "load_config", _parsed_once(ConfigRepository.load_config, conf))
-        patch.setattr(hydra, "compose", _composed_once(hydra.compose, conf))
         patch.setattr("torch._subclasses.fake_tensor.traceback", _without_stacks())
         yield
 
@@ -107,41 +100,6 @@ def _parsed_once(load: Callable[..., Any], conf: Path) -> Callable[..., Any]:
         return copy.deepcopy(known[sources, config_path])
 
     return once
-
-
-def _composed_once(compose: Callable[..., Any], conf: Path) -> Callable[..., Any]:
-    """Configs of the same options are composed once, and plain values put into them as Hydra does; what fails so is left to Hydra."""
-    known: dict[Any, bytes] = {}
-
-    @functools.wraps(compose)
-    def once(config_name: str, overrides: Sequence[str] = (), **settings: Any) -> Any:
-        if settings or not GlobalHydra.instance().is_initialized():
-            return compose(config_name, [*overrides], **settings)
-        loader = GlobalHydra.instance().config_loader()
-        places = tuple((source.provider, source.scheme(), source.path) for source in loader.get_sources())
-        if any(scheme == "file" and path != str(conf) for _, scheme, path in places):
-            return compose(config_name, [*overrides])
-        try:
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides([*overrides])
-            values = [override for override in parsed if _is_plain(override, loader)]
-            rest = tuple(str(override.input_line) for override in parsed if not _is_plain(override, loader))
-            if (places, config_name, rest) not in known:
-                known[places, config_name, rest] = pickle.dumps(compose(config_name, [*rest]))
-            config = pickle.loads(known[places, config_name, rest])
-            for override in values:
-                OmegaConf.update(config, str(override.key_or_group), override.value(), merge=True)
-        except Exception:
-            return compose(config_name, [*overrides])
-        return config
-
-    return once
-
-
-def _is_plain(override: Override, loader: Any) -> bool:
-    """Whether a word only sets a value that is there already, and neither chooses an option nor asks for a sweep."""
-    key = str(override.key_or_group)
-    only_a_value = override.type is OverrideType.CHANGE and override.package is None and not override.is_sweep_override()
-    return only_a_value and not key.startswith("hydra") and "/" not in key and not loader.get_group_options(key)
 
 
 def _without_stacks() -> types.SimpleNamespace:
