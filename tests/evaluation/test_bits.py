@@ -31,7 +31,9 @@ class Levels(Painter):
 
 def material(model: Painter) -> Material:
     nll = Estimate(100.0, 0.5, 10, 7, "none", "importance sampling")
-    return Material(model, lambda split, count: (torch.zeros(2, 1, 28, 28), torch.zeros(2)), {"nll": nll}, "none", 0)
+    return Material(
+        model, lambda split, count: (torch.zeros(count or 2, 1, 28, 28), torch.zeros(count or 2)), {"nll": nll}, "none", 0
+    )
 
 
 def test_bits_are_the_nats_of_every_image_over_its_pixels() -> None:

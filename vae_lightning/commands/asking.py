@@ -31,19 +31,21 @@ def expanded(words: Sequence[str], parser: OverridesParser) -> tuple[list[list[s
         ConfigurationError: a setting has infinitely many values, or none.
     """
     by_key = {override.get_key_element(): override for override in parser.parse_overrides([*words])}
+    values: list[list[str]] = []
     for override in by_key.values():
         if override.is_sweep_override() and not override.is_discrete_sweep():
             raise ConfigurationError(
                 f"{override.input_line}: has no end of values; choose some of them, or let a search do so: sweep=optuna"
             )
-        if not _values(override):
+        values.append(_values(override))
+        if not values[-1]:
             group = str(override.key_or_group)
             options = parser.config_loader.get_group_options(group) if parser.config_loader else []
             raise ConfigurationError(
                 f"{override.input_line}: has no value" + (f"; {group} is one of {', '.join(options)}" if options else "")
             )
     axes = [str(override.key_or_group) for override in by_key.values() if override.is_sweep_override()]
-    return [list(job) for job in itertools.product(*map(_values, by_key.values()))], axes
+    return [list(job) for job in itertools.product(*values)], axes
 
 
 def _values(override: Override) -> list[str]:

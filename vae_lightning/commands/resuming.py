@@ -326,8 +326,9 @@ def _more(config: Any) -> str:
         limit = _get(config, key)
         if isinstance(limit, int) and limit > 0:
             words.append(f"{key}={2 * limit}")
-    if _get(config, "trainer.max_time") is not None or not words:
-        words.append("trainer.max_time=<more>" if words else "trainer.max_epochs=<more>")
+    if _get(config, "trainer.max_time") is not None:
+        words.append("trainer.max_time=<more>")
+    words = words or ["trainer.max_epochs=<more>"]
     packages = to_trust(OmegaConf.create(dict(config)), all_parts=True) if isinstance(config, Mapping) else []
     return " ".join([*words, *([f"'trust=[{','.join(packages)}]'"] if packages else [])])
 

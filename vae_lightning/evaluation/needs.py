@@ -30,7 +30,6 @@ def gaussian_posterior(material: Material) -> str | None:
 def discrete_pixels(material: Material) -> str | None:
     """A likelihood that is a probability of pixel values, and not a density: bits count outcomes."""
     x, y = material.labelled("test", 1)
-    x, y = x[:1], None if y is None else y[:1]
     with torch.no_grad():
         likelihood = material.model.likelihood(material.model.posterior(x, y).mean, y)
         discrete = is_mass(likelihood, x[0])

@@ -134,7 +134,7 @@ def ends_only(trainer: L.Trainer) -> None:
 def batches_of_unfinished_epoch(trainer: L.Trainer) -> int | None:
     """How many batches of its last epoch `trainer` has trained on, if it ended within it; None if it came to the epoch's end."""
     progress = trainer.fit_loop.epoch_loop.batch_progress
-    return progress.current.ready or None if not progress.is_last_batch else None
+    return None if progress.is_last_batch else progress.current.ready or None
 
 
 def saves_between_validations(callback: ModelCheckpoint) -> bool:
