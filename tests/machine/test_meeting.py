@@ -1,4 +1,4 @@
-"""`on_loopback`, by real trainings of two processes whose ports are looked at while they train."""
+"""`on_loopback`, by real trainings of two processes whose ports are looked at while they train, and `require_meeting_place`."""
 
 import os
 import socket
@@ -9,6 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as L
+
+from vae_lightning.errors import ConfigurationError
+from vae_lightning.machine.meeting import require_meeting_place
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHAPES = [
@@ -77,3 +81,35 @@ def test_processes_meet_where_the_environment_says(tmp_path: Path) -> None:
         port = door.getsockname()[1]
     seen = seen_while_training(tmp_path, environment={"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
     assert seen - LOOPBACK, "torch's own store listens on every interface"
+
+
+def trainer_of(machines: int) -> L.Trainer:
+    return L.Trainer(num_nodes=machines, accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, barebones=True)
+
+
+@pytest.mark.parametrize("missing", [{"MASTER_ADDR", "MASTER_PORT", "NODE_RANK"}, {"MASTER_ADDR"}, {"MASTER_PORT"}, {"NODE_RANK"}])
+def test_machines_that_would_wait_for_ever_are_refused(monkeypatch: pytest.MonkeyPatch, missing: set[str]) -> None:
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "0"}.items():
+        monkeypatch.delenv(name, raising=False)
+        if name not in missing:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=r"^trainer\.num_nodes=2: the machines cannot find each other, as ") as error:
+        require_meeting_place(trainer_of(2))
+    named = str(error.value).partition("in the environment")[0]
+    assert {name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name in named} == missing
+
+
+@pytest.mark.parametrize("rank", ["NODE_RANK", "GROUP_RANK"])
+def test_first_machine_says_for_whom_it_waits(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, rank: str) -> None:
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    for number, said in (("0", ["waits for the other machines of trainer.num_nodes=2 at 127.0.0.1:29500"]), ("1", [])):
+        monkeypatch.setenv(rank, number)
+        caplog.clear()
+        require_meeting_place(trainer_of(2))
+        assert [record.getMessage() for record in caplog.records if record.name.startswith("vae_lightning")] == said
+
+
+def test_one_machine_needs_no_meeting_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    require_meeting_place(trainer_of(1))

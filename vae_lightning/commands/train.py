@@ -44,7 +44,7 @@ from vae_lightning.machine.files import write_json
 from vae_lightning.machine.formats import FORMAT
 from vae_lightning.machine.lightning import spawns, tell_ranks, without_signal_handlers
 from vae_lightning.machine.lost_ranks import lost_rank, said_of_children
-from vae_lightning.machine.meeting import on_loopback
+from vae_lightning.machine.meeting import on_loopback, require_meeting_place
 from vae_lightning.machine.processor import load_of_others
 from vae_lightning.machine.shell import called, path_setting, shell_quoted
 from vae_lightning.machine.signals import Interruption, handled, noted, received
@@ -129,6 +129,7 @@ def _train(cfg: DictConfig, started: float | None, run_folder: RunFolder) -> Res
     trainer = parts.trainer(model, [timing, dashboard, FirstBatch(), brings, recorder, LeavesItsGroup(), *pruning])
     trainer.callbacks.insert(0, interrupt)  # type: ignore[attr-defined]  # first, so that it can keep the others from their hooks
     without_signal_handlers(trainer)
+    require_meeting_place(trainer)
     reason = install(trainer, model, cfg.trainer.compile)
     if reason and cfg.trainer.compile is not False and trainer.is_global_zero:
         log.warning("Lightning's own loop and not the fast path, because %s", reason)
