@@ -99,6 +99,8 @@ def test_each_end_and_each_choice_stands_in_a_run_once() -> None:
         (["x=interval(3,1)"], "x=interval(3,1): ends before it begins"),
         (["x=tag(log,interval(0,1))"], "x=tag(log,interval(0,1)): the tag log needs a range above 0"),
         (["x=tag(log,range(0,9))"], "x=tag(log,range(0,9)): the tag log needs a range above 0"),
+        (["x=tag(lg,interval(1,9))"], "x=tag(lg,interval(1,9)): no tag lg; tags are int and log"),
+        (["x=tag(log,mine,choice(1,9))"], "x=tag(log,mine,choice(1,9)): no tag mine"),
         (["x=tag(log,range(2,9,2))"], "x=tag(log,range(2,9,2)): a range with the tag log has steps of 1"),
         (["x=interval(0,inf)"], "x=interval(0,inf): has no two ends that are numbers"),
         (["x=range(3,3)"], "x=range(3,3): has no values"),

@@ -14,8 +14,8 @@ __all__ = ["Axis", "Space", "Suggests"]
 
 SEED = "seed"
 """The setting whose values are not searched, but averaged over."""
-
-
+TAGS = ("int", "log")
+"""What a range can be tagged with."""
 MOST = 100_000
 """Values of a range that are looked at."""
 
@@ -138,6 +138,9 @@ class Space:
 def axis_of(override: Override) -> Axis:
     """The axis that a swept setting is."""
     key, element, value = str(override.key_or_group), override.get_key_element(), override.value()
+    unknown = sorted(str(tag) for tag in getattr(value, "tags", ()) if tag not in TAGS)
+    if unknown:
+        raise ConfigurationError(f"{override.input_line}: no tag {', '.join(unknown)}; tags are {' and '.join(TAGS)}")
     if isinstance(value, IntervalSweep):
         low, high = _number(override, value.start), _number(override, value.end)
         if "int" in value.tags:
