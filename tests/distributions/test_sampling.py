@@ -40,6 +40,29 @@ def test_moments_are_the_distributions(distribution: torch.distributions.Distrib
     torch.testing.assert_close(z.std(0), distribution.stddev, rtol=0.02, atol=0)
 
 
+CORRELATED = MultivariateNormal(
+    torch.tensor([[-0.5, -0.5], [0.5, 3.0]], dtype=torch.float64),
+    scale_tril=torch.tensor([[[1.0, 0.0], [1.5, 0.4]], [[0.5, 0.0], [-2.0, 1.0]]], dtype=torch.float64),
+)
+PEAKED = Independent(
+    Laplace(torch.tensor([[-2.0, 0.0], [2.0, 1.0]], dtype=torch.float64), torch.ones(2, 2, dtype=torch.float64)), 1
+)
+
+
+@pytest.mark.parametrize("components", [CORRELATED, PEAKED], ids=["correlated", "peaked"])
+def test_samples_of_a_mixture_are_those_of_its_components_of_whatever_kind(components: torch.distributions.Distribution) -> None:
+    """By moments of all orders that tell these from diagonal Gaussians, each within five of its errors."""
+    mixture = MixtureSameFamily(Categorical(probs=torch.tensor([0.3, 0.7], dtype=torch.float64)), components)
+    torch.manual_seed(0)
+    drawn, z = mixture.sample((400_000,)), from_noise(mixture, EPSILON)
+    for moment in (lambda v: v[:, 0] * v[:, 1], lambda v: (v - mixture.mean)[:, 1] ** 4, lambda v: (v[:, 0] ** 2) * (v[:, 1] > 1)):
+        mine, torchs = moment(z), moment(drawn)
+        error = math.hypot(mine.std() / len(mine) ** 0.5, torchs.std() / len(torchs) ** 0.5)
+        assert abs(mine.mean() - torchs.mean()) < 5 * error
+    each_has_one = MixtureSameFamily(Categorical(torch.ones(4, 2)), components.expand((4, 2)))
+    assert from_noise(each_has_one, torch.randn(7, 1, 2, dtype=torch.float64)).shape == (7, 4, 2)
+
+
 def test_sample_of_a_rare_draw_is_finite() -> None:
     """In float32, the share of a standard normal below 5.6 is 1, of which a quantile is infinite."""
     laplace = Independent(Laplace(torch.zeros(1), torch.ones(1)), 1)
@@ -82,6 +105,9 @@ def test_unknown_ones_are_refused() -> None:
         from_noise(LowRankMultivariateNormal(LOC, torch.ones(2, 1).double(), LOC.exp()), EPSILON)
     with pytest.raises(NotImplementedError, match=r"StudentT has no from_noise"):
         from_noise(Independent(StudentT(torch.tensor(3.0), LOC, LOC.exp()), 1), EPSILON)
+    heavy = Independent(StudentT(torch.tensor(3.0), LOC.expand(3, 2), LOC.exp()), 1)
+    with pytest.raises(NotImplementedError, match=r"StudentT has no from_noise"):
+        from_noise(MixtureSameFamily(Categorical(torch.ones(3)), heavy), EPSILON)
 
 
 @pytest.mark.parametrize("offset", [0.0, 20.0])

@@ -61,8 +61,8 @@ class GaussianMixture(MixtureSameFamily):
 def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
     """A sample `(*, D)` of `distribution`, as a function of standard normal noise `epsilon` of that shape.
 
-    The sample is differentiable in the distribution's parameters, except for the choice of a mixture's component. A user's
-    distribution needs a method `from_noise(epsilon)`.
+    The sample is differentiable in the distribution's parameters, except for the choice of a mixture's component, which may be of
+    any kind that is known. A user's distribution needs a method `from_noise(epsilon)`.
 
     >>> from_noise(diagonal_gaussian(torch.ones(2), torch.zeros(2)), torch.tensor([0.5, -0.5]))
     tensor([1.5000, 0.5000])
@@ -106,6 +106,12 @@ def _from_mixture(mixture: MixtureSameFamily, epsilon: Tensor) -> Tensor:
     noise = torch.cat([ndtri(place).to(epsilon.dtype), epsilon[..., 1:]], dim=-1)
     parts = mixture.component_distribution
     index = chosen.unsqueeze(-1).expand(*chosen.shape, epsilon.shape[-1])
-    each = (values.expand(*epsilon.shape[:-1], *values.shape[-2:]) for values in (parts.mean, parts.stddev))
-    loc, scale = (values.gather(-2, index).squeeze(-2) for values in each)
-    return loc + scale * noise
+
+    def of_chosen(values: Tensor) -> Tensor:
+        """`(*, D)` of the chosen component, of `(*, K, D)` of all."""
+        return values.expand(*epsilon.shape[:-1], *values.shape[-2:]).gather(-2, index).squeeze(-2)
+
+    if isinstance(factors(parts), Normal):  # which spares the samples of all components
+        return of_chosen(parts.mean) + of_chosen(parts.stddev) * noise
+    each = (*noise.shape[:-1], *parts.batch_shape[-1:], noise.shape[-1])
+    return of_chosen(from_noise(parts, noise.unsqueeze(-2).expand(each)))
