@@ -139,6 +139,19 @@ def test_search_that_was_stopped_draws_what_one_would_that_was_not(optuna: Any, 
         assert sum(abs(x - 0.3) for x in whole[10:]) < sum(abs(x - 0.3) for x in whole[:10]) / 10 * 4, "it learns"
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_each_trial_draws_its_own_of_what_has_no_order(optuna: Any, sampler: str) -> None:
+    """Also where the sampler leaves that to another one, which Optuna 4 does for a low-discrepancy sequence."""
+    settings, kinds = replace(SETTINGS, sampler=sampler), optuna.distributions.CategoricalDistribution(("a", "b", "c"))
+    drawn = [
+        study.sampler_of(settings, number).sample_independent(there, there.ask(), "net", kinds)
+        for there in [optuna.create_study()]
+        for number in range(12)
+    ]
+    assert set(drawn) == {"a", "b", "c"}
+
+
 @pytest.mark.parametrize(("pruner", "stopped"), [("median", {1, 2}), ("asha", {1, 2}), ("none", set())])
 def test_pruners_stop_what_is_worse(optuna: Any, tmp_path: Path, pruner: str, stopped: set[int]) -> None:
     there = trials(tmp_path, pruner=pruner)

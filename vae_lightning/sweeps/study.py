@@ -119,7 +119,8 @@ def sampler_of(settings: SearchSettings, number: int) -> "BaseSampler":
             return samplers.TPESampler(seed=own, constant_liar=True)  # trials that run keep others away
         if settings.sampler == "random":
             return samplers.RandomSampler(seed=own)
-        return samplers.QMCSampler(seed=settings.seed, scramble=True, warn_independent_sampling=False)
+        choices = samplers.RandomSampler(seed=own)  # draws what has no order, which a sequence cannot
+        return samplers.QMCSampler(seed=settings.seed, scramble=True, independent_sampler=choices, warn_independent_sampling=False)
 
 
 def _pruner(settings: SearchSettings) -> Any:
