@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from hydra import compose, initialize_config_dir
 from vae_lightning.commands.commandline import CONF
 from vae_lightning.commands.evaluating import evaluate_sweep
 from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.reports.merging import with_others
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHAPES = ("data=shapes2d", "data.train_size=256", "data.val_size=64", "data.test_size=64", "data.batch_size=32")
@@ -83,6 +85,15 @@ def test_runs_of_a_sweep_are_evaluated_once(tmp_path: Path) -> None:
     for path in reports:
         kept = json.loads(path.read_text())["splits"]["test"]["nll"]
         assert kept == reports[path]["splits"]["test"]["nll"], "a quick evaluation does not replace a fuller one"
+    fuller = called(tmp_path, "evaluate.py", "sweep=s", *FEW)
+    assert "2 runs to evaluate, 2 of them evaluated already" in fuller.stdout, "nor is the fuller one asked for again"
+    shutil.rmtree(tmp_path / "s/seed=0/evaluation")
+    other = called(tmp_path, "evaluate.py", "run=s/seed=0", *FEW[1:], "evaluation.num_samples=3")
+    assert other.returncode == 0, other.stderr
+    again = called(tmp_path, "evaluate.py", "sweep=s", *FEW)
+    assert "2 runs to evaluate, 1 of them evaluated already" in again.stdout, "a report of something else does not count"
+    report = json.loads((tmp_path / "s/seed=0/evaluation/report.json").read_text())
+    assert {2, 3} == {e["num_samples"] for e in with_others(report, "test")["nll"]}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Evaluate the runs of a sweep: `python evaluate.py sweep=<folder>`, each as `evaluate.py run=...` would, in a process of its own.
 
-What is evaluated already with the same settings and weights is left as it is, so the same command goes on where it was stopped.
+What is evaluated already with the same settings and weights is left as it is, so the same command goes on where it was stopped:
+each run has a file that says with which settings it was evaluated, and what came out of each that the run's report has to hold.
 """
 
 import functools
@@ -9,8 +10,9 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -24,11 +26,13 @@ from vae_lightning.commands.table import show_table
 from vae_lightning.commands.tasks import Task
 from vae_lightning.errors import ConfigurationError, printable
 from vae_lightning.machine.files import write_json
-from vae_lightning.machine.reading import TEXT
+from vae_lightning.machine.reading import JSON, TEXT
 from vae_lightning.machine.screen import console, short
 from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.plugins import load_declared
+from vae_lightning.reports.document import splits_of
+from vae_lightning.reports.merging import identity_of, is_report, with_others
 from vae_lightning.runs.layout import BEST, EVALUATION, LAST
 from vae_lightning.sweeps.claims import due, read_json, require_own, was_stopped
 from vae_lightning.sweeps.naming import labelled, short_keys
@@ -70,6 +74,10 @@ def _left(states: Sequence[State]) -> str:
     """How many jobs are not evaluated, and why, in words; empty if there are none."""
     why = Counter(DONE_OTHERWISE.get(state, "without a result") for state in states if state is not State.FINISHED)
     return "".join(f"; {count} {words}" for words, count in why.items())
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 class _Evaluations:
@@ -118,7 +126,8 @@ class _Evaluations:
         self.done += 1
         name = f"[{self.done}/{len(self.jobs)}] {labelled(job.settings, self.names)}"
         if code == 0:
-            write_json(self._mark(job), {"of": self._wanted(job)})
+            latest = [digest for digest, is_latest in self._estimates(job).items() if is_latest]
+            write_json(self._mark(job), {**self._known(job), self._wanted(job): latest})
             self._say(f"{name}: {short(self.folder / job.folder / EVALUATION / 'report.html')}")
             return
         self.failed += 1
@@ -127,8 +136,27 @@ class _Evaluations:
         print(f"error: {name}: {printable(str(said))} ({short(log_of(self._of(job)))})", file=sys.stderr)
 
     def _is_done(self, job: Job) -> bool:
-        same = read_json(self._mark(job), self.folder, TEXT) == {"of": self._wanted(job)}
-        return same and (self.folder / job.folder / EVALUATION / "report.json").is_file()
+        came_out = self._known(job).get(self._wanted(job))
+        return came_out is not None and set(came_out) <= self._estimates(job).keys()
+
+    def _known(self, job: Job) -> dict[str, list[str]]:
+        """What came out of each evaluation of the job's run, by the digest of what was wanted."""
+        content = read_json(self._mark(job), self.folder, JSON)
+        lists = {wanted: came_out for wanted, came_out in content.items() if isinstance(came_out, list) and came_out}
+        return {wanted: came_out for wanted, came_out in lists.items() if all(isinstance(digest, str) for digest in came_out)}
+
+    def _estimates(self, job: Job) -> dict[str, bool]:
+        """A digest of each estimate in the report of the job's run, and whether the latest evaluation made it."""
+        report: Mapping[str, Any] = read_json(self.folder / job.folder / EVALUATION / "report.json", self.folder, JSON)
+        if not is_report(report):
+            return {}
+        weights, latest = report["weights"].get("sha256"), report.get("evaluated")
+        return {
+            _digest([weights, split, name, identity_of(estimate)]): estimate.get("measured") == latest
+            for split in splits_of(report)
+            for name, estimates in with_others(report, split).items()
+            for estimate in estimates
+        }
 
     def _wanted(self, job: Job) -> str:
         """A digest of the settings and of which weights are evaluated."""
@@ -136,7 +164,7 @@ class _Evaluations:
         weights = next((run / name for name in (BEST, LAST) if (run / name).is_file()), run)
         stat = weights.stat()
         asked = [sorted(self.words), weights.name, stat.st_size, stat.st_mtime_ns]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]
+        return _digest(asked)
 
     def _mark(self, job: Job) -> Path:
         return self.folder / DONE / f"{job.folder}.json"
