@@ -50,6 +50,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "labels one too few": ((X, Y[1:]), r"has y of shape \(3,\) for 4 images;"),
     "flat": ((X.flatten(1), Y), r"has x of shape \(4, 784\)"),
     "no channel": ((X[:, 0], Y), r"has x of shape \(4, 28, 28\)"),
+    "two channels": ((X.expand(-1, 2, -1, -1), Y), r"has x of shape \(4, 2, 28, 28\)"),
     "no pixels": ((X[..., :0], Y), r"has x of shape \(4, 1, 28, 0\)"),
     "clips": ((X[:, None], Y), r"has x of shape \(4, 1, 1, 28, 28\)"),
     "empty": ((X[:0], Y[:0]), r"has x of shape \(0, 1, 28, 28\)"),

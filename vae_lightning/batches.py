@@ -13,18 +13,24 @@ from torch import Tensor
 
 from vae_lightning.errors import DataError, kind_of
 
-__all__ = ["CONTRACT", "check_batch", "check_labels"]
+__all__ = ["CHANNELS", "CONTRACT", "check_batch", "check_labels"]
 
 CONTRACT = (
-    "a batch must be (x, y): images x float32 in [0, 1] of shape (B, C, H, W) and labels y int64 of shape (B,), zeros if there "
-    "are none"
+    "a batch must be (x, y): images x float32 in [0, 1] of shape (B, C, H, W), C being 1 or 3, and labels y int64 of shape (B,), "
+    "zeros if there are none"
 )
+CHANNELS = (1, 3)
+"""Grey, or red, green and blue: what can be drawn."""
 ROUNDING = 1e-6
 """How far a pixel may lie outside of [0, 1], as resizing leaves it."""
 
 
 def check_batch(
-    batch: Any, split: str, dtype: torch.dtype = torch.float32, image_shape: Sequence[int] | None = None
+    batch: Any,
+    split: str,
+    dtype: torch.dtype = torch.float32,
+    image_shape: Sequence[int] | None = None,
+    source: str = "the first {split} batch",
 ) -> tuple[Tensor, Tensor]:
     """The images and labels in `batch`, checked. For single batches only: the check waits for a GPU.
 
@@ -32,6 +38,7 @@ def check_batch(
         split: "train", "val" or "test", for the message.
         dtype: the model's dtype, which images may have instead of float32.
         image_shape: channels, height and width of the images that the model is built for; None: any.
+        source: where the batch is from, for the message.
 
     Raises:
         DataError: images or labels are of another kind or shape; the message says which, and what to do.
@@ -41,13 +48,13 @@ def check_batch(
     ...
     vae_lightning.errors.DataError: data: the first train batch has x from 255 to 255 (divide by 255); a batch must be (x, y): ...
     """
-    problem = _problem(batch, dtype)
+    problem, where = _problem(batch, dtype), source.format(split=split)
     if problem:
-        raise DataError(f"data: the first {split} batch {problem}; {CONTRACT}")
+        raise DataError(f"data: {where} {problem}; {CONTRACT}")
     x, y = batch
     if image_shape is not None and x.shape[1:] != tuple(image_shape):
         raise DataError(
-            f"data: the first {split} batch has images of shape {tuple(x.shape[1:])}, and the model is built for "
+            f"data: {where} has images of shape {tuple(x.shape[1:])}, and the model is built for "
             f"{tuple(image_shape)}: build it with image_shape={list(x.shape[1:])}, or give it images of its shape"
         )
     return x, y
@@ -78,7 +85,7 @@ def _problem_of_images(x: Tensor, dtype: torch.dtype) -> str | None:
     if x.dtype not in (torch.float32, dtype):
         scaled = ".float() / 255" if x.dtype == torch.uint8 else ".float()"
         return f"has x of {_name(x.dtype)} (take x{scaled})"
-    if x.ndim != 4 or not x.numel():
+    if x.ndim != 4 or not x.numel() or x.shape[1] not in CHANNELS:
         return f"has x of shape {tuple(x.shape)}"
     low, high = (value.item() for value in x.detach().aminmax())
     if low != low or high != high or high - low == float("inf"):

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from vae_lightning.commands.evaluate import Evaluation, evaluate
 from vae_lightning.commands.stacked import train_stacked
 from vae_lightning.commands.train import Result, train
-from vae_lightning.data import sources
+from vae_lightning.data import MNISTDataModule, sources
 from vae_lightning.errors import CheckpointError, ConfigurationError, DataError, StorageError
 from vae_lightning.evaluation.parts import PARTS
 from vae_lightning.evaluation.verification import part
@@ -361,6 +361,20 @@ def test_damaged_files_beside_the_weights_cost_only_what_is_in_them(run: Path, c
     for line, name in zip(caplog.messages, ("metrics.csv", "metrics.json", "overrides.yaml"), strict=True):
         assert f"{name}: cannot be read" in line
         assert "\n" not in line
+
+
+def test_images_that_models_cannot_take_are_named_before_anything_is_written(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = MNISTDataModule.evaluation_images
+
+    def unscaled(self: Any, split: str, num_images: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y = whole(self, split, num_images)
+        return (255 * x if split == "train" else x), y
+
+    monkeypatch.setattr(MNISTDataModule, "evaluation_images", unscaled)
+    said = r"^data: what MNISTDataModule\.evaluation_images\('train'\) gives has x from 0 to 255 \(divide by 255\); "
+    with pytest.raises(DataError, match=said):
+        quick(run)
+    assert not (run / "evaluation").exists()
 
 
 def test_more_images_than_there_are_is_said(run: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -45,6 +45,7 @@ def test_shape_and_classes_are_those_of_the_images() -> None:
             lambda x, y: (x[:0], y[:0]),
             r"val images must be uint8 \(N, C, H, W\), at least one; they are uint8 \(0, 3, 6, 9\)",
         ),
+        ("train", lambda x, y: (x[:, :2], y), r"train images have 2 channels; 1 \(grey\) or 3 \(colour\) can be drawn"),
         ("train", lambda x, y: (x[:, 0], y), r"train images must be uint8 .*; they are uint8 \(40, 6, 9\)"),
         ("train", lambda x, y: (x / 255, y), r"train images must be uint8 .*; they are float32 "),
         ("test", lambda x, y: (x[..., :4], y), r"test images are \(3, 6, 4\), and those of train \(3, 6, 9\)"),

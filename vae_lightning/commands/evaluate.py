@@ -15,6 +15,7 @@ from torch import Tensor
 from vae_lightning import runs
 from vae_lightning.abilities import binarization_of, classes_of, labels_of, permutation_of, predicts
 from vae_lightning.arguments import require
+from vae_lightning.batches import check_batch
 from vae_lightning.commands.estimates import measure_split, nll_floor
 from vae_lightning.commands.gallery import Drawn, Gallery, check_label, draw, model_of_images, subject_of
 from vae_lightning.commands.options import VERIFICATION, Options, at_evaluation, named
@@ -43,6 +44,9 @@ from vae_lightning.types import Estimate, ImageData, LatentVariableModel
 __all__ = ["Evaluation", "evaluate", "require_images_of_training"]
 
 log = logging.getLogger(__name__)
+
+LOOKED_AT = 16
+"""Images of a split whose kind and range are looked at before anything is measured."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +238,7 @@ def _require_something_to_measure(run: runs.LoadedRun) -> None:
 
 
 def _image_data(run: runs.LoadedRun) -> ImageData:
-    """The run's data module, which must be a `types.ImageData`."""
+    """The run's data module, which must be a `types.ImageData` with images that models can take."""
     data: Any = run.data
     if not isinstance(data, ImageData):
         wanted = ("image_shape", "num_classes", "label_names", "evaluation_images")
@@ -242,6 +246,9 @@ def _image_data(run: runs.LoadedRun) -> ImageData:
         raise ConfigurationError(
             f"run={run.folder}: {kind_of(data)} cannot be evaluated: it is no types.ImageData (it has no {missing})"
         )
+    for split in ("train", "test"):
+        source = f"what {type(data).__name__}.evaluation_images({split!r}) gives"
+        check_batch(data.evaluation_images(split, LOOKED_AT), split, image_shape=data.image_shape, source=source)
     return data
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.arguments import choose, require
+from vae_lightning.batches import CHANNELS
 from vae_lightning.data.augmentation import check_augmentation, move_at_random
 from vae_lightning.data.binarization import BINARIZATIONS, Binarization, binarize, draw_pixels, to_unit_interval
 from vae_lightning.data.labelled import places_of_labelled
@@ -345,6 +346,8 @@ def _checked(read: Mapping[str, tuple[Tensor, Tensor]], num_classes: int, what: 
         if images.dtype != torch.uint8 or images.dim() != 4 or not len(images):
             given = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
             raise DataError(f"{what}: {name} images must be uint8 (N, C, H, W), at least one; they are {given}")
+        if images.shape[1] not in CHANNELS:
+            raise DataError(f"{what}: {name} images have {images.shape[1]} channels; 1 (grey) or 3 (colour) can be drawn")
         if labels.dtype != torch.int64 or labels.shape != (len(images),):
             given = f"{str(labels.dtype).removeprefix('torch.')} {tuple(labels.shape)}"
             raise DataError(f"{what}: {name} labels must be int64 ({len(images)},), one an image; they are {given}")
