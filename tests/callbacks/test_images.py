@@ -6,6 +6,7 @@ import pytest
 import pytorch_lightning as L
 import torch
 from short_fits import Fit, small
+from torch.distributions import Independent, StudentT
 
 from vae_lightning import CVAE
 from vae_lightning.callbacks import Images
@@ -24,6 +25,20 @@ HALF_A_GREY_LEVEL = 0.5 / 255 + 1e-6
 def test_images_of_each_kind_of_model(fit: Fit, written: Any, model: Any, tags: set[str]) -> None:
     fit(model(), Images())
     assert set(written().images) == tags
+
+
+class Heavy(Independent):
+    def from_noise(self, epsilon: torch.Tensor) -> torch.Tensor:
+        return 2 * epsilon
+
+
+def test_prior_whose_quantiles_nobody_knows_has_traversals_for_a_grid(
+    fit: Fit, written: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = small(2)
+    monkeypatch.setattr(model.prior_of, "forward", lambda y, encode: Heavy(StudentT(torch.full((2,), 3.0)), 1))
+    fit(model, Images())
+    assert set(written().images) == {"val/reconstructions", "prior/samples", "val/traversals"}
 
 
 @pytest.mark.parametrize("permute_pixels", [False, True])

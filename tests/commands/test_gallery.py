@@ -136,6 +136,10 @@ def breaks(subject: Subject) -> Figure:
     raise KeyError("nothing here")
 
 
+def wordless(subject: Subject) -> Figure:
+    raise NotImplementedError
+
+
 def gives_axes(subject: Subject) -> Any:
     return Figure().subplots()
 
@@ -154,7 +158,7 @@ def leaves(subject: Subject) -> Figure:
 def mypkg(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package of a user's own figures."""
     module = types.ModuleType("mypkg")
-    for function in (brightness, breaks, gives_axes, wipes, leaves):
+    for function in (brightness, breaks, wordless, gives_axes, wipes, leaves):
         setattr(module, function.__name__, function)
     monkeypatch.setitem(sys.modules, "mypkg", module)
 
@@ -162,7 +166,7 @@ def mypkg(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("mypkg")
 def test_a_users_own_figures_are_drawn_and_what_fails_in_one_costs_only_that(tmp_path: Path) -> None:
     subject = Subject(model=None, x=torch.rand(4, 3, 8, 8), y=torch.zeros(4, dtype=torch.int64))
-    names = ["mypkg.breaks", "mypkg.gives_axes", "mypkg.brightness", "mypkg.brightness"]
+    names = ["mypkg.breaks", "mypkg.wordless", "mypkg.gives_axes", "mypkg.brightness", "mypkg.brightness"]
     gallery = draw(subject, names, tmp_path)
     (drawn,) = gallery.drawn
     assert (drawn.name, drawn.path, drawn.caption) == (
@@ -173,6 +177,7 @@ def test_a_users_own_figures_are_drawn_and_what_fails_in_one_costs_only_that(tmp
     assert drawn.path.read_bytes().startswith(b"\x89PNG")
     assert gallery.skipped == {
         "mypkg.breaks": "failed (KeyError: 'nothing here')",
+        "mypkg.wordless": "NotImplementedError",
         "mypkg.gives_axes": "gave an Axes, and not a matplotlib Figure",
     }
 

@@ -86,6 +86,11 @@ class Heavy(VAE):
         return Independent(StudentT(torch.tensor(3.0), normal.mean, normal.stddev), 1)
 
 
+class HeavyPrior(VAE):
+    def prior(self, *arguments: Any) -> Any:
+        return Independent(StudentT(torch.full((self.latent_dim,), 3.0)), 1)
+
+
 class OfMeans(M2, OfMean): ...
 
 
@@ -99,6 +104,7 @@ class OfMeans(M2, OfMean): ...
             r"^model: Misspelt \(.*test_rehearsal\.py, line \d+\) fails in a step of two images .*: AttributeError: 'Terms'",
         ),
         (Heavy, r"^model: an? .*StudentT.* has no from_noise\(epsilon\), so it cannot be sampled here$"),
+        (HeavyPrior, r"^model: an? .*StudentT.* has no from_noise\(epsilon\), so it cannot be sampled here$"),
     ],
 )
 def test_model_of_ones_own_that_cannot_be_trained_is_refused_in_a_line(kind: type[VAE], said: str) -> None:

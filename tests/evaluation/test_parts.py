@@ -82,9 +82,14 @@ def test_a_part_that_fails_does_not_cost_the_others(monkeypatch: pytest.MonkeyPa
     def broken(m: Material) -> dict[str, Estimate]:
         raise ValueError("no\nway")
 
+    def wordless(m: Material) -> dict[str, Estimate]:
+        raise NotImplementedError
+
     monkeypatch.setitem(parts.PARTS, "gaps", Part("gaps", broken))
-    found = dict(measure(material(), ["gaps", "rate_distortion"]))
+    monkeypatch.setitem(parts.PARTS, "ais", Part("ais", wordless))
+    found = dict(measure(material(), ["gaps", "ais", "rate_distortion"]))
     assert found["gaps"] == "failed (ValueError: no way)"
+    assert found["ais"] == "NotImplementedError"
     assert isinstance(found["rate_distortion"], dict)
 
 

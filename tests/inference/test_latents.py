@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Independent, Normal, StudentT
 from toys import Painter
 
 from vae_lightning.distributions.sampling import GaussianMixture
@@ -44,6 +44,9 @@ def test_quantiles_of_a_prior_that_does_not_factorise_make_no_mesh() -> None:
     components = Independent(Normal(torch.randn(3, 2), 1.0), 1)
     with pytest.raises(NotImplementedError, match="GaussianMixture does not factorise"):
         quantile_mesh(GaussianMixture(torch.zeros(3), components))
+    heavy = Independent(StudentT(torch.full((2,), 3.0)), 1)
+    with pytest.raises(NotImplementedError, match="StudentT has no quantile function icdf"):
+        quantile_mesh(heavy)
 
 
 def test_line_has_equal_steps_and_both_ends() -> None:

@@ -5,7 +5,8 @@
   going from -3 to 3.
 - `prior/samples`: decoded samples of the prior.
 - `prior/classes`, of a conditional model, in place of these: a sample of the prior a column, a class a row, at most fifty.
-- `prior/latent_grid`, with two latent dimensions, in place of traversals: each image stands for an equal share of the prior.
+- `prior/latent_grid`, with two latent dimensions whose quantiles under the prior are known, in place of traversals: each image
+  stands for an equal share of the prior.
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,6 @@ from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
 from vae_lightning.callbacks.looking import fixed_images, undisturbed, unpermuted, writer_of
 from vae_lightning.callbacks.progress import is_interrupted
-from vae_lightning.distributions.factors import factors
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.latents import mean_images, quantile_mesh, traversals
 from vae_lightning.noise import standard_normal
@@ -96,10 +96,8 @@ def _drawings(model: LatentVariableModel, x: Tensor, y: Tensor) -> Iterator[Draw
     classes = classes_of(model)
     yield _reconstructions(model, x, y)
     yield _classes(model, classes, x) if classes else _samples(model, x)
-    if model.latent_dim == 2 and not classes and factors(model.prior()) is not None:
-        yield _latent_grid(model)
-    else:
-        yield _traversals(model, x, y)
+    grid = _latent_grid(model) if model.latent_dim == 2 and not classes else None
+    yield _traversals(model, x, y) if grid is None else grid
 
 
 def _reconstructions(model: LatentVariableModel, x: Tensor, y: Tensor) -> Drawing:
@@ -133,5 +131,10 @@ def _classes(model: LatentVariableModel, classes: int, x: Tensor) -> Drawing:
     return "prior/classes", mean_images(model, from_noise(prior, epsilon), y), COLUMNS
 
 
-def _latent_grid(model: LatentVariableModel) -> Drawing:
-    return "prior/latent_grid", mean_images(model, quantile_mesh(model.prior(), GRID_ROWS)), GRID_ROWS
+def _latent_grid(model: LatentVariableModel) -> Drawing | None:
+    """None for a prior whose quantiles make no mesh."""
+    try:
+        z = quantile_mesh(model.prior(), GRID_ROWS)
+    except NotImplementedError:
+        return None
+    return "prior/latent_grid", mean_images(model, z), GRID_ROWS

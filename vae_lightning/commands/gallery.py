@@ -130,7 +130,7 @@ def _drawn(spec: FigureSpec, subject: Subject, folder: Path) -> tuple[Path, str]
                 return f"gave {kind_of(figure)}, and not a matplotlib Figure"
             return _save(figure, folder, spec.name), str(figure.get_label()) if isinstance(figure, Figure) else ""
     except (ConfigurationError, DataError, NotImplementedError) as error:
-        return str(error)
+        return one_line(error)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:  # one figure that fails must not cost the others, and the estimates, their page

@@ -14,11 +14,12 @@ from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import BatchSizeFinder, EarlyStopping, LearningRateFinder, ModelCheckpoint
 
 from vae_lightning.arguments import prefixed
+from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.errors import ConfigurationError, VAELightningError, one_line
 from vae_lightning.machine.processor import BFLOAT16_IS_SLOW, computes_in_bfloat16
 from vae_lightning.models.base import Module
 from vae_lightning.noise import Source
-from vae_lightning.types import MNIST_SHAPE
+from vae_lightning.types import MNIST_SHAPE, LatentVariableModel
 
 __all__ = [
     "check_finders",
@@ -94,6 +95,8 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         try:
             with plugin.forward_context():
                 terms = tuple(copied.terms(copied(x, y, noise), x, y, torch.zeros(())))
+                if isinstance(copied, LatentVariableModel):  # figures and callbacks sample the prior, which a step does not
+                    from_noise(copied.prior(y), torch.zeros(len(x), copied.latent_dim))
         except VAELightningError:
             raise
         except Exception as error:

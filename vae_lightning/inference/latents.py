@@ -40,12 +40,14 @@ def quantile_mesh(prior: Distribution, rows: int = 20) -> Tensor:
     Each point stands for as much of that probability as any other.
 
     Raises:
-        NotImplementedError: the prior does not factorise over dimensions, so its quantiles make no mesh.
+        NotImplementedError: the prior does not factorise over dimensions, so its quantiles make no mesh, or has no `icdf`.
     """
     require(rows >= 2, "rows", rows, "at least 2")
     dimensions = factors(prior)
     if dimensions is None:
         raise NotImplementedError(f"{kind_of(prior)} does not factorise over dimensions, so its quantiles make no mesh")
+    if type(dimensions).icdf is Distribution.icdf:
+        raise NotImplementedError(f"{kind_of(dimensions)} has no quantile function icdf, of which a mesh could be made")
     points: Tensor = dimensions.icdf(_mesh((torch.arange(rows) + 0.5) / rows).to(prior.mean))
     return points
 
