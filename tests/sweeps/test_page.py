@@ -179,13 +179,9 @@ def test_page_sorts_and_filters_in_a_browser_and_runs_no_script_of_a_name(tmp_pa
     text = page_of(tmp_path, "a", "bb", EVIL)
     clicks = """
       document.querySelectorAll("table.sortable")[0].tHead.rows[0].cells[3].querySelector("button").click();
-      const box = document.getElementById("filter"); box.value = "name=b"; box.dispatchEvent(new Event("input"));
+      const box = document.getElementById("filter"); box.value = "name=bb"; box.dispatchEvent(new Event("input"));
     """
-    # the page lets no other script run, so that the one that clicks must be the page's own
-    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
-    assert script is not None
-    changed = re.sub(r"<meta http-equiv=.*?>", "", text).replace(script[0], f"<script>{script[1]}{clicks}</script>")
-    (tmp_path / "clicked.html").write_text(changed)
+    (tmp_path / "clicked.html").write_text(_clicked(text, clicks))
     dom = {name: _dom(tmp_path / f"{name}.html", tmp_path / "profile") for name in ("clicked", "sweep")}
     assert "taken" not in dom["sweep"].partition("</title>")[0]
     assert 'id="controls" hidden' not in dom["sweep"], "the page's own script ran"
@@ -197,6 +193,46 @@ def test_page_sorts_and_filters_in_a_browser_and_runs_no_script_of_a_name(tmp_pa
     ]
     assert means == sorted(means)
     assert len(means) == 3
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("beta=1", [(2, 1), (20, 1)]),
+        ("beta=1 dim=2", [(2, 1)]),
+        ("model.beta=10", [(2, 10), (20, 10)]),
+        ("BETA=10", [(2, 10), (20, 10)]),
+        ("dim", [(2, 1), (2, 10), (20, 1), (20, 10)]),
+        ("beta=", [(2, 1), (2, 10), (20, 1), (20, 10)]),
+    ],
+)
+def test_filter_shows_the_settings_that_were_typed_and_no_others(tmp_path: Path, typed: str, shown: list[tuple[int, int]]) -> None:
+    record = make_sweep(tmp_path, {"model.latent_dim": [2, 20], "model.beta": [1, 10], "seed": [0, 1]}, values)
+    text = write_table(table_of(tmp_path, record)).read_text()
+    clicks = f'const box = document.getElementById("filter"); box.value = "{typed}"; box.dispatchEvent(new Event("input"));'
+    (tmp_path / "typed.html").write_text(_clicked(text, clicks))
+    table = _dom(tmp_path / "typed.html", tmp_path / "profile").partition("<h2>Differences")[0]
+    rows = re.findall(r'<tr data-label="latent_dim=(\d+) beta=(\d+)"(.*?)>', table)
+    assert len(rows) == 4
+    assert sorted((int(dim), int(beta)) for dim, beta, rest in rows if "hidden" not in rest) == shown
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium")
+def test_lists_are_sorted_by_their_numbers(tmp_path: Path) -> None:
+    record = make_sweep(tmp_path, {"model.net.hidden": [[100], [16, 16], [400, 16], [16], [5]], "seed": [0]}, values)
+    text = write_table(table_of(tmp_path, record)).read_text()
+    clicks = 'document.querySelectorAll("table.sortable")[0].tHead.rows[0].cells[1].querySelector("button").click();'
+    (tmp_path / "clicked.html").write_text(_clicked(text, clicks))
+    table = _dom(tmp_path / "clicked.html", tmp_path / "profile").partition("<h2>Differences")[0]
+    assert re.findall(r'<tr data-label="hidden=\[(.*?)\]"', table) == ["5", "16", "16,16", "100", "400,16"]
+
+
+def _clicked(text: str, clicks: str) -> str:
+    """A page whose own script, the only one that it lets run, clicks something."""
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert script is not None
+    return re.sub(r"<meta http-equiv=.*?>", "", text).replace(script[0], f"<script>{script[1]}{clicks}</script>")
 
 
 def _dom(page: Path, profile: Path) -> str:
