@@ -283,3 +283,26 @@ def test_ctrl_c_ends_the_jobs_on_this_machine_with_a_checkpoint(
     assert [training(tmp_path, f"seed={seed}") for seed in (0, 1)] == [None, None]
     (log,) = tmp_path.glob("outputs/vae/sweep_*/.sweep/logs/seed=0.log")
     assert "training stops" in log.read_text()
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit"])
+def test_jobs_on_this_machine_end_with_a_command_that_is_killed(
+    started: Callable[..., subprocess.Popen[str]], tmp_path: Path, launcher: str
+) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{launcher}_launcher")
+    two = {"joblib": "hydra.launcher.n_jobs=2", "submitit": "hydra.launcher.cpus_per_task=1"}
+    name = "submitit_local" if launcher == "submitit" else launcher
+    words = ["-m", "seed=0,1,2", *LONG, f"hydra/launcher={name}", two[launcher], "trainer.max_epochs=200"]
+    sweep = started(*words)
+    wait_until(trains(tmp_path, "seed=0"), sweep)
+    sweep.kill()
+    sweep.wait()
+    until = time.monotonic() + 60
+    while any(training(tmp_path, f"seed={seed}") is not None for seed in range(3)):
+        assert time.monotonic() < until, "a job goes on without its sweep"
+        time.sleep(0.2)
+    (folder,) = tmp_path.glob("outputs/vae/sweep_*")
+    assert json.loads((folder / "seed=0/metrics.json").read_text())["interrupted"]
+    time.sleep(3)
+    assert not any(training(tmp_path, f"seed={seed}") for seed in range(3)), "nor does another one begin"
+    assert not (folder / "seed=2" / "train.log").exists()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.worker import Order, ask_to_stop, end_of, launched, run_ordered
@@ -164,6 +165,25 @@ def test_a_sweep_asks_its_jobs_to_stop_wherever_they_are(
     assert not reason_of(run).exists()
     run_ordered(launched(other))
     assert not (other / "seen.json").exists(), "what has not begun does not begin"
+
+
+def test_job_stops_when_the_command_of_its_sweep_is_no_more(
+    order: Callable[..., Path], worker: Callable[[Path], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    command = FileLock(tmp_path / "command")
+    with command:
+        run, other = order("seed=0", "waits", command=command.lock_file), order("seed=1", command=command.lock_file)
+        process = worker(run)
+        wait_until((run / "waits").exists, "the command has not begun")
+        time.sleep(1)
+        assert process.poll() is None
+    assert process.wait(30) == 0
+    assert (run / "told").read_text() == "SIGTERM"
+    run_ordered(launched(other))
+    assert not (other / "seen.json").exists(), "what has not begun does not begin"
+    Path(command.lock_file).unlink(missing_ok=True)
+    run_ordered(launched(order("seed=2", command=command.lock_file)))
+    assert not (tmp_path / "sweep" / "seed=2" / "seen.json").exists(), "nor after the command has ended well"
 
 
 def test_jobs_at_once_on_a_machine_see_a_gpu_each(

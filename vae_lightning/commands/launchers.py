@@ -16,6 +16,7 @@ from copy import deepcopy
 from itertools import zip_longest
 from pathlib import Path
 
+from filelock import FileLock
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -38,6 +39,10 @@ OFTEN = 1.0
 """Seconds after which it is looked again whether a job has ended."""
 ENDING = 120.0
 """Seconds within which jobs are expected to have ended that were told to."""
+HERE = ("joblib", "submitit_local")
+"""Launchers whose processes are on this machine, and outlive the command."""
+COMMANDS = Path(".sweep", "commands")
+"""Where, in a sweep's folder, each command whose jobs end with it locks a file."""
 PASSED_ON = "VAE_LIGHTNING_"
 """The beginning of environment variables that jobs need on other machines too."""
 
@@ -81,10 +86,11 @@ class Launched:
             return None
         for task in tasks:
             run = run_in(task.environment)
-            require_own(run.parent, launched(run) / "order.json", run.parent / PLACES / "0")
-            _order(task, at_once, gpus).write(launched(run))
+            require_own(run.parent, launched(run) / "order.json", run.parent / PLACES / "0", run.parent / COMMANDS / "0")
         watch = _Watch(tasks, ended)
-        with watch:
+        with self._alive(run_in(tasks[0].environment).parent) as command, watch:
+            for task in tasks:
+                _order(task, at_once, gpus, command).write(launched(run_in(task.environment)))
             signum, error = self._launch(tasks, at_once)
         if error is not None and not any(has_begun(run_in(task.environment)) for task in tasks):
             raise ConfigurationError(f"hydra/launcher={self.name}: {error}")
@@ -92,6 +98,22 @@ class Launched:
             print(f"error: hydra/launcher={self.name}: {error}", file=sys.stderr)
         watch.rest(signum if signum is not None else signal.SIGTERM, self._failed)
         return signum
+
+    @contextlib.contextmanager
+    def _alive(self, folder: Path) -> Iterator[str]:
+        """A block with the file that says that this command lives, to jobs that end with it; empty where they do not.
+
+        Processes of joblib go on without the command that began them, and take further jobs.
+        """
+        if self.name not in HERE:
+            yield ""
+            return
+        lock = FileLock(folder / COMMANDS / f"{os.getpid()}")
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        with lock:
+            yield lock.lock_file
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
 
     def _launch(self, tasks: Sequence[Task], at_once: int) -> tuple[int | None, str | None]:
         """Have the plugin run tasks; the signal that ended it, and what went wrong, in one line."""
@@ -193,11 +215,11 @@ def _failure(returned: JobReturn | None) -> str | None:
     return None
 
 
-def _order(task: Task, at_once: int, gpus: Sequence[str]) -> Order:
+def _order(task: Task, at_once: int, gpus: Sequence[str], command: str) -> Order:
     passed = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
     here = os.getcwd()  # noqa: PTH109
     run = str(run_in(task.environment))
-    return Order(run, task.script, task.words, {**passed, **task.environment}, str(task.log), here, gpus, at_once)
+    return Order(run, task.script, task.words, {**passed, **task.environment}, str(task.log), here, gpus, at_once, command)
 
 
 def _words(folder: Path, run: Path) -> list[str]:

@@ -65,6 +65,23 @@ class Order:
     """The names of the GPUs of this machine, of which each job has one; empty: the launcher deals them out."""
     places: int = 0
     """How many jobs run on this machine at once; 0: the launcher says so."""
+    command: str = ""
+    """The file that the sweep's command locks for as long as it lives; empty: the job does not end with it."""
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the command that the job ends with is no more."""
+        if not self.command:
+            return False
+        if not Path(self.command).exists():
+            return True
+        lock = FileLock(self.command)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        lock.release()
+        return True
 
     def write(self, folder: Path) -> None:
         """Write the order into a job's folder below `LAUNCHED`, from which what an earlier launcher left is removed."""
@@ -103,7 +120,10 @@ def ask_to_stop(run: Path) -> None:
 
 def run_job(_: DictConfig) -> None:
     """Run the command that is ordered in the folder that Hydra has for this job; the task function of launchers."""
-    run_ordered(Path(HydraConfig.get().runtime.output_dir))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    run_ordered(folder)
+    if Order.read(folder).is_left:  # nobody waits for this process, which would wait for further jobs
+        os._exit(status_of(signal.SIGTERM))
 
 
 def run_ordered(folder: Path) -> None:
@@ -114,7 +134,7 @@ def run_ordered(folder: Path) -> None:
     (folder / BEGUN).touch()
     with _told() as told:
         with descriptor_of_claim(run, patience) as descriptor:
-            if descriptor is not None and not (is_finished(run) or told.signum or (folder / STOP).exists()):
+            if descriptor is not None and not (is_finished(run) or told.signum or _is_to_stop(order, folder)):
                 reason_of(run).unlink(missing_ok=True)
                 with _place(order) as environment:
                     code = _run(order, environment, descriptor, told)
@@ -141,21 +161,26 @@ def _run(order: Order, environment: Mapping[str, str], descriptor: int, told: "_
         told.process = process
         if told.signum is not None:
             told.tell(told.signum)
-        code = _end(process, launched(Path(order.run)) / STOP)
+        code = _end(process, order)
         told.process = None
     if code < 0 or code > 128:
         time.sleep(0.2)  # a scheduler that tells both of them to end may reach this process last
     return code
 
 
-def _end(process: "subprocess.Popen[bytes]", stop: Path) -> int:
-    """Wait for the end of the command, which is asked to end if the file `stop` appears; return its exit status."""
-    asked = False
+def _is_to_stop(order: Order, folder: Path) -> bool:
+    """Whether the job is to stop: the sweep asks for it, or is no more."""
+    return (folder / STOP).exists() or order.is_left
+
+
+def _end(process: "subprocess.Popen[bytes]", order: Order) -> int:
+    """Wait for the end of the command, which is asked to end where the job is to stop; return its exit status."""
+    asked, folder = False, launched(Path(order.run))
     while True:
         try:
             return process.wait(OFTEN)
         except subprocess.TimeoutExpired:
-            if not asked and stop.exists():
+            if not asked and _is_to_stop(order, folder):
                 asked = True
                 process.terminate()
 
