@@ -245,12 +245,17 @@ def test_run_without_the_metric_fails_its_trial(run: Run, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("kills", [1, 2])
-def test_trial_whose_process_is_killed_goes_on_once_under_its_number(run: Run, tmp_path: Path, kills: int) -> None:
+def test_trial_whose_process_is_killed_goes_on_once_under_its_number(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], kills: int
+) -> None:
     launcher = Told(lambda words, environment: -9 if len(launcher.ran) <= kills else finished(words, environment))
     assert run(launcher, *SPACE, n_trials=2) == (0 if kills == 1 else 1)
     trials = study(tmp_path / "s").trials
     assert [trial.state.name for trial in trials] == ["COMPLETE" if kills == 1 else "FAIL", "COMPLETE"]
     assert launcher.ran[0] == launcher.ran[1]
+    said = capsys.readouterr()
+    numbers = re.findall(r"^(?:error: )?\[(\d)/2\]", said.err + said.out, re.MULTILINE)
+    assert set(numbers) == {"1", "2"}, "a run that goes on is counted once"
     if kills == 2:
         assert trials[0].user_attrs[REASON].startswith("its process was killed by SIGKILL")
 

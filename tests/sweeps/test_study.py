@@ -166,12 +166,16 @@ def test_pruners_stop_what_is_worse(optuna: Any, tmp_path: Path, pruner: str, st
     assert loaded(optuna, tmp_path).trials[0].intermediate_values == {1: -1.0, 2: -1.0}
 
 
-def test_end_of_a_journal_that_is_no_line_is_cut_off(optuna: Any, tmp_path: Path) -> None:
+def test_end_of_a_journal_that_is_no_line_is_cut_off_and_said(
+    optuna: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     all_of(tmp_path, n_trials=2)
     with (tmp_path / JOURNAL).open("ab") as file:
         file.write(b'{"op_code":4,"worker')
     assert len(all_of(tmp_path, n_trials=3)) == 1
     assert len(loaded(optuna, tmp_path).trials) == 3
+    (said,) = (record.getMessage() for record in caplog.records if record.name == study.__name__)
+    assert said.startswith(f"{tmp_path / JOURNAL}: ended within a line")
 
 
 def test_damaged_journal_is_refused_by_its_path(optuna: Any, tmp_path: Path) -> None:

@@ -245,6 +245,7 @@ class SearchRun(SweepRun):
         if failed is not None:
             if failed.job.folder in self.killed and self.trials.attempts(trial) < ATTEMPTS:
                 self._say(f"trial {trial.number} goes on where it stood")
+                self.done -= sum(status.state is State.FAILED for status in found)  # they will end once more
                 return False
             self._fail(trial, failed.reason or "it failed")
         elif any(status.state is State.PRUNED for status in found):

@@ -15,6 +15,7 @@ Optuna is imported where a search needs it; it is an extra of this project.
 """
 
 import contextlib
+import logging
 import os
 import random
 import warnings
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 __all__ = ["REASON", "Reporter", "Trials", "require_optuna", "sampler_of"]
+
+log = logging.getLogger(__name__)
 
 ANEW = "move it elsewhere, and the same command makes it anew from the run folders"
 """The way out of a journal that is of no use."""
@@ -311,3 +314,4 @@ def _mend(journal: Path) -> None:
         kept = file.read().rfind(b"\n") + 1
         if kept < size:
             file.truncate(kept)
+            log.warning("%s: ended within a line, which is cut off; what it said of trials is read from their runs again", journal)
