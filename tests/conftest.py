@@ -1,5 +1,6 @@
 """What several tests need: real MNIST, and short runs of any config."""
 
+import gc
 import hashlib
 import os
 import signal
@@ -18,9 +19,12 @@ from vae_lightning.commands.sweep import register
 from vae_lightning.data import larochelle, sources
 from vae_lightning.data.binarization import binarize
 from vae_lightning.engine import purity
-from vae_lightning.machine import compilation, screen
+from vae_lightning.machine import collection, compilation, screen
 from vae_lightning.noise import generator
 
+SELDOM = (50_000, 20, 10)
+"""Thresholds of `gc.set_threshold`: looking for garbage among what tracing makes took a tenth of the suite's time."""
+collection.USUAL = SELDOM  # to which a training returns
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICK = [
     "trainer.gpus=0",
@@ -45,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish() -> None:
     refuse_all_of_nothing()
+    gc.freeze()  # what has been imported stays
+    gc.set_threshold(*SELDOM)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -30,10 +30,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
+    inherited = signal.getsignal(signal.SIGHUP)
+    if inherited is signal.SIG_IGN:  # of nohup
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     before = {number: signal.getsignal(number) for number in ENDING}
     yield
     assert {number: signal.getsignal(number) for number in ENDING} == before
     assert received() is None
+    signal.signal(signal.SIGHUP, inherited)
 
 
 @pytest.mark.parametrize("number", ENDING)
@@ -145,6 +149,15 @@ def test_forked_process_ends_when_told_to_and_leaves_ctrl_c_to_its_parent() -> N
     assert told == []
 
 
+@contextmanager
+def killed(process: subprocess.Popen[str]) -> Iterator[None]:
+    """A block after which a process is gone, also where a claim of the block does not hold."""
+    try:
+        yield
+    finally:
+        process.kill()
+
+
 TWICE = """
 import hashlib, os, signal, sys, threading, time
 from pathlib import Path
@@ -164,7 +177,7 @@ with handled(at_once=True), noted(lambda number: None, leaving=lambda: print("ot
 def test_second_signal_ends_a_command_at_once_and_leaves_nothing_half_written(tmp_path: Path, arguments: list[str]) -> None:
     command = [sys.executable, "-c", TWICE, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process, killed(process):
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
