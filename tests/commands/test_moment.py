@@ -86,3 +86,21 @@ def test_first_process_that_cannot_be_reached_is_said(monkeypatch: pytest.Monkey
         monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=rf"^trainer\.num_nodes: .* cannot be reached at 127\.0\.0\.1:{port}"):
         folder(num_nodes=2)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"MASTER_PORT": "abc"}, r"^MASTER_PORT=abc: must be a port, 1 to 65535$"),
+        ({"MASTER_PORT": "0"}, r"^MASTER_PORT=0: must be a port"),
+        ({"NODE_RANK": "first"}, r"^NODE_RANK=first: must be 0 to 1, as trainer\.num_nodes=2$"),
+        ({"NODE_RANK": "2"}, r"^NODE_RANK=2: must be 0 to 1"),
+    ],
+)
+def test_machine_that_says_nonsense_of_itself_is_refused(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    for variable, value in ({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500", "NODE_RANK": "1"} | environment).items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=said):
+        folder(num_nodes=2)

@@ -7,6 +7,7 @@ read from the sweep's folder, never from what the plugin says.
 import contextlib
 import io
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -108,12 +109,11 @@ class Launched:
         if self.name not in HERE:
             yield ""
             return
-        lock = FileLock(folder / COMMANDS / f"{os.getpid()}")
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        with lock:
-            yield lock.lock_file
-        with contextlib.suppress(OSError):
-            Path(lock.lock_file).unlink()
+        file = folder / COMMANDS / secrets.token_hex(8)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(file):
+            yield str(file)
+        file.unlink(missing_ok=True)
 
     def _launch(self, tasks: Sequence[Task], at_once: int) -> tuple[int | None, str | None]:
         """Have the plugin run tasks; the signal that ended it, and what went wrong, in one line."""

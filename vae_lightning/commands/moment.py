@@ -22,6 +22,7 @@ __all__ = ["agree_on_now"]
 WAIT = timedelta(minutes=5)
 """How long a process waits for rank 0, which another machine may start later."""
 KEY = "vae_lightning/now"
+MOST_PORTS = 65535
 
 _stores: list[Any] = []
 """Rank 0 serves the moment until it ends."""
@@ -74,6 +75,9 @@ def _meeting(environment: Mapping[str, str], machines: int) -> tuple[str, int, i
     ('10.0.0.1', 29500, 1)
     >>> _meeting({"RANK": "3"}, 1) is None
     True
+
+    Raises:
+        ConfigurationError: `MASTER_PORT` is no port, or a machine that the user has started has no number below `machines`.
     """
     if "TORCHELASTIC_RUN_ID" in environment:
         rank = environment.get("RANK", "0")
@@ -84,8 +88,13 @@ def _meeting(environment: Mapping[str, str], machines: int) -> tuple[str, int, i
         return slurm.main_address, slurm.main_port, slurm.global_rank()
     elif machines > 1 and environment.get("LOCAL_RANK", "0") == "0":
         rank = environment.get("NODE_RANK", environment.get("GROUP_RANK", "0"))
+        if not (rank.isdecimal() and int(rank) < machines):
+            raise ConfigurationError(f"NODE_RANK={rank}: must be 0 to {machines - 1}, as trainer.num_nodes={machines}")
     else:
         return None
     if not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys() or not rank.isdigit():
         return None
-    return environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), int(rank)
+    port = environment["MASTER_PORT"]
+    if not (port.isdecimal() and 0 < int(port) <= MOST_PORTS):
+        raise ConfigurationError(f"MASTER_PORT={port}: must be a port, 1 to {MOST_PORTS}")
+    return environment["MASTER_ADDR"], int(port), int(rank)
