@@ -163,6 +163,7 @@ def test_reason_is_the_line_that_says_why() -> None:
     assert why("import time; time.sleep(60)", 0.5) == "took longer than 1 s"
 
 
+@pytest.mark.slow
 def test_what_a_program_started_ends_with_it(tmp_path: Path) -> None:
     from running import run
 

@@ -172,6 +172,7 @@ import numpy
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swallowed", [False, True])
 def test_signal_while_libraries_are_imported_is_one_line(tmp_path: Path, swallowed: bool) -> None:
     """`swallowed`: while torch looks for numpy, as which this module passes itself off until the signal has come."""
@@ -215,6 +216,7 @@ def test_wrong_input_gets_one_line_and_a_status(tmp_path: Path, script: str, arg
     assert not list((tmp_path / "outputs").glob("**/.hydra")), "a refused run left a folder"
 
 
+@pytest.mark.slow
 def test_library_imports_without_hydra() -> None:
     code = (
         "import sys; sys.modules['hydra'] = sys.modules['omegaconf'] = None\n"

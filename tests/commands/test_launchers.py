@@ -185,6 +185,7 @@ def test_how_many_jobs_share_this_machine(
     assert launcher.at_once(gpus) == at_once
 
 
+@pytest.mark.slow
 def test_jobs_of_the_basic_launcher_see_a_gpu_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from vae_lightning.commands import running
 

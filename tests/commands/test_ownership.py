@@ -179,6 +179,7 @@ def test_config_is_saved_as_resolved(compose: Compose, tmp_path: Path, mnist_roo
     assert "${" not in (tmp_path / "run" / ".hydra" / "config.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_refused_command_leaves_a_finished_run_as_it_was_and_no_folder_of_its_own(run: Path, tmp_path: Path) -> None:
     before = tree(run)
     for folder in ("run", "new/folder"):

@@ -137,6 +137,7 @@ def test_claim_lasts_as_long_as_the_task_and_what_is_done_at_its_end(task: Calla
     assert not held
 
 
+@pytest.mark.slow
 def test_claim_outlives_a_command_that_is_killed(task: Callable[..., Task], tmp_path: Path) -> None:
     job = tmp_path / "job"
     command = subprocess.Popen([sys.executable, "-c", COMMAND, str(job)])
@@ -154,6 +155,7 @@ def test_claim_outlives_a_command_that_is_killed(task: Callable[..., Task], tmp_
         assert descriptor is not None
 
 
+@pytest.mark.slow
 def test_signal_to_every_process_of_a_command_ends_its_jobs_in_good_order(task: Callable[..., Task], tmp_path: Path) -> None:
     """As `timeout` and clusters send it, so that it reaches the process too that jobs are forked from."""
     words = [sys.executable, "-c", COMMAND, str(tmp_path / "job")]

@@ -321,6 +321,7 @@ def test_what_is_wrong_is_said_before_the_first_trial(run: Run, tmp_path: Path, 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_other_search_and_other_sweep_in_a_folder_are_refused(run: Run, tmp_path: Path) -> None:
     assert run(Told(), *SPACE, n_trials=1) == 0
     before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*.json")}

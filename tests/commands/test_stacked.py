@@ -41,6 +41,7 @@ def test_run_folders_are_those_of_runs_alone(compose: Compose, tmp_path: Path) -
     assert second.metrics["val/elbo"] != pytest.approx(first.metrics["val/elbo"], rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("graphs_as_traced")
 def test_a_training_goes_on_from_within_an_epoch_beside_one_that_begins(compose: Compose, tmp_path: Path) -> None:
     settings = [*SMALL, "callbacks.animation=null", "trainer.max_epochs=2"]
@@ -69,6 +70,7 @@ def test_two_trainings_into_one_folder_are_refused(compose: Compose, tmp_path: P
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("graphs_as_traced")
 def test_signal_ends_every_run_of_a_stack_and_their_clocks_keep_checkpoints(
     compose: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

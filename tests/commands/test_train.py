@@ -429,6 +429,7 @@ LATER = (
 """Modules that a training imports when it needs them, if ever, and not before its first step: each costs tenths of a second."""
 
 
+@pytest.mark.slow
 def test_first_step_waits_for_no_import_of_what_is_needed_later(mnist_root: Path, tmp_path: Path) -> None:
     (tmp_path / "probe.py").write_text(PROBE)
     settings = (f"data.root={mnist_root}", "model.net.hidden=[32]", "+callbacks.probe._target_=probe.Probe")

@@ -186,6 +186,7 @@ def test_job_stops_when_the_command_of_its_sweep_is_no_more(
     assert not (tmp_path / "sweep" / "seed=2" / "seen.json").exists(), "nor after the command has ended well"
 
 
+@pytest.mark.slow
 def test_jobs_at_once_on_a_machine_see_a_gpu_each(
     order: Callable[..., Path], worker: Callable[[Path], subprocess.Popen[bytes]]
 ) -> None:

@@ -143,6 +143,7 @@ def small(seed: int = 0, **arguments: Any) -> dict[str, Any]:
     return {"build": lambda: VAE(**{**shared, **arguments}), "data_seed": seed, **of_run}
 
 
+@pytest.mark.slow
 def test_schedules_clipping_and_unequal_lengths_are_each_models_own(tmp_path: Path) -> None:
     warmup = {"name": "cosine", "warmup": 0.2}
     slow = {"name": "adam", "lr": 1e-4}
@@ -158,6 +159,7 @@ def test_schedules_clipping_and_unequal_lengths_are_each_models_own(tmp_path: Pa
         assert_same(run, of_stack)
 
 
+@pytest.mark.slow
 def test_the_stack_shrinks_when_half_of_its_models_are_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     widths: list[int] = []
 

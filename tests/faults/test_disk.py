@@ -71,6 +71,7 @@ def test_checkpoint_is_kept_and_training_goes_on_from_it_when_there_is_room(
     assert json.loads((disk / "run" / "metrics.json").read_text())["metrics"] == again.metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logger", ["tensorboard", "csv"])
 @pytest.mark.parametrize("fault", ["full from the start", "full later", "read-only"])
 def test_logger_that_cannot_write_ends_no_training_and_is_said_once(

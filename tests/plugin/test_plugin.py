@@ -116,6 +116,7 @@ def few_svi_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SVI, "default", SVISettings(max_steps=3))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_svi_steps")
 def test_run_is_evaluated_in_full_drawn_and_reported(run: Result, tmp_path: Path) -> None:
     fit = [name for name in PARTS if name not in ("quadrature", "bits", "compression", "samples", "disentanglement")]
@@ -183,6 +184,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return info.parent
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_svi_steps", "installed")
 def test_package_that_declares_the_entry_point_is_trusted(compose_foreign: Compose, run: Result, tmp_path: Path) -> None:
     before = dict(PARTS)
@@ -309,6 +311,7 @@ def test_package_that_pip_installed_needs_no_word_of_trust(run: Result, tmp_path
 # ---- taken elsewhere
 
 
+@pytest.mark.slow
 def test_foreign_parts_are_exported_and_come_back_where_they_are_trusted(run: Result, tmp_path: Path) -> None:
     settings = {"run": str(run.folder), "to": str(tmp_path / "export")}
     with pytest.raises(CheckpointError, match=r"foreign_vae.*trust"):

@@ -27,7 +27,8 @@ def theirs(folder: Path, *more: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("link", ["seed=0", *(pytest.param(f".sweep/{name}", marks=pytest.mark.slow) for name in PLACES)])
+@pytest.mark.slow
+@pytest.mark.parametrize("link", ["seed=0", *(f".sweep/{name}" for name in PLACES)])
 def test_nothing_is_written_through_a_link(tmp_path: Path, link: str) -> None:
     folder, elsewhere = theirs(tmp_path / "sweep"), tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -38,6 +39,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, link: str) -> None:
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.slow
 def test_class_of_a_package_that_is_not_trusted_is_not_imported(tmp_path: Path) -> None:
     (tmp_path / "harmful.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
     folder = theirs(tmp_path / "sweep", "+callbacks.x._target_=harmful.Callback")
