@@ -17,7 +17,7 @@ from vae_lightning.commands.own_parts import with_own_parts
 from vae_lightning.commands.suggestions import Catalogue
 from vae_lightning.commands.train import train
 
-WHERE = ("trainer.gpus", "trainer.devices", "trainer.accelerator", "trainer.strategy", "ckpt_path", "hydra.")
+WHERE = ("trainer.gpus", "trainer.devices", "trainer.num_nodes", "trainer.accelerator", "trainer.strategy", "ckpt_path", "hydra.")
 """What says where a command computes, what it goes on from and how Hydra runs it, which other tests are about."""
 WHICH = ("run=", "root=", "ckpt_path=", "to=")
 """What says which run a command evaluates, and where to."""
