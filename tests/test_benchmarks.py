@@ -277,6 +277,7 @@ def test_outcome_of_a_test_is_read_as_it_ends(line: str, outcome: tuple[str, str
     assert outcome_of(line) == outcome
 
 
+@pytest.mark.slow
 def test_words_for_train_and_evaluate_are_settings_that_there_are(session: Sessions) -> None:
     from recipes import RECIPES
     from roster import contenders

@@ -311,7 +311,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs to know the processes of a process")
-@pytest.mark.parametrize(("start", "ending"), [("ddp", "SIGKILL"), ("ddp_spawn", "SIGTERM"), ("torchrun", "SIGKILL")])
+@pytest.mark.parametrize(
+    ("start", "ending"),
+    [("ddp", "SIGKILL"), pytest.param("ddp_spawn", "SIGTERM", marks=pytest.mark.exhaustive), ("torchrun", "SIGKILL")],
+)
 def test_run_of_two_processes_that_is_stopped_and_resumed_is_that_of_one_never_stopped(
     undisturbed: Path, tmp_path: Path, start: str, ending: str
 ) -> None:

@@ -163,6 +163,7 @@ def assert_same(one: Any, other: Any, where: str = "") -> None:
 GOES_ON = (*SMALL, "logger=csv", "callbacks.images=null", "trainer.limit_train_batches=10", "trainer.max_epochs=2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [

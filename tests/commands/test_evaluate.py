@@ -108,6 +108,7 @@ def test_report_equals_the_trainings_own_test_metrics(compose: Callable[..., Dic
     assert report["warnings"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("graphs_as_traced")
 def test_a_run_of_a_stack_is_evaluated_as_one_alone(compose: Callable[..., DictConfig], tmp_path: Path) -> None:
     whole = [

@@ -325,6 +325,7 @@ def test_wrong_settings_are_named(conditional: Path, settings: dict[str, str], s
         explore({"run": str(conditional), **settings})
 
 
+@pytest.mark.slow
 def test_file_that_is_no_page_is_kept(conditional: Path, page: Path, mnist_root: Path, tmp_path: Path) -> None:
     settings = {"run": str(conditional), "root": str(mnist_root)}
     thesis = tmp_path / "thesis.html"
@@ -343,6 +344,7 @@ def test_released_model_is_no_place_for_a_page() -> None:
         explore({"run": "pretrained:vae"})
 
 
+@pytest.mark.slow
 def test_run_is_called_by_its_folder_wherever_one_is(
     conditional: Path, mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,6 +392,7 @@ def test_each_of_two_runs_is_told_the_places_that_its_data_have(
         explore({"run": str(folder), "with": str(folder), "root": "x"})
 
 
+@pytest.mark.slow
 def test_second_run_is_named_by_its_key(
     conditional: Path, compose: Callable[..., DictConfig], tmp_path: Path, mnist_root: Path
 ) -> None:

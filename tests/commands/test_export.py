@@ -214,6 +214,7 @@ def test_empty_place_is_refused(run: Path) -> None:
     assert not (run / "export").exists()
 
 
+@pytest.mark.slow
 def test_graph_that_differs_leaves_an_earlier_export_whole(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     folder = exported(run, tmp_path / "e", format="onnx")
@@ -235,6 +236,7 @@ def test_help_waits_for_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
 
 
+@pytest.mark.slow
 def test_command_ends_with_status_2_and_one_line() -> None:
     result = subprocess.run(
         [sys.executable, "-m", "vae_lightning.commands.export", "run=nowhere"],

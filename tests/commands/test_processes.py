@@ -78,6 +78,7 @@ def run(tasks: list[Task], at_once: int = 1, gpus: tuple[str, ...] = ()) -> tupl
     return signum, ended
 
 
+@pytest.mark.slow
 def test_what_becomes_of_a_task_is_its_own(task: Callable[..., Task], tmp_path: Path) -> None:
     signum, ended = run([task("killed"), task("3"), task("raises"), task("well")])
     assert (signum, ended) == (None, {"killed": -signal.SIGKILL, "3": 3, "raises": 1, "well": 0})

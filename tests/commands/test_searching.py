@@ -138,6 +138,7 @@ def test_best_trial_is_found_and_its_run_is_where_it_says(
     assert row(said, "lr")[-1] == "val/elbo"
 
 
+@pytest.mark.slow
 def test_what_the_page_says_to_read_a_search_with_reads_it(unchecked: None, run: Run, tmp_path: Path) -> None:
     assert run(Told(), *SPACE, n_trials=20) == 0
     (snippet,) = re.findall(r"^```python\n(.*?)^```$", (REPOSITORY / "docs" / "search.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -169,6 +170,7 @@ def test_search_for_the_least_finds_the_least(run: Run, tmp_path: Path) -> None:
     assert Search.read(tmp_path / "s").mode == "min"
 
 
+@pytest.mark.slow
 def test_search_that_was_stopped_goes_on_as_if_it_had_not_been(unchecked: None, run: Run, tmp_path: Path) -> None:
     assert run(Told(), *SPACE, n_trials=6, sweep="whole") == 0
     stopped = Told()
@@ -192,6 +194,7 @@ def test_trial_that_was_told_to_end_before_it_had_begun_has_not_failed(unchecked
     assert [trial.state.name for trial in study(tmp_path / "s").trials] == ["COMPLETE", "COMPLETE"]
 
 
+@pytest.mark.slow
 def test_same_command_is_the_same_search_and_another_space_is_another(unchecked: None, run: Run, tmp_path: Path) -> None:
     def there() -> list[Path]:
         return sorted(tmp_path.glob(f"outputs/*/*/{SEARCH}"))
@@ -216,6 +219,7 @@ def test_sweep_of_the_settings_of_a_search_is_another_one(unchecked: None, run: 
     assert sorted(len(Record.read(path.parent.parent).jobs) for path in tmp_path.glob(f"outputs/*/*/{JOBS}")) == [1, 4]
 
 
+@pytest.mark.slow
 def test_trial_that_fails_is_a_line_and_the_rest_goes_on(
     unchecked: None, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,7 @@ def files(folder: Path) -> set[str]:
     return {str(path.parent if "events.out" in path.name else path) for path in paths}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("graphs_as_traced")
 def test_run_folders_are_those_of_runs_alone(compose: Compose, tmp_path: Path) -> None:
     settings = [*SMALL, "callbacks.animation=null"]

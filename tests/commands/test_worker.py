@@ -133,6 +133,7 @@ def test_a_signal_reaches_the_command_first_and_then_the_launcher(
     assert not reason_of(run).exists()
 
 
+@pytest.mark.slow
 def test_a_command_outlives_a_killed_launcher_only_to_end_in_good_order_and_is_claimed_until_then(
     order: Callable[..., Path], worker: Callable[[Path], subprocess.Popen[bytes]]
 ) -> None:
@@ -167,6 +168,7 @@ def test_a_sweep_asks_its_jobs_to_stop_wherever_they_are(
     assert not (other / "seen.json").exists(), "what has not begun does not begin"
 
 
+@pytest.mark.slow
 def test_job_stops_when_the_command_of_its_sweep_is_no_more(
     order: Callable[..., Path], worker: Callable[[Path], subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:

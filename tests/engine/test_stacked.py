@@ -197,6 +197,7 @@ class Stop(L.Callback):
         trainer.should_stop = trainer.global_step >= 10
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_or_stops_leaves_the_others_as_they_would_be_alone(tmp_path: Path) -> None:
     last = Run(tmp_path / "alone", **small(2))
     last.trainer.fit(last.model, datamodule=last.data)

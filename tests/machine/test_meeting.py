@@ -66,7 +66,7 @@ def seen_while_training(folder: Path, *words: str, environment: Mapping[str, str
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs to know the ports of a process")
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_spawn"])
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("ddp_spawn", marks=pytest.mark.exhaustive)])
 def test_processes_of_one_machine_listen_on_loopback_alone(tmp_path: Path, strategy: str) -> None:
     seen = seen_while_training(tmp_path, f"trainer.strategy={strategy}")
     assert seen, "there is a door"

@@ -327,6 +327,7 @@ def test_foreign_parts_are_exported_and_come_back_where_they_are_trusted(run: Re
     assert evaluated.report["splits"]["test"]["elbo"]["num_images"] == 16
 
 
+@pytest.mark.slow
 def test_model_of_a_foreign_class_is_exported_and_evaluated(compose_foreign: Compose, tmp_path: Path) -> None:
     train(compose_foreign(tmp_path / "run", "model=foreign", "data=foreign", "trainer.max_epochs=1"))
     found = export({"run": str(tmp_path / "run"), "to": str(tmp_path / "export"), "trust": "[foreign_vae]"})
