@@ -104,7 +104,7 @@ class OfMeans(M2, OfMean): ...
             r"^model: Misspelt \(.*test_rehearsal\.py, line \d+\) fails in a step of two images .*: AttributeError: 'Terms'",
         ),
         (Heavy, r"^model: an? .*StudentT.* has no from_noise\(epsilon\), so it cannot be sampled here$"),
-        (HeavyPrior, r"^model: an? .*StudentT.* has no from_noise\(epsilon\), so it cannot be sampled here$"),
+        (HeavyPrior, r"^prior: an? .*StudentT.* has no from_noise\(epsilon\), so it cannot be sampled here$"),
     ],
 )
 def test_model_of_ones_own_that_cannot_be_trained_is_refused_in_a_line(kind: type[VAE], said: str) -> None:

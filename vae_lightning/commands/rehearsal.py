@@ -95,8 +95,8 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
         try:
             with plugin.forward_context():
                 terms = tuple(copied.terms(copied(x, y, noise), x, y, torch.zeros(())))
-                if isinstance(copied, LatentVariableModel):  # figures and callbacks sample the prior, which a step does not
-                    from_noise(copied.prior(y), torch.zeros(len(x), copied.latent_dim))
+                if isinstance(copied, LatentVariableModel):
+                    _require_samples_of_prior(copied, y)
         except VAELightningError:
             raise
         except Exception as error:
@@ -116,6 +116,14 @@ def rehearse(model: Module, trainer: L.Trainer) -> tuple[str, ...] | None:
             copied.rehearse_optimizer()
             check_schedule(model, terms)
     return terms
+
+
+def _require_samples_of_prior(model: LatentVariableModel, y: torch.Tensor) -> None:
+    """Refuse a prior that cannot be sampled: figures and callbacks do, which a step does not."""
+    try:
+        from_noise(model.prior(y), torch.zeros(len(y), model.latent_dim))
+    except NotImplementedError as error:
+        raise ConfigurationError(f"prior: {one_line(error, 300)}") from error
 
 
 def _refuse_own_part(model: Module, error: Exception) -> None:
