@@ -23,7 +23,7 @@ from vae_lightning.machine import collection, compilation, screen
 from vae_lightning.noise import generator
 
 SELDOM = (50_000, 20, 10)
-"""Thresholds of `gc.set_threshold`: looking for garbage among what tracing makes took a tenth of the suite's time."""
+"""Thresholds of `gc.set_threshold`: tracing graphs makes many objects and hardly any garbage."""
 collection.USUAL = SELDOM  # to which a training returns
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICK = [

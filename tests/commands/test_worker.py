@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.worker import Order, ask_to_stop, end_of, launched, run_ordered
@@ -172,9 +171,9 @@ def test_a_sweep_asks_its_jobs_to_stop_wherever_they_are(
 def test_job_stops_when_the_command_of_its_sweep_is_no_more(
     order: Callable[..., Path], worker: Callable[[Path], subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
-    command = FileLock(tmp_path / "command")
-    with command:
-        run, other = order("seed=0", "waits", command=command.lock_file), order("seed=1", command=command.lock_file)
+    command = tmp_path / "sweep" / ".command"
+    with claimed(command):
+        run, other = order("seed=0", "waits", command=str(command)), order("seed=1", command=str(command))
         process = worker(run)
         wait_until((run / "waits").exists, "the command has not begun")
         time.sleep(1)
@@ -183,8 +182,8 @@ def test_job_stops_when_the_command_of_its_sweep_is_no_more(
     assert (run / "told").read_text() == "SIGTERM"
     run_ordered(launched(other))
     assert not (other / "seen.json").exists(), "what has not begun does not begin"
-    Path(command.lock_file).unlink(missing_ok=True)
-    run_ordered(launched(order("seed=2", command=command.lock_file)))
+    lock_of(command).unlink(missing_ok=True)
+    run_ordered(launched(order("seed=2", command=str(command))))
     assert not (tmp_path / "sweep" / "seed=2" / "seen.json").exists(), "nor after the command has ended well"
 
 

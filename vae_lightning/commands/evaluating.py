@@ -142,8 +142,11 @@ class _Evaluations:
     def _known(self, job: Job) -> dict[str, list[str]]:
         """What came out of each evaluation of the job's run, by the digest of what was wanted."""
         content = read_json(self._mark(job), self.folder, JSON)
-        lists = {wanted: came_out for wanted, came_out in content.items() if isinstance(came_out, list) and came_out}
-        return {wanted: came_out for wanted, came_out in lists.items() if all(isinstance(digest, str) for digest in came_out)}
+        return {
+            wanted: came_out
+            for wanted, came_out in content.items()
+            if came_out and isinstance(came_out, list) and all(isinstance(digest, str) for digest in came_out)
+        }
 
     def _estimates(self, job: Job) -> dict[str, bool]:
         """A digest of each estimate in the report of the job's run, and whether the latest evaluation made it."""

@@ -17,7 +17,6 @@ from copy import deepcopy
 from itertools import zip_longest
 from pathlib import Path
 
-from filelock import FileLock
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
@@ -33,6 +32,7 @@ from vae_lightning.errors import ConfigurationError, Interruption, one_line
 from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import received, status_of
 from vae_lightning.sweeps.claims import claimed, is_finished, note_reason, require_own
+from vae_lightning.sweeps.record import lock_of
 
 __all__ = ["Launched"]
 
@@ -42,8 +42,6 @@ ENDING = 120.0
 """Seconds within which jobs are expected to have ended that were told to."""
 HERE = ("joblib", "submitit_local")
 """Launchers whose processes are on this machine, and outlive the command."""
-COMMANDS = Path(".sweep", "commands")
-"""Where, in a sweep's folder, each command whose jobs end with it locks a file."""
 PASSED_ON = "VAE_LIGHTNING_"
 """The beginning of environment variables that jobs need on other machines too."""
 
@@ -87,7 +85,7 @@ class Launched:
             return None
         for task in tasks:
             run = run_in(task.environment)
-            require_own(run.parent, launched(run) / "order.json", run.parent / PLACES / "0", run.parent / COMMANDS / "0")
+            require_own(run.parent, launched(run) / "order.json", run.parent / PLACES / "0")
         watch = _Watch(tasks, ended)
         with self._alive(run_in(tasks[0].environment).parent) as command, watch:
             for task in tasks:
@@ -102,18 +100,17 @@ class Launched:
 
     @contextlib.contextmanager
     def _alive(self, folder: Path) -> Iterator[str]:
-        """A block with the file that says that this command lives, to jobs that end with it; empty where they do not.
+        """A block with what this command claims while it lives, for jobs that end with it; empty where they do not.
 
         Processes of joblib go on without the command that began them, and take further jobs.
         """
         if self.name not in HERE:
             yield ""
             return
-        file = folder / COMMANDS / secrets.token_hex(8)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file):
-            yield str(file)
-        file.unlink(missing_ok=True)
+        command = folder / f".command_{secrets.token_hex(8)}"
+        with claimed(command):
+            yield str(command)
+        lock_of(command).unlink(missing_ok=True)
 
     def _launch(self, tasks: Sequence[Task], at_once: int) -> tuple[int | None, str | None]:
         """Have the plugin run tasks; the signal that ended it, and what went wrong, in one line."""

@@ -22,7 +22,7 @@ __all__ = ["agree_on_now"]
 WAIT = timedelta(minutes=5)
 """How long a process waits for rank 0, which another machine may start later."""
 KEY = "vae_lightning/now"
-MOST_PORTS = 65535
+LAST_PORT = 65535
 
 _stores: list[Any] = []
 """Rank 0 serves the moment until it ends."""
@@ -95,6 +95,6 @@ def _meeting(environment: Mapping[str, str], machines: int) -> tuple[str, int, i
     if not {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys() or not rank.isdigit():
         return None
     port = environment["MASTER_PORT"]
-    if not (port.isdecimal() and 0 < int(port) <= MOST_PORTS):
-        raise ConfigurationError(f"MASTER_PORT={port}: must be a port, 1 to {MOST_PORTS}")
+    if not (port.isdecimal() and 0 < int(port) <= LAST_PORT):
+        raise ConfigurationError(f"MASTER_PORT={port}: must be a port, 1 to {LAST_PORT}")
     return environment["MASTER_ADDR"], int(port), int(rank)

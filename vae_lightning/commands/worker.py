@@ -27,7 +27,7 @@ from omegaconf import DictConfig
 from vae_lightning.commands.job import worker_environment
 from vae_lightning.machine.files import write_json
 from vae_lightning.machine.signals import ENDING, status_of
-from vae_lightning.sweeps.claims import descriptor_of_claim, is_finished, note_end
+from vae_lightning.sweeps.claims import claimed, descriptor_of_claim, is_finished, note_end
 from vae_lightning.sweeps.record import reason_of
 
 __all__ = ["Order", "ask_to_stop", "end_of", "has_begun", "launched", "run_job", "run_ordered"]
@@ -66,22 +66,20 @@ class Order:
     places: int = 0
     """How many jobs run on this machine at once; 0: the launcher says so."""
     command: str = ""
-    """The file that the sweep's command locks for as long as it lives; empty: the job does not end with it."""
+    """What the sweep's command claims, as a job's run folder, for as long as it lives; empty: the job does not end with it."""
 
     @property
     def is_left(self) -> bool:
         """Whether the command that the job ends with is no more."""
         if not self.command:
             return False
-        if not Path(self.command).exists():
-            return True
-        lock = FileLock(self.command)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        lock.release()
-        return True
+        with claimed(Path(self.command)) as free:
+            return free
+
+    @property
+    def is_to_stop(self) -> bool:
+        """Whether the job is to stop: the sweep asks for it, or is no more."""
+        return (launched(Path(self.run)) / STOP).exists() or self.is_left
 
     def write(self, folder: Path) -> None:
         """Write the order into a job's folder below `LAUNCHED`, from which what an earlier launcher left is removed."""
@@ -134,7 +132,7 @@ def run_ordered(folder: Path) -> None:
     (folder / BEGUN).touch()
     with _told() as told:
         with descriptor_of_claim(run, patience) as descriptor:
-            if descriptor is not None and not (is_finished(run) or told.signum or _is_to_stop(order, folder)):
+            if descriptor is not None and not (is_finished(run) or told.signum or order.is_to_stop):
                 reason_of(run).unlink(missing_ok=True)
                 with _place(order) as environment:
                     code = _run(order, environment, descriptor, told)
@@ -168,19 +166,14 @@ def _run(order: Order, environment: Mapping[str, str], descriptor: int, told: "_
     return code
 
 
-def _is_to_stop(order: Order, folder: Path) -> bool:
-    """Whether the job is to stop: the sweep asks for it, or is no more."""
-    return (folder / STOP).exists() or order.is_left
-
-
 def _end(process: "subprocess.Popen[bytes]", order: Order) -> int:
     """Wait for the end of the command, which is asked to end where the job is to stop; return its exit status."""
-    asked, folder = False, launched(Path(order.run))
+    asked = False
     while True:
         try:
             return process.wait(OFTEN)
         except subprocess.TimeoutExpired:
-            if not asked and _is_to_stop(order, folder):
+            if not asked and order.is_to_stop:
                 asked = True
                 process.terminate()
 

@@ -2,7 +2,7 @@
 
 from torch.distributions import Distribution, Independent
 
-__all__ = ["factors"]
+__all__ = ["factors", "has_quantiles"]
 
 
 def factors(distribution: Distribution) -> Distribution | None:
@@ -25,3 +25,13 @@ def factors(distribution: Distribution) -> Distribution | None:
     while isinstance(distribution, Independent):
         distribution = distribution.base_dist
     return None if distribution.event_shape else distribution
+
+
+def has_quantiles(distribution: Distribution) -> bool:
+    """Whether `distribution` has a quantile function, `icdf`, of its own.
+
+    >>> from torch.distributions import Laplace, StudentT
+    >>> has_quantiles(Laplace(0.0, 1.0)), has_quantiles(StudentT(3.0))
+    (True, False)
+    """
+    return type(distribution).icdf is not Distribution.icdf

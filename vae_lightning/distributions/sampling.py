@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 from torch.special import ndtr, ndtri
 
-from vae_lightning.distributions.factors import factors
+from vae_lightning.distributions.factors import factors, has_quantiles
 from vae_lightning.errors import kind_of
 
 __all__ = ["GaussianMixture", "diagonal_gaussian", "from_noise"]
@@ -82,7 +82,7 @@ def from_noise(distribution: Distribution, epsilon: Tensor) -> Tensor:
     dimensions = factors(distribution)
     if isinstance(dimensions, Normal):
         return distribution.mean + distribution.stddev * epsilon
-    if dimensions is not None and dimensions.has_rsample and type(dimensions).icdf is not Distribution.icdf:
+    if dimensions is not None and dimensions.has_rsample and has_quantiles(dimensions):
         # in double precision, and never 1, of which a quantile is infinite: float32 draws beyond 5.3 have a share of 1
         share = ndtr(epsilon.double()).clamp(TINY, 1 - TINY)
         sample = dimensions.icdf(share).to(epsilon.dtype)

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
-from vae_lightning.distributions.factors import factors
+from vae_lightning.distributions.factors import factors, has_quantiles
 from vae_lightning.errors import kind_of
 from vae_lightning.inference.chunks import over_chunks
 from vae_lightning.types import LatentVariableModel
@@ -46,7 +46,7 @@ def quantile_mesh(prior: Distribution, rows: int = 20) -> Tensor:
     dimensions = factors(prior)
     if dimensions is None:
         raise NotImplementedError(f"{kind_of(prior)} does not factorise over dimensions, so its quantiles make no mesh")
-    if type(dimensions).icdf is Distribution.icdf:
+    if not has_quantiles(dimensions):
         raise NotImplementedError(f"{kind_of(dimensions)} has no quantile function icdf, of which a mesh could be made")
     points: Tensor = dimensions.icdf(_mesh((torch.arange(rows) + 0.5) / rows).to(prior.mean))
     return points
