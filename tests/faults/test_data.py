@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
+import tqdm
 from faults.conftest import Mirror
 
 from vae_lightning import MNISTDataModule
@@ -212,6 +214,28 @@ def test_process_that_is_killed_as_it_fetches_keeps_nobody_waiting_and_leaves_no
     mirror.way = "well"
     assert len(sources.load("fashion_mnist", tmp_path / "data", "train")[0]) == 20
     assert not list(raw.glob(".fetch-*"))
+
+
+def test_process_that_was_killed_as_it_drew_a_bar_keeps_nobody_waiting(mirror: Mirror, tmp_path: Path) -> None:
+    """It never gives back the lock of tqdm that it shares with the process it was forked from."""
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with tqdm.tqdm.get_lock():
+            held.set()
+            done.wait(60)
+
+    holder = threading.Thread(target=hold)
+    reader = threading.Thread(target=sources.load, args=("fashion_mnist", tmp_path / "data", "test"), daemon=True)
+    holder.start()
+    try:
+        assert held.wait(10)
+        reader.start()
+        reader.join(30)
+        assert not reader.is_alive()
+    finally:
+        done.set()
+        holder.join()
 
 
 # ---- folders that may only be read

@@ -4,6 +4,7 @@ A timeout of a connection waits for the next byte, so a server that sends one by
 """
 
 import sys
+import threading
 import time
 import urllib.request
 
@@ -42,8 +43,11 @@ def downloaded(url: str, most: int) -> bytes:
 def _read(response: object, url: str, most: int) -> bytes:
     from tqdm import tqdm  # which Lightning needs anyway
 
+    class Bar(tqdm):  # type: ignore[misc]
+        _lock = threading.RLock()  # tqdm's is shared with forked processes, and one killed as it draws keeps it
+
     content, since, before = bytearray(), time.monotonic(), 0
-    with tqdm(total=getattr(response, "length", None), unit="B", unit_scale=True, file=sys.stderr) as bar:
+    with Bar(total=getattr(response, "length", None), unit="B", unit_scale=True, file=sys.stderr) as bar:
         while chunk := response.read1(CHUNK):  # type: ignore[attr-defined]
             content += chunk
             bar.update(len(chunk))
