@@ -4,6 +4,7 @@ import gc
 import hashlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from vae_lightning.noise import generator
 SELDOM = (50_000, 20, 10)
 """Thresholds of `gc.set_threshold`: tracing graphs makes many objects and hardly any garbage."""
 collection.USUAL = SELDOM  # to which a training returns
+UNTIL = float(os.environ.get("VAE_LIGHTNING_TESTS_UNTIL", "inf"))
+"""Seconds since 1970 after which no further test is begun."""
 REPOSITORY = Path(__file__).resolve().parent.parent
 QUICK = [
     "trainer.gpus=0",
@@ -51,6 +54,12 @@ def pytest_collection_finish() -> None:
     refuse_all_of_nothing()
     gc.freeze()  # what has been imported stays
     gc.set_threshold(*SELDOM)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    if time.time() > UNTIL:
+        pytest.skip("not begun in the time that there is, VAE_LIGHTNING_TESTS_UNTIL")
 
 
 @pytest.fixture(scope="session", autouse=True)
