@@ -106,6 +106,19 @@ def test_card_states_the_evaluation_of_these_weights_alone(run: Path, tmp_path: 
         assert (folder / "figures" / "samples.png").is_file() is stated
 
 
+def test_metrics_are_stated_of_the_weights_that_were_tested_alone(run: Path, tmp_path: Path) -> None:
+    elbo = f"{json.loads((run / 'metrics.json').read_text())['metrics']['test/elbo']:.2f}"
+    for name, stated in (("best.ckpt", True), ("last.ckpt", False)):
+        folder = export({"ckpt_path": str(run / "checkpoints" / name), "to": str(tmp_path / name), "format": "safetensors"}).folder
+        assert (f"| elbo | {elbo} |" in (folder / "README.md").read_text()) is stated
+        record = json.loads((folder / "metrics.json").read_text())
+        assert bool(record["metrics"]) is stated
+        assert record["provenance"]
+    (run / "checkpoints" / "best.ckpt").unlink()
+    folder = exported(run, tmp_path / "without validation", format="safetensors")
+    assert f"| elbo | {elbo} |" in (folder / "README.md").read_text()
+
+
 def test_later_export_leaves_nothing_of_an_earlier_model(run: Path, tmp_path: Path) -> None:
     folder = exported(run, tmp_path / "e", format="torch_export")
     (folder / "mine.txt").write_text("kept")

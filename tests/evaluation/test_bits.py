@@ -29,10 +29,10 @@ class Levels(Painter):
         return Independent(DiscretisedLogisticMixture(each, each + mean, each), 3)
 
 
-def material(model: Painter) -> Material:
+def material(model: Painter, pixel: float = 0.0) -> Material:
     nll = Estimate(100.0, 0.5, 10, 7, "none", "importance sampling")
     return Material(
-        model, lambda split, count: (torch.zeros(count or 2, 1, 28, 28), torch.zeros(count or 2)), {"nll": nll}, "none", 0
+        model, lambda split, count: (torch.full((count or 2, 1, 28, 28), pixel), torch.zeros(count or 2)), {"nll": nll}, "none", 0
     )
 
 
@@ -50,3 +50,9 @@ def test_masses_of_grey_levels_have_bits() -> None:
 
 def test_a_density_has_no_bits() -> None:
     assert "density" in str(bits.unfit(material(Grey())))
+
+
+def test_grey_levels_have_no_bits_under_a_distribution_of_binary_images() -> None:
+    assert bits.unfit(material(Painter())) is None
+    assert "grey levels" in str(bits.unfit(material(Painter(), pixel=0.5)))
+    assert bits.unfit(material(Levels(), pixel=0.5)) is None

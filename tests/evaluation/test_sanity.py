@@ -86,3 +86,11 @@ def test_densities_of_black_and_white_are_called_no_bound() -> None:
     assert warnings_of({"test": report(650.0, -660.0, "none")}, binary=False) == []
     accuracy = {"accuracy": Estimate(0.99, 0.001, 100, 0, "dynamic", "")}
     assert warnings_of({"test": accuracy}, binary=False) == [], "a classifier has no likelihood"
+
+
+def test_grey_levels_are_called_no_outcomes_of_black_and_white() -> None:
+    (warning,) = warnings_of({"test": report(90.0, -100.0, "none")}, grey=True)
+    assert warning.startswith("grey levels are no outcomes of a distribution of binary images")
+    assert warnings_of({"test": report(650.0, -660.0, "none")}, binary=False, grey=True) == []
+    accuracy = {"accuracy": Estimate(0.99, 0.001, 100, 0, "none", "")}
+    assert warnings_of({"test": accuracy}, grey=True) == [], "a classifier has no likelihood"

@@ -73,6 +73,9 @@ def test_convergence_shows_each_k_and_other_estimators_as_levels() -> None:
     assert set(level.get_ydata()) == {89.55}
     texts = [text.get_text() for text in axes.get_legend().get_texts()]
     assert texts == ["ais from encoder: -0.50 on 30 images", "importance sampling, 10,000 images"]
+    assert axes.get_ylabel() == "-log p(x) (nats)"
+    (axes,) = nll_convergence(curve, {}, conditional=True).axes
+    assert axes.get_ylabel() == "-log p(x | y) (nats)"
     assert not [line for line in nll_convergence(curve, {"ais": other}).axes[0].lines if line.get_linestyle() == "--"]
 
 

@@ -80,6 +80,15 @@ def test_enough_effective_samples_are_named_too() -> None:
     assert said.endswith("On 30 images, annealing finds 3.00 less.")
 
 
+def test_annealing_of_other_images_is_not_compared() -> None:
+    """A merged report keeps estimates of as many images as each evaluation was asked for."""
+    estimates = {"nll": plain(95.0), "effective_sample_size": plain(ENOUGH), "nll/importance": plain(95.0, 1000, 30)}
+    estimates |= {"nll/ais": plain(90.0, 16, 2), "nll/ais_from_encoder": {**plain(91.0, 16, 30), "seed": 1}}
+    assert "annealing finds" not in remarks(estimates)[0]
+    estimates["nll/ais_from_encoder"] = plain(94.0, 16, 30)
+    assert "annealing finds 1.00 less" in remarks(estimates)[0], "by the one of the same images"
+
+
 def test_threshold_is_that_of_the_glossary() -> None:
     (said,) = {m.definition for part in PARTS.values() for m in part.metrics if m.name == "effective_sample_size"}
     assert f"below {ENOUGH:g}," in said

@@ -95,6 +95,17 @@ def test_evaluation_of_other_weights_is_left_out_with_a_line(tmp_path: Path, cha
     assert len(caplog.messages) == 1
 
 
+def test_evaluation_of_a_run_without_validation_is_of_its_last_weights(tmp_path: Path) -> None:
+    done, _ = results(tmp_path)
+    evaluated(done.run, nll=90.0)
+    (done.run / "checkpoints" / "best.ckpt").rename(done.run / "checkpoints" / "last.ckpt")
+    path = done.run / "evaluation" / "report.json"
+    report: dict[str, Any] = json.loads(path.read_text())
+    change_weights(done.run, report)
+    path.write_text(json.dumps(report))
+    assert set(done.estimates) == {"nll"}
+
+
 def test_picture_is_one_that_the_evaluation_has_drawn(tmp_path: Path) -> None:
     done, _ = results(tmp_path)
     evaluated(done.run, nll=90.0)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -205,7 +206,15 @@ class _Evaluating:
     def warnings(self, report: Mapping[str, Any]) -> list[str]:
         """Warnings about the estimates in `report`, without those of other settings."""
         splits = {split: {name: from_plain(e) for name, e in estimates.items()} for split, estimates in splits_of(report).items()}
-        return warnings_of(splits, nll_floor(self.model, self.data), is_of_binary_images(self.model))
+        return warnings_of(splits, nll_floor(self.model, self.data), is_of_binary_images(self.model), self.grey)
+
+    @cached_property
+    def grey(self) -> bool:
+        """Whether the images that the model is evaluated on have other pixels than 0 and 1."""
+        if self.material is None:
+            return False
+        x, _ = self.material.images("test", LOOKED_AT)
+        return not bool(((x == 0) | (x == 1)).all())
 
     def _plain(self, drawn: Drawn) -> dict[str, Any]:
         settings = {name: getattr(self.options, name) for name in drawn.settings}

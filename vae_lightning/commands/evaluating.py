@@ -33,7 +33,8 @@ from vae_lightning.machine.signals import status_of as status_of_signal
 from vae_lightning.plugins import load_declared
 from vae_lightning.reports.document import splits_of
 from vae_lightning.reports.merging import identity_of, is_report, with_others
-from vae_lightning.runs.layout import BEST, EVALUATION, LAST
+from vae_lightning.runs.finding import tested
+from vae_lightning.runs.layout import EVALUATION
 from vae_lightning.sweeps.claims import due, read_json, require_own, was_stopped
 from vae_lightning.sweeps.naming import labelled, short_keys
 from vae_lightning.sweeps.record import Job, Record, log_of, places_of, reason_of
@@ -164,8 +165,8 @@ class _Evaluations:
     def _wanted(self, job: Job) -> str:
         """A digest of the settings and of which weights are evaluated."""
         run = self.folder / job.folder
-        weights = next((run / name for name in (BEST, LAST) if (run / name).is_file()), run)
-        stat = weights.stat()
+        weights = tested(run)
+        stat = (weights if weights.is_file() else run).stat()
         asked = [sorted(self.words), weights.name, stat.st_size, stat.st_mtime_ns]
         return _digest(asked)
 

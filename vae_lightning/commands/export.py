@@ -195,12 +195,20 @@ def _write_weights(run: "LoadedRun", folder: Path, dtype: str | None) -> None:
 
 def _copy_record(run: "LoadedRun", folder: Path) -> None:
     """Copy the training's metrics with their provenance, which an evaluation of the exported model shows."""
-    from vae_lightning import runs
     from vae_lightning.machine.files import write_json
 
-    record = runs.record(run.folder)
+    record = _record(run)
     if record:
         write_json(folder / RECORD, record)
+
+
+def _record(run: "LoadedRun") -> dict[str, Any]:
+    """What the training recorded, its metrics only where they are of the weights that are exported."""
+    from vae_lightning import runs
+    from vae_lightning.runs.finding import tested
+
+    record = runs.record(run.folder)
+    return record if run.checkpoint.name == tested(run.folder).name else {**record, "metrics": {}} if record else record
 
 
 def _card(run: "LoadedRun", folder: Path, licence: str, **rest: Any) -> "Card":
@@ -213,7 +221,7 @@ def _card(run: "LoadedRun", folder: Path, licence: str, **rest: Any) -> "Card":
     from vae_lightning.runs.layout import EVALUATION
     from vae_lightning.version import __version__
 
-    record, report = runs.record(run.folder), report_of(run.folder / EVALUATION, run.digest)
+    record, report = _record(run), report_of(run.folder / EVALUATION, run.digest)
     metrics = record.get("metrics")
     known = {key: value for key, value in metrics.items() if _is_finite(value)} if isinstance(metrics, dict) else {}
     estimates = {name: e for name, e in splits_of(report).get("test", {}).items() if _is_finite(e["value"])}

@@ -4,11 +4,14 @@ import torch
 from torch.distributions import Normal
 
 from vae_lightning.distributions.factors import factors as factors_of
-from vae_lightning.distributions.totals import is_mass
+from vae_lightning.distributions.totals import is_binary, is_mass
 from vae_lightning.errors import kind_of
 from vae_lightning.evaluation.material import Material
 
 __all__ = ["discrete_pixels", "factors", "gaussian_posterior", "judge", "labels", "plane", "unconditional"]
+
+LOOKED_AT = 16
+"""Test images whose pixels are looked at."""
 
 
 def plane(material: Material) -> str | None:
@@ -28,11 +31,14 @@ def gaussian_posterior(material: Material) -> str | None:
 
 
 def discrete_pixels(material: Material) -> str | None:
-    """A likelihood that is a probability of pixel values, and not a density: bits count outcomes."""
+    """A likelihood that is a probability of pixel values that the images have, and not a density: bits count outcomes."""
     x, y = material.labelled("test", 1)
     with torch.no_grad():
         likelihood = material.model.likelihood(material.model.posterior(x, y).mean, y)
         discrete = is_mass(likelihood, x[0])
+    seen, _ = material.images("test", LOOKED_AT)
+    if is_binary(likelihood) and not bool(((seen == 0) | (seen == 1)).all()):
+        return "the images have grey levels, which are no outcomes of a distribution of binary images"
     return None if discrete else "the likelihood is a density of pixel values, of which bits depend on the unit"
 
 

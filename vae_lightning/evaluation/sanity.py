@@ -18,16 +18,24 @@ _UNSTAMPED = "evaluation.parts=[verification], which evaluation=full holds, puts
 _TOO_GOOD = {"threshold": "thresholded images cost less than those drawn at random, so compare it with no published number"}
 
 
-def warnings_of(splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = None, binary: bool = True) -> list[str]:
+def warnings_of(
+    splits: Mapping[str, Mapping[str, Estimate]], nll_floor: float | None = None, binary: bool = True, grey: bool = False
+) -> list[str]:
     """Warnings about estimates, one line each.
 
     Args:
         splits: estimates by split and name; those of samples have their classifier's binarization in `settings["judged_by"]`.
         nll_floor: nats that no nll should be below; None where no such number is known, as for densities and most data sets.
         binary: whether the likelihood is one of binary images, and not of grey levels.
+        grey: whether the images have other pixels than 0 and 1.
     """
-    warnings = []
     bounds = [report["elbo"] for report in splits.values() if "elbo" in report]
+    warnings = []
+    if binary and grey and bounds:
+        warnings.append(
+            "grey levels are no outcomes of a distribution of binary images: elbo and nll bound those of dynamically binarized "
+            "images, and are the likelihood of no data set; train with data.binarization=dynamic, or a likelihood of grey levels"
+        )
     if not binary and any(bound.binarization != "none" for bound in bounds):
         warnings.append(
             "elbo and nll are of a distribution of grey levels, taken at black and white: no bound and no likelihood of binary "

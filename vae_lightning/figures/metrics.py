@@ -61,12 +61,12 @@ def _rate_distortion(s: Subject) -> Figure:
 
 @declare("nll_convergence", "training", needs_latent, _several_k)
 def _nll_convergence(s: Subject) -> Figure:
-    """-log p(x) of test images against K, the number of importance samples, with its standard error over images.
+    """-log p(x), of a conditional model -log p(x | y), of test images against K, the number of importance samples, with its error.
 
     Dashed, how far other estimators are from the last point, going by the images for which all were computed. Good: the curve has
     become level, and the others are no lower.
     """
-    return nll_convergence(s.convergence, s.estimates)
+    return nll_convergence(s.convergence, s.estimates, conditional=s.num_classes > 0)
 
 
 @declare("confusion_matrix", "classifier", needs_classifier)
@@ -145,7 +145,7 @@ def rate_distortion(points: Mapping[str, tuple[float, float]]) -> Figure:
     return fig
 
 
-def nll_convergence(curve: Mapping[int, Estimate], estimates: Mapping[str, Estimate]) -> Figure:
+def nll_convergence(curve: Mapping[int, Estimate], estimates: Mapping[str, Estimate], conditional: bool = False) -> Figure:
     """-log p(x) in nats against K, with its standard error over images.
 
     `estimates` are of fewer images, the same for all. Where "importance" is among them, with as many samples as the end of
@@ -168,7 +168,8 @@ def nll_convergence(curve: Mapping[int, Estimate], estimates: Mapping[str, Estim
         distance = e.value - same.value
         label = f"{name.replace('_', ' ')}: {distance:+.2f} on {e.num_images:,} images"
         axes.axhline(points[-1].value + distance, color=f"C{number}", ls="--", lw=1, label=label)
-    axes.set(xscale="log", xlabel="K", ylabel="-log p(x) (nats)", title="level: more samples would change nothing")
+    quantity = "log p(x | y)" if conditional else "log p(x)"
+    axes.set(xscale="log", xlabel="K", ylabel=f"-{quantity} (nats)", title="level: more samples would change nothing")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
     axes.minorticks_off()
     axes.legend()

@@ -29,6 +29,8 @@ ENOUGH = 10.0
 """The effective sample size from which on the bias of an nll is below a twentieth of a nat."""
 ACCEPTED = (0.5, 0.8)
 """Acceptance rates of Hamiltonian trajectories between which annealing is near its best; 0.65 is wanted."""
+ANNEALED = ("nll/ais", "nll/ais_from_encoder")
+"""The estimates by annealing."""
 COLLAPSED = 0.1
 """Nats of the kl below which a decoder ignores its latent."""
 
@@ -147,17 +149,21 @@ def _of_weights(known: Mapping[str, Plain]) -> str:
 def _fall(known: Mapping[str, Plain]) -> str:
     """How much the nll fell with the last increase of K, where it was measured on the same images."""
     last = known["nll"]
-    curve = [e for name, e in known.items() if name.startswith("nll/k_") and e["num_images"] == last["num_images"]]
+    curve = [e for name, e in known.items() if name.startswith("nll/k_") and _of_the_same_images(e, last)]
     if not curve:
         return ""
     before = max(curve, key=lambda e: int(e["num_samples"]))
     return f"From K = {before['num_samples']:,} to {last['num_samples']:,} it fell by {before['value'] - last['value']:.2f}."
 
 
+def _of_the_same_images(estimate: Plain, other: Plain) -> bool:
+    return all(estimate.get(key) == other.get(key) for key in ("num_images", "seed"))
+
+
 def _by_others(known: Mapping[str, Plain]) -> str:
     """How far the tightest other estimate is below importance sampling on the same images: the exact value, else annealing."""
     exact, same = known.get("nll_less_exact/importance"), known.get("nll/importance")
-    annealed = [known[name]["value"] for name in ("nll/ais", "nll/ais_from_encoder") if name in known]
+    annealed = [e["value"] for name in ANNEALED if (e := known.get(name)) and same and _of_the_same_images(e, same)]
     if exact is not None:
         images, distance, error = exact["num_images"], exact["value"], exact.get("standard_error")
         found = "the exact value is"

@@ -15,7 +15,7 @@ from vae_lightning.runs.layout import BEST, CHECKPOINTS, CONFIG, HYDRA, LAST, PR
 from vae_lightning.runs.released import PREFIX, released
 from vae_lightning.runs.yaml_files import read_yaml, resolved
 
-__all__ = ["find", "latest", "located", "run_folder"]
+__all__ = ["find", "latest", "located", "run_folder", "tested"]
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,11 @@ def run_folder(path: Path, named: str, key: str) -> Path:
     if above is not None:
         raise CheckpointError(f"{named}: is a part of a run folder: give {key}={shlex.quote(str(above))}")
     raise CheckpointError(f"{named}: is not a run folder (it has no {CONFIG})")
+
+
+def tested(folder: Path) -> Path:
+    """The weights that the test of the run in `folder` is of: the best, the last where nothing was validated, or an export's."""
+    return next((folder / weights for weights in (BEST, LAST, WEIGHTS_FOR_OTHERS) if (folder / weights).is_file()), folder / BEST)
 
 
 def _with_checkpoint(folder: Path, named: str) -> tuple[Path, Path]:

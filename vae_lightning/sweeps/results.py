@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from vae_lightning.machine.reading import JSON, content_within
 from vae_lightning.reports.merging import identity_of, is_report, with_others
+from vae_lightning.runs.finding import tested
 from vae_lightning.runs.history import per_image
-from vae_lightning.runs.layout import BEST, EVALUATION
+from vae_lightning.runs.layout import EVALUATION
 from vae_lightning.sweeps.status import State, Status
 
 __all__ = ["IMAGES", "Result"]
@@ -96,12 +97,12 @@ class Result:
     @cached_property
     def report(self) -> dict[str, Any]:
         """The content of the evaluation's `report.json`; empty if there is none of the weights that the metrics are of."""
-        path, weights = self.run / EVALUATION / "report.json", self.run / BEST
+        path, weights = self.run / EVALUATION / "report.json", tested(self.run)
         if not self.finished or not path.is_file():
             return {}
         try:
             content = json.loads(content_within(path, JSON, self.folder))
-            fits = is_report(content) and Path(str(content["weights"].get("file"))).name == BEST.name
+            fits = is_report(content) and Path(str(content["weights"].get("file"))).name == weights.name
             # a training that went on has other weights than its evaluation
             fits = fits and not (weights.is_file() and weights.stat().st_mtime > path.stat().st_mtime + 1)
         except (OSError, ValueError, RecursionError):

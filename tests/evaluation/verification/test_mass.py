@@ -18,7 +18,7 @@ class Deaf(Halves):
 
 def test_images_cost_less_than_with_other_labels_as_noise_and_inverted() -> None:
     model = Halves(num_classes=2)
-    whole = material_of(model, model.images, num_classes=2)
+    whole = material_of(model, model.images, num_classes=2, count=48)
     for name in ("labels", "noise", "other"):
         assert finding(f"mass/{name}", whole).passed, name
     assert finding("mass/labels", whole).size < -5, "nats of a row of four pixels"
@@ -68,12 +68,12 @@ def test_nats_without_end_of_some_images_do_not_hide_that_all_cost_more() -> Non
         """An encoder that answers what it has never seen with latents as far as 10^11."""
 
         def posterior(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-            known = (x.flatten(1).unsqueeze(1) == self.images("test", 24)[0].flatten(1)).all(-1).any(-1)
+            known = (x.flatten(1).unsqueeze(1) == self.images("test", 48)[0].flatten(1)).all(-1).any(-1)
             far = torch.where(known, 1.0, 10.0 ** (3 + torch.arange(len(x)) % 9).float())
             return Independent(Normal(super().posterior(x).mean * far.unsqueeze(-1), 0.6), 1)
 
-    assert finding("mass/noise", material_of(Far(), Halves().images)).passed
-    assert finding("mass/other", material_of(Far(), Halves().images)).passed
+    assert finding("mass/noise", material_of(Far(), Halves().images, count=48)).passed
+    assert finding("mass/other", material_of(Far(), Halves().images, count=48)).passed
 
 
 def test_labels_that_were_written_into_images_are_found() -> None:

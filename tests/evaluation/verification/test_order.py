@@ -1,5 +1,7 @@
 """ELBO, bound and log p(x) of a likelihood that is one are in order; a wrong KL, and weights that are too large, are caught."""
 
+import math
+
 import pytest
 import torch
 from planted import Halves, finding, linear_images, material_of, verdict
@@ -7,6 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence, register_kl
 from toys import LinearGaussian
 
+from vae_lightning.evaluation.verification.order import _mean_below
 from vae_lightning.evaluation.verification.subject import Subject
 from vae_lightning.types import Estimate
 
@@ -95,6 +98,20 @@ def test_elbo_of_the_report_is_held_against_its_nll(gap: float, passes: bool) ->
     whole = linear()
     whole.bound["variational_gap"] = Estimate(gap, 0.01, 10_000, 100, "none", "")  # type: ignore[attr-defined]
     assert finding("order/reported", whole).passed == passes  # type: ignore[arg-type]
+
+
+def test_single_image_tells_nothing_of_the_order_of_means() -> None:
+    whole = linear()
+    whole.bound["variational_gap"] = Estimate(-0.06, math.nan, 1, 100, "none", "")  # type: ignore[attr-defined]
+    assert "single image" in verdict("order/reported", whole).reason  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 6, 20])
+def test_few_images_fail_by_chance_as_seldom_as_many(count: int) -> None:
+    """4.5 standard errors that are estimated from 2 images are exceeded in 7 of 100 comparisons."""
+    differences = torch.randn(20_000, count, generator=torch.Generator().manual_seed(0))
+    assert all(_mean_below(row).passed for row in differences)
+    assert not _mean_below(torch.full((count,), 0.1)).passed
 
 
 def test_many_latents_have_no_exact_value() -> None:

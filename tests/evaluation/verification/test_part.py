@@ -20,7 +20,7 @@ def linear(latent_dim: int = 2, **settings: object) -> Material:
         (linear, {"causality/steps", "mass/labels", "order/reported"}),
         (lambda: linear(3), {"causality/steps", "mass/labels", "order/reported", "order/exact", "order/ais_exact"}),
         (
-            lambda: material_of(Halves(num_classes=2), Halves(num_classes=2).images, num_classes=2),
+            lambda: material_of(Halves(num_classes=2), Halves(num_classes=2).images, num_classes=2, count=48),
             {"causality/steps", "independence/labels", "order/reported"},
         ),
     ],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.evaluation.verification.subject import CHANCE, ROUNDED, Subject
-from vae_lightning.evaluation.verification.verdict import DEVIATIONS, Finding, NotApplicableError, check
+from vae_lightning.evaluation.verification.verdict import Finding, NotApplicableError, check, deviations
 from vae_lightning.noise import generator
 
 __all__ = ["inverted", "labels_in_images", "shuffled_labels", "shuffled_pixels", "telling_pixels"]
@@ -109,10 +109,9 @@ def _cheaper(subject: Subject, other: Tensor, labels: Tensor | None, matters: fl
     # an encoder may answer what it has never seen with latents far away, whose endless nats would be all of a mean and its error
     cut = MEDIANS * float(difference.abs().median())
     difference = difference.clamp(-cut, cut)
-    error = float(difference.std()) / len(difference) ** 0.5
     because = f"less by {CHANCE} at least"
     size = float(difference.mean())
-    chance = DEVIATIONS * error + ROUNDED
+    chance = deviations(len(difference)) * float(difference.std()) / len(difference) ** 0.5 + ROUNDED
     if not same and abs(size) <= chance and chance > matters:
         raise NotApplicableError(
             f"tells nothing: a difference of {size:.2g} nats, within {CHANCE} of {len(difference)} images ({chance:.2g})"

@@ -10,7 +10,14 @@ from torch import Tensor
 
 from vae_lightning.evaluation.evidence import Evidence, Simulated
 from vae_lightning.evaluation.verification.subject import CHANCE, ROUNDED, Subject, log_mean, worst_deviation
-from vae_lightning.evaluation.verification.verdict import DEVIATIONS, Finding, NotApplicableError, as_far_as_known, check
+from vae_lightning.evaluation.verification.verdict import (
+    DEVIATIONS,
+    Finding,
+    NotApplicableError,
+    as_far_as_known,
+    check,
+    deviations,
+)
 from vae_lightning.types import Estimate
 
 __all__ = ["ais_below_exact", "bracket", "elbo_below_bound", "importance_below_exact", "importance_in_bracket", "kl", "reported"]
@@ -44,8 +51,8 @@ def reported(subject: Subject) -> Finding:
     gap: Estimate | None = subject.material.bound.get("variational_gap")
     if gap is None:
         raise NotApplicableError("there is no variational_gap to look at")
-    error = 0.0 if gap.standard_error != gap.standard_error else gap.standard_error
-    return Finding(-gap.value, DEVIATIONS * error + ROUNDED, CHANCE, f"mean of {gap.num_images:,} images", gap.num_images)
+    allowed = deviations(gap.num_images) * gap.standard_error + ROUNDED
+    return Finding(-gap.value, allowed, CHANCE, f"mean of {gap.num_images:,} images", gap.num_images)
 
 
 @check("order/exact", "importance sampling is at most log p(x) by quadrature, image by image")
@@ -98,6 +105,6 @@ def _with_exact(subject: Subject) -> Evidence:
 
 def _mean_below(difference: Tensor) -> Finding:
     """The finding of paired differences `(N,)` whose mean should be at most 0."""
-    error = float(difference.double().std()) / len(difference) ** 0.5
+    allowed = deviations(len(difference)) * float(difference.double().std()) / len(difference) ** 0.5 + ROUNDED
     where = f"mean of {len(difference)} images"
-    return Finding(float(difference.double().mean()), DEVIATIONS * error + ROUNDED, CHANCE, where, len(difference))
+    return Finding(float(difference.double().mean()), allowed, CHANCE, where, len(difference))

@@ -16,7 +16,18 @@ from vae_lightning.errors import ConfigurationError, DataError, one_line
 if TYPE_CHECKING:
     from vae_lightning.evaluation.verification.subject import Subject
 
-__all__ = ["CHECKS", "DEVIATIONS", "ROUNDINGS", "Check", "Finding", "NotApplicableError", "Verdict", "as_far_as_known", "check"]
+__all__ = [
+    "CHECKS",
+    "DEVIATIONS",
+    "ROUNDINGS",
+    "Check",
+    "Finding",
+    "NotApplicableError",
+    "Verdict",
+    "as_far_as_known",
+    "check",
+    "deviations",
+]
 
 DEVIATIONS = 4.5
 """Standard errors beyond which a difference is no chance: one in 300,000 differences is, of some dozens in a verification."""
@@ -33,6 +44,24 @@ class NotApplicableError(Exception):
     >>> str(NotApplicableError("the images have no labels"))
     'the images have no labels'
     """
+
+
+def deviations(count: int) -> float:
+    """Standard errors of the mean of `count` numbers beyond which it is no chance, where the error is estimated from them as well.
+
+    It is the quantile of Student's t distribution that is as seldom exceeded as `DEVIATIONS` by a normal one.
+
+    >>> round(deviations(20), 1), round(deviations(10_000), 1)
+    (6.1, 4.5)
+
+    Raises:
+        NotApplicableError: a single number says nothing of its error.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if count < 2:
+        raise NotApplicableError("tells nothing: a single image says nothing of the error of its mean")
+    return -float(stdtrit(count - 1, ndtr(-DEVIATIONS)))
 
 
 @contextmanager
