@@ -1,5 +1,6 @@
 """The jobs that a command asks for, each with the config that Hydra would compose for it alone."""
 
+import re
 from collections.abc import Iterator
 
 import hydra
@@ -59,6 +60,23 @@ def test_setting_without_any_value_is_named(configs: Configs) -> None:
         expanded(["model/prior=glob(zz*)"], configs.parser)
     with pytest.raises(ConfigurationError, match=r"^seed=range\(3,3\): has no value$"):
         expanded(["seed=range(3,3)"], configs.parser)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("model.optimizer={lr:0.01},{lr:0.1}", "varies several settings as one; vary each by its name: model.optimizer.lr=..."),
+        (
+            "+model.optimizer=choice({lr:1,name:sgd},{lr:2})",
+            "one; vary each by its name: model.optimizer.lr=..., model.optimizer.name",
+        ),
+        ("model.net.hidden.0=10,20", r"varies a part of a list; vary the list: model.net.hidden=\[...\],\[...\]"),
+    ],
+)
+def test_what_is_not_one_setting_is_not_varied(word: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(word)}: .*{said}"):
+        expanded([word], parser())
+    assert expanded(["model.optimizer={lr:0.01}", "model.net.hidden.0=10"], parser())[1] == []
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The launcher `stacked`: claims, what falls back, and real sweeps whose jobs come out as they would one by one."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -89,6 +90,24 @@ def test_jobs_that_another_process_runs_are_left_to_it(
     plan(monkeypatch, [0, 1, 2, 3])
     Stacks().run(sweep.tasks, 1, [], sweep.end)
     assert processes == [["seed=0", "seed=2", "seed=3"]]
+
+
+def test_job_that_somebody_holds_for_a_moment_trains_alone(
+    tmp_path: Path, processes: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = Sweep(tmp_path, 3)
+    plan(monkeypatch, [0, 1, 2])
+    moments = iter([False])
+    claim = sweep.tasks[1].claim
+
+    @contextmanager
+    def looked_at() -> Iterator[list[int]]:
+        with claim() as files:
+            yield files if next(moments, True) else []
+
+    sweep.tasks[1] = dataclasses.replace(sweep.tasks[1], claim=looked_at)
+    Stacks().run(sweep.tasks, 1, [], sweep.end)
+    assert processes == [["seed=0", "seed=2"], ["seed=1"]]
 
 
 def test_job_that_is_left_over_of_a_stack_trains_alone(

@@ -1,6 +1,7 @@
 """The record of a sweep: which jobs are one, how a sweep is extended, and what contradicts it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,56 @@ def test_contradiction_is_refused_by_name_with_the_ways_out() -> None:
         swept(asked(model="beta_vae", model___target_="BetaVAE"), axes=("seed",), before=two)
 
 
+def following(seed: int, **settings: Any) -> Asked:
+    """A job whose data have its seed without a word about it."""
+    job = asked(seed=seed, **{"data__seed": seed, **settings})
+    return replace(job, words=tuple(word for word in job.words if not word.startswith("data.seed") or "data__seed" in settings))
+
+
 def test_what_follows_a_varied_setting_is_no_contradiction() -> None:
-    one = swept(asked(seed=0, data__seed=0), axes=())
-    both = swept(asked(seed=0, data__seed=0), asked(seed=1, data__seed=1), axes=("seed",), before=one)
+    one = swept(following(0), axes=())
+    both = swept(following(0), following(1), axes=("seed",), before=one)
     assert [dict(job.settings) for job in both.jobs] == [{"seed": 0}, {"seed": 1}]
+
+
+def test_what_follows_a_varied_setting_and_is_named_contradicts() -> None:
+    two = swept(following(0), following(1), axes=("seed",))
+    flats = {job.words: job.flat for job in (following(0), following(1))}
+    with pytest.raises(ConfigurationError, match=r"^data.seed=7: a job of the sweep has data.seed=0; vary it, data.seed=0,7, or "):
+        two.with_jobs([following(2, data__seed=7)], ("seed",), (), (), lambda words: flats[tuple(words)])
+
+
+@pytest.mark.parametrize("group", ["model", "experiment", "recipe"])
+def test_what_is_named_contradicts_under_varied_options_too(group: str) -> None:
+    """Jobs of other settings would count as further seeds of the same option."""
+
+    def job(option: str, seed: int, size: int) -> Asked:
+        return asked(**{group: option, "model___target_": option, "seed": seed, "model__latent_dim": size})
+
+    jobs = [job(option, seed, 20) for option in ("a", "b") for seed in (0, 1)]
+    silent = [replace(job, words=tuple(word for word in job.words if "latent" not in word)) for job in jobs]
+    other = [job(option, 2, 2) for option in ("a", "b")]
+    for before in (jobs, silent):
+        record = swept(*before, axes=(group, "seed"))
+        with pytest.raises(ConfigurationError, match=r"^model.latent_dim=2: all jobs of the sweep have model.latent_dim=20; "):
+            swept(*other, axes=(group,), before=record)
+    assert len(swept(job("c", 0, 20), axes=("seed",), before=record).jobs) == 5
+
+
+def test_what_only_new_options_have_may_be_named() -> None:
+    two = [replace(asked(model=option, model___target_=option), words=(f"model={option}",)) for option in ("vae", "iwae")]
+    flats = {job.words: job.flat for job in two}
+    beta = replace(asked(model="beta", model___target_="beta", model__beta=4), words=("model=beta", "model.beta=4"))
+    more = swept(*two, axes=("model",)).with_jobs([beta], (), (), (), lambda words: flats[tuple(words)])
+    assert [job.folder for job in more.jobs] == ["model=vae", "model=iwae", "model=beta"]
+
+
+def test_words_have_the_values_of_all_commands() -> None:
+    seeds = Record.empty("/here").with_jobs([asked(seed=0), asked(seed=1)], ("seed",), ("seed=0,1", "data.batch_size=64"), ())
+    third = seeds.with_jobs([asked(seed=2)], (), ("seed=2", "data.batch_size=64"), ())
+    assert third.words == ("seed=0,1,2", "data.batch_size=64")
+    wide = third.with_jobs([asked(seed=0, model__latent_dim=2)], ("model.latent_dim",), ("seed=0", "model.latent_dim=2,20"), ())
+    assert wide.words == ("seed=0,1,2", "data.batch_size=64", "model.latent_dim=2,20")
 
 
 def test_options_that_are_varied_bring_their_settings_along() -> None:

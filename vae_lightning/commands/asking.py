@@ -44,8 +44,24 @@ def expanded(words: Sequence[str], parser: OverridesParser) -> tuple[list[list[s
             raise ConfigurationError(
                 f"{override.input_line}: has no value" + (f"; {group} is one of {', '.join(options)}" if options else "")
             )
+        _require_whole(override, values[-1], parser)
     axes = [str(override.key_or_group) for override in by_key.values() if override.is_sweep_override()]
     return [list(job) for job in itertools.product(*values)], axes
+
+
+def _require_whole(override: Override, words: Sequence[str], parser: OverridesParser) -> None:
+    """Refuse to vary several settings at once, or a part of one: a table has a column for each setting."""
+    if not override.is_sweep_override():
+        return
+    key = str(override.key_or_group)
+    if key.rpartition(".")[2].isdecimal():
+        whole = key.rpartition(".")[0]
+        raise ConfigurationError(f"{override.input_line}: varies a part of a list; vary the list: {whole}=[...],[...]")
+    mapping = next((word for word in words if word.partition("=")[2].startswith("{")), None)
+    if mapping is not None:
+        given: Any = parser.parse_override(mapping).value()
+        names = ", ".join(f"{key}.{name}=..." for name in given)
+        raise ConfigurationError(f"{override.input_line}: varies several settings as one; vary each by its name: {names}")
 
 
 def _values(override: Override) -> list[str]:

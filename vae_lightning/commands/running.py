@@ -111,13 +111,17 @@ class SweepRun:
             if is_search(other):
                 return False
             record = Record.read(other)
-            return set(record.axes) == set(axes) and not record.contradictions(asked, axes)
+            return set(record.axes) == set(axes) and not record.contradictions(asked, axes, self._flat)
 
         with self._own_folder(asked, JOBS, is_same) as folder:
             record = Record.read(folder) if (folder / JOBS).is_file() else Record.empty(os.getcwd())  # noqa: PTH109
-            record = record.with_jobs(asked, axes, words, self.flags)
+            record = record.with_jobs(asked, axes, words, self.flags, self._flat)
             record.write(folder)
         return folder, record
+
+    def _flat(self, words: Sequence[str]) -> Mapping[str, Any]:
+        """All settings of the job with these words."""
+        return self.configs.of(words)[1].flat
 
     @contextlib.contextmanager
     def _own_folder(self, asked: Sequence[Asked], file: Path, is_same: Callable[[Path], bool]) -> Iterator[Path]:

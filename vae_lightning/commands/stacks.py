@@ -58,7 +58,8 @@ class Stacks(Processes):
             alone.extend(by_log[task.log].end(code, ended))
 
         signum = super().run([stack.task for stack in stacks], at_once, gpus, of_stack)
-        alone += [task for stack in stacks if not stack.started for task in stack.tasks]  # of which another process has some
+        # those of which another process had the claim
+        alone += [task for stack in stacks for task in stack.tasks if task not in stack.started]
         return signum if signum is not None or not alone else super().run(alone, at_once, gpus, ended)
 
 

@@ -10,8 +10,9 @@ outputs/<name>/<sweep>/
 """
 
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ class Record:
     """What a sweep was asked for, and its jobs."""
 
     words: tuple[str, ...]
-    """The settings of the last command that asked for jobs, swept ones with all their values."""
+    """The settings of the commands that asked for jobs, each as the last one has it, varied ones with the values of all jobs."""
     flags: tuple[str, ...]
     """Words for Hydra itself that every job needs, such as where further configs are."""
     start: str
@@ -125,11 +126,19 @@ class Record:
     def empty(cls, start: str) -> "Record":
         return cls((), (), start, (), {}, ())
 
-    def with_jobs(self, asked: Sequence[Asked], axes: Sequence[str], words: Sequence[str], flags: Sequence[str]) -> "Record":
+    def with_jobs(
+        self,
+        asked: Sequence[Asked],
+        axes: Sequence[str],
+        words: Sequence[str],
+        flags: Sequence[str],
+        flat_of: "FlatOf | None" = None,
+    ) -> "Record":
         """The record with those of `asked` that it does not have yet.
 
         Args:
             axes: the keys that differ between the jobs that are asked for.
+            flat_of: see `contradictions`.
 
         Raises:
             ConfigurationError: a setting contradicts what all jobs so far have in common.
@@ -137,7 +146,7 @@ class Record:
         everything = tuple(dict.fromkeys([*self.axes, *axes]))
         names = short_keys(everything)
         if self.jobs:
-            self._refuse_contradiction(asked, axes)
+            self._refuse_contradiction(asked, axes, flat_of)
         known = {job.digest: job.flat for job in asked}
         jobs = [self._completed(job, everything, known.get(job.digest, {})) for job in self.jobs]
         found = _Found(jobs, axes)
@@ -151,7 +160,7 @@ class Record:
         shared = dict(self.shared or asked[0].flat)
         for job in asked:
             shared = {key: value for key, value in shared.items() if key in job.flat and job.flat[key] == value}
-        return Record(tuple(words), tuple(flags), self.start, everything, shared, tuple(jobs))
+        return Record(_union(self.words, words, jobs, everything), tuple(flags), self.start, everything, shared, tuple(jobs))
 
     def of(self, asked: Sequence[Asked], axes: Sequence[str]) -> list[Job]:
         """The jobs that are asked for, in that order, of those that the record has.
@@ -168,26 +177,42 @@ class Record:
         settings = {**ours, **{key: self.shared[key] for key in axes if key in self.shared}, **job.settings}
         return Job(job.folder, job.words, {key: settings[key] for key in axes if key in settings}, job.digest)
 
-    def contradictions(self, asked: Sequence[Asked], axes: Sequence[str]) -> list[str]:
-        """The keys in which the jobs that are asked for differ from all jobs so far, though neither command varies them.
+    def contradictions(
+        self, asked: Sequence[Asked], axes: Sequence[str], flat_of: "FlatOf | None" = None
+    ) -> dict[str, tuple[Any, Any]]:
+        """In what the jobs that are asked for differ from jobs so far, though neither command varies it: both values by key.
 
-        A key that varies with another one, as `data.seed` does with `seed`, is varied.
+        A key that varies with another one, as `data.seed` does with `seed`, is varied, unless a command names it.
+
+        Args:
+            flat_of: gives all settings of the job with these words; None: of jobs so far is known what they share.
         """
         if {job.digest for job in asked} <= {job.digest for job in self.jobs}:
-            return []
+            return {}
         varied = {*self.axes, *axes}
         of_all = {key: value for key, value in asked[0].flat.items() if all(job.flat.get(key) == value for job in asked)}
         other = [key for key, value in self.shared.items() if key in of_all and of_all[key] != value]
         found = [key for key in other if not (key in varied or is_apart(key) or any(_belongs(key, axis) for axis in varied))]
-        return sorted(found, key=lambda key: (key.count("."), key))
+        pairs = {key: (self.shared[key], of_all[key]) for key in found}
+        pairs |= self._otherwise([key for key in _typed([*self.jobs, *asked], varied) if key not in pairs], asked, flat_of)
+        return dict(sorted(pairs.items(), key=lambda pair: (pair[0].count("."), pair[0])))
 
-    def _refuse_contradiction(self, asked: Sequence[Asked], axes: Sequence[str]) -> None:
-        found = self.contradictions(asked, axes)
-        if found:
-            key = found[0]
-            was, now = shown(self.shared[key]), shown(asked[0].flat[key])
+    def _otherwise(self, typed: Sequence[str], asked: Sequence[Asked], flat_of: "FlatOf | None") -> dict[str, tuple[Any, Any]]:
+        """Which of the settings that commands name differ between jobs, whatever comes with an option that is varied."""
+        unknown = flat_of is not None and any(key not in self.shared for key in typed)
+        before = [flat_of(job.words) for job in self.jobs] if unknown and flat_of is not None else [self.shared]
+        found: dict[str, tuple[Any, Any]] = {}
+        for key, old, job in itertools.product(typed, before, asked):
+            if key in old and key in job.flat and old[key] != job.flat[key]:
+                found.setdefault(key, (old[key], job.flat[key]))
+        return found
+
+    def _refuse_contradiction(self, asked: Sequence[Asked], axes: Sequence[str], flat_of: "FlatOf | None") -> None:
+        for key, values in self.contradictions(asked, axes, flat_of).items():
+            was, now = map(shown, values)
+            whose = "all jobs of the sweep have" if key in self.shared else "a job of the sweep has"
             raise ConfigurationError(
-                f"{key}={now}: all jobs of the sweep have {key}={was}; vary it, {key}={was},{now}, or start another one: sweep=new"
+                f"{key}={now}: {whose} {key}={was}; vary it, {key}={was},{now}, or start another one: sweep=new"
             )
 
     # ---- the file
@@ -216,6 +241,31 @@ class Record:
             return _read(content)
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path}: is damaged (it is no record of a sweep: {one_line(error, 120)})") from None
+
+
+FlatOf = Callable[[Sequence[str]], Mapping[str, Any]]
+
+
+def _typed(jobs: Sequence[Job | Asked], varied: Collection[str]) -> list[str]:
+    """The settings that words of jobs name, and that are not varied and may change a result."""
+    keys = dict.fromkeys(_key(word) for job in jobs for word in job.words)
+    return [key for key in keys if not (key in varied or is_apart(key))]
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
+
+
+def _union(before: Sequence[str], words: Sequence[str], jobs: Sequence[Job], axes: Sequence[str]) -> tuple[str, ...]:
+    """The words `before` and those of a later command, in which a setting that is varied has the values of all jobs."""
+    last = {_key(word): word for word in (*before, *words)}
+    for key in axes:
+        values = dict.fromkeys(
+            value for job in jobs for name, _, value in (word.partition("=") for word in job.words) if _key(name) == key
+        )
+        if len(values) > 1 and key in last:
+            last[key] = f"{last[key].partition('=')[0]}={','.join(values)}"
+    return tuple(last.values())
 
 
 class _Found:
