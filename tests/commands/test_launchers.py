@@ -28,7 +28,6 @@ from vae_lightning.commands.job import environment_of
 from vae_lightning.commands.launchers import Launched
 from vae_lightning.commands.processes import Processes
 from vae_lightning.commands.tasks import JobLauncher, Task
-from vae_lightning.commands.worker import end_of
 from vae_lightning.errors import CheckpointError, ConfigurationError
 from vae_lightning.sweeps.claims import claimed, due
 from vae_lightning.sweeps.record import log_of, reason_of
@@ -153,7 +152,28 @@ def test_a_job_that_somebody_else_runs_is_not_said_to_have_ended(
     tasks = tasks_of(tmp_path, ("seed=0",), ("seed=1",))
     with claimed(tmp_path / "job=0"):
         assert run(launched(), tasks) == (None, {"job=1": 0})
-    assert end_of(tmp_path / "job=0") is None
+    assert not [*tmp_path.glob(".sweep/launched/*/job=0/ended.json")]
+
+
+def test_a_job_that_another_command_runs_is_not_waited_for(
+    launched: Callable[..., Launched], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vae_lightning.commands.worker.MOMENT", 0.1)
+    monkeypatch.setattr("vae_lightning.commands.launchers._ended", None)
+    with claimed(tmp_path / "job=0"):
+        assert run(launched(), tasks_of(tmp_path, ("seed=0",))) == (None, {})
+
+
+def test_a_command_that_stops_leaves_the_jobs_of_another_one_alone(launched: Callable[..., Launched], tmp_path: Path) -> None:
+    tasks = tasks_of(tmp_path, ("seed=0",), ("seed=1",), ("seed=2",))
+    assert run(launched(), tasks[:1]) == (None, {"job=0": 0})
+    (first,) = tmp_path.glob(".sweep/launched/*")
+    orders = {path: path.read_bytes() for path in first.rglob("*.json")}
+    assert run(launched("hydra.launcher.interrupted=0"), tasks) == (signal.SIGINT, {"job=0": 130})
+    (second,) = set(tmp_path.glob(".sweep/launched/*")) - {first}
+    assert [path.parent.name for path in sorted(second.rglob("stop"))] == ["job=0", "job=1", "job=2"]
+    assert not [*first.rglob("stop")]
+    assert {path: path.read_bytes() for path in first.rglob("*.json")} == orders
 
 
 @pytest.mark.parametrize(
@@ -213,7 +233,7 @@ def test_what_goes_wrong_beside_the_command_is_the_jobs_reason(
     assert "no space left" in reason_of(tmp_path / "job=0").read_text()
 
 
-@pytest.mark.parametrize("link", ["launched/job=0", "launched", "places"])
+@pytest.mark.parametrize("link", ["launched", "places"])
 def test_nothing_is_written_through_a_link_in_somebody_elses_sweep(
     launched: Callable[..., Launched], tmp_path: Path, link: str
 ) -> None:

@@ -1,5 +1,6 @@
 """A process of a launcher runs a job's command: once, with what it was ordered, and what a scheduler says reaches the command."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from vae_lightning.commands.job import environment_of
-from vae_lightning.commands.worker import Order, ask_to_stop, end_of, launched, run_ordered
+from vae_lightning.commands.worker import Order, ask_to_stop, end_of, has_begun, launched, run_ordered
 from vae_lightning.sweeps.claims import claimed
 from vae_lightning.sweeps.record import lock_of, log_of, reason_of
 
@@ -32,6 +33,11 @@ run_ordered(Path(sys.argv[1]))
 """
 
 
+def place(run: Path) -> Path:
+    """The folder of the order of the job with this run folder."""
+    return launched(run, "a")
+
+
 @pytest.fixture
 def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """A function that orders a job, and returns its run folder."""
@@ -40,7 +46,7 @@ def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
     def ordered(name: str, *words: str, **more: object) -> Path:
         run = tmp_path / "sweep" / name
         Order(str(run), STAND_IN, words, environment_of(run, reason_of(run)), str(log_of(run)), str(tmp_path), **more).write(  # type: ignore[arg-type]
-            launched(run)
+            place(run)
         )
         return run
 
@@ -53,7 +59,7 @@ def worker(tmp_path: Path) -> Iterator[Callable[[Path], subprocess.Popen[bytes]]
     processes = []
 
     def start(run: Path) -> subprocess.Popen[bytes]:
-        processes.append(subprocess.Popen([sys.executable, "-c", WORKER, str(launched(run)), str(tmp_path / "requeued")]))
+        processes.append(subprocess.Popen([sys.executable, "-c", WORKER, str(place(run)), str(tmp_path / "requeued")]))
         return processes[-1]
 
     yield start
@@ -76,8 +82,8 @@ def seen(run: Path) -> dict[str, object]:
 
 def test_the_command_is_run_with_its_words_where_the_sweep_was_started(order: Callable[..., Path], tmp_path: Path) -> None:
     run = order("seed=0", "seed=0", "name='a b'")
-    run_ordered(launched(run))
-    assert end_of(run) == 0
+    run_ordered(place(run))
+    assert end_of(place(run)) == 0
     assert seen(run) == {**seen(run), "words": ["seed=0", "name='a b'"], "cwd": str(tmp_path)}
     assert log_of(run).read_text() == "words: seed=0 name='a b'\n"
     assert not reason_of(run).exists()
@@ -86,8 +92,8 @@ def test_the_command_is_run_with_its_words_where_the_sweep_was_started(order: Ca
 @pytest.mark.parametrize(("word", "code", "reason"), [("wrong", 3, "status 3 and no word"), ("killed", -9, "killed by SIGKILL")])
 def test_a_command_without_a_result_has_a_reason(order: Callable[..., Path], word: str, code: int, reason: str) -> None:
     run = order("seed=0", word)
-    run_ordered(launched(run))
-    assert end_of(run) == code
+    run_ordered(place(run))
+    assert end_of(place(run)) == code
     assert reason in json.loads(reason_of(run).read_text())["reason"]
 
 
@@ -98,21 +104,23 @@ def test_a_job_that_has_a_result_or_that_somebody_else_runs_is_left_alone(
     finished, taken = order("finished"), order("taken")
     finished.mkdir()
     (finished / "metrics.json").write_text('{"metrics": {"test/elbo": -1}}')
-    run_ordered(launched(finished))
+    run_ordered(place(finished))
     with claimed(taken):
-        run_ordered(launched(taken))
+        run_ordered(place(taken))
+    assert (has_begun(place(finished)), has_begun(place(taken))) == (True, False), "the other one was left to whoever has it"
     for run in (finished, taken):
-        assert end_of(run) is None
+        assert end_of(place(run)) is None
         assert not (run / "seen.json").exists()
 
 
 def test_what_an_earlier_launcher_left_is_not_the_end_of_this_one(order: Callable[..., Path]) -> None:
     run = order("seed=0", "wrong")
-    run_ordered(launched(run))
-    order("seed=0")
-    assert end_of(run) is None
-    run_ordered(launched(run))
-    assert end_of(run) == 0
+    run_ordered(place(run))
+    later = launched(run, "b")
+    dataclasses.replace(Order.read(place(run)), words=[]).write(later)
+    assert (end_of(place(run)), end_of(later)) == (3, None)
+    run_ordered(later)
+    assert end_of(later) == 0
     assert not reason_of(run).exists()
 
 
@@ -128,7 +136,7 @@ def test_a_signal_reaches_the_command_first_and_then_the_launcher(
     assert (run / "told").read_text() == signum.name, "the command came to its own end before the launcher did anything"
     assert code == (77 if signum == signal.SIGUSR2 else -signum)
     assert (tmp_path / "requeued").exists() is (signum == signal.SIGUSR2)
-    assert end_of(run) is None, "a scheduler may begin the job again"
+    assert end_of(place(run)) is None, "a scheduler may begin the job again"
     assert not reason_of(run).exists()
 
 
@@ -143,12 +151,12 @@ def test_a_command_outlives_a_killed_launcher_only_to_end_in_good_order_and_is_c
     first.wait()
     with claimed(run) as free:
         assert not free, "the command still runs"
-    order_again = json.loads((launched(run) / "order.json").read_text())
-    (launched(run) / "order.json").write_text(json.dumps({**order_again, "words": []}))
+    order_again = json.loads((place(run) / "order.json").read_text())
+    (place(run) / "order.json").write_text(json.dumps({**order_again, "words": []}))
     second = worker(run)  # as a scheduler does that begins the job again
     assert second.wait(30) == 0
     assert (run / "told").read_text() == "SIGTERM"
-    assert end_of(run) == 0
+    assert end_of(place(run)) == 0
 
 
 def test_a_sweep_asks_its_jobs_to_stop_wherever_they_are(
@@ -158,12 +166,12 @@ def test_a_sweep_asks_its_jobs_to_stop_wherever_they_are(
     process = worker(run)
     wait_until((run / "waits").exists, "the command has not begun")
     for each in (run, other):
-        ask_to_stop(each)
+        ask_to_stop(place(each))
     assert process.wait(30) == 0, "the launcher is told that this is the end of the job"
     assert (run / "told").read_text() == "SIGTERM"
-    assert end_of(run) == 128 + signal.SIGTERM
+    assert end_of(place(run)) == 128 + signal.SIGTERM
     assert not reason_of(run).exists()
-    run_ordered(launched(other))
+    run_ordered(place(other))
     assert not (other / "seen.json").exists(), "what has not begun does not begin"
 
 
@@ -180,10 +188,10 @@ def test_job_stops_when_the_command_of_its_sweep_is_no_more(
         assert process.poll() is None
     assert process.wait(30) == 0
     assert (run / "told").read_text() == "SIGTERM"
-    run_ordered(launched(other))
+    run_ordered(place(other))
     assert not (other / "seen.json").exists(), "what has not begun does not begin"
     lock_of(command).unlink(missing_ok=True)
-    run_ordered(launched(order("seed=2", command=str(command))))
+    run_ordered(place(order("seed=2", command=str(command))))
     assert not (tmp_path / "sweep" / "seed=2" / "seen.json").exists(), "nor after the command has ended well"
 
 
@@ -199,7 +207,7 @@ def test_jobs_at_once_on_a_machine_see_a_gpu_each(
     order("seed=0", "slow")
     (runs[0] / "metrics.json").unlink()
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    run_ordered(launched(runs[0]))
+    run_ordered(place(runs[0]))
     assert seen(runs[0])["CUDA_VISIBLE_DEVICES"] == before, "a cluster deals them out itself"
 
 
@@ -207,15 +215,15 @@ def test_threads_are_as_many_as_slurm_gave_cores(order: Callable[..., Path], mon
     run = order("seed=0")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "3")
-    run_ordered(launched(run))
+    run_ordered(place(run))
     assert seen(run)["OMP_NUM_THREADS"] == "3"
     (run / "metrics.json").unlink()
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    run_ordered(launched(run))
+    run_ordered(place(run))
     assert seen(run)["OMP_NUM_THREADS"] == "2"
 
 
 def test_the_claim_is_of_the_file_that_sweeps_lock(order: Callable[..., Path]) -> None:
     run = order("seed=0")
-    run_ordered(launched(run))
+    run_ordered(place(run))
     assert lock_of(run).exists()

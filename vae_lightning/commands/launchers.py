@@ -27,7 +27,7 @@ from vae_lightning.commands.job import run_in
 from vae_lightning.commands.processes import importable
 from vae_lightning.commands.submitted import Submissions
 from vae_lightning.commands.tasks import Task, cores
-from vae_lightning.commands.worker import LAUNCHED, PLACES, Order, ask_to_stop, end_of, has_begun, launched, run_job
+from vae_lightning.commands.worker import PLACES, Order, ask_to_stop, end_of, has_begun, launched, run_job
 from vae_lightning.errors import ConfigurationError, Interruption, one_line
 from vae_lightning.machine.shell import setting
 from vae_lightning.machine.signals import received, status_of
@@ -58,6 +58,8 @@ class Launched:
     def __init__(self, context: HydraContext, config: DictConfig, plugin: Launcher) -> None:
         self.context, self.config, self.plugin = context, config, plugin
         self.name = str(config.hydra.runtime.choices["hydra/launcher"])
+        self._token = ""
+        """What tells the running command from others of the same sweep."""
         self._failed: set[Path] = set()
         """The run folders of jobs that failed beside their command."""
 
@@ -83,20 +85,25 @@ class Launched:
         """
         if not tasks:
             return None
+        self._token = secrets.token_hex(8)
         for task in tasks:
             run = run_in(task.environment)
-            require_own(run.parent, launched(run) / "order.json", run.parent / PLACES / "0")
-        watch = _Watch(tasks, ended)
+            require_own(run.parent, self._of(task) / "order.json", run.parent / PLACES / "0")
+        watch = _Watch(tasks, self._of, ended)
         with self._alive(run_in(tasks[0].environment).parent) as command, watch:
             for task in tasks:
-                _order(task, at_once, gpus, command).write(launched(run_in(task.environment)))
+                _order(task, at_once, gpus, command).write(self._of(task))
             signum, error = self._launch(tasks, at_once)
-        if error is not None and not any(has_begun(run_in(task.environment)) for task in tasks):
+        if error is not None and not any(has_begun(self._of(task)) for task in tasks):
             raise ConfigurationError(f"hydra/launcher={self.name}: {error}")
         if error is not None:
             print(f"error: hydra/launcher={self.name}: {error}", file=sys.stderr)
         watch.rest(signum if signum is not None else signal.SIGTERM, self._failed)
         return signum
+
+    def _of(self, task: Task) -> Path:
+        """The folder with what the launcher has to know of a task."""
+        return launched(run_in(task.environment), self._token)
 
     @contextlib.contextmanager
     def _alive(self, folder: Path) -> Iterator[str]:
@@ -107,7 +114,7 @@ class Launched:
         if self.name not in HERE:
             yield ""
             return
-        command = folder / f".command_{secrets.token_hex(8)}"
+        command = folder / f".command_{self._token}"
         with claimed(command):
             yield str(command)
         lock_of(command).unlink(missing_ok=True)
@@ -121,17 +128,17 @@ class Launched:
                 for start in range(0, len(tasks), each):
                     part = tasks[start : start + each]
                     with importable():
-                        returns = self._returns(folder, [_words(folder, run_in(task.environment)) for task in part], start)
+                        returns = self._returns(folder, [_words(folder, self._of(task)) for task in part], start)
                     for task, returned, reason in zip_longest(part, returns, submissions.reasons()):
-                        self._note(run_in(task.environment), _failure(returned) or reason)
+                        self._note(task, _failure(returned) or reason)
             except (Interruption, KeyboardInterrupt, SystemExit) as error:
                 signum = _signal_of(error)
                 if not submissions.leave(signum):
-                    _stop(tasks)
+                    self._stop(tasks)
                 return signum, None
             except Exception as error:
                 if not submissions.jobs:
-                    _stop(tasks)
+                    self._stop(tasks)
                 return received(), one_line(error, 300)
         return None, None
 
@@ -140,9 +147,23 @@ class Launched:
         plugin = self._plugin(folder)
         return _aside(lambda: plugin.launch(words, start))
 
-    def _note(self, run: Path, reason: str | None) -> None:
-        """Note why the job with this run folder has no end, if that is so."""
-        if reason is not None and end_of(run) is None and not is_finished(run):
+    def _stop(self, tasks: Sequence[Task]) -> None:
+        """Have the jobs stop with a checkpoint, then what is left of Ray, which would have killed them."""
+        for task in tasks:
+            ask_to_stop(self._of(task))
+        until = time.monotonic() + ENDING
+        for task in tasks:
+            if has_begun(self._of(task)):
+                with _ended(run_in(task.environment), until):
+                    pass
+        ray = sys.modules.get("ray")
+        if ray is not None and ray.is_initialized():
+            ray.shutdown()
+
+    def _note(self, task: Task, reason: str | None) -> None:
+        """Note why a job has no end, if that is so."""
+        run = run_in(task.environment)
+        if reason is not None and end_of(self._of(task)) is None and not is_finished(run):
             note_reason(run, reason)
             self._failed.add(run)
 
@@ -185,21 +206,6 @@ def _signal_of(error: BaseException) -> int:
     return received() or (code if isinstance(code, int) and code in set(signal.Signals) else signal.SIGINT)
 
 
-def _stop(tasks: Sequence[Task]) -> None:
-    """Have the jobs stop with a checkpoint, then what is left of Ray, which would have killed them."""
-    runs = [run_in(task.environment) for task in tasks]
-    for run in runs:
-        ask_to_stop(run)
-    until = time.monotonic() + ENDING
-    for run in runs:
-        if has_begun(run):
-            with _ended(run, until):
-                pass
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        ray.shutdown()
-
-
 def _failure(returned: JobReturn | None) -> str | None:
     """What went wrong in a launcher's process beside the job's command; None if nothing did."""
     if returned is None or returned.status is not JobStatus.FAILED:
@@ -219,16 +225,16 @@ def _order(task: Task, at_once: int, gpus: Sequence[str], command: str) -> Order
     return Order(run, task.script, task.words, {**passed, **task.environment}, str(task.log), here, gpus, at_once, command)
 
 
-def _words(folder: Path, run: Path) -> list[str]:
+def _words(folder: Path, order: Path) -> list[str]:
     """The words by which Hydra gives `worker.run_job` the folder of its order; the words of the job are in the order."""
-    return [setting("hydra.sweep.dir", str(folder)), setting("hydra.sweep.subdir", str(LAUNCHED / run.name))]
+    return [setting("hydra.sweep.dir", str(folder)), setting("hydra.sweep.subdir", str(order.relative_to(folder)))]
 
 
 class _Watch:
     """Says of tasks that they have ended, as soon as they have, while a launcher runs them and says nothing."""
 
-    def __init__(self, tasks: Sequence[Task], ended: Callable[[Task, int], None]) -> None:
-        self.open, self.ended = list(tasks), ended
+    def __init__(self, tasks: Sequence[Task], folder_of: Callable[[Task], Path], ended: Callable[[Task, int], None]) -> None:
+        self.open, self.folder_of, self.ended = list(tasks), folder_of, ended
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._watch, name="jobs", daemon=True)
 
@@ -245,7 +251,7 @@ class _Watch:
 
     def _look(self) -> None:
         for task in list(self.open):
-            code = end_of(run_in(task.environment))
+            code = end_of(self.folder_of(task))
             if code is not None:
                 self.open.remove(task)
                 self.ended(task, code)
@@ -261,7 +267,7 @@ class _Watch:
         self._look()
         for task in self.open:
             run = run_in(task.environment)
-            if not (has_begun(run) or is_finished(run) or run in failed):
+            if not (has_begun(self.folder_of(task)) or is_finished(run) or run in failed):
                 continue  # nothing has become of it
             with _ended(run, until) as over:
                 if over:

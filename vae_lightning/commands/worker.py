@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -33,7 +33,7 @@ from vae_lightning.sweeps.record import reason_of
 __all__ = ["Order", "ask_to_stop", "end_of", "has_begun", "launched", "run_job", "run_ordered"]
 
 LAUNCHED = Path(".sweep", "launched")
-"""Where, in a sweep's folder, each job has a folder with what its launcher has to know: not its run folder."""
+"""Where, in a sweep's folder, each command has one with a folder for each job, which says what its launcher has to know."""
 PLACES = Path(".sweep", "places")
 """Where, in a sweep's folder, each of the jobs at once on a machine locks a file for its GPU."""
 ORDER, BEGUN, ENDED, STOP = Path("order.json"), Path("begun"), Path("ended.json"), Path("stop")
@@ -76,15 +76,8 @@ class Order:
         with claimed(Path(self.command)) as free:
             return free
 
-    @property
-    def is_to_stop(self) -> bool:
-        """Whether the job is to stop: the sweep asks for it, or is no more."""
-        return (launched(Path(self.run)) / STOP).exists() or self.is_left
-
     def write(self, folder: Path) -> None:
-        """Write the order into a job's folder below `LAUNCHED`, from which what an earlier launcher left is removed."""
-        for name in (BEGUN, ENDED, STOP):
-            (folder / name).unlink(missing_ok=True)
+        """Write the order into a job's folder below `LAUNCHED`."""
         write_json(folder / ORDER, asdict(self))
 
     @classmethod
@@ -92,28 +85,37 @@ class Order:
         return cls(**json.loads((folder / ORDER).read_bytes()))
 
 
-def launched(run: Path) -> Path:
-    """The folder with what the launcher of the job with this run folder has to know."""
-    return run.parent / LAUNCHED / run.name
+def launched(run: Path, command: str) -> Path:
+    """The folder with what the launcher of a command has to know of the job with this run folder.
+
+    Args:
+        command: what tells the command from others, which may run jobs of the same sweep at the same time.
+    """
+    return run.parent / LAUNCHED / command / run.name
 
 
-def end_of(run: Path) -> int | None:
-    """The exit status of the command of a job that a launcher has come to the end of; None: it has not."""
+def end_of(folder: Path) -> int | None:
+    """The exit status of the command that is ordered in `folder`, to whose end a launcher has come; None: it has not."""
     try:
-        code = json.loads((launched(run) / ENDED).read_bytes())["status"]
+        code = json.loads((folder / ENDED).read_bytes())["status"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return code if isinstance(code, int) else None
 
 
-def has_begun(run: Path) -> bool:
-    """Whether a process of the launcher has begun with the job."""
-    return (launched(run) / BEGUN).exists()
+def has_begun(folder: Path) -> bool:
+    """Whether a process of the launcher has begun with the job that is ordered in `folder`, and has not left it to another one."""
+    return (folder / BEGUN).exists()
 
 
-def ask_to_stop(run: Path) -> None:
-    """Ask the job with this run folder, on whatever machine it is, to stop with a checkpoint, or not to begin."""
-    (launched(run) / STOP).touch()
+def ask_to_stop(folder: Path) -> None:
+    """Ask the job that is ordered in `folder`, on whatever machine it is, to stop with a checkpoint, or not to begin."""
+    (folder / STOP).touch()
+
+
+def _is_to_stop(folder: Path, order: Order) -> bool:
+    """Whether the job is to stop: its command asks for it, or is no more."""
+    return (folder / STOP).exists() or order.is_left
 
 
 def run_job(_: DictConfig) -> None:
@@ -132,17 +134,19 @@ def run_ordered(folder: Path) -> None:
     (folder / BEGUN).touch()
     with _told() as told:
         with descriptor_of_claim(run, patience) as descriptor:
-            if descriptor is not None and not (is_finished(run) or told.signum or order.is_to_stop):
+            if descriptor is None:  # another command runs it
+                (folder / BEGUN).unlink(missing_ok=True)
+            elif not (is_finished(run) or told.signum or _is_to_stop(folder, order)):
                 reason_of(run).unlink(missing_ok=True)
                 with _place(order) as environment:
-                    code = _run(order, environment, descriptor, told)
+                    code = _run(folder, order, environment, descriptor, told)
                 if told.signum is None:
                     note_end(run, code)
                     write_json(folder / ENDED, {"status": code})
         told.obey()
 
 
-def _run(order: Order, environment: Mapping[str, str], descriptor: int, told: "_Told") -> int:
+def _run(folder: Path, order: Order, environment: Mapping[str, str], descriptor: int, told: "_Told") -> int:
     """Run the command to its end; return its exit status, negative if a signal killed it."""
     log = Path(order.log)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -159,21 +163,21 @@ def _run(order: Order, environment: Mapping[str, str], descriptor: int, told: "_
         told.process = process
         if told.signum is not None:
             told.tell(told.signum)
-        code = _end(process, order)
+        code = _end(process, lambda: _is_to_stop(folder, order))
         told.process = None
     if code < 0 or code > 128:
         time.sleep(0.2)  # a scheduler that tells both of them to end may reach this process last
     return code
 
 
-def _end(process: "subprocess.Popen[bytes]", order: Order) -> int:
+def _end(process: "subprocess.Popen[bytes]", is_to_stop: Callable[[], bool]) -> int:
     """Wait for the end of the command, which is asked to end where the job is to stop; return its exit status."""
     asked = False
     while True:
         try:
             return process.wait(OFTEN)
         except subprocess.TimeoutExpired:
-            if not asked and order.is_to_stop:
+            if not asked and is_to_stop():
                 asked = True
                 process.terminate()
 
