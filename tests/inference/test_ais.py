@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 from toys import LinearGaussian, Painter
 
+from vae_lightning import CVAE
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.ais import (
     SCHEDULES,
@@ -258,6 +259,20 @@ def test_impossible_settings_are_refused_by_name(field: str, value: Any, wanted:
 def test_no_images_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="num_images=0: must be at least 1"):
         bidirectional_monte_carlo(WRONG, 0)
+
+
+@pytest.mark.parametrize(
+    ("y", "said"),
+    [
+        (None, r"^y: must be labels \(B,\) from 0 to 2"),
+        (torch.tensor([1, 2, 3, 0]), r"^y: must be labels \(B,\) from 0 to 2"),
+        (torch.zeros(2, dtype=torch.int64), r"^y=\(2,\): must be labels \(4,\)"),
+    ],
+)
+def test_labels_that_are_not_those_of_the_drawn_images_are_refused(y: Tensor | None, said: str) -> None:
+    model = CVAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}, num_classes=3, image_shape=(1, 4, 4)).eval()
+    with pytest.raises(ConfigurationError, match=said):
+        bidirectional_monte_carlo(model, 4, y, QUICK)
 
 
 def test_protocol_of_wu_is_theirs() -> None:

@@ -5,6 +5,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 from toys import LinearGaussian, Painter
 
+from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.elbo import bound_at, mean_elbo
 
 
@@ -37,3 +38,10 @@ def test_terms_are_the_bound_and_a_mask_leaves_unseen_pixels_out() -> None:
     unseen = bound_at(model, posterior, z, x, None, mask)
     assert torch.equal(unseen.log_likelihood, torch.zeros(3))
     assert torch.equal(unseen.kl, terms.kl)
+
+
+@pytest.mark.parametrize("shape", [(0, 3, 2), (4, 3, 1), (4, 2, 2), (3, 2)])
+def test_noise_of_other_samples_is_refused(shape: tuple[int, ...]) -> None:
+    model, x = Painter(), torch.rand(3, 1, 28, 28).round()
+    with pytest.raises(ConfigurationError, match=r"^noise=\(.*: must be \(K, 3, 2\) or \(K, 1, 2\), K at least 1"):
+        mean_elbo(model, model.posterior(x), torch.zeros(shape), x, None)

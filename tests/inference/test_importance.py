@@ -84,8 +84,8 @@ def test_curve_is_the_estimate_of_each_number_of_samples() -> None:
         torch.testing.assert_close(estimate, importance_sampling(model, x, None, count, Source.of(x, 0), max_batch=6))
 
 
-@pytest.mark.parametrize("counts", [[], [0, 5], [5, 5], [9, 3]])
-def test_curve_wants_ascending_numbers(counts: list[int]) -> None:
+@pytest.mark.parametrize("counts", [[], [0, 5], [5, 5], [9, 3], [2.5]])
+def test_curve_wants_ascending_whole_numbers(counts: list[int]) -> None:
     model = LinearGaussian()
     with pytest.raises(ConfigurationError, match="num_samples"):
         importance_curve(model, images(model, 2), None, counts, Source.of(torch.zeros(2), 0))

@@ -6,12 +6,13 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
 
-from vae_lightning import CVAE
+from vae_lightning import CVAE, VAE
 from vae_lightning.errors import ConfigurationError
 from vae_lightning.inference.ais import annealed_importance_sampling
+from vae_lightning.inference.elbo import mean_elbo
 from vae_lightning.inference.importance import importance_sampling
 from vae_lightning.inference.observed import MASKS, observed_log_likelihood, observed_mask
-from vae_lightning.inference.quadrature import quadrature
+from vae_lightning.inference.quadrature import log_joint_on, quadrature
 from vae_lightning.inference.svi import stochastic_variational_inference
 from vae_lightning.noise import Source, generator
 
@@ -143,11 +144,38 @@ def test_images_and_labels_that_are_not_the_models_are_refused_by_every_estimato
     """Images without their channel would be weighed against each other's pixels, which gives numbers, and wrong ones."""
     model = CVAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}, num_classes=3, image_shape=(1, 4, 4)).eval()
     source = Source.of(torch.zeros(len(x)), "estimate")
+    posterior = Independent(Normal(torch.zeros(len(x), 2), 1.0), 1)
     for estimate in (
         lambda: importance_sampling(model, x, y, 3, source),
         lambda: annealed_importance_sampling(model, x, y),
         lambda: quadrature(model, x, y),
         lambda: stochastic_variational_inference(model, x, y),
+        lambda: log_joint_on(model, torch.zeros(5, 2), x, y),
+        lambda: mean_elbo(model, posterior, torch.zeros(3, len(x), 2), x, y),
     ):
         with pytest.raises(ConfigurationError, match=rf"^{said}"):
+            estimate()
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (torch.ones(4, 8, 8, dtype=torch.bool), r"it is bool \(4, 8, 8\)"),
+        (torch.ones(8, 8, dtype=torch.bool), r"it is bool \(8, 8\)"),
+        (torch.ones(1, 7, 8, dtype=torch.bool), r"it is bool \(1, 7, 8\)"),
+        (torch.ones(1, 8, 8), r"it is float32 \(1, 8, 8\)"),
+    ],
+)
+def test_masks_that_are_not_of_the_images_are_refused_by_every_estimator(mask: Tensor, said: str) -> None:
+    """One without the channel of four images would be taken for one of four channels, which gives numbers, and wrong ones."""
+    model = VAE(latent_dim=2, net={"name": "mlp", "hidden": [4]}, image_shape=(1, 8, 8)).eval()
+    x = torch.zeros(4, 1, 8, 8)
+    for estimate in (
+        lambda: annealed_importance_sampling(model, x, mask=mask),
+        lambda: quadrature(model, x, mask=mask),
+        lambda: stochastic_variational_inference(model, x, mask=mask),
+        lambda: log_joint_on(model, torch.zeros(5, 2), x, mask=mask),
+        lambda: mean_elbo(model, model.posterior(x), torch.zeros(3, 4, 2), x, None, mask),
+    ):
+        with pytest.raises(ConfigurationError, match=rf"^mask: must be bool \(1, 8, 8\) or \(4, 1, 8, 8\), .*{said}"):
             estimate()

@@ -37,7 +37,7 @@ from vae_lightning.arguments import choose, require
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.inference.hmc import Point, Terms, Weights, adapted, noise_size, transition
-from vae_lightning.inference.observed import Observed, observed_log_likelihood, require_images
+from vae_lightning.inference.observed import Observed, observed_log_likelihood, require_classes, require_images
 from vae_lightning.noise import generator, global_noise
 from vae_lightning.types import LatentVariableModel
 
@@ -166,7 +166,7 @@ def annealed_importance_sampling(
         ConfigurationError: the images or the labels are not the model's.
         NotImplementedError: the model's pixels are not independent given z, and there is a mask.
     """
-    require_images(model, x, y)
+    require_images(model, x, y, mask)
     settings, source = settings or DEFAULT, source or generator(0, "ais")
     with torch.inference_mode(False), torch.no_grad():
         images = Observed.of(x, y, mask)
@@ -191,8 +191,13 @@ def bidirectional_monte_carlo(
         y: labels `(B,)` of a conditional model; ignored by others.
         settings: `DEFAULT` if None.
         source: a generator; one of a fixed seed if None.
+
+    Raises:
+        ConfigurationError: there is no image, or labels are not the model's, one an image.
     """
     require(num_images >= 1, "num_images", num_images, "at least 1")
+    require_classes(model, y)
+    require(y is None or y.shape == (num_images,), "y", None if y is None else tuple(y.shape), f"labels ({num_images},)")
     settings, source = settings or DEFAULT, source or generator(0, "bdmc")
     with torch.inference_mode(False), torch.no_grad():
         y = None if y is None else y.clone()

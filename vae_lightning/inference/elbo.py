@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from vae_lightning.arguments import require
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.inference.chunks import chunks, rows_at_once
-from vae_lightning.inference.observed import observed_log_likelihood
+from vae_lightning.inference.observed import observed_log_likelihood, require_images
 from vae_lightning.objectives.bounds import elbo, kl_between
 from vae_lightning.types import LatentVariableModel
 
@@ -70,7 +71,14 @@ def mean_elbo(
 
     Args:
         noise: standard normal, `(K, B, D)`, or `(K, 1, D)` that all images share.
+
+    Raises:
+        ConfigurationError: the images, labels or mask are not the model's, or the noise is not that of samples of `posterior`.
     """
+    require_images(model, x, y, mask)
+    size = posterior.event_shape[0]
+    fits = noise.dim() == 3 and len(noise) >= 1 and noise.shape[1] in (1, len(x)) and noise.shape[2] == size
+    require(fits, "noise", tuple(noise.shape), f"(K, {len(x)}, {size}) or (K, 1, {size}), K at least 1")
     total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for (part,) in chunks(rows_at_once(max_batch, len(x)), noise):
         total += bound_at(model, posterior, from_noise(posterior, part), x, y, mask).elbo.double() * len(part)

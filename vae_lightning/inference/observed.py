@@ -20,7 +20,7 @@ from vae_lightning.inference.chunks import over_chunks, rows_at_once
 from vae_lightning.noise import generator
 from vae_lightning.types import MNIST_SHAPE, LatentVariableModel
 
-__all__ = ["MASKS", "Observed", "log_joint", "observed_log_likelihood", "observed_mask", "require_images"]
+__all__ = ["MASKS", "Observed", "log_joint", "observed_log_likelihood", "observed_mask", "require_classes", "require_images"]
 
 Mask = Callable[[Sequence[int], float, torch.Generator | None], Tensor]
 
@@ -110,11 +110,15 @@ class Observed(NamedTuple):
 
 
 @torch.no_grad()
-def require_images(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> None:
+def require_images(model: LatentVariableModel, x: Tensor, y: Tensor | None, mask: Tensor | None = None) -> None:
     """Refuse images and labels of which `model` has no likelihood, or would give one of something else.
 
+    Args:
+        mask: of the pixels that are seen, bool, `event` or `(B, *event)`, or so with one channel for all.
+
     Raises:
-        ConfigurationError: there is no image, images are of another shape or of whole numbers, or labels do not belong to them.
+        ConfigurationError: there is no image, images are of another shape or of whole numbers, or labels or a mask do not belong to
+            them.
 
     >>> from vae_lightning import VAE
     >>> require_images(VAE(latent_dim=2, net={"name": "mlp", "hidden": [8]}), torch.zeros(3, 28, 28), None)
@@ -124,9 +128,7 @@ def require_images(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> N
     """
     if y is not None and y.shape != x.shape[:1]:
         raise ConfigurationError(f"y: must be labels (B,), one an image; they are {tuple(y.shape)}, of images {tuple(x.shape)}")
-    classes = classes_of(model)
-    if classes and (y is None or y.is_floating_point() or not bool(((y >= 0) & (y < classes)).all())):
-        raise ConfigurationError(f"y: must be labels (B,) from 0 to {classes - 1}, whole numbers, one an image")
+    require_classes(model, y)
     wanted, fits = "(B, *event)", x.dim() > 0 and len(x) > 0 and x.is_floating_point()
     if fits:
         label = None if y is None else y[:1]
@@ -137,6 +139,28 @@ def require_images(model: LatentVariableModel, x: Tensor, y: Tensor | None) -> N
     if not fits:
         said = f"x: must be images {wanted} of floating-point numbers, at least one"
         raise ConfigurationError(f"{said}; it is {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}")
+    events = (tuple(x.shape[1:]), (1, *x.shape[2:]))
+    if mask is not None and not (mask.dtype == torch.bool and tuple(mask.shape) in (*events, *((len(x), *e) for e in events))):
+        said = f"mask: must be bool {tuple(x.shape[1:])} or {tuple(x.shape)}, True where a pixel is seen"
+        raise ConfigurationError(f"{said}; it is {str(mask.dtype).removeprefix('torch.')} {tuple(mask.shape)}")
+
+
+def require_classes(model: LatentVariableModel, y: Tensor | None) -> None:
+    """Refuse labels that a conditional model does not know; others ignore them.
+
+    Raises:
+        ConfigurationError: there are none, or they are no classes.
+
+    >>> from vae_lightning import CVAE
+    >>> model = CVAE(latent_dim=2, net={"name": "mlp", "hidden": [8]})
+    >>> require_classes(model, torch.tensor([10]))
+    Traceback (most recent call last):
+    ...
+    vae_lightning.errors.ConfigurationError: y: must be labels (B,) from 0 to 9, whole numbers, one an image
+    """
+    classes = classes_of(model)
+    if classes and (y is None or y.is_floating_point() or not bool(((y >= 0) & (y < classes)).all())):
+        raise ConfigurationError(f"y: must be labels (B,) from 0 to {classes - 1}, whole numbers, one an image")
 
 
 def observed_log_likelihood(likelihood: Distribution, x: Tensor, mask: Tensor | None) -> Tensor:

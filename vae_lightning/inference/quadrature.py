@@ -86,7 +86,7 @@ def quadrature(
         ConfigurationError: the latent has more than two dimensions, or the images or the labels are not the model's.
     """
     require(model.latent_dim <= 2, "latent_dim", model.latent_dim, "at most 2 for exact integrals over a grid of latents")
-    require_images(model, x, y)
+    require_images(model, x, y, mask)
     require(extent > 0, "extent", extent, "positive")
     require(points >= 16 and points % 2 == 0, "points", points, "even and at least 16")
 
@@ -114,7 +114,12 @@ def log_joint_on(
     mask: Tensor | None = None,
     max_batch: int = 4000,
 ) -> Tensor:
-    """log p(observed pixels, z | y), `(G, B)` nats, of latents `(G, D)` and images `(B, *event)`; see `quadrature`."""
+    """log p(observed pixels, z | y), `(G, B)` nats, of latents `(G, D)` and images `(B, *event)`; see `quadrature`.
+
+    Raises:
+        ConfigurationError: the images, labels or mask are not the model's.
+    """
+    require_images(model, x, y, mask)
     return log_joint(model, z.unsqueeze(1), x, y, mask, max_batch)
 
 

@@ -127,7 +127,7 @@ def stochastic_variational_inference(
         ConfigurationError: the images or the labels are not the model's.
         NotImplementedError: the model's pixels are not independent given z.
     """
-    require_images(model, x, y)
+    require_images(model, x, y, mask)
     settings = settings or DEFAULT
     source = source or generator(0, "svi", device=x.device)
     state = source.get_state()

@@ -77,7 +77,8 @@ class Sums(NamedTuple):
 
 
 def require_counts(counts: Sequence[int]) -> None:
-    """Refuse numbers of samples that are not ascending from 1 or more."""
+    """Refuse numbers of samples that are not whole ones, ascending from 1 or more."""
+    require(all(isinstance(count, int) for count in counts), "num_samples", list(counts), "whole numbers")
     require(len(counts) > 0 and counts[0] >= 1, "num_samples", counts[0] if counts else None, "at least 1")
     require(all(a < b for a, b in pairwise(counts)), "num_samples", list(counts), "ascending")
 
