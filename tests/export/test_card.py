@@ -75,6 +75,14 @@ def test_class_of_another_package_is_imported_from_there_and_trusted() -> None:
     assert "from_pretrained" not in card(module=None).to_markdown()
 
 
+def test_order_of_permuted_pixels_is_said_of_what_takes_and_gives_them() -> None:
+    assert "permute" not in card().to_markdown()
+    bare, full = (card(permuted=True, signatures=signatures).to_markdown() for signatures in ([], [Signature("e", "x", "y")]))
+    assert "`from_pretrained` takes and gives them in that order" in bare
+    assert "the graphs" not in bare
+    assert "the graphs take and give images with their pixels in place" in full
+
+
 def test_caption_is_no_address() -> None:
     text = card(pictures={"figures/x.png": "x](https://elsewhere/p.png)"}).to_markdown()
     assert "![x\\](https" in text

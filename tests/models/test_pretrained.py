@@ -11,7 +11,7 @@ import torch
 from hub import served_hub
 
 from vae_lightning import CVAE, IWAE, VAE, BetaVAE, Classifier
-from vae_lightning.errors import CheckpointError, ConfigurationError
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError
 from vae_lightning.models import M1, M2
 from vae_lightning.models.base import Module
 from vae_lightning.models.pretrained import folder_of, target_of
@@ -61,6 +61,26 @@ def rewrite(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**content, "model": {**content["model"], **changes}}))
 
 
+@pytest.mark.parametrize("config", [{"model_type": "bert"}, "{", None])
+def test_another_projects_model_is_not_replaced(tmp_path: Path, config: object) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(StorageError, match=r"holds another model, which is not replaced .*; give a new folder$"):
+        vae().save_pretrained(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_card_of_an_export_is_not_left_beside_other_weights(tmp_path: Path) -> None:
+    folder = vae().save_pretrained(tmp_path)
+    (folder / "README.md").write_text("my own words")
+    vae().save_pretrained(folder)  # again
+    (folder / "README.md").write_text("---\nlibrary_name: vae_lightning\nlicense: mit\n---\n")
+    with pytest.raises(StorageError, match="holds an export, whose card and graphs are not this model's; give a new folder"):
+        vae().save_pretrained(folder)
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -71,6 +91,7 @@ def rewrite(folder: Path, **changes: Any) -> None:
         ({"latent_dim": 3}, "cannot be built here"),
         ({"latent_dim": 10**9}, "cannot be built here"),
         ({"latent_dmi": 3}, "latent_dmi"),
+        ({"_target_": "vae_lightning.models.Nope"}, "cannot be built here: .*Nope"),
         ({"net": {"name": "mlp", "hidden": [10**6, 10**6]}}, "cannot be built here"),
     ],
 )

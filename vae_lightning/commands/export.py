@@ -53,8 +53,6 @@ DTYPES = ("float32", "float16", "bfloat16")
 IMAGES = 8
 """How many images a graph is tried on."""
 CARD = "README.md"
-BEGINNING = b"---\nlibrary_name: vae_lightning\n"
-"""How every card begins."""
 RECORD = "metrics.json"
 SHOWN = ("samples", "class_style_grid", "latent_grid_20x20", "reconstructions")
 """Figures of an evaluation that a card shows, if they are there; at most two."""
@@ -213,7 +211,7 @@ def _record(run: "LoadedRun") -> dict[str, Any]:
 
 def _card(run: "LoadedRun", folder: Path, licence: str, **rest: Any) -> "Card":
     from vae_lightning import runs
-    from vae_lightning.abilities import binarization_of, classes_of
+    from vae_lightning.abilities import binarization_of, classes_of, permutation_of
     from vae_lightning.export.card import Card
     from vae_lightning.models.pretrained import Pretrained, target_of
     from vae_lightning.reports.document import splits_of
@@ -242,6 +240,7 @@ def _card(run: "LoadedRun", folder: Path, licence: str, **rest: Any) -> "Card":
         provenance=record.get("provenance", {}),
         licence=licence,
         version=__version__,
+        permuted=permutation_of(run.data) is not None,
         pictures=_pictures(report, run.folder / EVALUATION, folder),
         **rest,
     )
@@ -327,8 +326,10 @@ def _require_place(target: Path, asked: str | None) -> None:
 
 def _is_export(folder: Path) -> bool:
     """Whether the card in `folder` is one of ours, so that it may be replaced."""
+    from vae_lightning.machine.pretrained import CARDS_BEGIN
+
     card = folder / CARD
-    return card.is_file() and card.read_bytes().startswith(BEGINNING)
+    return card.is_file() and card.read_bytes().startswith(CARDS_BEGIN)
 
 
 @contextmanager

@@ -100,6 +100,8 @@ class Card:
     """The module that the model's class is imported from; None: the class has no `from_pretrained`."""
     version: str = ""
     """The version of this project that made it."""
+    permuted: bool = False
+    """Whether it was trained on images whose pixels are permuted, of which the graphs alone have them in place."""
     pictures: Mapping[str, str] = field(default_factory=dict)
     """Captions by the path of a figure beside the card."""
 

@@ -21,10 +21,12 @@ from vae_lightning.machine.files import write_bytes, write_json
 from vae_lightning.machine.reading import TEXT, content_within, memory, require_inside
 from vae_lightning.version import __version__
 
-__all__ = ["CONFIG", "WEIGHTS", "is_pretrained", "read_config", "read_pretrained", "write_pretrained"]
+__all__ = ["CARDS_BEGIN", "CONFIG", "WEIGHTS", "is_pretrained", "read_config", "read_pretrained", "write_pretrained"]
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+CARDS_BEGIN = b"---\nlibrary_name: vae_lightning\n"
+"""How every card of `vae-export` begins."""
 DIGEST = "weights_sha256"
 """The key in `config.json` of the SHA-256 of the weights' file; early folders have none."""
 FORMAT = 1

@@ -12,10 +12,10 @@ from typing import Any, Self
 from torch import nn
 
 from vae_lightning.arguments import check, parameters, prefixed
-from vae_lightning.errors import CheckpointError, ConfigurationError, VAELightningError, one_line
+from vae_lightning.errors import CheckpointError, ConfigurationError, StorageError, VAELightningError, one_line
 from vae_lightning.machine.construction import NoMoreThan, numbers_in
-from vae_lightning.machine.files import at_home
-from vae_lightning.machine.pretrained import CONFIG, WEIGHTS, read_config, read_pretrained, write_pretrained
+from vae_lightning.machine.files import at_home, is_there
+from vae_lightning.machine.pretrained import CARDS_BEGIN, CONFIG, WEIGHTS, read_config, read_pretrained, write_pretrained
 from vae_lightning.plugins import locate, require_trust, trusting, values_under
 
 __all__ = ["Pretrained", "folder_of", "target_of", "upload"]
@@ -59,10 +59,12 @@ class Pretrained:
             others: what else `config.json` says, plain values.
 
         Raises:
-            StorageError: the folder cannot be written.
+            StorageError: the folder cannot be written, or holds another project's model, or an export of `vae-export`, whose card
+                and graphs would be another model's.
         """
         model: Any = self
         path = at_home(str(folder))
+        _require_room(path)
         arguments = {"_target_": target_of(type(model)), **dict(model.hparams)}
         write_pretrained(path, model.state_dict(), {"model": arguments, **(others or {})})
         return path
@@ -78,6 +80,18 @@ class Pretrained:
         """
         with TemporaryDirectory() as folder:
             return upload(self.save_pretrained(folder), repository, private)
+
+
+def _require_room(folder: Path) -> None:
+    """Refuse a folder whose model is not one that `save_pretrained` wrote."""
+    card = folder / "README.md"
+    if card.is_file() and card.read_bytes().startswith(CARDS_BEGIN):
+        raise StorageError(f"{folder}: holds an export, whose card and graphs are not this model's; give a new folder")
+    if is_there(folder / CONFIG) or is_there(folder / WEIGHTS):
+        try:
+            read_config(folder)
+        except CheckpointError as error:
+            raise StorageError(f"{folder}: holds another model, which is not replaced ({error}); give a new folder") from error
 
 
 def target_of(model: type) -> str:
@@ -101,7 +115,10 @@ def _built(kind: type[Any], folder: Path, within: Path, trust: Iterable[str]) ->
     with trusting(trust):
         for _, named in values_under(arguments):
             require_trust(str(named), f"{where}._target_={one_line(str(named), 200)}")
-        found = locate(arguments["_target_"], f"{where}._target_")
+        try:
+            found = locate(arguments["_target_"], f"{where}._target_")
+        except ConfigurationError as error:
+            raise CheckpointError(f"{folder}: its model cannot be built here: {error}") from error
         if not (isinstance(found, type) and issubclass(found, kind) and issubclass(found, nn.Module)):
             raise CheckpointError(f"{where}._target_={arguments['_target_']}: is no {kind.__name__}; use its own from_pretrained")
         content = read_pretrained(folder, within)
