@@ -177,7 +177,7 @@ def undisturbed(**flags: Any) -> Fit:
     return fitted(small(BetaVAE, optimizer=ADAM), images(), Path(), fast=False, max_epochs=3, **flags)
 
 
-@pytest.mark.parametrize("when", [Calls, CallsWithin])
+@pytest.mark.parametrize("when", [Calls, pytest.param(CallsWithin, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("act", ACTS, ids=lambda act: act.__name__)
 def test_what_a_callback_changes_acts_from_the_next_step_on(
     act: Callable[[L.Trainer, Any], object], when: type[Calls], tmp_path: Path

@@ -585,7 +585,12 @@ def test_own_optimizer_takes_its_own_steps(kind: type[Module], tmp_path: Path) -
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda spec: "-".join(map(str, spec.values())))
 @pytest.mark.parametrize(
-    "clipped", [{}, {"gradient_clip_val": 0.05}, {"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}]
+    "clipped",
+    [
+        {},
+        pytest.param({"gradient_clip_val": 0.05}, marks=pytest.mark.slow),
+        pytest.param({"gradient_clip_val": 1e-3, "gradient_clip_algorithm": "value"}, marks=pytest.mark.slow),
+    ],
 )
 def test_optimizer_of_torch_takes_its_own_steps(optimizer: dict[str, Any], clipped: dict[str, Any], tmp_path: Path) -> None:
     fit = fast_as_plain(small(optimizer=optimizer), tmp_path, **clipped)

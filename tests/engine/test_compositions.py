@@ -193,6 +193,7 @@ def test_traced_steps_of_a_classifier_are_the_plain_ones(net: str, tmp_path: Pat
     both(lambda: Classifier(net=net, num_classes=C, optimizer=ADAM), images((1, 28, 28), few_labels=False), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("graphs_as_traced")
 @pytest.mark.parametrize("parts", once_each(), ids=named)
 def test_graphs_that_torch_traces_compute_the_plain_steps_of_every_part(parts: Parts, tmp_path: Path) -> None:
