@@ -150,6 +150,14 @@ def test_what_only_new_options_have_may_be_named() -> None:
     assert [job.folder for job in more.jobs] == ["model=vae", "model=iwae", "model=beta"]
 
 
+def test_both_words_of_one_setting_are_kept() -> None:
+    """`+key=...` brings a setting in, and a later `key=...` changes it."""
+    words = ("+model.optimizer.eps=1e-6", "model.optimizer.eps=1e-7", "seed=0,1")
+    record = Record.empty("/here").with_jobs([asked(seed=0), asked(seed=1)], ("seed",), words, ())
+    assert record.words == words
+    assert record.with_jobs([asked(seed=2)], (), (*words[:2], "seed=2"), ()).words == (*words[:2], "seed=0,1,2")
+
+
 def test_words_have_the_values_of_all_commands() -> None:
     seeds = Record.empty("/here").with_jobs([asked(seed=0), asked(seed=1)], ("seed",), ("seed=0,1", "data.batch_size=64"), ())
     third = seeds.with_jobs([asked(seed=2)], (), ("seed=2", "data.batch_size=64"), ())

@@ -106,6 +106,10 @@ class Job:
     """The `identity` of the job's config."""
 
 
+FlatOf = Callable[[Sequence[str]], Mapping[str, Any]]
+"""Gives all settings of the job with these words, by dotted key."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What a sweep was asked for, and its jobs."""
@@ -132,7 +136,7 @@ class Record:
         axes: Sequence[str],
         words: Sequence[str],
         flags: Sequence[str],
-        flat_of: "FlatOf | None" = None,
+        flat_of: FlatOf | None = None,
     ) -> "Record":
         """The record with those of `asked` that it does not have yet.
 
@@ -178,7 +182,7 @@ class Record:
         return Job(job.folder, job.words, {key: settings[key] for key in axes if key in settings}, job.digest)
 
     def contradictions(
-        self, asked: Sequence[Asked], axes: Sequence[str], flat_of: "FlatOf | None" = None
+        self, asked: Sequence[Asked], axes: Sequence[str], flat_of: FlatOf | None = None
     ) -> dict[str, tuple[Any, Any]]:
         """In what the jobs that are asked for differ from jobs so far, though neither command varies it: both values by key.
 
@@ -197,17 +201,18 @@ class Record:
         pairs |= self._otherwise([key for key in _typed([*self.jobs, *asked], varied) if key not in pairs], asked, flat_of)
         return dict(sorted(pairs.items(), key=lambda pair: (pair[0].count("."), pair[0])))
 
-    def _otherwise(self, typed: Sequence[str], asked: Sequence[Asked], flat_of: "FlatOf | None") -> dict[str, tuple[Any, Any]]:
+    def _otherwise(self, typed: Sequence[str], asked: Sequence[Asked], flat_of: FlatOf | None) -> dict[str, tuple[Any, Any]]:
         """Which of the settings that commands name differ between jobs, whatever comes with an option that is varied."""
-        unknown = flat_of is not None and any(key not in self.shared for key in typed)
-        before = [flat_of(job.words) for job in self.jobs] if unknown and flat_of is not None else [self.shared]
+        before = [self.shared]
+        if flat_of is not None and any(key not in self.shared for key in typed):
+            before = [flat_of(job.words) for job in self.jobs]
         found: dict[str, tuple[Any, Any]] = {}
         for key, old, job in itertools.product(typed, before, asked):
             if key in old and key in job.flat and old[key] != job.flat[key]:
                 found.setdefault(key, (old[key], job.flat[key]))
         return found
 
-    def _refuse_contradiction(self, asked: Sequence[Asked], axes: Sequence[str], flat_of: "FlatOf | None") -> None:
+    def _refuse_contradiction(self, asked: Sequence[Asked], axes: Sequence[str], flat_of: FlatOf | None) -> None:
         for key, values in self.contradictions(asked, axes, flat_of).items():
             was, now = map(shown, values)
             whose = "all jobs of the sweep have" if key in self.shared else "a job of the sweep has"
@@ -243,9 +248,6 @@ class Record:
             raise CheckpointError(f"{path}: is damaged (it is no record of a sweep: {one_line(error, 120)})") from None
 
 
-FlatOf = Callable[[Sequence[str]], Mapping[str, Any]]
-
-
 def _typed(jobs: Sequence[Job | Asked], varied: Collection[str]) -> list[str]:
     """The settings that words of jobs name, and that are not varied and may change a result."""
     keys = dict.fromkeys(_key(word) for job in jobs for word in job.words)
@@ -258,14 +260,22 @@ def _key(word: str) -> str:
 
 def _union(before: Sequence[str], words: Sequence[str], jobs: Sequence[Job], axes: Sequence[str]) -> tuple[str, ...]:
     """The words `before` and those of a later command, in which a setting that is varied has the values of all jobs."""
-    last = {_key(word): word for word in (*before, *words)}
+    last = _by_key(before) | _by_key(words)
     for key in axes:
-        values = dict.fromkeys(
-            value for job in jobs for name, _, value in (word.partition("=") for word in job.words) if _key(name) == key
-        )
+        typed = [each[key][-1].partition("=")[2] for each in map(_by_key, (job.words for job in jobs)) if key in each]
+        values = dict.fromkeys(typed)
         if len(values) > 1 and key in last:
-            last[key] = f"{last[key].partition('=')[0]}={','.join(values)}"
-    return tuple(last.values())
+            *others, word = last[key]
+            last[key] = [*others, f"{word.partition('=')[0]}={','.join(values)}"]
+    return tuple(word for each in last.values() for word in each)
+
+
+def _by_key(words: Sequence[str]) -> dict[str, list[str]]:
+    """The words of each setting: `+key=...` and `key=...` may both be there."""
+    found: dict[str, list[str]] = {}
+    for word in words:
+        found.setdefault(_key(word), []).append(word)
+    return found
 
 
 class _Found:
