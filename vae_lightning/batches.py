@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae_lightning.errors import DataError, kind_of
 
-__all__ = ["CHANNELS", "CONTRACT", "check_batch", "check_labels"]
+__all__ = ["CHANNELS", "CONTRACT", "are_binary", "check_batch", "check_labels"]
 
 CONTRACT = (
     "a batch must be (x, y): images x float32 in [0, 1] of shape (B, C, H, W), C being 1 or 3, and labels y int64 of shape (B,), "
@@ -58,6 +58,15 @@ def check_batch(
             f"{tuple(image_shape)}: build it with image_shape={list(x.shape[1:])}, or give it images of its shape"
         )
     return x, y
+
+
+def are_binary(x: Tensor) -> bool:
+    """Whether all pixels of images are 0 or 1.
+
+    >>> are_binary(torch.tensor([0.0, 1.0])), are_binary(torch.tensor([0.0, 0.5]))
+    (True, False)
+    """
+    return bool(((x == 0) | (x == 1)).all())
 
 
 def check_labels(y: Tensor, lowest: int, classes: int) -> None:

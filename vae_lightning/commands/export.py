@@ -206,7 +206,9 @@ def _record(run: "LoadedRun") -> dict[str, Any]:
     from vae_lightning.runs.finding import tested
 
     record = runs.record(run.folder)
-    return record if run.checkpoint.name == tested(run.folder).name else {**record, "metrics": {}} if record else record
+    if record and run.checkpoint.name != tested(run.folder).name:
+        record["metrics"] = {}
+    return record
 
 
 def _card(run: "LoadedRun", folder: Path, licence: str, **rest: Any) -> "Card":

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vae_lightning.abilities import classes_of
 from vae_lightning.arguments import require
+from vae_lightning.batches import are_binary
 from vae_lightning.compression.bits_back import LATENT_BITS, BitsBack, require_codable
 from vae_lightning.compression.coder import Message
 from vae_lightning.compression.format import Header
@@ -82,7 +83,7 @@ def compress(
     require(chains >= 1, "chains", chains, "at least 1")
     require(4 <= latent_bits <= 16, "latent_bits", latent_bits, "from 4 to 16")
     require(batch is None or batch >= 1, "batch", batch, "at least 1")
-    if not bool(((x == 0) | (x == 1)).all()):
+    if not are_binary(x):
         raise ConfigurationError(
             "the images are not binary, as data.binarization=dynamic makes them: some pixels are neither 0 nor 1"
         )

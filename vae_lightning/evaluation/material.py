@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.arguments import require
+from vae_lightning.batches import are_binary
 from vae_lightning.evaluation.budget import Budget
 from vae_lightning.evaluation.distances import FEWEST
 from vae_lightning.evaluation.factor_codes import GroundTruth
@@ -20,6 +21,8 @@ from vae_lightning.types import Estimate, LatentVariableModel
 __all__ = ["ImageCounts", "Judge", "Material", "PartSettings"]
 
 T = TypeVar("T")
+LOOKED_AT = 16
+"""Images whose pixels are looked at."""
 AT_ONCE = 500
 """Images whose posteriors are computed at once."""
 
@@ -142,6 +145,10 @@ class Material:
         """Images of a split as `images` gives them, and the labels that a conditional model is given; None for others."""
         x, y = self.images(split, count)
         return x, (y if self.num_classes else None)
+
+    def has_grey_levels(self) -> bool:
+        """Whether the first test images have other pixels than 0 and 1."""
+        return not are_binary(self.images("test", LOOKED_AT)[0])
 
     @torch.no_grad()
     def represent(self, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vae_lightning.arguments import require
+from vae_lightning.batches import are_binary
 from vae_lightning.distributions.sampling import from_noise
 from vae_lightning.evaluation import needs
 from vae_lightning.evaluation.distances import BLOCKS, frechet_distances, kernel_distance
@@ -140,7 +141,7 @@ def _seen(judge: Judge, images: Tensor, max_batch: int, *key: int | str) -> _See
 
 
 def _require_alike(sets: Mapping[str, Tensor]) -> None:
-    kinds = {name: "binary" if ((images == 0) | (images == 1)).all() else "grey" for name, images in sets.items()}
+    kinds = {name: "binary" if are_binary(images) else "grey" for name, images in sets.items()}
     described = " and ".join(f"{name} {kind}" for name, kind in kinds.items())
     require(len(set(kinds.values())) == 1, "images", described, "all binary or all grey (a Bernoulli likelihood's samples: binary)")
 
